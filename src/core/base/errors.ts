@@ -1,0 +1,103 @@
+// The one table of errors that a user can meet: code, exit code of the command that meets it, and the sentence, which says what is wrong,
+// where, and what to do. docs/reference/errors.md has a heading for each; a test compares the two.
+
+/** Exit codes of the commands. */
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  notInState: 3,
+  unreachable: 4,
+  unsafe: 5,
+  deadline: 6,
+  nodeTooOld: 69,
+  invariant: 70,
+  configuration: 78,
+} as const;
+
+type Facts = Readonly<Record<string, string | number | boolean | null>>;
+interface ErrorEntry {
+  readonly exit: number;
+  readonly text: (facts: Facts) => string;
+}
+
+const table = {
+  TERCET_CONFIG: { exit: EXIT.configuration, text: (f) => `the configuration ${f['file']} has ${f['count']} fault(s):\n${f['faults']}` },
+  TERCET_CONFIG_UNREADABLE: {
+    exit: EXIT.configuration,
+    text: (f) => `the configuration ${f['file']} cannot be read (${f['reason']}): give its path with --config, or make it readable`,
+  },
+  TERCET_REPLICA_LOCKED: {
+    exit: EXIT.failed,
+    text: (f) => `replica ${f['folder']} is in use by another process: stop the other tercetd, or give this site its own data folder`,
+  },
+  TERCET_REPLICA_FOREIGN: {
+    exit: EXIT.failed,
+    text: (f) => `folder ${f['folder']} holds a replica of group "${f['found']}" at site "${f['foundSite']}", not of "${f['wanted']}" at "${f['wantedSite']}": check "data" in the configuration`,
+  },
+  TERCET_REPLICA_EXISTS: {
+    exit: EXIT.notInState,
+    text: (f) => `group ${f['group']} already has a replica at ${f['site']}: nothing was changed`,
+  },
+  TERCET_SUPERBLOCK_DAMAGED: {
+    exit: EXIT.failed,
+    text: (f) => `both slots of the superblock in ${f['folder']} are damaged: this copy cannot be used; move the folder away and let the site be filled from a peer`,
+  },
+  TERCET_SIDEFILE_DAMAGED: {
+    exit: EXIT.failed,
+    text: (f) => `sidefile damaged at record (${f['epoch']}, ${f['seq']}), ${f['file']} offset ${f['offset']}: ${f['reason']}; this copy is not used until it is filled from a peer`,
+  },
+  TERCET_FORMAT_VERSION: {
+    exit: EXIT.failed,
+    text: (f) => `${f['what']} has format version ${f['found']}, this program reads ${f['known']}: use the program version that wrote it`,
+  },
+  TERCET_DISK: {
+    exit: EXIT.failed,
+    text: (f) => `${f['operation']} of ${f['file']} failed with ${f['code']}: this site no longer uses its copy; mend the disk and start it again`,
+  },
+  TERCET_VOLUME_SIZE: {
+    exit: EXIT.configuration,
+    text: (f) => `volume ${f['volume']}: the base ${f['path']} has ${f['found']} bytes, the configuration says ${f['wanted']}: make them equal`,
+  },
+  TERCET_UNREACHABLE: {
+    exit: EXIT.unreachable,
+    text: (f) => `${f['what']} at ${f['address']} does not answer (${f['reason']}): is it running, and is this its address?`,
+  },
+  TERCET_NO_SUCH_GROUP: { exit: EXIT.usage, text: (f) => `there is no group "${f['group']}" here: the configuration has ${f['known']}` },
+  TERCET_NO_SUCH_SITE: { exit: EXIT.usage, text: (f) => `there is no site "${f['site']}": the configuration has ${f['known']}` },
+  TERCET_WITNESS_REFUSED: {
+    exit: EXIT.unsafe,
+    text: (f) => `the witness refused ${f['operation']} for group ${f['group']}: ${f['reason']}`,
+  },
+  TERCET_UNSAFE: { exit: EXIT.unsafe, text: (f) => `refused, because data could be lost: ${f['reason']}; way out: ${f['remedy']}` },
+  TERCET_NOT_IN_STATE: { exit: EXIT.notInState, text: (f) => `${f['what']}: ${f['reason']}` },
+  TERCET_DEADLINE: { exit: EXIT.deadline, text: (f) => `${f['what']} did not happen within ${f['seconds']} s: ${f['remedy']}` },
+  TERCET_NODE_TOO_OLD: { exit: EXIT.nodeTooOld, text: (f) => `tercet needs Node.js 24 or newer; this is ${f['found']}` },
+  TERCET_INVARIANT: { exit: EXIT.invariant, text: (f) => `a rule of the program itself was broken, so it stopped: ${f['text']}; please report this line` },
+  TERCET_PORT_IN_USE: {
+    exit: EXIT.failed,
+    text: (f) => `cannot listen on ${f['address']} for ${f['what']} (${f['code']}): another process has it, or the address is not of this machine`,
+  },
+  TERCET_MISSING_PROGRAM: { exit: EXIT.failed, text: (f) => `these programs are missing: ${f['programs']}; install ${f['packages']}` },
+  TERCET_BAD_REQUEST: { exit: EXIT.usage, text: (f) => `bad request to ${f['what']}: ${f['reason']}` },
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof table;
+
+/** All codes, sorted, for the documentation's check. */
+export const ERROR_CODES: readonly ErrorCode[] = (Object.keys(table) as ErrorCode[]).sort();
+
+/** An error that a user can do something about: its message is the whole sentence. */
+export class TercetError extends Error {
+  override readonly name = 'TercetError';
+  readonly code: ErrorCode;
+  readonly exit: number;
+  readonly facts: Facts;
+  constructor(code: ErrorCode, facts: Facts, options?: ErrorOptions) {
+    const entry: ErrorEntry = table[code];
+    super(entry.text(facts), options);
+    this.code = code;
+    this.exit = entry.exit;
+    this.facts = facts;
+  }
+}

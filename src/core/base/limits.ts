@@ -1,0 +1,75 @@
+// Every bound of the system in one place, with its reason. A limit met is never an accident: each has a behaviour that its user documents.
+
+import { assert } from './assert.ts';
+import { BLOCK_BYTES } from './units.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+export const limits = {
+  /** Largest payload of one host request, and so of one record: what Linux and nbdkit send at most. */
+  requestBytesMax: 64 * MIB,
+  /** What is advertised to clients as the maximum block size. */
+  requestBytesAdvertised: 32 * MIB,
+  /** Longest range of one zeroes or trim record: larger requests become several records. */
+  zeroesBytesMax: 1024 * MIB,
+  /** Records in one frame: bounds the table that is read before its checksum is known. */
+  frameRecordsMax: 4096,
+  /** Payload after which a batch is closed and the next frame begun; one larger record makes a frame of its own. */
+  framePayloadBytesTarget: 1 * MIB,
+  /** Largest frame altogether. */
+  frameBytesMax: 65 * MIB,
+  /** Epoch starts that a superblock remembers. Older ones are forgotten from the front, never below what the sidefile still holds. */
+  historyEpochsMax: 128,
+  /** Bytes of one slot of a superblock or of the witness's store. */
+  cellSlotBytes: 16 * KIB,
+  /** Volumes of one group. */
+  groupVolumesMax: 64,
+  /** Sites of one group. */
+  groupSitesMax: 8,
+  /** Largest volume: 2^53 bytes would still count exactly; this leaves room for sums. */
+  volumeBytesMax: 1024 * 1024 * 1024 * MIB,
+  /** Length of group, volume and site names. */
+  nameCharsMax: 32,
+  /** Blocks up to which a zeroes or trim record is entered block by block in the overlay instead of as a range. */
+  overlayZeroBlocksMax: 64,
+  /** Ranges of zeroes in the overlay, above which writers wait for destaging. */
+  overlayZeroRangesMax: 4096,
+  /** Largest message between sites: one frame and its head. */
+  messageBytesMax: 66 * MIB,
+  /** Largest control message (JSON) between sites. */
+  controlBytesMax: 256 * KIB,
+  /** Largest frame of a peer before it has said who it is: bounds what a stranger can make us hold. */
+  helloBytesMax: 4 * KIB,
+  /** Bytes sent to a peer and not yet acknowledged as received. */
+  peerWindowBytes: 16 * MIB,
+  /** Bytes of one block image message during a whole copy. */
+  imageBytesMax: 1 * MIB,
+  /** Image bytes of a whole copy that a mirror has not confirmed yet. */
+  imageWindowBytes: 8 * MIB,
+  /** Bytes read from the sidefile and written to the base image in one destage round. */
+  destageRoundBytes: 8 * MIB,
+  /** NBD connections of one site. */
+  nbdConnectionsMax: 256,
+  /** Handshake that has not ended after this is dropped. */
+  nbdHandshakeMillis: 10_000,
+  /** Bytes of one option of the handshake. */
+  nbdOptionBytesMax: 64 * KIB,
+  /** Options of one handshake. */
+  nbdOptionsMax: 64,
+  /** Requests of one connection that are not answered yet; above it the connection is not read from. */
+  nbdRequestsMax: 1024,
+  /** Bytes of requests and replies of one connection that are held; above it the connection is not read from. */
+  nbdHeldBytesMax: 128 * MIB,
+  /** Extents in one answer to BLOCK_STATUS. */
+  nbdExtentsMax: 4096,
+  /** Bytes of one HTTP request to the witness or the control API. */
+  httpBodyBytesMax: 64 * KIB,
+  /** Request ids that the witness remembers for each group, so that a lost answer can be asked for again. */
+  witnessRequestsMax: 64,
+} as const;
+
+assert(limits.frameBytesMax > limits.requestBytesMax + 64 * limits.frameRecordsMax, 'a frame must hold the largest request and a full table');
+assert(limits.messageBytesMax > limits.frameBytesMax, 'a message must hold the largest frame');
+assert(limits.imageWindowBytes >= 2 * limits.imageBytesMax, 'the image window must let two images overlap');
+assert(limits.requestBytesAdvertised % BLOCK_BYTES === 0, 'the advertised maximum must be a multiple of a block');

@@ -1,0 +1,119 @@
+// What the core is handed instead of importing it: time, chance, checksums, files, the witness. The daemon gives real ones (host/), the
+// simulator gives simulated ones, and the core cannot tell them apart. Every call here returns at once; what takes time calls back later,
+// as an event of its own, and never from inside the call that began it. A callback of a site that has stopped is never called.
+
+import type { Millis, WallMillis } from './units.ts';
+
+export interface Clock {
+  /** Monotonic: never jumps, unlike the wall clock. */
+  now(): Millis;
+  /** For record times and messages to people only. */
+  wall(): WallMillis;
+}
+
+export interface Random {
+  /** A string that no other call anywhere returns: names of requests and sessions. */
+  id(): string;
+}
+
+export interface Digests {
+  /** CRC-32 (IEEE) of the bytes, going on from `seed` (0 to begin). */
+  crc32(bytes: Uint8Array, seed: number): number;
+}
+
+/** Why a file operation failed. It is final for the replica: a failed write or flush is never tried again (fsync may have dropped the data). */
+export interface DiskFailure {
+  readonly operation: 'open' | 'read' | 'write' | 'flush' | 'punch' | 'remove' | 'truncate' | 'list';
+  readonly file: string;
+  /** The system's code, such as ENOSPC or EIO. */
+  readonly code: string;
+}
+
+/** Thrown by the synchronous calls of Storage and StoredFile. */
+export class DiskError extends Error {
+  override readonly name = 'DiskError';
+  readonly failure: DiskFailure;
+  constructor(failure: DiskFailure, options?: ErrorOptions) {
+    super(`${failure.operation} of ${failure.file} failed: ${failure.code}`, options);
+    this.failure = failure;
+  }
+}
+
+/** Called once when a lasting operation ends: null when it succeeded. */
+export type DiskDone = (failure: DiskFailure | null) => void;
+
+/** A part of a file, and the memory that it is read into or written from. */
+export interface FilePart {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What lies in a range of a file: data, or a hole that reads as zeroes. */
+export interface Extent {
+  readonly offset: number;
+  readonly length: number;
+  readonly hole: boolean;
+}
+
+/** An open file or block device. Writes are visible to reads at once and durable after a flush. */
+export interface StoredFile {
+  readonly name: string;
+  /** Size in bytes. */
+  size(): number;
+  /** Writes the parts one behind the other from `offset`, through the page cache. */
+  write(offset: number, parts: readonly Uint8Array[]): void;
+  /** Fills `into` from `offset`; the bytes beyond the end read as zeroes. Returns how many bytes were there. Waits for the disk if it must. */
+  read(offset: number, into: Uint8Array): number;
+  /** Fills `into` from `offset` only when that needs no wait for the disk; false when it would, with `into` undefined. */
+  readCached(offset: number, into: Uint8Array): boolean;
+  /** Makes a file that long; what is added reads as zeroes and takes no space. */
+  truncate(size: number): void;
+  /** Makes a range read as zeroes, giving its space back where the file system can (else by writing zeroes). */
+  punch(offset: number, length: number): void;
+  /** Holes and data of a range, in order, covering it exactly, at most `extentsMax` of them (then the last ends before the range does). */
+  extents(offset: number, length: number, extentsMax: number): readonly Extent[];
+  /** Reads parts in the background, without stopping the event loop for the disk. */
+  readParts(parts: readonly FilePart[], done: DiskDone): void;
+  /** Writes parts in the background. */
+  writeParts(parts: readonly FilePart[], done: DiskDone): void;
+  close(): void;
+}
+
+/** The files of one replica: its superblock, sidefile segments and base images, each by a short name. */
+export interface Storage {
+  /** Names of the files that exist, sorted. */
+  list(): readonly string[];
+  /** Opens a file; creates it empty when `create` and it is not there. */
+  open(name: string, options: { create: boolean }): StoredFile;
+  /** Removes a closed file. */
+  remove(name: string): void;
+  /**
+   * Makes durable everything that was written to these files before this call, and their names in the directory. Several flushes may be
+   * under way; each covers what was written before it began.
+   */
+  flush(files: readonly StoredFile[], done: DiskDone): void;
+}
+
+/** Bytes that may be reused: taken for one frame, given back when the last user of it is done. Contents are undefined when taken. */
+export interface Buffers {
+  take(byteCount: number): Uint8Array;
+  give(bytes: Uint8Array): void;
+}
+
+/** One connection to a peer, as an ordered stream of bytes that ends when either side closes it. */
+export interface LinkPort {
+  /**
+   * Sends the parts in order. `sent` is called when the bytes of the parts are no longer needed, at once or later, also when the link closes
+   * before; until then they must not change.
+   */
+  send(parts: readonly Uint8Array[], sent?: () => void): void;
+  /** Bytes handed to send() that the network has not taken yet. */
+  readonly backlogBytes: number;
+  /** Ends the connection; nothing more is delivered from it. */
+  close(): void;
+}
+
+/** Writes one line for people: transitions, never traffic. */
+export interface Journal {
+  (event: string, facts: Readonly<Record<string, unknown>>, text: string): void;
+}
