@@ -46,3 +46,8 @@ export function setU64(view: DataView, offset: number, value: number): void {
   view.setUint32(offset, value >>> 0, true);
   view.setUint32(offset + 4, Math.floor(value / 0x1_0000_0000), true);
 }
+
+/** A copy of bytes that stays when the original is reused. Never `bytes.slice()`: on a Buffer, which the shell hands in, that is a view. */
+export function copyOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
+}

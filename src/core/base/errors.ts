@@ -69,6 +69,18 @@ const table = {
     exit: EXIT.unsafe,
     text: (f) => `the witness refused ${f['operation']} for group ${f['group']}: ${f['reason']}`,
   },
+  TERCET_WITNESS_LOCKED: {
+    exit: EXIT.failed,
+    text: (f) => `the witness's folder ${f['folder']} is in use by another process: stop the other witness, or give this one its own data folder`,
+  },
+  TERCET_WITNESS_DAMAGED: {
+    exit: EXIT.failed,
+    text: (f) => `the witness's file ${f['file']} cannot be trusted (${f['reason']}): it is not used; keep it aside, start a new witness and name the survivor`,
+  },
+  TERCET_WITNESS_DISK: {
+    exit: EXIT.failed,
+    text: (f) => `${f['operation']} of the witness's file ${f['file']} failed with ${f['code']}: the witness answers nothing more; mend the disk and start it again`,
+  },
   TERCET_UNSAFE: { exit: EXIT.unsafe, text: (f) => `refused, because data could be lost: ${f['reason']}; way out: ${f['remedy']}` },
   TERCET_NOT_IN_STATE: { exit: EXIT.notInState, text: (f) => `${f['what']}: ${f['reason']}` },
   TERCET_DEADLINE: { exit: EXIT.deadline, text: (f) => `${f['what']} did not happen within ${f['seconds']} s: ${f['remedy']}` },
@@ -86,6 +98,11 @@ export type ErrorCode = keyof typeof table;
 
 /** All codes, sorted, for the documentation's check. */
 export const ERROR_CODES: readonly ErrorCode[] = (Object.keys(table) as ErrorCode[]).sort();
+
+/** Exit code for an error's code that came from another process; EXIT.failed for one that this version does not know. */
+export function exitOf(code: string): number {
+  return Object.hasOwn(table, code) ? table[code as ErrorCode].exit : EXIT.failed;
+}
 
 /** An error that a user can do something about: its message is the whole sentence. */
 export class TercetError extends Error {

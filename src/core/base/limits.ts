@@ -61,12 +61,40 @@ export const limits = {
   nbdRequestsMax: 1024,
   /** Bytes of requests and replies of one connection that are held; above it the connection is not read from. */
   nbdHeldBytesMax: 128 * MIB,
+  /** Bytes written to one NBD connection that its client has not taken yet; above it the connection is not read from. */
+  nbdUnsentBytesMax: 4 * MIB,
+  /** A connection that was ended here, and that the other side does not close, is cut after this. */
+  lingerMillis: 2_000,
+  /** Memory that a connection receives into: one piece takes what a read of a local socket (208 KiB at most) or of TCP brings. */
+  receiveBytes: 256 * KIB,
   /** Extents in one answer to BLOCK_STATUS. */
   nbdExtentsMax: 4096,
   /** Bytes of one HTTP request to the witness or the control API. */
   httpBodyBytesMax: 64 * KIB,
   /** Request ids that the witness remembers for each group, so that a lost answer can be asked for again. */
   witnessRequestsMax: 64,
+  /** Bytes of the remembered requests of one group, as JSON: they share the slot with the group's own state, which takes 1 KiB at most. */
+  witnessRequestsBytesMax: 14 * KIB,
+  /** Length of a request id. */
+  requestIdCharsMax: 64,
+  /** Groups of one witness. */
+  witnessGroupsMax: 4096,
+  /** Connections of one witness: a few for each site of each group that it serves. */
+  witnessConnectionsMax: 1024,
+  /** Head of an HTTP request. */
+  httpHeadBytesMax: 8 * KIB,
+  /** Until the head of an HTTP request must be complete; then the connection is closed. */
+  httpHeadMillis: 5_000,
+  /** Until an HTTP request must be complete. */
+  httpRequestMillis: 10_000,
+  /** An HTTP connection without a request is closed after this. */
+  httpIdleMillis: 30_000,
+  /** Until connections that are still busy at a clean shutdown are closed. */
+  shutdownMillis: 2_000,
+  /** Connections of the control API of one site. */
+  controlConnectionsMax: 256,
+  /** An administrator's order that has not ended after this is reported as still under way. */
+  orderMillis: 30_000,
 } as const;
 
 assert(limits.frameBytesMax > limits.requestBytesMax + 64 * limits.frameRecordsMax, 'a frame must hold the largest request and a full table');

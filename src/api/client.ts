@@ -1,0 +1,118 @@
+// Asks a daemon's control API, over its unix socket or its loopback port. What comes back is checked: an answer that is none is an error.
+
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:http';
+
+import type * as z from 'zod';
+
+import { TercetError, exitOf } from '../core/base/errors.ts';
+import { limits } from '../core/base/limits.ts';
+import type { OrderOutcome } from '../core/site/contract.ts';
+import type { Address } from './address.ts';
+import type { DaemonStatus, Health } from './schema.ts';
+import { apiErrorSchema, daemonStatusSchema, faultsOf, healthSchema, outcomeSchema } from './schema.ts';
+
+/** How long a question may take; an order takes as long as the daemon allows it, and this on top. */
+const QUESTION_MILLIS = 5_000;
+/** Largest answer that is read: a status of many groups. */
+const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+
+/**
+ * Asks one daemon. Each call throws TERCET_UNREACHABLE when nothing that speaks the API answers in time, and what the daemon itself says is
+ * wrong as an error with the daemon's code and sentence.
+ */
+export class ControlClient {
+  readonly #address: Address;
+  readonly #questionMillis: number;
+
+  constructor(address: Address, options: { questionMillis?: number } = {}) {
+    this.#address = address;
+    this.#questionMillis = options.questionMillis ?? QUESTION_MILLIS;
+  }
+
+  status(): Promise<DaemonStatus> {
+    return this.#ask({ method: 'GET', path: '/v1/status', schema: daemonStatusSchema, millis: this.#questionMillis });
+  }
+
+  health(): Promise<Health> {
+    return this.#ask({ method: 'GET', path: '/v1/health', schema: healthSchema, millis: this.#questionMillis });
+  }
+
+  create(group: string): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/create`, {});
+  }
+
+  promote(group: string, options: { force: boolean }): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/promote`, { force: options.force });
+  }
+
+  #order(path: string, body: object): Promise<OrderOutcome> {
+    return this.#ask({ method: 'POST', path, body, schema: outcomeSchema, millis: this.#questionMillis + limits.orderMillis });
+  }
+
+  async #ask<Value>(question: { method: string; path: string; body?: object; schema: z.ZodType<Value>; millis: number }): Promise<Value> {
+    const unreachable = (reason: string, cause?: unknown): TercetError =>
+      new TercetError('TERCET_UNREACHABLE', { what: 'the daemon', address: this.#address.text, reason }, { cause });
+    let text: string;
+    try {
+      text = await exchange(this.#address, question);
+    } catch (cause) {
+      throw unreachable(cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause), cause);
+    }
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      throw unreachable('what answers there is no Tercet daemon', cause);
+    }
+    const refused = apiErrorSchema.safeParse(value);
+    if (refused.success) throw new RemoteError(refused.data.error.code, refused.data.error.text);
+    const parsed = question.schema.safeParse(value);
+    if (!parsed.success) throw unreachable(`its answer is not one that this version knows: ${faultsOf(parsed.error).slice(0, 300)}`);
+    return parsed.data;
+  }
+}
+
+/** An error that the daemon reports: its code and its sentence, and the exit code for a command. */
+export class RemoteError extends Error {
+  override readonly name = 'RemoteError';
+  readonly code: string;
+  readonly exit: number;
+  constructor(code: string, text: string) {
+    super(text);
+    this.code = code;
+    this.exit = exitOf(code);
+  }
+}
+
+/** Sends one request and returns the text of the answer, whatever its status. */
+function exchange(address: Address, question: { method: string; path: string; body?: object; millis: number }): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const body = question.body === undefined ? null : JSON.stringify(question.body);
+    const sent = request({
+      ...(address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port }),
+      agent: false,
+      method: question.method,
+      path: question.path,
+      headers: { host: 'localhost', ...(body !== null && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }) },
+      signal: AbortSignal.timeout(question.millis),
+    });
+    sent.on('error', (error) => {
+      reject(error.name === 'AbortError' || error.name === 'TimeoutError' ? Object.assign(error, { code: `no answer within ${question.millis} ms` }) : error);
+    });
+    sent.on('response', (response) => readAnswer(response, resolve, reject));
+    sent.end(body ?? undefined);
+  });
+}
+
+function readAnswer(response: IncomingMessage, resolve: (text: string) => void, reject: (error: Error) => void): void {
+  const parts: Uint8Array[] = [];
+  let byteCount = 0;
+  response.on('data', (part: Uint8Array) => {
+    byteCount += part.length;
+    if (byteCount <= ANSWER_BYTES_MAX) parts.push(part);
+    else response.destroy(Object.assign(new Error('the answer is too large'), { code: 'the answer is too large' }));
+  });
+  response.on('error', reject);
+  response.on('end', () => resolve(Buffer.concat(parts).toString('utf8')));
+}

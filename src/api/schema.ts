@@ -1,0 +1,147 @@
+// What the control API says, as schemas: the contract of the API and of `--json`. Fields are only ever added; a client ignores what it does not
+// know. The compiler checks that the schemas and the core's own types say the same. Described in docs/reference/api.md and cli-json.md.
+
+import * as z from 'zod';
+
+import type { WitnessView } from '../core/arbiter/witness-state.ts';
+import { limits } from '../core/base/limits.ts';
+import type { OrderOutcome, PeerStatus, Role, SiteCounter, SiteStatus } from '../core/site/contract.ts';
+import { SITE_COUNTERS } from '../core/site/contract.ts';
+
+/** Name of a group, volume or site. */
+export const nameSchema: z.ZodString = z.string().regex(new RegExp(`^[a-z0-9-]{1,${limits.nameCharsMax}}$`), `1 to ${limits.nameCharsMax} of a-z, 0-9 and '-'`);
+
+const count = z.int().min(0);
+const millis = z.number();
+
+const ROLES = [
+  'starting',
+  'absent',
+  'standby',
+  'claiming',
+  'primary',
+  'joining',
+  'mirror',
+  'failed',
+  'stopped',
+] as const satisfies readonly Role[];
+const roleSchema = z.enum(ROLES);
+const modeSchema = z.enum(['sync', 'async']);
+
+const peerSchema: z.ZodType<PeerStatus> = z.object({
+  site: nameSchema,
+  mode: modeSchema,
+  connected: z.boolean(),
+  role: roleSchema.nullable(),
+  epoch: count.nullable(),
+  attached: z.enum(['no', 'joining', 'copying', 'following']),
+  flag: z.enum(['true', 'maybe', 'false']).nullable(),
+  received: count.nullable(),
+  durable: count.nullable(),
+  destaged: count.nullable(),
+  lagRecords: z.number().nullable(),
+  lagBytes: z.number().nullable(),
+  lagSeconds: z.number().nullable(),
+  leaseMillis: millis.nullable(),
+  copiedBytes: count.nullable(),
+  copyTotalBytes: count.nullable(),
+  lastError: z.string().nullable(),
+});
+
+/** What the witness says of a group: GET /v1/groups/GROUP there. */
+export const witnessViewSchema: z.ZodType<WitnessView> = z.object({
+  group: nameSchema,
+  groupId: z.string(),
+  instance: z.string(),
+  revision: count,
+  epoch: count,
+  primary: nameSchema.nullable(),
+  copies: z.array(z.object({ site: nameSchema, mode: modeSchema, flag: z.boolean() })),
+});
+
+const countersSchema = z.object(
+  Object.fromEntries(SITE_COUNTERS.map((counter) => [counter, count])) as Record<SiteCounter, z.ZodInt>,
+);
+
+/** What a site says of a group. */
+export const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
+  group: nameSchema,
+  site: nameSchema,
+  role: roleSchema,
+  serving: z.boolean(),
+  protection: z.enum(['mirrored', 'solo', 'changing']).nullable(),
+  epoch: count,
+  knownPrimary: nameSchema.nullable(),
+  marks: z.object({ oldest: count, destaged: count, committed: count, durable: count, received: count }).nullable(),
+  consistent: z.boolean(),
+  unclean: z.boolean(),
+  sidefileBytes: count,
+  sidefileCapacityBytes: count,
+  witness: z.object({ reachable: z.boolean().nullable(), view: witnessViewSchema.nullable(), ageMillis: millis.nullable() }),
+  peers: z.array(peerSchema),
+  waiting: z.array(z.object({ what: z.string(), cause: z.string(), deadlineMillis: millis.nullable(), next: z.string() })),
+  heldRequests: count,
+  volumes: z.array(z.object({ name: nameSchema, sizeBytes: count })),
+  counters: countersSchema,
+  failure: z.string().nullable(),
+});
+
+/** Answer to GET /v1/status: a daemon and all its groups, sorted by name. */
+export interface DaemonStatus {
+  readonly site: string;
+  /** Version of the program. */
+  readonly version: string;
+  readonly groups: readonly SiteStatus[];
+}
+
+/** Schema of DaemonStatus. */
+export const daemonStatusSchema: z.ZodType<DaemonStatus> = z.object({
+  site: nameSchema,
+  version: z.string(),
+  groups: z.array(siteStatusSchema),
+});
+
+/** Answer to GET /v1/health. */
+export interface Health {
+  readonly site: string;
+  /** false when the copy of some group has failed here. */
+  readonly healthy: boolean;
+  /** Groups whose copy has failed here, with the reason. */
+  readonly failed: readonly { readonly group: string; readonly reason: string }[];
+}
+
+/** Schema of Health. */
+export const healthSchema: z.ZodType<Health> = z.object({
+  site: nameSchema,
+  healthy: z.boolean(),
+  failed: z.array(z.object({ group: nameSchema, reason: z.string() })),
+});
+
+/** What became of an order: POST /v1/groups/GROUP/create and .../promote. */
+export const outcomeSchema: z.ZodType<OrderOutcome> = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('done'), text: z.string() }),
+  z.object({ kind: z.literal('refused'), text: z.string(), remedy: z.string() }),
+]);
+
+/** Body of POST /v1/groups/GROUP/promote. */
+export const promoteSchema: z.ZodType<{ force: boolean }> = z.strictObject({ force: z.boolean() });
+
+/** Body of an order without choices. */
+export const emptySchema: z.ZodType<Record<string, never>> = z.strictObject({});
+
+/** An answer that is not 2xx or 409: a code of the error table, and its sentence. */
+export interface ApiError {
+  readonly error: { readonly code: string; readonly text: string };
+}
+
+/** Schema of ApiError. */
+export const apiErrorSchema: z.ZodType<ApiError> = z.object({ error: z.object({ code: z.string(), text: z.string() }) });
+
+/** Faults of a value in one line: each with its place. */
+export function faultsOf(error: z.ZodError): string {
+  return error.issues.map((issue) => `${issue.path.length === 0 ? 'the body' : issue.path.join('.')}: ${issue.message}`).join('; ');
+}
+
+type Equal<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
+/** Fails to compile when the list of roles here and the type in the core differ. */
+export const ROLES_AGREE: Equal<(typeof ROLES)[number], Role> = true;

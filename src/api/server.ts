@@ -1,0 +1,203 @@
+// The control API of a site's daemon: what the commands ask and order, as HTTP on a unix socket or a loopback port. It obeys whoever can
+// connect, so it never listens anywhere else; and it takes no order that a web page could have sent from a browser on this machine.
+
+import type { IncomingMessage, Server } from 'node:http';
+import type { Socket } from 'node:net';
+
+import { createAdaptorServer } from '@hono/node-server';
+import type { Context } from 'hono';
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import type * as z from 'zod';
+
+import { InvariantError } from '../core/base/assert.ts';
+import type { ErrorCode } from '../core/base/errors.ts';
+import { TercetError } from '../core/base/errors.ts';
+import { limits } from '../core/base/limits.ts';
+import type { Journal } from '../core/base/ports.ts';
+import type { OrderOutcome } from '../core/site/contract.ts';
+import type { Address } from './address.ts';
+import { listen } from './listen.ts';
+import type { ApiError, DaemonStatus, Health } from './schema.ts';
+import { emptySchema, faultsOf, nameSchema, promoteSchema } from './schema.ts';
+
+/** What the daemon does for the API. Orders for a group that is not here throw TERCET_NO_SUCH_GROUP. */
+export interface Control {
+  status(): DaemonStatus;
+  create(group: string): Promise<OrderOutcome>;
+  promote(group: string, options: { force: boolean }): Promise<OrderOutcome>;
+}
+
+/** A control API that listens. */
+export interface RunningControl {
+  /** Stops accepting and ends what is under way, in bounded time. */
+  close(): Promise<void>;
+}
+
+/** Bounds that tests make shorter, in milliseconds. */
+export interface ControlBounds {
+  readonly orderMillis: number;
+}
+
+/** Starts the API. Throws TERCET_PORT_IN_USE. */
+export async function startControl(control: Control, address: Address, log: Journal, bounds?: ControlBounds): Promise<RunningControl> {
+  const server = createServer(controlRoutes(control, bounds));
+  await listen(server, address, 'the control API');
+  // After this, the only errors of a listener are connections that could not be accepted, for lack of file descriptors say.
+  server.on('error', (error) => log('control.accept-failed', { address: address.text, error: error.message }, `cannot accept a connection: ${error.message}`));
+  return { close: () => closeServer(server) };
+}
+
+/** The routes: docs/reference/api.md. */
+export function controlRoutes(control: Control, bounds: ControlBounds = { orderMillis: limits.orderMillis }): Hono {
+  const app = new Hono();
+  app.use(async (c, next) => {
+    const wrong = refusedOrigin(c);
+    if (wrong !== null) return refuse(c, 403, 'TERCET_BAD_REQUEST', wrong);
+    return next();
+  });
+  app.use(bodyLimit({ maxSize: limits.httpBodyBytesMax, onError: (c) => refuse(c, 413, 'TERCET_BAD_REQUEST', `the body is larger than ${limits.httpBodyBytesMax} bytes`) }));
+  app.get('/v1/status', (c) => c.json(control.status(), 200));
+  app.get('/v1/health', (c) => {
+    const health = healthOf(control.status());
+    return c.json(health, health.healthy ? 200 : 503);
+  });
+  app.post('/v1/groups/:group/create', async (c) => {
+    const group = nameOf(c.req.param('group'));
+    await readBody(c, emptySchema);
+    return answer(c, await inTime(control.create(group), `creating group ${group}`, bounds));
+  });
+  app.post('/v1/groups/:group/promote', async (c) => {
+    const group = nameOf(c.req.param('group'));
+    const { force } = await readBody(c, promoteSchema);
+    return answer(c, await inTime(control.promote(group, { force }), `promoting this site for group ${group}`, bounds));
+  });
+  app.notFound((c) => {
+    const routes = 'GET /v1/status, GET /v1/health, POST /v1/groups/GROUP/create and POST /v1/groups/GROUP/promote';
+    return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
+  });
+  app.onError((error, c) => {
+    if (error instanceof TercetError) return c.json(errorBody(error), statusOf(error.code));
+    // A rule of the program was broken: that ends the process, whoever asked.
+    if (error instanceof InvariantError) setImmediate(() => raise(error));
+    return c.json(errorBody(new TercetError('TERCET_INVARIANT', { text: error.message })), 500);
+  });
+  return app;
+}
+
+function raise(error: Error): never {
+  throw error;
+}
+
+/** A page in a browser on this machine can reach a loopback port: its requests have an origin, and names of other hosts. */
+function refusedOrigin(c: Context): string | null {
+  if (c.req.header('origin') !== undefined) return 'requests from web pages are not taken';
+  const host = c.req.header('host') ?? '';
+  const local = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?$/.test(host);
+  return local ? null : `the host "${host.slice(0, 100)}" is not of this machine: use localhost or 127.0.0.1`;
+}
+
+function healthOf(status: DaemonStatus): Health {
+  const failed = status.groups.flatMap(({ group, role, failure }) => (role === 'failed' || failure !== null ? [{ group, reason: failure ?? 'failed' }] : []));
+  return { site: status.site, healthy: failed.length === 0, failed };
+}
+
+function nameOf(text: string): string {
+  const parsed = nameSchema.safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new TercetError('TERCET_BAD_REQUEST', { what: 'the control API', reason: `the name of the group must be ${faultsOf(parsed.error).replace('the body: ', '')}` });
+}
+
+/** The JSON body; none at all counts as {}. */
+async function readBody<Value>(c: Context, schema: z.ZodType<Value>): Promise<Value> {
+  const fail = (reason: string, cause?: unknown): never => {
+    throw new TercetError('TERCET_BAD_REQUEST', { what: 'the control API', reason }, { cause });
+  };
+  const text = await c.req.text();
+  let value: unknown;
+  try {
+    value = text === '' ? {} : JSON.parse(text);
+  } catch (cause) {
+    return fail(`the body is not JSON (${cause instanceof Error ? cause.message : String(cause)})`, cause);
+  }
+  const parsed = schema.safeParse(value);
+  return parsed.success ? parsed.data : fail(faultsOf(parsed.error));
+}
+
+/** Waits for an order, but not for ever: the asker is then told that it is still under way. */
+async function inTime(order: Promise<OrderOutcome>, what: string, bounds: ControlBounds): Promise<OrderOutcome> {
+  const seconds = bounds.orderMillis / 1000;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    const remedy = 'it is still under way; see `tercet status`';
+    timer = setTimeout(() => reject(new TercetError('TERCET_DEADLINE', { what, seconds, remedy })), bounds.orderMillis);
+  });
+  try {
+    return await Promise.race([order, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function answer(c: Context, outcome: OrderOutcome): Response {
+  return c.json(outcome, outcome.kind === 'done' ? 200 : 409);
+}
+
+type ErrorStatus = 400 | 403 | 404 | 413 | 500 | 504;
+
+function refuse(c: Context, status: ErrorStatus, code: ErrorCode, reason: string): Response {
+  return c.json(errorBody(new TercetError(code, { what: 'the control API', reason })), status);
+}
+
+function errorBody(error: TercetError): ApiError {
+  return { error: { code: error.code, text: error.message } };
+}
+
+function statusOf(code: ErrorCode): ErrorStatus {
+  if (code === 'TERCET_BAD_REQUEST') return 400;
+  if (code === 'TERCET_NO_SUCH_GROUP') return 404;
+  return code === 'TERCET_DEADLINE' ? 504 : 500;
+}
+
+function createServer(app: Hono): Server {
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    overrideGlobalObjects: false,
+    serverOptions: {
+      headersTimeout: limits.httpHeadMillis,
+      requestTimeout: limits.httpRequestMillis,
+      keepAliveTimeout: limits.httpIdleMillis,
+      maxHeaderSize: limits.httpHeadBytesMax,
+    },
+  }) as Server;
+  server.maxConnections = limits.controlConnectionsMax;
+  // Silence for longer than any order takes: the asker is gone, whatever its socket says.
+  server.setTimeout(limits.orderMillis + limits.httpIdleMillis);
+  server.on('clientError', refuseClient);
+  server.on('upgrade', (_request: IncomingMessage, socket: Socket) => socket.destroy());
+  return server;
+}
+
+/** Answers what is not HTTP with a sentence, and closes that connection. */
+function refuseClient(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const reason = `this is an HTTP port, and that was no request that it can read (${error.code ?? error.message})`;
+  const body = JSON.stringify(errorBody(new TercetError('TERCET_BAD_REQUEST', { what: 'the control API', reason })));
+  socket.end(`HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  socket.destroySoon();
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const deadline = setTimeout(() => server.closeAllConnections(), limits.shutdownMillis / 2);
+    server.close((error) => {
+      clearTimeout(deadline);
+      if (error === undefined) resolve();
+      else reject(error);
+    });
+    server.closeIdleConnections();
+  });
+}

@@ -1,0 +1,76 @@
+// All commands, and how they end: every error is one sentence, every exit code is one of EXIT (src/core/base/errors.ts).
+
+import type { Application, ApplicationText, Command } from '@stricli/core';
+import { buildApplication, buildCommand, buildRouteMap, run, text_en } from '@stricli/core';
+
+import { VERSION } from '../api/version.ts';
+import { RemoteError } from '../api/client.ts';
+import { EXIT, TercetError } from '../core/base/errors.ts';
+import { createCommand } from './commands/create.ts';
+import { promoteCommand } from './commands/promote.ts';
+import { statusCommand } from './commands/status.ts';
+import { witnessRoutes } from './commands/witness.ts';
+import type { CliContext, ConfigFlag } from './context.ts';
+import { configFile, configFlag, print, readConfig } from './context.ts';
+import { countText } from './text.ts';
+
+const checkConfigCommand: Command<CliContext> = buildCommand({
+  docs: { brief: 'Check the configuration', fullDescription: 'Reports every fault at once, each with its line and the remedy. Exit code 78 when there is one.' },
+  parameters: { flags: { config: configFlag } },
+  func(this: CliContext, flags: ConfigFlag) {
+    const { sites, groups } = readConfig(this, flags);
+    const volumeCount = groups.reduce((sum, group) => sum + group.volumes.length, 0);
+    const parts = [countText(sites.length, 'site'), countText(groups.length, 'group'), countText(volumeCount, 'volume')];
+    print(this, `${configFile(this, flags)} is sound: ${parts.join(', ')}`);
+  },
+});
+
+const versionCommand: Command<CliContext> = buildCommand({
+  docs: { brief: 'Print the version' },
+  parameters: {},
+  func(this: CliContext) {
+    print(this, `tercet ${VERSION}`);
+  },
+});
+
+/** An error as a person reads it: the sentence alone where it is meant for people, everything where it is a fault of the program. */
+function errorText(error: unknown): string {
+  if (error instanceof TercetError || error instanceof RemoteError) return `tercet: ${error.message}`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+const text: ApplicationText = {
+  ...text_en,
+  exceptionWhileRunningCommand: errorText,
+  exceptionWhileLoadingCommandFunction: errorText,
+};
+
+const app: Application<CliContext> = buildApplication(
+  buildRouteMap({
+    docs: { brief: 'Block volumes mirrored over three sites' },
+    routes: {
+      status: statusCommand,
+      create: createCommand,
+      promote: promoteCommand,
+      witness: witnessRoutes,
+      'check-config': checkConfigCommand,
+      version: versionCommand,
+    },
+  }),
+  {
+    name: 'tercet',
+    versionInfo: { currentVersion: VERSION },
+    scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
+    documentation: { caseStyle: 'convert-camel-to-kebab' },
+    localization: { text },
+    determineExitCode: (error) => (error instanceof TercetError || error instanceof RemoteError ? error.exit : EXIT.invariant),
+  },
+);
+
+/** Runs one command line. The exit code is in context.process.exitCode when it has ended. */
+export async function runCli(inputs: readonly string[], context: CliContext): Promise<void> {
+  await run(app, inputs, context);
+  const { exitCode } = context.process;
+  // The library's own codes for wrong command lines are negative.
+  if (typeof exitCode === 'number' && exitCode < 0) context.process.exitCode = EXIT.usage;
+}

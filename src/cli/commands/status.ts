@@ -1,0 +1,42 @@
+// tercet status: one line for each group when all is well, and otherwise first what is wrong.
+
+import type { Command } from '@stricli/core';
+import { buildCommand } from '@stricli/core';
+
+import { EXIT } from '../../core/base/errors.ts';
+import { siteOf } from '../../daemon/config.ts';
+import type { CliContext, ConfigFlag } from '../context.ts';
+import { configFlag, print, printJson, readConfig, styled } from '../context.ts';
+import { gatherStatus, statusLines } from '../status-report.ts';
+
+interface Flags extends ConfigFlag {
+  readonly json: boolean;
+  readonly site?: string;
+}
+
+/** Exit codes: 0 all is well, 3 something is wrong, 4 no site answers. */
+export const statusCommand: Command<CliContext> = buildCommand({
+  docs: {
+    brief: 'Say how the groups are',
+    fullDescription:
+      'Asks every site whose control address can be reached from here. One line for each group when all is well; otherwise it begins with what is wrong. ' +
+      'Exit code 0: all is well; 3: something is wrong; 4: no site answers.',
+  },
+  parameters: {
+    flags: {
+      config: configFlag,
+      json: { kind: 'boolean', brief: 'Print everything as JSON: docs/reference/cli-json.md', default: false },
+      site: { kind: 'parsed', parse: String, brief: 'Ask this site only', placeholder: 'NAME', optional: true },
+    },
+  },
+  async func(this: CliContext, flags: Flags) {
+    const config = readConfig(this, flags);
+    const sites = flags.site === undefined ? config.sites : [siteOf(config, flags.site)];
+    const groups = config.groups.filter((group) => group.sites.some((copy) => sites.some((site) => site.name === copy.name)));
+    const report = await gatherStatus(sites, groups.map((group) => group.name));
+    if (flags.json) printJson(this, report);
+    else for (const line of statusLines(report, styled(this))) print(this, line);
+    if (report.sites.every((site) => !site.reachable)) this.process.exitCode = EXIT.unreachable;
+    else if (!report.well) this.process.exitCode = EXIT.notInState;
+  },
+});

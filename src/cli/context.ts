@@ -1,0 +1,69 @@
+// What a command is given, and what several of them need: the configuration, a site's API, and output that respects who reads it.
+
+import { styleText } from 'node:util';
+
+import type { StricliProcess } from '@stricli/core';
+
+import { ControlClient } from '../api/client.ts';
+import type { Config, SiteConfig } from '../daemon/config.ts';
+import { CONFIG_FILE_DEFAULT, loadConfig } from '../daemon/config.ts';
+import { TercetError } from '../core/base/errors.ts';
+
+/** The world of a command. Tests give their own. */
+export interface CliContext {
+  readonly process: StricliProcess;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Whether the output may have colours. */
+  readonly colour: boolean;
+  /** Asks a question that is answered with yes or no; null when there is nobody to ask. */
+  readonly ask: ((question: string) => Promise<boolean>) | null;
+}
+
+/** The flag that every command with a configuration has. */
+export interface ConfigFlag {
+  readonly config?: string;
+}
+
+/** Its definition. */
+export const configFlag = {
+  kind: 'parsed',
+  parse: String,
+  brief: `The configuration; default: $TERCET_CONFIG, or ${CONFIG_FILE_DEFAULT}`,
+  placeholder: 'FILE',
+  optional: true,
+} as const;
+
+/** The file that a command reads. */
+export function configFile(context: CliContext, flags: ConfigFlag): string {
+  return flags.config ?? (context.env['TERCET_CONFIG'] || CONFIG_FILE_DEFAULT);
+}
+
+/** Reads the configuration. Throws TERCET_CONFIG or TERCET_CONFIG_UNREADABLE. */
+export function readConfig(context: CliContext, flags: ConfigFlag): Config {
+  return loadConfig(configFile(context, flags));
+}
+
+/** One line of the answer. */
+export function print(context: CliContext, text: string): void {
+  context.process.stdout.write(`${text}\n`);
+}
+
+/** A value of the `--json` contract. */
+export function printJson(context: CliContext, value: unknown): void {
+  print(context, JSON.stringify(value, null, 2));
+}
+
+/** Marks text where colours are allowed; the text alone says the same. */
+export function styled(context: CliContext): (kind: 'bad' | 'dim', text: string) => string {
+  const styles = { bad: 'red', dim: 'dim' } as const;
+  return (kind, text) => (context.colour ? styleText(styles[kind], text, { validateStream: false }) : text);
+}
+
+/** The API of a site, after making sure that it is that site which answers: control addresses are per machine. Throws TERCET_UNREACHABLE. */
+export async function clientOf(site: SiteConfig): Promise<ControlClient> {
+  const client = new ControlClient(site.control);
+  const { site: found } = await client.status();
+  if (found === site.name) return client;
+  const reason = `site ${found} answers there; run this command on the machine of ${site.name}`;
+  throw new TercetError('TERCET_UNREACHABLE', { what: `the daemon of ${site.name}`, address: site.control.text, reason });
+}

@@ -1,0 +1,90 @@
+// Asks every site that can be reached from here, and puts their answers together: the contract of `tercet status --json`.
+
+import { ControlClient, RemoteError } from '../api/client.ts';
+import type { DaemonStatus } from '../api/schema.ts';
+import type { Address } from '../api/address.ts';
+import { TercetError } from '../core/base/errors.ts';
+import type { SiteStatus } from '../core/site/contract.ts';
+import { summarize } from './summary.ts';
+
+/** One site of the configuration, and whether it answered. */
+export interface SiteAnswer {
+  readonly site: string;
+  readonly address: string;
+  readonly reachable: boolean;
+  readonly version: string | null;
+  /** Why it could not be asked; null when it answered. */
+  readonly error: string | null;
+}
+
+/** One group of the configuration, as far as it can be seen from here. */
+export interface GroupReport {
+  readonly group: string;
+  readonly well: boolean;
+  readonly serving: string | null;
+  readonly problems: readonly string[];
+  readonly state: string;
+  /** What each site that answered says, sorted by site. */
+  readonly sites: readonly SiteStatus[];
+}
+
+/** What `tercet status --json` prints. Fields are only ever added. */
+export interface StatusReport {
+  readonly well: boolean;
+  readonly sites: readonly SiteAnswer[];
+  readonly groups: readonly GroupReport[];
+}
+
+interface Site {
+  readonly name: string;
+  readonly control: Address;
+}
+
+/** Asks all sites at once, each within a few seconds. `groups` are the names of those to report. */
+export async function gatherStatus(sites: readonly Site[], groups: readonly string[]): Promise<StatusReport> {
+  const answers = await Promise.all(sites.map(askSite));
+  return reportOf(answers, groups);
+}
+
+async function askSite({ name, control }: Site): Promise<{ answer: SiteAnswer; status: DaemonStatus | null }> {
+  const at = { site: name, address: control.text };
+  try {
+    const status = await new ControlClient(control).status();
+    if (status.site === name) return { answer: { ...at, reachable: true, version: status.version, error: null }, status };
+    const error = `site ${status.site} answers at ${control.text}: that of ${name} is on another machine`;
+    return { answer: { ...at, reachable: false, version: null, error }, status: null };
+  } catch (cause) {
+    if (!(cause instanceof TercetError) && !(cause instanceof RemoteError)) throw cause;
+    return { answer: { ...at, reachable: false, version: null, error: cause.message }, status: null };
+  }
+}
+
+/** Puts answers together; sorted by name, so that two reports can be compared. */
+export function reportOf(
+  answers: readonly { readonly answer: SiteAnswer; readonly status: DaemonStatus | null }[],
+  groups: readonly string[],
+): StatusReport {
+  const statuses = answers.flatMap(({ status }) => status?.groups ?? []);
+  const reports = [...groups].sort().map((group) => {
+    const sites = statuses.filter((status) => status.group === group).sort((a, b) => (a.site < b.site ? -1 : 1));
+    const { well, serving, problems, state } = summarize(group, sites);
+    return { group, well, serving, problems, state, sites };
+  });
+  return {
+    well: reports.every((report) => report.well),
+    sites: answers.map(({ answer }) => answer).sort((a, b) => (a.site < b.site ? -1 : 1)),
+    groups: reports,
+  };
+}
+
+/** Lines for people: one for each group when all is well; otherwise first what is wrong, and at the end who could not be asked. */
+export function statusLines(report: StatusReport, style: (kind: 'bad' | 'dim', text: string) => string): readonly string[] {
+  const lines: string[] = [];
+  for (const group of report.groups) {
+    for (const problem of group.problems) lines.push(`${group.group}: ${style('bad', problem)}`);
+    if (group.state !== '') lines.push(`${group.group}: ${group.state}`);
+  }
+  if (report.well) return lines;
+  for (const site of report.sites) if (site.error !== null) lines.push(style('dim', `site ${site.site}: ${site.error}`));
+  return lines;
+}

@@ -1,0 +1,138 @@
+// What the answers of several sites mean for a group: one line when all is well, and otherwise first what is wrong. It says only what a site has
+// said of itself or of its own connections; a site that cannot be asked from here is not a fault as long as the primary is connected to it.
+
+import type { PeerStatus, SiteStatus, Waiting } from '../core/site/contract.ts';
+import { unreachable } from '../core/base/assert.ts';
+import { bytesText, countText, secondsText } from './text.ts';
+
+/** A group as it can be seen from here. */
+export interface GroupSummary {
+  readonly group: string;
+  /** Whether nothing is wrong, as far as the sites that answered know. */
+  readonly well: boolean;
+  /** The site that says that it serves; null when none of those that answered does. */
+  readonly serving: string | null;
+  /** Sentences, the most important first. */
+  readonly problems: readonly string[];
+  /** What is so, in one line. */
+  readonly state: string;
+}
+
+/** Sums up what sites say of one group. */
+export function summarize(group: string, statuses: readonly SiteStatus[]): GroupSummary {
+  const serving = statuses.filter((status) => status.serving);
+  const primary = serving[0] ?? statuses.find((status) => status.role === 'primary') ?? null;
+  const problems: string[] = [];
+  if (statuses.length === 0) problems.push('no site of the group answers from here');
+  else if (serving.length > 1) problems.push(`${names(serving)} both say that they serve: ask again, since the answers may be of different moments`);
+  else if (primary === null) problems.push(...withoutPrimary(statuses));
+  else problems.push(...primaryProblems(primary));
+  for (const status of statuses) problems.push(...ownProblems(status, primary));
+  return { group, well: problems.length === 0, serving: serving[0]?.site ?? null, problems, state: stateText(primary, statuses) };
+}
+
+function names(statuses: readonly SiteStatus[]): string {
+  return statuses.map((status) => status.site).join(' and ');
+}
+
+/** None of those that answered is primary: either it cannot be asked from here, or nobody serves. */
+function withoutPrimary(statuses: readonly SiteStatus[]): readonly string[] {
+  if (followed(statuses) !== null) return [];
+  if (statuses.every((status) => status.role === 'absent')) return ['not created yet: `tercet create` does that'];
+  return ['nobody serves, as far as can be seen from here'];
+}
+
+/** The primary that mirrors here follow at this moment; null when none does. */
+function followed(statuses: readonly SiteStatus[]): string | null {
+  const mirror = statuses.find(
+    (status) => status.role === 'mirror' && status.peers.some((peer) => peer.site === status.knownPrimary && peer.connected),
+  );
+  return mirror?.knownPrimary ?? null;
+}
+
+function primaryProblems(primary: SiteStatus): readonly string[] {
+  const { site, peers } = primary;
+  const problems: string[] = [];
+  if (!primary.serving) problems.push(`${site} is primary, but may not serve now`);
+  if (primary.protection === 'solo' && peers.some((peer) => peer.mode === 'sync')) problems.push(`new writes are on ${site} alone`);
+  for (const peer of peers) problems.push(...peerProblems(primary, peer));
+  if (primary.witness.reachable === false) problems.push(`the witness does not answer ${site}: no failover until it does`);
+  return problems;
+}
+
+function peerProblems(primary: SiteStatus, peer: PeerStatus): readonly string[] {
+  const why = peer.lastError === null ? '' : ` (${peer.lastError})`;
+  if (!peer.connected) return [`${peer.site} is not connected to ${primary.site}${why}`];
+  if (peer.role === 'failed') return [`the copy at ${peer.site} has failed${why}`];
+  switch (peer.attached) {
+    case 'no':
+      return [`${peer.site} is connected to ${primary.site} and does not follow${why}`];
+    case 'joining':
+      return [`${peer.site} is joining ${primary.site}`];
+    case 'copying':
+      return [`${peer.site} receives a whole copy${copyText(peer)}`];
+    case 'following':
+      return flagProblems(peer);
+    default:
+      return unreachable(peer.attached);
+  }
+}
+
+function copyText(peer: PeerStatus): string {
+  if (peer.copiedBytes === null || peer.copyTotalBytes === null || peer.copyTotalBytes === 0) return '';
+  const percent = Math.floor((100 * peer.copiedBytes) / peer.copyTotalBytes);
+  return `: ${percent} %, ${bytesText(peer.copiedBytes)} of ${bytesText(peer.copyTotalBytes)}`;
+}
+
+function flagProblems(peer: PeerStatus): readonly string[] {
+  if (peer.mode === 'async' || peer.flag === 'true') return [];
+  return peer.flag === 'maybe' ? [`it is not known yet whether ${peer.site} may serve`] : [`${peer.site} follows, but may not serve yet`];
+}
+
+/** What a site says of itself, whoever is primary. */
+function ownProblems(status: SiteStatus, primary: SiteStatus | null): readonly string[] {
+  const { site, role } = status;
+  const problems: string[] = [];
+  if (role === 'failed') problems.push(`the copy at ${site} has failed: ${status.failure ?? 'no reason known'}`);
+  else if (status.failure !== null) problems.push(`${site}: ${status.failure}`);
+  if (role === 'starting' || role === 'claiming' || role === 'stopped') problems.push(`${site} is ${role}`);
+  if (role === 'absent' && primary !== null && !isSeen(primary, site)) problems.push(`${site} has no copy yet`);
+  if (role === 'standby' && primary !== null && !isSeen(primary, site)) problems.push(`${site} has a copy and follows nobody`);
+  if (!status.consistent && role !== 'absent' && role !== 'starting') problems.push(`the copy at ${site} is inconsistent: it can serve nothing until it is whole`);
+  if (status.unclean) problems.push(`${site} came back from a loss of power and has not caught up since`);
+  if (status.heldRequests > 0) problems.push(`${countText(status.heldRequests, 'request')} of hosts held at ${site}`);
+  problems.push(...status.waiting.map((waiting) => waitingText(site, waiting)));
+  return problems;
+}
+
+/** Whether the primary's own list already says what is wrong with a peer. */
+function isSeen(primary: SiteStatus, site: string): boolean {
+  return primary.peers.some((peer) => peer.site === site && peerProblems(primary, peer).length > 0);
+}
+
+function waitingText(site: string, { what, cause, deadlineMillis, next }: Waiting): string {
+  const when = deadlineMillis === null ? 'then' : `in ${secondsText(Math.max(0, deadlineMillis) / 1000)}`;
+  return `${site} waits for ${what}: ${cause}; ${when}: ${next}`;
+}
+
+function stateText(primary: SiteStatus | null, statuses: readonly SiteStatus[]): string {
+  if (primary !== null) {
+    const does = primary.serving ? 'serves' : 'is primary';
+    return [`${primary.site} ${does} (epoch ${primary.epoch})`, ...primary.peers.filter(follows).map(followText)].join(', ');
+  }
+  const other = followed(statuses);
+  if (other !== null) return `${names(statuses.filter((status) => status.role === 'mirror'))} following ${other}, which cannot be asked from here`;
+  return statuses.map((status) => `${status.site} is ${status.role}`).join(', ');
+}
+
+function follows(peer: PeerStatus): boolean {
+  return peer.connected && peer.attached === 'following';
+}
+
+function followText(peer: PeerStatus): string {
+  if (peer.lagRecords === 0) return `${peer.site} in step`;
+  if (peer.lagRecords === null) return `${peer.site} follows`;
+  const lag = [peer.lagBytes === null ? null : bytesText(peer.lagBytes), peer.lagSeconds === null ? null : secondsText(peer.lagSeconds)];
+  const known = lag.filter((part) => part !== null);
+  return `${peer.site} ${countText(peer.lagRecords, 'record')}${known.length === 0 ? '' : ` (${known.join(', ')})`} behind`;
+}

@@ -1,0 +1,502 @@
+// What the witness knows of one group, and the only way in which it changes. Pure, so that the daemon and the simulator run the same witness.
+//
+// The flag of a copy says: this copy is synchronised and may serve alone. A primary that loses its partner puts the partner's flag to false
+// before it acknowledges the first write that the partner lacks; so whoever finds its own flag true holds every acknowledged write. That
+// rests on four properties, asserted after every operation:
+//   W1  some copy's flag is true, always: a flag is cleared only in one step with finding another one true;
+//   W5  each change of the primary is one step with epoch + 1, and epochs never fall;
+//   CAS each change names the revision that it was decided on, and is revision + 1;
+//   ids an operation that was answered is remembered, so asking again with its id gives the same answer and changes nothing.
+
+import { assert, unreachable } from '../base/assert.ts';
+import { limits } from '../base/limits.ts';
+import { type Epoch, isCount, type SiteName } from '../base/units.ts';
+
+/** How a copy is mirrored. The flag of an async copy means "consistent, may be promoted by hand"; it is never claimed for automatically. */
+export type CopyMode = 'sync' | 'async';
+
+/** One copy as the witness knows it. */
+export interface WitnessCopy {
+  readonly site: SiteName;
+  readonly mode: CopyMode;
+  readonly flag: boolean;
+}
+
+/** What the witness tells about a group. */
+export interface WitnessView {
+  readonly group: string;
+  /** Name of this very group for all time: another group of the same name has another one. */
+  readonly groupId: string;
+  /** Name of this very witness: a witness that was replaced, or restored elsewhere, has another one. */
+  readonly instance: string;
+  /** +1 with each change of epoch, primary or a flag. */
+  readonly revision: number;
+  readonly epoch: Epoch;
+  /** null before the first claim, and after the primary has resigned. */
+  readonly primary: SiteName | null;
+  readonly copies: readonly WitnessCopy[];
+}
+
+/** Why an operation was refused; nothing was changed then. */
+export type RefusalReason =
+  | 'unknown-group'
+  | 'revision'
+  | 'epoch'
+  | 'not-primary'
+  | 'flag-false'
+  | 'not-a-copy'
+  | 'mode'
+  | 'last-copy'
+  | 'exists-different'
+  | 'unseeded'
+  | 'request-id-reused';
+
+/** All reasons, for checks of what comes over the wire. */
+export const REFUSAL_REASONS: readonly RefusalReason[] = [
+  'unknown-group',
+  'revision',
+  'epoch',
+  'not-primary',
+  'flag-false',
+  'not-a-copy',
+  'mode',
+  'last-copy',
+  'exists-different',
+  'unseeded',
+  'request-id-reused',
+];
+
+interface Request {
+  /** Never used for another operation: asking again with it asks about the same operation. */
+  readonly requestId: string;
+  readonly group: string;
+  /** The site that asks. */
+  readonly from: SiteName;
+}
+
+interface Change extends Request {
+  /** The revision that the asker decided on; any other is refused. */
+  readonly revision: number;
+}
+
+/** Enters a group. Only for a group that is new everywhere: a site that has ever been in an epoch must not send it (W8). */
+export interface CreateOperation extends Request {
+  readonly kind: 'create';
+  readonly groupId: string;
+  readonly copies: readonly { readonly site: SiteName; readonly mode: CopyMode }[];
+  /** The copy whose flag is true at first; a sync one. */
+  readonly first: SiteName;
+}
+
+/** `from` becomes the primary of a new epoch, and every other sync flag false. */
+export interface ClaimOperation extends Change {
+  readonly kind: 'claim';
+  readonly epoch: Epoch;
+  /** An operator asked for it: an async copy may be claimed for in no other way (W9). */
+  readonly byHand?: true;
+}
+
+/** The primary puts another copy's flag to false. */
+export interface ExcludeOperation extends Change {
+  readonly kind: 'exclude';
+  readonly site: SiteName;
+  readonly epoch: Epoch;
+}
+
+/** The primary puts another copy's flag to true. */
+export interface AdmitOperation extends Change {
+  readonly kind: 'admit';
+  readonly site: SiteName;
+  readonly epoch: Epoch;
+}
+
+/** The primary makes another sync copy the primary of a new epoch; both flags stay true. */
+export interface HandoverOperation extends Change {
+  readonly kind: 'handover';
+  readonly to: SiteName;
+  readonly epoch: Epoch;
+}
+
+/** `from` puts its own flag to false, which it may while another sync flag is true; if it was the primary, nobody is. */
+export interface ResignOperation extends Change {
+  readonly kind: 'resign';
+}
+
+/**
+ * An operator makes a copy the primary of a new epoch whatever its flag says, and every other flag false. On an unseeded group it names the
+ * survivor: `epoch` is then the highest that any copy has seen, not below the witness's own.
+ */
+export interface ForceOperation extends Change {
+  readonly kind: 'force';
+  readonly site: SiteName;
+  readonly epoch: Epoch;
+}
+
+/** Asks for the view; never remembered, always fresh. */
+export interface ReadOperation extends Request {
+  readonly kind: 'read';
+}
+
+export type WitnessOperation =
+  | CreateOperation
+  | ClaimOperation
+  | ExcludeOperation
+  | AdmitOperation
+  | HandoverOperation
+  | ResignOperation
+  | ForceOperation
+  | ReadOperation;
+
+/** The witness's answer. `repeated`: this request was answered before, and this is that answer, its view as of then. */
+export type WitnessAnswer =
+  | { readonly outcome: 'done'; readonly view: WitnessView; readonly repeated?: true }
+  | {
+      readonly outcome: 'refused';
+      readonly reason: RefusalReason;
+      /** What is wrong and what to do, for people. */
+      readonly text: string;
+      /** null when the witness knows no such group. */
+      readonly view: WitnessView | null;
+      readonly repeated?: true;
+    };
+
+/** What a site learns: an answer, or `unknown`, when none came in time: the operation may have happened, may still happen, or never. */
+export type WitnessReply = WitnessAnswer | { readonly outcome: 'unknown' };
+
+/** The way to the witness. `done` is called once, later, never from inside the call. */
+export interface WitnessPort {
+  call(operation: WitnessOperation, done: (reply: WitnessReply) => void): void;
+}
+
+/** An answered operation. Small, because up to limits.witnessRequestsMax of them share a slot with the state. */
+export interface AnsweredRequest {
+  readonly id: string;
+  /** The operation in one line; equal for equal operations only. */
+  readonly content: string;
+  /** null when it was done. */
+  readonly refused: RefusalReason | null;
+  // The view that was answered; name, id and instance are the group's.
+  readonly revision: number;
+  readonly epoch: Epoch;
+  readonly primary: SiteName | null;
+  readonly copies: readonly (readonly [SiteName, CopyMode, boolean])[];
+}
+
+/** The whole state of one group at the witness, plain data as it is stored. */
+export interface WitnessState extends WitnessView {
+  /** +1 with each state that is stored: changes, and answers that were only remembered. What a store compares. */
+  readonly writes: number;
+  /** The copy that was true at first. */
+  readonly first: SiteName;
+  /** Whether this witness may grant: false after it was replaced or restored, until an operator names the survivor. */
+  readonly seeded: boolean;
+  /** Oldest first. */
+  readonly requests: readonly AnsweredRequest[];
+}
+
+/** What an operation leads to. `state` is the one given (the same object) when nothing is to be stored. */
+export interface Applied<State extends WitnessState | null = WitnessState | null> {
+  readonly state: State;
+  readonly answer: WitnessAnswer;
+}
+
+/** The view of a state. */
+export function viewOfState(state: WitnessState): WitnessView {
+  const { group, groupId, instance, revision, epoch, primary, copies } = state;
+  return { group, groupId, instance, revision, epoch, primary, copies };
+}
+
+/**
+ * The one step of the witness. `state` is what is durable now (null: no such group), `instance` the name of the witness that answers. The
+ * answer may be given, and the new state shown, only once the new state is durable (W4).
+ */
+export function apply(state: WitnessState | null, operation: WitnessOperation, instance: string): Applied {
+  assertOperation(operation);
+  if (state === null)
+    return operation.kind === 'create' ? create(operation, instance) : { state, answer: refuse('unknown-group', operation, null) };
+  assert(state.group === operation.group, 'an operation goes to the state of its own group', {
+    state: state.group,
+    operation: operation.group,
+  });
+  // The state comes from another witness's disk: it may be older than what the copies have done since.
+  const seeded = state.seeded && state.instance === instance;
+  if (!seeded && operation.kind !== 'force') return { state, answer: refuse('unseeded', operation, { ...viewOfState(state), instance }) };
+  if (operation.kind === 'read') return { state, answer: { outcome: 'done', view: viewOfState(state) } };
+  const before = seeded ? state : { ...state, instance, seeded: false, requests: [] };
+  const answered = before.requests.find((request) => request.id === operation.requestId);
+  if (answered !== undefined) return { state, answer: answerAgain(before, answered, operation) };
+
+  const result = decide(before, operation);
+  if (typeof result === 'string' && !seeded) return { state, answer: refuse(result, operation, viewOfState(before)) };
+  const changed = typeof result === 'string' ? before : { ...before, ...result };
+  const next = remember({ ...changed, writes: state.writes + 1 }, operation, typeof result === 'string' ? result : null);
+  assertStep(state, next);
+  const view = viewOfState(next);
+  return { state: next, answer: typeof result === 'string' ? refuse(result, operation, view) : { outcome: 'done', view } };
+}
+
+/** A change of the state, an empty one when what was asked for is so already, or why not. */
+type Decision = Partial<Pick<WitnessState, 'revision' | 'epoch' | 'primary' | 'copies' | 'seeded'>> | RefusalReason;
+
+function decide(state: WitnessState, operation: Exclude<WitnessOperation, ReadOperation>): Decision {
+  if (operation.kind === 'create') return isSameGroup(state, operation) ? {} : 'exists-different';
+  if (operation.revision !== state.revision) return 'revision';
+  switch (operation.kind) {
+    case 'claim':
+      return claim(state, operation);
+    case 'exclude':
+      return setFlag(state, operation, false);
+    case 'admit':
+      return setFlag(state, operation, true);
+    case 'handover':
+      return handover(state, operation);
+    case 'resign':
+      return resign(state, operation);
+    case 'force':
+      return force(state, operation);
+    default:
+      return unreachable(operation);
+  }
+}
+
+function create(operation: CreateOperation, instance: string): Applied {
+  const first = operation.copies.find((copy) => copy.site === operation.first);
+  if (first === undefined) return { state: null, answer: refuse('not-a-copy', operation, null) };
+  // At least one sync flag must be true from the first moment on.
+  if (first.mode !== 'sync') return { state: null, answer: refuse('mode', operation, null) };
+  const state: WitnessState = {
+    group: operation.group,
+    groupId: operation.groupId,
+    instance,
+    revision: 1,
+    epoch: 0,
+    primary: null,
+    copies: operation.copies.map(({ site, mode }) => ({ site, mode, flag: site === operation.first })),
+    writes: 1,
+    first: operation.first,
+    seeded: true,
+    requests: [],
+  };
+  const next = remember(state, operation, null);
+  assertState(next);
+  return { state: next, answer: { outcome: 'done', view: viewOfState(next) } };
+}
+
+function isSameGroup(state: WitnessState, operation: CreateOperation): boolean {
+  if (state.groupId !== operation.groupId || state.first !== operation.first || state.copies.length !== operation.copies.length)
+    return false;
+  return operation.copies.every(({ site, mode }) => copyOf(state, site)?.mode === mode);
+}
+
+function claim(state: WitnessState, operation: ClaimOperation): Decision {
+  const own = copyOf(state, operation.from);
+  if (own === undefined) return 'not-a-copy';
+  if (operation.epoch !== state.epoch) return 'epoch';
+  if (own.mode === 'async' && operation.byHand !== true) return 'mode';
+  if (!own.flag) return 'flag-false';
+  // Every other sync flag goes in this very step, and only now that the own one was found true.
+  const copies = state.copies.map((copy) => (copy.mode === 'sync' && copy.site !== own.site ? { ...copy, flag: false } : copy));
+  return { revision: state.revision + 1, epoch: state.epoch + 1, primary: own.site, copies };
+}
+
+/** What a primary needs in order to decide about others. */
+function refusePrimary(state: WitnessState, operation: { from: SiteName; epoch: Epoch }): RefusalReason | null {
+  const own = copyOf(state, operation.from);
+  if (own === undefined) return 'not-a-copy';
+  if (operation.epoch !== state.epoch) return 'epoch';
+  if (state.primary !== own.site) return 'not-primary';
+  return own.flag ? null : 'flag-false';
+}
+
+function setFlag(state: WitnessState, operation: ExcludeOperation | AdmitOperation, flag: boolean): Decision {
+  const reason = refusePrimary(state, operation);
+  if (reason !== null) return reason;
+  const target = copyOf(state, operation.site);
+  // A primary that takes its own flag away resigns, which asks for more.
+  if (target === undefined || target.site === operation.from) return 'not-a-copy';
+  if (target.flag === flag) return {};
+  return { revision: state.revision + 1, copies: withFlag(state, target.site, flag) };
+}
+
+function handover(state: WitnessState, operation: HandoverOperation): Decision {
+  const reason = refusePrimary(state, operation);
+  if (reason !== null) return reason;
+  const target = copyOf(state, operation.to);
+  if (target === undefined || target.site === operation.from) return 'not-a-copy';
+  if (target.mode !== 'sync') return 'mode';
+  if (!target.flag) return 'flag-false';
+  return { revision: state.revision + 1, epoch: state.epoch + 1, primary: target.site };
+}
+
+function resign(state: WitnessState, operation: ResignOperation): Decision {
+  const own = copyOf(state, operation.from);
+  if (own === undefined) return 'not-a-copy';
+  if (!own.flag) return {};
+  if (!state.copies.some((copy) => copy.site !== own.site && copy.mode === 'sync' && copy.flag)) return 'last-copy';
+  const primary = state.primary === own.site ? null : state.primary;
+  return { revision: state.revision + 1, primary, copies: withFlag(state, own.site, false) };
+}
+
+function force(state: WitnessState, operation: ForceOperation): Decision {
+  // An unseeded witness may have missed epochs: the operator says which is the highest that any copy has seen.
+  if (state.seeded ? operation.epoch !== state.epoch : operation.epoch < state.epoch) return 'epoch';
+  if (copyOf(state, operation.site) === undefined) return 'not-a-copy';
+  const copies = state.copies.map((copy) => ({ ...copy, flag: copy.site === operation.site }));
+  return { revision: state.revision + 1, epoch: operation.epoch + 1, primary: operation.site, copies, seeded: true };
+}
+
+function copyOf(state: Pick<WitnessView, 'copies'>, site: SiteName): WitnessCopy | undefined {
+  return state.copies.find((copy) => copy.site === site);
+}
+
+function withFlag(state: WitnessState, site: SiteName, flag: boolean): readonly WitnessCopy[] {
+  return state.copies.map((copy) => (copy.site === site ? { ...copy, flag } : copy));
+}
+
+/** Adds an answered request. When there are too many, refusals go first, oldest first: a confused site must not push out another's claim. */
+function remember(state: WitnessState, operation: WitnessOperation, refused: RefusalReason | null): WitnessState {
+  const { revision, epoch, primary } = state;
+  const copies = state.copies.map((copy) => [copy.site, copy.mode, copy.flag] as const);
+  const requests = [
+    ...state.requests,
+    { id: operation.requestId, content: contentOf(operation), refused, revision, epoch, primary, copies },
+  ];
+  let byteCount = requests.reduce((sum, request) => sum + bytesOf(request), 0);
+  while (requests.length > limits.witnessRequestsMax || byteCount > limits.witnessRequestsBytesMax) {
+    const oldestRefused = requests.findIndex((request) => request.refused !== null);
+    const [dropped] = requests.splice(Math.max(oldestRefused, 0), 1);
+    if (dropped !== undefined) byteCount -= bytesOf(dropped);
+  }
+  return { ...state, requests };
+}
+
+/** Bytes of a remembered request as JSON with its comma; all its text is ASCII. */
+function bytesOf(request: AnsweredRequest): number {
+  return JSON.stringify(request).length + 1;
+}
+
+/** One line that is equal for equal operations only: no name holds a space. */
+function contentOf(operation: WitnessOperation): string {
+  const { kind, from } = operation;
+  switch (operation.kind) {
+    case 'create': {
+      const copies = operation.copies.map(({ site, mode }) => `${site} ${mode}`).sort();
+      return `${kind} ${from} ${operation.groupId} ${operation.first} ${copies.join(' ')}`;
+    }
+    case 'claim':
+      return `${kind} ${from} ${operation.revision} ${operation.epoch} ${operation.byHand === true ? 'by-hand' : 'by-itself'}`;
+    case 'exclude':
+    case 'admit':
+    case 'force':
+      return `${kind} ${from} ${operation.revision} ${operation.epoch} ${operation.site}`;
+    case 'handover':
+      return `${kind} ${from} ${operation.revision} ${operation.epoch} ${operation.to}`;
+    case 'resign':
+      return `${kind} ${from} ${operation.revision}`;
+    case 'read':
+      return `${kind} ${from}`;
+    default:
+      return unreachable(operation);
+  }
+}
+
+function answerAgain(state: WitnessState, request: AnsweredRequest, operation: WitnessOperation): WitnessAnswer {
+  if (request.content !== contentOf(operation)) return refuse('request-id-reused', operation, viewOfState(state));
+  const { group, groupId, instance } = state;
+  const { revision, epoch, primary } = request;
+  const copies = request.copies.map(([site, mode, flag]) => ({ site, mode, flag }));
+  const view: WitnessView = { group, groupId, instance, revision, epoch, primary, copies };
+  if (request.refused === null) return { outcome: 'done', view, repeated: true };
+  return { ...refuse(request.refused, operation, view), repeated: true };
+}
+
+function refuse(reason: RefusalReason, operation: WitnessOperation, view: WitnessView | null): WitnessAnswer {
+  return { outcome: 'refused', reason, text: refusalText(reason, operation, view), view };
+}
+
+function refusalText(reason: RefusalReason, operation: WitnessOperation, view: WitnessView | null): string {
+  const asked = `${operation.kind} of group "${operation.group}" by ${operation.from}`;
+  const askedEpoch = 'epoch' in operation ? operation.epoch : null;
+  const askedRevision = 'revision' in operation ? operation.revision : null;
+  const copies = (view?.copies ?? ('copies' in operation ? operation.copies : [])).map((copy) => copy.site).join(', ');
+  const reign = view === null ? '' : `epoch ${view.epoch}, primary ${view.primary ?? 'none'}`;
+  switch (reason) {
+    case 'unknown-group':
+      return `${asked}: this witness knows no such group; create it first, or check the witness's address`;
+    case 'revision':
+      return `${asked}: decided on revision ${askedRevision}, the group is at ${view?.revision}; read it and decide again`;
+    case 'epoch':
+      return `${asked}: decided in epoch ${askedEpoch}, the group is in ${reign}; read it and follow that primary`;
+    case 'not-primary':
+      return `${asked}: only the primary may do this, and the group is in ${reign}; read it and follow that primary`;
+    case 'flag-false':
+      return `${asked}: the flag of ${falseFlags(operation, view)} is false, that copy may lack writes; let it catch up with the primary`;
+    case 'not-a-copy':
+      return `${asked}: it names a site that is not one of the copies it may mean (${copies}); check the configuration`;
+    case 'mode':
+      return `${asked}: the copy it names is mirrored asynchronously and may lack writes; use a sync copy, or promote it by hand`;
+    case 'last-copy':
+      return `${asked}: no other sync copy is known to be complete; bring another one in sync first`;
+    case 'exists-different':
+      return `${asked}: a group of this name exists with other copies or another identity; use another name`;
+    case 'unseeded':
+      return `${asked}: this witness was replaced or restored and may know less than the copies; an operator must name the survivor`;
+    case 'request-id-reused':
+      return `${asked}: its request id was used for another operation; a new operation needs a new id`;
+    default:
+      return unreachable(reason);
+  }
+}
+
+/** The sites of an operation whose flags must be true and are not. */
+function falseFlags(operation: WitnessOperation, view: WitnessView | null): string {
+  const sites = operation.kind === 'handover' ? [operation.from, operation.to] : [operation.from];
+  return sites.filter((site) => view !== null && copyOf(view, site)?.flag === false).join(' and ');
+}
+
+/** What every caller has checked before: an operation from the wire has passed the schema. */
+function assertOperation(operation: WitnessOperation): void {
+  assert(operation.requestId.length > 0, 'a request has an id', { kind: operation.kind });
+  assert(operation.requestId.length <= limits.requestIdCharsMax, 'a request id has a bounded length', { id: operation.requestId });
+  if ('revision' in operation) assert(isCount(operation.revision), 'a revision is a count', { revision: operation.revision });
+  if ('epoch' in operation) assert(isCount(operation.epoch), 'an epoch is a count', { epoch: operation.epoch });
+  if (operation.kind !== 'create') return;
+  const sites = new Set(operation.copies.map((copy) => copy.site));
+  assert(sites.size === operation.copies.length, 'each copy is at a site of its own', { copies: operation.copies });
+  assert(sites.size <= limits.groupSitesMax, 'a group has a bounded number of copies', { count: sites.size });
+}
+
+/** Which rule a state breaks that no step of the witness leads to; null for a sound one. For what is read from a disk. */
+export function stateFault(state: Pick<WitnessView, 'copies' | 'primary' | 'epoch'>): string | null {
+  const { copies, primary, epoch } = state;
+  if (epoch === 0 && primary !== null) return 'there is no primary before the first epoch';
+  if (primary !== null && copyOf(state, primary)?.flag !== true) return "the primary's flag must be true";
+  // W1: a sync copy may serve, or else the primary is an async one that was promoted by hand.
+  const able = copies.some((copy) => copy.flag && (copy.mode === 'sync' || copy.site === primary));
+  return able ? null : 'some copy must be able to serve alone';
+}
+
+function assertState(state: WitnessState): void {
+  const { copies, primary, epoch } = state;
+  const fault = stateFault(state);
+  assert(fault === null, fault ?? '', { copies, primary, epoch });
+  assert(state.requests.length <= limits.witnessRequestsMax, 'remembered requests are bounded', { count: state.requests.length });
+}
+
+/** W5 and compare-and-set, for one step. */
+function assertStep(before: WitnessState, after: WitnessState): void {
+  assertState(after);
+  const facts = { before: viewOfState(before), after: viewOfState(after) };
+  assert(after.writes === before.writes + 1, 'each stored state is one write further', { before: before.writes, after: after.writes });
+  const changed =
+    before.epoch !== after.epoch ||
+    before.primary !== after.primary ||
+    before.seeded !== after.seeded ||
+    before.copies.some((copy, index) => copy.flag !== after.copies[index]?.flag);
+  assert(after.revision === before.revision + (changed ? 1 : 0), 'the revision counts the changes', facts);
+  assert(after.epoch >= before.epoch, 'epochs never fall', facts);
+  const reigns = after.primary !== before.primary && after.primary !== null;
+  assert(!reigns || after.epoch > before.epoch, 'a new primary has a new epoch', facts);
+  const oneEpoch = !before.seeded || before.instance !== after.instance || after.epoch <= before.epoch + 1;
+  assert(oneEpoch, 'an epoch is never skipped', facts);
+}

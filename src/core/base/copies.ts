@@ -1,0 +1,7 @@
+// How copies of a group relate, in the words that every layer shares.
+
+/** How a mirror is followed: `sync` before the host is answered, `async` in write order behind it. */
+export type Mode = 'sync' | 'async';
+
+/** What the primary knows of a peer's flag at the witness. `maybe` while a change is under way or its answer was lost. */
+export type FlagView = 'true' | 'maybe' | 'false';

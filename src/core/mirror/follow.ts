@@ -1,0 +1,336 @@
+// The mirror's side: join, cut back, take records in order, say what is held. A follower belongs to one connection and one epoch; when either
+// ends, so does it, and from that moment it acknowledges nothing and promises nothing. That is what "detached" means for a claim (rule 5).
+
+import type { Promised } from '../arbiter/lease.ts';
+import { copyOf } from '../base/bytes.ts';
+import { limits } from '../base/limits.ts';
+import type { Clock, DiskFailure, Journal } from '../base/ports.ts';
+import type { History } from '../base/position.ts';
+import type { Epoch, Millis, Seq, VolumeIndex } from '../base/units.ts';
+import { readFollow, type Follow, type Join, type Joined } from './forms.ts';
+import type { Link } from './link.ts';
+import {
+  ACKNOWLEDGE_BODY,
+  decodeNumbers,
+  encodeJson,
+  encodeNumbers,
+  FLUSH_BODY,
+  HEARTBEAT_ANSWER_BODY,
+  HEARTBEAT_BODY,
+  IMAGE_ACKNOWLEDGE_BODY,
+  IMAGE_BODY,
+  IMAGE_END_BODY,
+  type Message,
+} from './messages.ts';
+
+/** What a follower needs of its replica. */
+export interface FollowingReplica {
+  readonly marks: { readonly oldest: Seq; readonly destaged: Seq; readonly destageTarget: Seq; readonly committed: Seq; readonly durable: Seq; readonly received: Seq };
+  readonly epoch: Epoch;
+  readonly history: History;
+  readonly consistent: boolean;
+  readonly unclean: boolean;
+  readonly full: boolean;
+  retainFrom: Seq;
+  readonly volumes: readonly { readonly sizeBytes: number }[];
+  chainAt(seq: Seq): number | null;
+  accept(bytes: Uint8Array): { kind: 'appended'; lastSeq: Seq } | { kind: 'held' } | { kind: 'gap'; expected: Seq } | { kind: 'foreign'; why: string } | { kind: 'damaged'; why: string };
+  commit(seq: Seq): void;
+  flush(): void;
+  adopt(
+    options: { epoch: Epoch; history: History; cutTo: Seq },
+    done: (result: 'done' | 'needs-copy' | DiskFailure) => void,
+  ): void;
+  beginCopy(options: { epoch: Epoch; history: History; position: Seq; chain: number }, done: (failure: DiskFailure | null) => void): void;
+  writeImage(volume: VolumeIndex, offset: number, content: Uint8Array | { readonly zeroLength: number }, done: (failure: DiskFailure | null) => void): void;
+  endCopy(endSeq: Seq, done: (failure: DiskFailure | null) => void): void;
+  markClean(done: (failure: DiskFailure | null) => void): void;
+}
+
+/** asking: the join was sent. adopting: cutting back, or preparing for a copy. Then copying or following. */
+export type FollowState = 'asking' | 'adopting' | 'copying' | 'following' | 'ended';
+
+export class Follower {
+  readonly link: Link;
+  readonly #replica: FollowingReplica;
+  readonly #clock: Clock;
+  readonly #journal: Journal;
+  readonly #promised: Promised;
+  readonly #promiseMillis: Millis;
+  readonly #changed: () => void;
+  readonly #wake: () => void;
+  #state: FollowState = 'asking';
+  #needsCopy: string | null = null;
+  #acknowledgeDue = false;
+  #flushWanted: Seq = 0;
+  /** With this seq durable, an unclean mirror is clean. */
+  #cleanTarget: Seq | null = null;
+  #cleaning = false;
+  #imagesWriting = 0;
+  #imageNumber = 0;
+  #imagesWritten = 0;
+  #copyEnd: Seq | null = null;
+  #waitingFrames: Uint8Array[] = [];
+  imageBytes = 0;
+  cutBackRecords = 0;
+
+  constructor(options: {
+    link: Link;
+    replica: FollowingReplica;
+    clock: Clock;
+    journal: Journal;
+    promised: Promised;
+    promiseMillis: Millis;
+    /** Role or consistency changed. */
+    changed: () => void;
+    wake: () => void;
+  }) {
+    this.link = options.link;
+    this.#replica = options.replica;
+    this.#clock = options.clock;
+    this.#journal = options.journal;
+    this.#promised = options.promised;
+    this.#promiseMillis = options.promiseMillis;
+    this.#changed = options.changed;
+    this.#wake = options.wake;
+    this.#join();
+  }
+
+  get state(): FollowState {
+    return this.#state;
+  }
+
+  /** From now on nothing is acknowledged or promised, whatever still completes. */
+  end(): void {
+    this.#state = 'ended';
+    this.#waitingFrames = [];
+  }
+
+  message(message: Message): void {
+    switch (message.name) {
+      case 'follow':
+        return this.#follow(message.body);
+      case 'frame':
+        return this.#frame(message.body);
+      case 'heartbeat':
+        return this.#heartbeat(message.body);
+      case 'flush':
+        return this.#flush(message.body);
+      case 'image':
+        return this.#image(message.body);
+      case 'imageEnd':
+        return this.#imageEnd(message.body);
+      default:
+        return this.#refuse(`a ${message.name} message makes no sense from a primary`);
+    }
+  }
+
+  /** Called at the end of each turn: one acknowledgement covers everything that the turn brought. */
+  turn(): void {
+    while (this.#waitingFrames.length > 0 && !this.#replica.full && this.#streaming()) this.#accept(this.#waitingFrames.shift() as Uint8Array);
+    this.#finishCopy();
+    this.#becomeClean();
+    if (this.#flushWanted > this.#replica.marks.durable && this.#streaming()) this.#replica.flush();
+    if (!this.#acknowledgeDue || !this.#streaming()) return;
+    this.#acknowledgeDue = false;
+    const { received, durable, destaged } = this.#replica.marks;
+    this.link.send('acknowledge', encodeNumbers(ACKNOWLEDGE_BODY, [this.#replica.epoch, received, durable, destaged]));
+  }
+
+  /** The replica's durable position has moved. */
+  durable(): void {
+    this.#acknowledgeDue = true;
+  }
+
+  #streaming(): boolean {
+    return this.#state === 'copying' || this.#state === 'following';
+  }
+
+  #join(): void {
+    const replica = this.#replica;
+    const { received, durable, destageTarget, oldest } = replica.marks;
+    const join: Join = {
+      epoch: replica.epoch,
+      history: replica.history,
+      received,
+      durable,
+      destageTarget,
+      oldest,
+      consistent: replica.consistent,
+      unclean: replica.unclean,
+      needsCopy: this.#needsCopy,
+    };
+    this.#state = 'asking';
+    this.link.send('join', encodeJson(join));
+  }
+
+  #follow(body: Uint8Array): void {
+    const follow = readFollow(body);
+    if (follow === null) return this.#refuse('a follow message is malformed');
+    if (this.#state !== 'asking') return this.#refuse(`a follow message came while ${this.#state}`);
+    if (follow.epoch < this.#replica.epoch) return this.#refuse(`epoch ${follow.epoch} is older than ${this.#replica.epoch}, which this site has seen`);
+    this.#replica.retainFrom = follow.retain;
+    if (follow.rung === 'copy') this.#beginCopy(follow);
+    else this.#cutBack(follow);
+  }
+
+  #cutBack(follow: Follow): void {
+    const replica = this.#replica;
+    const { received } = replica.marks;
+    const own = follow.position <= received ? replica.chainAt(follow.position) : null;
+    if (own !== follow.chain) {
+      this.#needsCopy = `the chains differ at record ${follow.position}`;
+      this.#journal('mirror.diverged', { seq: follow.position, own, theirs: follow.chain }, 'the sidefiles differ where they should be equal: a whole copy is asked for');
+      return this.#join();
+    }
+    this.#state = 'adopting';
+    this.cutBackRecords = received - follow.position;
+    replica.adopt({ epoch: follow.epoch, history: follow.history, cutTo: follow.position }, (result) => {
+      if (this.#state !== 'adopting') return;
+      if (result === 'needs-copy') {
+        this.#needsCopy = `the base image holds records after ${follow.position}`;
+        return this.#join();
+      }
+      if (result !== 'done') return;
+      if (this.cutBackRecords > 0) {
+        this.#journal('mirror.cut-back', { to: follow.position, records: this.cutBackRecords }, 'records that the primary does not have were cut off');
+      }
+      this.#cleanTarget = follow.target;
+      this.#joined('following');
+    });
+  }
+
+  #beginCopy(follow: Follow): void {
+    this.#state = 'adopting';
+    const { epoch, history, position, chain } = follow;
+    this.#journal('mirror.copy-begin', { position }, 'a whole copy begins; until it ends this copy is inconsistent and cannot be promoted');
+    this.#replica.beginCopy({ epoch, history, position, chain }, (failure) => {
+      if (this.#state !== 'adopting' || failure !== null) return;
+      this.#needsCopy = null;
+      this.#cleanTarget = null;
+      this.#joined('copying');
+    });
+  }
+
+  #joined(state: 'copying' | 'following'): void {
+    this.#state = state;
+    const { received, durable } = this.#replica.marks;
+    const joined: Joined = { epoch: this.#replica.epoch, received, durable };
+    this.link.send('joined', encodeJson(joined));
+    this.#changed();
+    this.#wake();
+  }
+
+  #frame(body: Uint8Array): void {
+    if (!this.#streaming()) return this.#refuse(`a frame came while ${this.#state}`);
+    // Destaging is behind: hold what the primary's window still lets through, and acknowledge it when there is room.
+    if (this.#replica.full || this.#waitingFrames.length > 0) this.#waitingFrames.push(copyOf(body));
+    else this.#accept(body);
+  }
+
+  #accept(body: Uint8Array): void {
+    const accepted = this.#replica.accept(body);
+    switch (accepted.kind) {
+      case 'appended':
+      case 'held':
+        this.#acknowledgeDue = true;
+        return;
+      case 'gap':
+        return this.#refuse(`a frame left out records from ${accepted.expected}`);
+      case 'foreign':
+      case 'damaged':
+        return this.#refuse(accepted.why);
+    }
+  }
+
+  #heartbeat(body: Uint8Array): void {
+    const said = decodeNumbers(HEARTBEAT_BODY, body);
+    if (said === null) return this.#refuse('a heartbeat is malformed');
+    if (said.epoch !== this.#replica.epoch || !this.#streaming()) return;
+    this.#replica.commit(Math.min(said.committed, this.#replica.marks.received));
+    this.#replica.retainFrom = said.retain;
+    if (this.#state !== 'following') return;
+    // The promise is given before the answer leaves, so it can only last longer than the primary counts on.
+    this.#promised.promise(this.#clock.now(), this.#promiseMillis);
+    this.link.send('heartbeatAnswer', encodeNumbers(HEARTBEAT_ANSWER_BODY, [said.epoch, said.number, this.#promiseMillis, 0]));
+  }
+
+  #flush(body: Uint8Array): void {
+    const said = decodeNumbers(FLUSH_BODY, body);
+    if (said === null) return this.#refuse('a flush message is malformed');
+    if (said.epoch !== this.#replica.epoch || !this.#streaming()) return;
+    this.#flushWanted = Math.max(this.#flushWanted, said.seq);
+    this.#acknowledgeDue = true;
+  }
+
+  #image(body: Uint8Array): void {
+    const head = decodeNumbers(IMAGE_BODY, body);
+    const volume = head === null ? undefined : this.#replica.volumes[head.volume];
+    if (head === null || volume === undefined) return this.#refuse('an image is malformed');
+    if (head.epoch !== this.#replica.epoch || this.#state !== 'copying') return this.#refuse(`an image came while ${this.#state}`);
+    if (head.number !== this.#imageNumber + 1) return this.#refuse(`image ${head.number} came where ${this.#imageNumber + 1} was expected`);
+    const { offset, lengthBytes, kind } = head;
+    if (offset + lengthBytes > volume.sizeBytes || lengthBytes === 0) return this.#refuse(`an image of ${lengthBytes} bytes at ${offset} is outside its volume`);
+    if (kind !== 1 && kind !== 2) return this.#refuse(`an image has unknown kind ${kind}`);
+    if (kind === 1 && (body.length !== IMAGE_BODY.bytes + lengthBytes || lengthBytes > limits.imageBytesMax)) return this.#refuse('an image has not the length that it says');
+    this.#imageNumber = head.number;
+    this.#imagesWriting++;
+    this.imageBytes += lengthBytes;
+    const content = kind === 1 ? copyOf(body.subarray(IMAGE_BODY.bytes)) : { zeroLength: lengthBytes };
+    this.#replica.writeImage(head.volume, offset, content, (failure) => {
+      this.#imagesWriting--;
+      if (this.#state !== 'copying' || failure !== null) return;
+      this.#imagesWritten++;
+      this.link.send('imageAcknowledge', encodeNumbers(IMAGE_ACKNOWLEDGE_BODY, [this.#replica.epoch, this.#imagesWritten]));
+      this.#wake();
+    });
+  }
+
+  #imageEnd(body: Uint8Array): void {
+    const said = decodeNumbers(IMAGE_END_BODY, body);
+    if (said === null) return this.#refuse('an end marker is malformed');
+    if (said.epoch !== this.#replica.epoch || this.#state !== 'copying') return this.#refuse(`an end marker came while ${this.#state}`);
+    this.#copyEnd = said.seq;
+  }
+
+  #finishCopy(): void {
+    const end = this.#copyEnd;
+    if (end === null || this.#state !== 'copying' || this.#imagesWriting > 0 || this.#replica.marks.received < end) return;
+    this.#copyEnd = null;
+    this.#replica.commit(end);
+    this.#replica.endCopy(end, (failure) => {
+      if (this.#state !== 'copying' || failure !== null) return;
+      this.#state = 'following';
+      this.#acknowledgeDue = true;
+      this.#journal('mirror.copy-end', { seq: end }, 'the whole copy is complete and consistent');
+      this.#changed();
+      this.#wake();
+    });
+  }
+
+  #becomeClean(): void {
+    const target = this.#cleanTarget;
+    if (target === null || this.#state !== 'following' || this.#cleaning) return;
+    if (!this.#replica.unclean) {
+      this.#cleanTarget = null;
+      return;
+    }
+    if (this.#replica.marks.durable < target) {
+      this.#flushWanted = Math.max(this.#flushWanted, target);
+      return;
+    }
+    this.#cleaning = true;
+    this.#replica.markClean((failure) => {
+      this.#cleaning = false;
+      if (failure !== null || this.#state === 'ended') return;
+      this.#changed();
+      this.#wake();
+    });
+  }
+
+  #refuse(reason: string): void {
+    this.#journal('mirror.refused', { from: this.link.peer, reason }, 'what the primary sent was refused');
+    this.link.refuse(reason);
+  }
+}
+

@@ -1,0 +1,147 @@
+// The primary's view of one peer during one reign: what it holds, what it was sent, what its flag is known to be, and its promise. A new reign
+// makes new ones, so nothing known in an older epoch can be relied on by accident.
+
+import { assert } from '../base/assert.ts';
+import type { FlagView } from '../base/copies.ts';
+import { limits } from '../base/limits.ts';
+import type { Millis, Seq, SiteName } from '../base/units.ts';
+import { Lease } from '../arbiter/lease.ts';
+import type { CopySender } from './copy.ts';
+import type { Join } from './forms.ts';
+import type { Peer } from './peer.ts';
+
+/**
+ * no: not connected, or connected and not asking. joining: was told from where to follow and is cutting back. copying: receives records and
+ * images, is inconsistent. following: holds everything up to `received`.
+ */
+export type Attached = 'no' | 'joining' | 'copying' | 'following';
+
+export class FollowedPeer {
+  readonly peer: Peer;
+  readonly lease: Lease;
+  attached: Attached = 'no';
+  /** Set by the witness's answers only; `maybe` from the moment a change is wanted until its answer is known. */
+  flag: FlagView;
+  /** Highest contiguous seq it holds in this epoch; 0 while not attached. */
+  received: Seq = 0;
+  /** Highest seq it has on stable storage; 0 while not attached. */
+  durable: Seq = 0;
+  destaged: Seq = 0;
+  /** Newest durable seq that was ever true of it in this reign, kept while it is away: what it needs from the sidefile begins behind it. */
+  keptFrom: Seq | null = null;
+  /** The sidefile had to forget records that it lacks: only a copy brings it back. */
+  uncovered = false;
+  /** When it began to follow last. */
+  attachedAt: Millis = -Infinity;
+  /** While joining: the seq that it was told to follow from. */
+  joinAt: Seq = 0;
+  /** Next record to send. */
+  nextSeq: Seq = 0;
+  /** Since when it owes an acknowledgement; Infinity when it owes none. */
+  owingSince: Millis = Infinity;
+  /** When it was last lost; decides when waiting for its return ends. */
+  lostAt: Millis;
+  /** A join that waits until the peer's flag is known false: a copy that is about to be overwritten must not count as synchronised. */
+  pendingJoin: Join | null = null;
+  copy: CopySender | null = null;
+  /** Records for an async peer are sent when this moment has come. */
+  sendDue: Millis = Infinity;
+  /** Highest seq whose durability it was asked for. */
+  flushAsked: Seq = 0;
+  #inFlight: { lastSeq: Seq; bytes: number }[] = [];
+  #inFlightHead = 0;
+  #inFlightBytes = 0;
+
+  constructor(peer: Peer, flag: FlagView, driftShare: number, now: Millis) {
+    this.peer = peer;
+    this.flag = flag;
+    this.lease = new Lease(driftShare);
+    this.lostAt = now;
+  }
+
+  get site(): SiteName {
+    return this.peer.name;
+  }
+
+  /** A sync peer whose flag may be true: nothing is acknowledged, and nobody served, without it. */
+  get required(): boolean {
+    return this.peer.mode === 'sync' && this.flag !== 'false';
+  }
+
+  get windowBytes(): number {
+    return limits.peerWindowBytes - this.#inFlightBytes;
+  }
+
+  get streaming(): boolean {
+    return this.attached === 'following' || this.attached === 'copying';
+  }
+
+  sent(lastSeq: Seq, bytes: number, now: Millis): void {
+    assert(lastSeq >= this.nextSeq, 'what is sent must go on from what was sent', { site: this.site, lastSeq, nextSeq: this.nextSeq });
+    this.nextSeq = lastSeq + 1;
+    this.#inFlight.push({ lastSeq, bytes });
+    this.#inFlightBytes += bytes;
+    if (this.owingSince === Infinity) this.owingSince = now;
+  }
+
+  /**
+   * Takes what the peer says it holds. Returns null, or what is wrong with it: a peer that acknowledges what it was not sent, or takes back
+   * what it had, is not to be believed in anything.
+   */
+  acknowledged(said: { received: Seq; durable: Seq; destaged: Seq }, now: Millis): string | null {
+    if (said.received >= this.nextSeq) return `acknowledges record ${said.received}, but was sent only those up to ${this.nextSeq - 1}`;
+    if (said.received < this.received) return `takes back records: held ${this.received}, now says ${said.received}`;
+    if (said.durable < this.durable) return `takes back durable records: ${this.durable}, now says ${said.durable}`;
+    if (said.durable > said.received) return `calls record ${said.durable} durable and holds only ${said.received}`;
+    if (said.received > this.received) this.owingSince = said.received + 1 >= this.nextSeq ? Infinity : now;
+    this.received = said.received;
+    this.durable = said.durable;
+    this.destaged = said.destaged;
+    this.keptFrom = Math.max(this.keptFrom ?? 0, said.durable + 1);
+    while (this.#inFlightHead < this.#inFlight.length) {
+      const oldest = this.#inFlight[this.#inFlightHead] as { lastSeq: Seq; bytes: number };
+      if (oldest.lastSeq > this.received) break;
+      this.#inFlightBytes -= oldest.bytes;
+      this.#inFlightHead++;
+    }
+    if (this.#inFlightHead > 256 || this.#inFlightHead === this.#inFlight.length) {
+      this.#inFlight.splice(0, this.#inFlightHead);
+      this.#inFlightHead = 0;
+    }
+    return null;
+  }
+
+  /** Begins to follow at a position. */
+  attach(how: 'copying' | 'following', position: { received: Seq; durable: Seq }, now: Millis): void {
+    this.attached = how;
+    this.attachedAt = now;
+    this.received = position.received;
+    this.durable = position.durable;
+    this.nextSeq = position.received + 1;
+    this.keptFrom = how === 'following' ? position.durable + 1 : position.received + 1;
+    this.uncovered = false;
+    this.owingSince = Infinity;
+    this.flushAsked = 0;
+    this.#resetFlight();
+  }
+
+  /** Its connection ended, or it is to join anew: what it held is no longer known. */
+  detach(now: Millis): void {
+    if (this.attached !== 'no') this.lostAt = now;
+    this.attached = 'no';
+    this.received = 0;
+    this.durable = 0;
+    this.owingSince = Infinity;
+    this.sendDue = Infinity;
+    this.pendingJoin = null;
+    this.copy?.stop();
+    this.copy = null;
+    this.#resetFlight();
+  }
+
+  #resetFlight(): void {
+    this.#inFlight = [];
+    this.#inFlightHead = 0;
+    this.#inFlightBytes = 0;
+  }
+}

@@ -1,0 +1,144 @@
+// The JSON bodies of the rare messages between sites, with the check that each field has its type: nothing from the network is used before.
+
+import { isCount, type Epoch, type Millis, type Seq, type SiteName } from '../base/units.ts';
+import type { EpochStart, History } from '../base/position.ts';
+import { limits } from '../base/limits.ts';
+import { decodeJson } from './messages.ts';
+
+/** First message of each side. */
+export interface Hello {
+  readonly group: string;
+  /** Null when this side has no replica yet. */
+  readonly groupId: string | null;
+  readonly from: SiteName;
+  readonly to: SiteName;
+}
+
+/** What a site says of itself, at the start of a connection and whenever it changes. */
+export interface PeerState {
+  readonly role: string;
+  readonly groupId: string | null;
+  /** Newest epoch that it has adopted. */
+  readonly epoch: Epoch;
+  /** Epoch and seq of its newest record, and the chain there. */
+  readonly endEpoch: Epoch;
+  readonly endSeq: Seq;
+  readonly chain: number;
+  readonly unclean: boolean;
+  readonly consistent: boolean;
+  /** Times its replica was opened: falls when a site was put back from an old copy of its disk. */
+  readonly startCount: number;
+  readonly primary: SiteName | null;
+}
+
+/** A mirror asks the primary to let it follow. */
+export interface Join {
+  readonly epoch: Epoch;
+  readonly history: History;
+  readonly received: Seq;
+  readonly durable: Seq;
+  /** The base image may hold anything up to here: cutting back below it is not possible. */
+  readonly destageTarget: Seq;
+  /** First seq whose record can be compared by its chain; below it records were destaged and dropped. */
+  readonly oldest: Seq;
+  readonly consistent: boolean;
+  readonly unclean: boolean;
+  /** Why this mirror cannot be brought up by a delta although positions would allow it; null when it can. */
+  readonly needsCopy: string | null;
+}
+
+/** The primary's answer to a join. */
+export interface Follow {
+  readonly epoch: Epoch;
+  readonly history: History;
+  readonly rung: 'delta' | 'copy';
+  /** delta: last shared seq, which the mirror cuts back to. copy: position from which records will come. */
+  readonly position: Seq;
+  /** Chain after the record at `position`. */
+  readonly chain: number;
+  /** Newest seq of the primary at this moment: with it durable, an unclean mirror is clean. */
+  readonly target: Seq;
+  readonly retain: Seq;
+}
+
+/** The mirror has cut back, or is ready for the images, and follows. */
+export interface Joined {
+  readonly epoch: Epoch;
+  readonly received: Seq;
+  readonly durable: Seq;
+}
+
+function text(value: unknown): string | null {
+  return typeof value === 'string' && value.length > 0 && value.length <= 128 ? value : null;
+}
+
+function isTextOrNull(value: unknown): value is string | null {
+  return value === null || text(value) !== null;
+}
+
+function readHistory(value: unknown): History | null {
+  if (!Array.isArray(value) || value.length > limits.historyEpochsMax) return null;
+  const history: EpochStart[] = [];
+  for (const item of value as unknown[]) {
+    if (typeof item !== 'object' || item === null) return null;
+    const { epoch, firstSeq } = item as Record<string, unknown>;
+    if (!isCount(epoch) || !isCount(firstSeq)) return null;
+    const before = history[history.length - 1];
+    if (before !== undefined && (before.epoch >= epoch || before.firstSeq > firstSeq)) return null;
+    history.push({ epoch, firstSeq });
+  }
+  return history;
+}
+
+/** Each reader returns null when the body is not of its form. */
+export function readHello(body: Uint8Array): Hello | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { group, groupId, from, to } = o;
+  const texts = [text(group), text(from), text(to)];
+  if (texts.includes(null) || !isTextOrNull(groupId)) return null;
+  return { group: group as string, groupId, from: from as string, to: to as string };
+}
+
+export function readState(body: Uint8Array): PeerState | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { role, groupId, epoch, endEpoch, endSeq, chain, unclean, consistent, startCount, primary } = o;
+  if (text(role) === null || !isTextOrNull(groupId) || !isTextOrNull(primary)) return null;
+  if (!isCount(epoch) || !isCount(endEpoch) || !isCount(endSeq) || !isCount(chain) || !isCount(startCount)) return null;
+  if (typeof unclean !== 'boolean' || typeof consistent !== 'boolean') return null;
+  return { role: role as string, groupId, epoch, endEpoch, endSeq, chain, unclean, consistent, startCount, primary };
+}
+
+export function readJoin(body: Uint8Array): Join | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { epoch, received, durable, destageTarget, oldest, consistent, unclean, needsCopy } = o;
+  const history = readHistory(o['history']);
+  if (history === null || !isTextOrNull(needsCopy)) return null;
+  if (!isCount(epoch) || !isCount(received) || !isCount(durable) || !isCount(destageTarget) || !isCount(oldest)) return null;
+  if (typeof consistent !== 'boolean' || typeof unclean !== 'boolean') return null;
+  return { epoch, history, received, durable, destageTarget, oldest, consistent, unclean, needsCopy };
+}
+
+export function readFollow(body: Uint8Array): Follow | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { epoch, rung, position, chain, target, retain } = o;
+  const history = readHistory(o['history']);
+  if (history === null || (rung !== 'delta' && rung !== 'copy')) return null;
+  if (!isCount(epoch) || !isCount(position) || !isCount(chain) || !isCount(target) || !isCount(retain)) return null;
+  return { epoch, history, rung, position, chain, target, retain };
+}
+
+export function readJoined(body: Uint8Array): Joined | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { epoch, received, durable } = o;
+  return isCount(epoch) && isCount(received) && isCount(durable) ? { epoch, received, durable } : null;
+}
+
+/** Whether two moments are further apart than a span; for silence and deadlines. */
+export function elapsed(since: Millis, now: Millis, span: Millis): boolean {
+  return now - since >= span;
+}

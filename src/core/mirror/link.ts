@@ -1,0 +1,173 @@
+// One connection between two sites of a group: hello first, then messages both ways until either side closes it. A connection that was
+// replaced or closed delivers nothing more, whatever the network still brings (T3: a zombie's bytes never apply).
+
+import { encodeMessage, encodeHeader, encodeJson, MessageReader, type Message, type MessageName } from './messages.ts';
+import { readHello, type Hello } from './forms.ts';
+import { limits } from '../base/limits.ts';
+import type { Clock, Digests, LinkPort } from '../base/ports.ts';
+import type { Millis, SiteName } from '../base/units.ts';
+
+/** What the shell gives the bytes of a connection to. */
+export interface LinkReceiver {
+  /** Bytes that arrived, valid only during the call. */
+  receive(bytes: Uint8Array): void;
+  /** The connection ended; nothing is called after it. */
+  closed(): void;
+}
+
+/** The site that a connection belongs to. */
+export interface LinkOwner {
+  readonly group: string;
+  readonly site: SiteName;
+  /** Null while there is no replica here. */
+  readonly groupId: string | null;
+  knowsPeer(name: SiteName): boolean;
+  /** Both sides have said who they are. */
+  linkUp(link: Link): void;
+  linkMessage(link: Link, message: Message): void;
+  linkDown(link: Link, reason: string): void;
+}
+
+export class Link implements LinkReceiver {
+  readonly #port: LinkPort;
+  readonly #digests: Digests;
+  readonly #clock: Clock;
+  readonly #reader: MessageReader;
+  readonly #findOwner: (group: string) => LinkOwner | null;
+  /** True when this side opened the connection and so speaks first. */
+  readonly dialled: boolean;
+  #owner: LinkOwner | null = null;
+  #open = true;
+  /** Both hellos were exchanged. */
+  up = false;
+  /** The site at the other end; empty until it is known. */
+  peer: SiteName = '';
+  peerGroupId: string | null = null;
+  lastHeard: Millis;
+  lastSent: Millis;
+
+  constructor(options: {
+    port: LinkPort;
+    digests: Digests;
+    clock: Clock;
+    dialled: { owner: LinkOwner; peer: SiteName } | null;
+    findOwner: (group: string) => LinkOwner | null;
+  }) {
+    this.#port = options.port;
+    this.#digests = options.digests;
+    this.#clock = options.clock;
+    this.#reader = new MessageReader(options.digests);
+    this.#findOwner = options.findOwner;
+    this.dialled = options.dialled !== null;
+    this.lastHeard = this.lastSent = options.clock.now();
+    if (options.dialled !== null) {
+      this.#owner = options.dialled.owner;
+      this.peer = options.dialled.peer;
+      this.#sendHello(options.dialled.owner);
+    }
+  }
+
+  get open(): boolean {
+    return this.#open;
+  }
+
+  get backlogBytes(): number {
+    return this.#port.backlogBytes;
+  }
+
+  receive(bytes: Uint8Array): void {
+    if (!this.#open) return;
+    this.lastHeard = this.#clock.now();
+    const wrong = this.#reader.receive(bytes, (message) => {
+      if (this.up) this.#owner?.linkMessage(this, message);
+      else this.#firstMessage(message);
+      return this.#open;
+    });
+    if (wrong !== null) this.refuse(wrong);
+  }
+
+  closed(): void {
+    this.#end('the connection was closed');
+  }
+
+  /** Sends a message of a fixed or JSON body. */
+  send(name: MessageName, body: Uint8Array): void {
+    if (!this.#open) return;
+    this.lastSent = this.#clock.now();
+    this.#port.send([encodeMessage(name, body, this.#digests)]);
+  }
+
+  /** Sends a message whose body is large: its parts are not copied and must not change until `sent` is called. */
+  sendParts(name: MessageName, parts: readonly Uint8Array[], bodyCrc: number, sent?: () => void): void {
+    if (!this.#open) {
+      sent?.();
+      return;
+    }
+    this.lastSent = this.#clock.now();
+    let bytes = 0;
+    for (const part of parts) bytes += part.length;
+    this.#port.send([encodeHeader(name, bytes, bodyCrc, this.#digests), ...parts], sent);
+  }
+
+  /** Tells the other side why, and closes. */
+  refuse(reason: string): void {
+    if (!this.#open) return;
+    this.send('refuse', encodeJson({ reason: reason.slice(0, 500) }));
+    this.close(reason);
+  }
+
+  close(reason: string): void {
+    if (!this.#open) return;
+    this.#port.close();
+    this.#end(reason);
+  }
+
+  #end(reason: string): void {
+    if (!this.#open) return;
+    this.#open = false;
+    const wasUp = this.up;
+    this.up = false;
+    if (wasUp) this.#owner?.linkDown(this, reason);
+  }
+
+  #firstMessage(message: Message): void {
+    if (message.name === 'refuse') {
+      this.close('the other side refused the connection');
+      return;
+    }
+    const hello = message.name === 'hello' ? readHello(message.body) : null;
+    if (hello === null) {
+      this.refuse('the first message of a connection must be a hello');
+      return;
+    }
+    const owner = this.#owner ?? this.#findOwner(hello.group);
+    const wrong = this.#checkHello(hello, owner);
+    if (wrong !== null || owner === null) {
+      this.refuse(wrong ?? 'unknown group');
+      return;
+    }
+    this.#owner = owner;
+    this.peer = hello.from;
+    this.peerGroupId = hello.groupId;
+    if (!this.dialled) this.#sendHello(owner);
+    this.#reader.bodyBytesMax = limits.messageBytesMax;
+    this.up = true;
+    owner.linkUp(this);
+  }
+
+  #checkHello(hello: Hello, owner: LinkOwner | null): string | null {
+    if (owner === null) return `there is no group "${hello.group}" here`;
+    if (hello.group !== owner.group) return `this is group "${owner.group}", not "${hello.group}"`;
+    if (hello.to !== owner.site) return `this is site "${owner.site}", not "${hello.to}"`;
+    if (!owner.knowsPeer(hello.from)) return `site "${hello.from}" is not a copy of group "${owner.group}"`;
+    if (this.dialled && hello.from !== this.peer) return `site "${hello.from}" answers where "${this.peer}" was expected`;
+    if (hello.groupId !== null && owner.groupId !== null && hello.groupId !== owner.groupId) {
+      return `group "${owner.group}" here is another one of the same name (${owner.groupId}, not ${hello.groupId})`;
+    }
+    return null;
+  }
+
+  #sendHello(owner: LinkOwner): void {
+    this.send('hello', encodeJson({ group: owner.group, groupId: owner.groupId, from: owner.site, to: this.peer } satisfies Hello));
+  }
+}

@@ -1,0 +1,252 @@
+// Messages between two sites: what they are, how they look on the wire, and the reader that finds them in a stream of bytes. The header has
+// its own checksum, so a wrong length is never acted on. Frames of the sidefile travel as they stand on disk and carry their own checksums.
+// docs/internals/wire.md is the offset table; test/golden/ pins the bytes.
+
+import { assert } from '../base/assert.ts';
+import { getU64, layout, setU64, viewOf, type Layout } from '../base/bytes.ts';
+import { limits } from '../base/limits.ts';
+import type { Digests } from '../base/ports.ts';
+import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
+
+/** Version of the whole protocol between sites; both sides must have the same. */
+export const WIRE_VERSION = 1;
+
+const MAGIC = 0x4b4c4354; // "TCLK" in little-endian order
+
+/** Head of every message. */
+export const MESSAGE_HEADER = layout(24, [
+  ['magic', 'u32', 'the bytes "TCLK"'],
+  ['headerCrc', 'u32', 'CRC-32 of bytes 8 to 23'],
+  ['version', 'u16', 'version of the protocol, now 1'],
+  ['type', 'u16', 'kind of message; never 0'],
+  ['bodyBytes', 'u32', 'length of what follows'],
+  ['bodyCrc', 'u32', 'CRC-32 of the body; 0 for a frame, which has its own'],
+  ['reserved', 'u32', '0'],
+]);
+
+/** Kinds of messages. JSON bodies for what is rare, fixed layouts for what is frequent. */
+export const MESSAGE_TYPES = {
+  hello: 1,
+  state: 2,
+  join: 3,
+  follow: 4,
+  joined: 5,
+  frame: 6,
+  acknowledge: 7,
+  heartbeat: 8,
+  heartbeatAnswer: 9,
+  flush: 10,
+  image: 11,
+  imageEnd: 12,
+  imageAcknowledge: 13,
+  refuse: 14,
+  ping: 15,
+} as const;
+export type MessageName = keyof typeof MESSAGE_TYPES;
+
+const NAMES = new Map<number, MessageName>(Object.entries(MESSAGE_TYPES).map(([name, type]) => [type, name as MessageName]));
+
+/** Mirror to primary: what it holds. One covers everything before it. */
+export const ACKNOWLEDGE_BODY = layout(32, [
+  ['epoch', 'u64', 'epoch in which the sender follows'],
+  ['received', 'u64', 'highest contiguous seq held'],
+  ['durable', 'u64', 'highest contiguous seq on stable storage'],
+  ['destaged', 'u64', 'highest seq in the base image'],
+]);
+
+/** Primary to mirror: asks for a promise, and tells what is committed and what must be kept. */
+export const HEARTBEAT_BODY = layout(32, [
+  ['epoch', 'u64', 'epoch of the primary'],
+  ['number', 'u64', 'number of this heartbeat, rising'],
+  ['committed', 'u64', 'highest committed seq'],
+  ['retain', 'u64', 'records from this seq on may be lacking at some copy and are kept'],
+]);
+
+/** Mirror to primary: it will not claim for that long from now. */
+export const HEARTBEAT_ANSWER_BODY = layout(24, [
+  ['epoch', 'u64', 'epoch in which the sender follows'],
+  ['number', 'u64', 'number of the heartbeat that is answered'],
+  ['promiseMillis', 'u32', 'length of the promise'],
+  ['reserved', 'u32', '0'],
+]);
+
+/** Primary to mirror: make everything up to this seq durable. */
+export const FLUSH_BODY = layout(16, [
+  ['epoch', 'u64', 'epoch of the primary'],
+  ['seq', 'u64', 'seq that is waited for'],
+]);
+
+/** Primary to mirror: content of a range during a whole copy; the bytes follow when kind is 1. */
+export const IMAGE_BODY = layout(40, [
+  ['epoch', 'u64', 'epoch of the primary'],
+  ['number', 'u64', 'number of this image in its copy, from 1'],
+  ['offset', 'u64', 'first byte of the range'],
+  ['lengthBytes', 'u64', 'length of the range'],
+  ['volume', 'u16', 'index of the volume'],
+  ['kind', 'u16', '1: bytes follow; 2: the range reads as zeroes'],
+  ['reserved', 'u32', '0'],
+]);
+
+/** Primary to mirror: all images were sent; the copy is whole once records up to this seq are held. */
+export const IMAGE_END_BODY = layout(16, [
+  ['epoch', 'u64', 'epoch of the primary'],
+  ['seq', 'u64', 'position at which the copy is whole'],
+]);
+
+/** Mirror to primary: images up to this number are in the base image. */
+export const IMAGE_ACKNOWLEDGE_BODY = layout(16, [
+  ['epoch', 'u64', 'epoch of the copy'],
+  ['number', 'u64', 'highest image written'],
+]);
+
+/** A message that was received. `body` is valid only during the call that delivers it. */
+export interface Message {
+  readonly name: MessageName;
+  readonly body: Uint8Array;
+}
+
+/** Head of a message whose body is `bodyBytes` long. */
+export function encodeHeader(name: MessageName, bodyBytes: number, bodyCrc: number, digests: Digests): Uint8Array {
+  assert(bodyBytes <= limits.messageBytesMax, 'a message must not be larger than its limit', { name, bodyBytes });
+  const bytes = new Uint8Array(MESSAGE_HEADER.bytes);
+  const view = viewOf(bytes);
+  const at = MESSAGE_HEADER.at;
+  view.setUint32(at.magic, MAGIC, true);
+  view.setUint16(at.version, WIRE_VERSION, true);
+  view.setUint16(at.type, MESSAGE_TYPES[name], true);
+  view.setUint32(at.bodyBytes, bodyBytes, true);
+  view.setUint32(at.bodyCrc, bodyCrc, true);
+  view.setUint32(at.headerCrc, digests.crc32(bytes.subarray(8), 0), true);
+  return bytes;
+}
+
+/** A whole message of fixed or JSON body. */
+export function encodeMessage(name: MessageName, body: Uint8Array, digests: Digests): Uint8Array {
+  const header = encodeHeader(name, body.length, digests.crc32(body, 0), digests);
+  const bytes = new Uint8Array(header.length + body.length);
+  bytes.set(header, 0);
+  bytes.set(body, header.length);
+  return bytes;
+}
+
+/** Encodes a body of numbers in the order of its layout's fields. */
+export function encodeNumbers(form: Layout<string>, values: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(form.bytes);
+  const view = viewOf(bytes);
+  assert(values.length === form.fields.length, 'one value for each field', { given: values.length });
+  form.fields.forEach(([name, type], index) => {
+    const offset = form.at[name] as number;
+    const value = values[index] as number;
+    if (type === 'u64') setU64(view, offset, value);
+    else if (type === 'u32') view.setUint32(offset, value, true);
+    else view.setUint16(offset, value, true);
+  });
+  return bytes;
+}
+
+/** Decodes a body of numbers; null when it is too short or holds a number above 2^53 - 1. */
+export function decodeNumbers<Name extends string>(form: Layout<Name>, body: Uint8Array): Record<Name, number> | null {
+  if (body.length < form.bytes) return null;
+  const view = viewOf(body);
+  const values: Record<string, number> = {};
+  for (const [name, type] of form.fields) {
+    const offset = form.at[name as Name];
+    const value = type === 'u64' ? getU64(view, offset) : type === 'u32' ? view.getUint32(offset, true) : view.getUint16(offset, true);
+    if (Number.isNaN(value)) return null;
+    values[name] = value;
+  }
+  return values as Record<Name, number>;
+}
+
+export function encodeJson(value: unknown): Uint8Array {
+  return encodeUtf8(JSON.stringify(value));
+}
+
+/** The object in a JSON body, or null when it is not one. Its fields are checked by whoever uses them. */
+export function decodeJson(body: Uint8Array): Record<string, unknown> | null {
+  const text = decodeUtf8(body);
+  if (text === null) return null;
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+/** Finds messages in a stream of bytes, wherever the network cut it. */
+export class MessageReader {
+  readonly #digests: Digests;
+  readonly #header = new Uint8Array(MESSAGE_HEADER.bytes);
+  #headerBytes = 0;
+  #body: Uint8Array | null = null;
+  #bodyFilled = 0;
+  #name: MessageName = 'ping';
+  #bodyBytes = 0;
+  #bodyCrc = 0;
+  /** Largest body that is taken; small until the peer has said who it is. */
+  bodyBytesMax: number = limits.helloBytesMax;
+
+  constructor(digests: Digests) {
+    this.#digests = digests;
+  }
+
+  /**
+   * Delivers every message that ends in these bytes. Returns null, or the text of what is wrong with the stream, after which nothing more
+   * may be given to it. Stops early when `deliver` returns false.
+   */
+  receive(bytes: Uint8Array, deliver: (message: Message) => boolean): string | null {
+    let at = 0;
+    while (at < bytes.length || (this.#headerBytes === MESSAGE_HEADER.bytes && this.#bodyBytes === this.#bodyFilled)) {
+      if (this.#headerBytes < MESSAGE_HEADER.bytes) {
+        const take = Math.min(MESSAGE_HEADER.bytes - this.#headerBytes, bytes.length - at);
+        this.#header.set(bytes.subarray(at, at + take), this.#headerBytes);
+        this.#headerBytes += take;
+        at += take;
+        if (this.#headerBytes < MESSAGE_HEADER.bytes) return null;
+        const wrong = this.#readHeader();
+        if (wrong !== null) return wrong;
+      }
+      const missing = this.#bodyBytes - this.#bodyFilled;
+      let body: Uint8Array;
+      if (this.#body === null && bytes.length - at >= missing) {
+        body = bytes.subarray(at, at + missing);
+        at += missing;
+      } else {
+        this.#body ??= new Uint8Array(this.#bodyBytes);
+        const take = Math.min(missing, bytes.length - at);
+        this.#body.set(bytes.subarray(at, at + take), this.#bodyFilled);
+        this.#bodyFilled += take;
+        at += take;
+        if (this.#bodyFilled < this.#bodyBytes) return null;
+        body = this.#body;
+      }
+      const name = this.#name;
+      this.#headerBytes = 0;
+      this.#body = null;
+      this.#bodyFilled = 0;
+      this.#bodyBytes = -1;
+      if (name !== 'frame' && this.#digests.crc32(body, 0) !== this.#bodyCrc) return `the body of a ${name} message fails its checksum`;
+      if (!deliver({ name, body })) return null;
+    }
+    return null;
+  }
+
+  #readHeader(): string | null {
+    const view = viewOf(this.#header);
+    const at = MESSAGE_HEADER.at;
+    if (view.getUint32(at.magic, true) !== MAGIC) return 'these are not the bytes of a Tercet site';
+    if (this.#digests.crc32(this.#header.subarray(8), 0) !== view.getUint32(at.headerCrc, true)) return 'a message header fails its checksum';
+    const version = view.getUint16(at.version, true);
+    if (version !== WIRE_VERSION) return `the other side speaks protocol version ${version}, this side ${WIRE_VERSION}`;
+    const name = NAMES.get(view.getUint16(at.type, true));
+    if (name === undefined) return `unknown kind of message ${view.getUint16(at.type, true)}`;
+    this.#bodyBytes = view.getUint32(at.bodyBytes, true);
+    if (this.#bodyBytes > this.bodyBytesMax) return `a ${name} message of ${this.#bodyBytes} bytes is over the limit of ${this.bodyBytesMax}`;
+    this.#name = name;
+    this.#bodyCrc = view.getUint32(at.bodyCrc, true);
+    this.#bodyFilled = 0;
+    return null;
+  }
+}

@@ -1,0 +1,58 @@
+// What goes to a peer next: the frame that was just appended when the peer is at the tail, else what it lacks, read from the sidefile. Nothing
+// is queued in memory for a peer that lags; its window bounds what is on the way.
+
+import { limits } from '../base/limits.ts';
+import type { Millis, Seq } from '../base/units.ts';
+import type { FollowedPeer } from './followed.ts';
+
+/** A frame as the replica has just appended it. Its bytes stay as they are until release() was called once for each retain(). */
+export interface TailFrame {
+  readonly bytes: Uint8Array;
+  readonly firstSeq: Seq;
+  readonly lastSeq: Seq;
+  retain(): void;
+  release(): void;
+}
+
+/** Where a lagging peer is read from. */
+export interface FrameSource {
+  readonly marks: { readonly received: Seq };
+  framesFrom(seq: Seq, bytesMax: number): { parts: readonly Uint8Array[]; lastSeqs: readonly Seq[]; lastSeq: Seq; bytes: number } | null;
+}
+
+/** Bytes for an async peer after which collecting ends early. */
+const COLLECTED_BYTES = 256 * 1024;
+
+/**
+ * Offers a frame that was just appended. A sync peer at the tail gets it at once; an async one, or one that lags, gets it by pump().
+ */
+export function sendTail(peer: FollowedPeer, frame: TailFrame, now: Millis, asyncDelayMillis: Millis): void {
+  if (!peer.streaming) return;
+  if (peer.peer.mode === 'async') {
+    if (peer.sendDue === Infinity) peer.sendDue = now + asyncDelayMillis;
+    return;
+  }
+  const link = peer.peer.link;
+  if (link === null || peer.nextSeq !== frame.firstSeq || peer.windowBytes <= 0 || peer.copy?.holdsStream === true) return;
+  frame.retain();
+  link.sendParts('frame', [frame.bytes], 0, () => frame.release());
+  peer.sent(frame.lastSeq, frame.bytes.length, now);
+}
+
+/** Sends what a peer lacks, as far as its window goes. Returns the bytes sent. */
+export function pump(peer: FollowedPeer, source: FrameSource, now: Millis): number {
+  const link = peer.peer.link;
+  if (!peer.streaming || link === null || peer.copy?.holdsStream === true) return 0;
+  let sentBytes = 0;
+  while (peer.nextSeq <= source.marks.received && peer.windowBytes > 0 && sentBytes < limits.peerWindowBytes) {
+    const frames = source.framesFrom(peer.nextSeq, Math.min(peer.windowBytes, COLLECTED_BYTES));
+    if (frames === null) break;
+    frames.parts.forEach((part, index) => {
+      link.sendParts('frame', [part], 0);
+      peer.sent(frames.lastSeqs[index] as Seq, part.length, now);
+    });
+    sentBytes += frames.bytes;
+  }
+  peer.sendDue = peer.nextSeq <= source.marks.received ? now : Infinity;
+  return sentBytes;
+}

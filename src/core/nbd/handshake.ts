@@ -1,0 +1,326 @@
+// The handshake of one connection: fixed newstyle option haggling. It is given whole options and puts its replies into the connection's
+// output; cutting the bytes into options, and skipping data that is too long, is the session's work. Nothing here opens or locks an export:
+// asking about one (INFO, LIST) leaves no trace.
+
+import { viewOf } from '../base/bytes.ts';
+import { limits } from '../base/limits.ts';
+import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
+import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
+import { BASE_ALLOCATION, BYTES, FLAG, HANDSHAKE_FLAG, INFO, MAGIC, OPT, REP, STRING_BYTES_MAX } from './constants.ts';
+import { putU64, type ReplyBuffer } from './reply.ts';
+
+/** What a client can attach. An object of this kind does not change while a session has it. */
+export interface NbdExport {
+  readonly name: string;
+  /** For people; may be empty. */
+  readonly description: string;
+  readonly sizeBytes: number;
+  readonly volume: VolumeIndex;
+  readonly readOnly: boolean;
+  /** A flush on one connection covers what was answered on all of them. All connections to the volume must be told the same. */
+  readonly multiConn: boolean;
+}
+
+/** Why an export is not given: there is none of that name, or this site may not serve it now. The text is sent to the client. */
+export interface NbdRefusal {
+  readonly refused: 'unknown' | 'not-serving';
+  readonly text: string;
+}
+
+/** The exports of a server, asked anew for each option. */
+export interface NbdCatalog {
+  /** All exports, in the order to be listed. */
+  list(): readonly NbdExport[];
+  /** The export of this name; the empty name is the only export if there is exactly one. */
+  find(name: string): NbdExport | NbdRefusal;
+}
+
+/** What the handshake agreed for the transmission phase. */
+export interface Agreement {
+  readonly export: NbdExport;
+  /** Structured replies were asked for. */
+  readonly structured: boolean;
+  /** base:allocation was selected for this very export. */
+  readonly status: boolean;
+}
+
+/** What follows an option: another one, the transmission phase, the orderly end that the client asked for, or a drop with its reason. */
+export type OptionOutcome =
+  | { readonly kind: 'next' }
+  | { readonly kind: 'transmission'; readonly agreement: Agreement }
+  | { readonly kind: 'aborted' }
+  | { readonly kind: 'dropped'; readonly reason: string };
+
+const NEXT: OptionOutcome = { kind: 'next' };
+const NOTHING = new Uint8Array(0);
+
+/** Option haggling of one connection. */
+export class Handshake {
+  readonly #catalog: NbdCatalog;
+  readonly #out: ReplyBuffer;
+  readonly #optionsMax: number;
+  #fixedNewstyle = false;
+  #zeroes = true;
+  #structured = false;
+  /** Name of the export for which base:allocation was selected, as the client wrote it; null when nothing is selected. */
+  #statusOf: string | null = null;
+  #optionsCount = 0;
+
+  constructor(options: { catalog: NbdCatalog; out: ReplyBuffer; optionsMax: number }) {
+    this.#catalog = options.catalog;
+    this.#out = options.out;
+    this.#optionsMax = options.optionsMax;
+  }
+
+  /** The server's first bytes. */
+  greet(): void {
+    const at = this.#out.reserve(18);
+    const view = this.#out.view;
+    view.setUint32(at, MAGIC.INIT[0]);
+    view.setUint32(at + 4, MAGIC.INIT[1]);
+    view.setUint32(at + 8, MAGIC.OPTION[0]);
+    view.setUint32(at + 12, MAGIC.OPTION[1]);
+    view.setUint16(at + 16, HANDSHAKE_FLAG.FIXED_NEWSTYLE | HANDSHAKE_FLAG.NO_ZEROES);
+  }
+
+  /** Takes the client's flags. Returns why the client is dropped, or null. */
+  clientFlags(flags: number): string | null {
+    const unknown = flags & ~(HANDSHAKE_FLAG.FIXED_NEWSTYLE | HANDSHAKE_FLAG.NO_ZEROES);
+    if (unknown !== 0) return `client flags 0x${(unknown >>> 0).toString(16)} were not offered`;
+    this.#fixedNewstyle = (flags & HANDSHAKE_FLAG.FIXED_NEWSTYLE) !== 0;
+    this.#zeroes = (flags & HANDSHAKE_FLAG.NO_ZEROES) === 0;
+    return null;
+  }
+
+  /** Takes the header of an option, before its data. Returns why the client is dropped, or null. */
+  begin(option: number): string | null {
+    this.#optionsCount++;
+    if (this.#optionsCount > this.#optionsMax) return `more than ${this.#optionsMax} options in one handshake`;
+    if (!this.#fixedNewstyle && option !== OPT.EXPORT_NAME)
+      return 'the client did not agree on fixed newstyle, where only an export name may come';
+    return null;
+  }
+
+  /** An option whose data was too long and has been skipped. */
+  tooLong(option: number): OptionOutcome {
+    if (option === OPT.EXPORT_NAME) return { kind: 'dropped', reason: 'the export name is too long' };
+    if (option === OPT.ABORT) return this.#abort();
+    // "Issuing this command replaces all previously-set metadata contexts (including when this command fails)".
+    if (option === OPT.SET_META_CONTEXT) this.#statusOf = null;
+    return this.#reply(option, REP.ERR_TOO_BIG, 'the data of the option is too long');
+  }
+
+  /** Carries out one option. The data is not kept. Never throws, whatever the data is. */
+  option(option: number, data: Uint8Array): OptionOutcome {
+    switch (option) {
+      case OPT.EXPORT_NAME:
+        return this.#exportName(data);
+      case OPT.ABORT:
+        return this.#abort();
+      case OPT.LIST:
+        return this.#list(data);
+      case OPT.INFO:
+      case OPT.GO:
+        return this.#infoOrGo(option, data);
+      case OPT.STRUCTURED_REPLY:
+        if (data.length > 0) return this.#reply(option, REP.ERR_INVALID, 'the option has no data');
+        this.#structured = true;
+        return this.#reply(option, REP.ACK);
+      case OPT.LIST_META_CONTEXT:
+      case OPT.SET_META_CONTEXT:
+        return this.#metaContext(option, data);
+      default:
+        return this.#reply(option, REP.ERR_UNSUP, `option ${option} is not known here`);
+    }
+  }
+
+  /** "It cannot return an error": whoever names what is not there is dropped. */
+  #exportName(data: Uint8Array): OptionOutcome {
+    const name = textOf(data);
+    if (name === null) return { kind: 'dropped', reason: 'the export name is not a valid string' };
+    const found = this.#catalog.find(name);
+    if ('refused' in found) return { kind: 'dropped', reason: found.text };
+    const agreement = this.#agree(name, found);
+    const byteCount = 10 + (this.#zeroes ? 124 : 0);
+    const at = this.#out.reserve(byteCount);
+    this.#out.arena.fill(0, at, at + byteCount);
+    putU64(this.#out.view, at, found.sizeBytes);
+    this.#out.view.setUint16(at + 8, transmissionFlags(agreement));
+    return { kind: 'transmission', agreement };
+  }
+
+  #abort(): OptionOutcome {
+    this.#reply(OPT.ABORT, REP.ACK);
+    return { kind: 'aborted' };
+  }
+
+  #list(data: Uint8Array): OptionOutcome {
+    if (data.length > 0) return this.#reply(OPT.LIST, REP.ERR_INVALID, 'the option has no data');
+    for (const { name, description } of this.#catalog.list()) {
+      const nameBytes = encodeUtf8(name);
+      const descriptionBytes = encodeUtf8(description);
+      const at = this.#head(OPT.LIST, REP.SERVER, 4 + nameBytes.length + descriptionBytes.length);
+      this.#out.view.setUint32(at, nameBytes.length);
+      this.#out.arena.set(nameBytes, at + 4);
+      this.#out.arena.set(descriptionBytes, at + 4 + nameBytes.length);
+    }
+    return this.#reply(OPT.LIST, REP.ACK);
+  }
+
+  #infoOrGo(option: number, data: Uint8Array): OptionOutcome {
+    const reader = new OptionReader(data);
+    const name = reader.text();
+    const wanted = new Set<number>();
+    for (let count = reader.u16(); count > 0 && reader.ok; count--) wanted.add(reader.u16());
+    if (!reader.ended()) return this.#reply(option, REP.ERR_INVALID, 'the lengths within the option do not fit its data');
+    if (name === null) return this.#reply(option, REP.ERR_INVALID, 'the export name is not a valid string');
+    const found = this.#catalog.find(name);
+    if ('refused' in found) return this.#refuse(option, found);
+    const agreement = this.#agree(name, found);
+    this.#info(option, wanted, agreement);
+    this.#reply(option, REP.ACK);
+    return option === OPT.GO ? { kind: 'transmission', agreement } : NEXT;
+  }
+
+  #info(option: number, wanted: ReadonlySet<number>, agreement: Agreement): void {
+    const found = agreement.export;
+    let at = this.#head(option, REP.INFO, 12);
+    this.#out.view.setUint16(at, INFO.EXPORT);
+    putU64(this.#out.view, at + 2, found.sizeBytes);
+    this.#out.view.setUint16(at + 10, transmissionFlags(agreement));
+    if (wanted.has(INFO.NAME)) this.#infoText(option, INFO.NAME, found.name);
+    if (wanted.has(INFO.DESCRIPTION) && found.description !== '') this.#infoText(option, INFO.DESCRIPTION, found.description);
+    if (wanted.has(INFO.BLOCK_SIZE)) {
+      at = this.#head(option, REP.INFO, 14);
+      this.#out.view.setUint16(at, INFO.BLOCK_SIZE);
+      this.#out.view.setUint32(at + 2, 1);
+      this.#out.view.setUint32(at + 6, BLOCK_BYTES);
+      this.#out.view.setUint32(at + 10, limits.requestBytesAdvertised);
+    }
+  }
+
+  #infoText(option: number, info: number, text: string): void {
+    const bytes = encodeUtf8(text);
+    const at = this.#head(option, REP.INFO, 2 + bytes.length);
+    this.#out.view.setUint16(at, info);
+    this.#out.arena.set(bytes, at + 2);
+  }
+
+  #metaContext(option: number, data: Uint8Array): OptionOutcome {
+    const selects = option === OPT.SET_META_CONTEXT;
+    if (selects) this.#statusOf = null;
+    if (!this.#structured) return this.#reply(option, REP.ERR_INVALID, 'ask for structured replies first');
+    const reader = new OptionReader(data);
+    const name = reader.text();
+    const queriesCount = reader.u32();
+    // "If zero queries are sent", LIST returns all contexts and SET selects none.
+    let matches = !selects && queriesCount === 0;
+    for (let count = queriesCount; count > 0 && reader.ok; count--) {
+      const query = reader.text();
+      if (query === BASE_ALLOCATION.name || (query === 'base:' && !selects)) matches = true;
+    }
+    if (!reader.ended()) return this.#reply(option, REP.ERR_INVALID, 'the lengths within the option do not fit its data');
+    if (name === null) return this.#reply(option, REP.ERR_INVALID, 'the export name is not a valid string');
+    const found = this.#catalog.find(name);
+    if ('refused' in found) return this.#refuse(option, found);
+    if (matches) {
+      const context = encodeUtf8(BASE_ALLOCATION.name);
+      const at = this.#head(option, REP.META_CONTEXT, 4 + context.length);
+      this.#out.view.setUint32(at, selects ? BASE_ALLOCATION.id : 0);
+      this.#out.arena.set(context, at + 4);
+      if (selects) this.#statusOf = name;
+    }
+    return this.#reply(option, REP.ACK);
+  }
+
+  #agree(name: string, found: NbdExport): Agreement {
+    return { export: found, structured: this.#structured, status: this.#statusOf === name };
+  }
+
+  #refuse(option: number, refusal: NbdRefusal): OptionOutcome {
+    return this.#reply(option, refusal.refused === 'unknown' ? REP.ERR_UNKNOWN : REP.ERR_SHUTDOWN, refusal.text);
+  }
+
+  /** A final reply, with a sentence for people when it is an error. */
+  #reply(option: number, type: number, text = ''): OptionOutcome {
+    const bytes = text === '' ? NOTHING : encodeUtf8(text.slice(0, Math.floor(STRING_BYTES_MAX / 3)).toWellFormed());
+    const at = this.#head(option, type, bytes.length);
+    this.#out.arena.set(bytes, at);
+    return NEXT;
+  }
+
+  /** Writes the head of an option reply and returns where its data begins. */
+  #head(option: number, type: number, byteCount: number): number {
+    const at = this.#out.reserve(BYTES.optionReplyHead + byteCount);
+    const view = this.#out.view;
+    view.setUint32(at, MAGIC.OPTION_REPLY[0]);
+    view.setUint32(at + 4, MAGIC.OPTION_REPLY[1]);
+    view.setUint32(at + 8, option);
+    view.setUint32(at + 12, type);
+    view.setUint32(at + 16, byteCount);
+    return at + BYTES.optionReplyHead;
+  }
+}
+
+/** "Transmission flags". Writing is not offered on a read-only export; flush and FUA are, since clients use them anyway. */
+function transmissionFlags(agreement: Agreement): number {
+  const { readOnly, multiConn } = agreement.export;
+  const writing = FLAG.SEND_TRIM | FLAG.SEND_WRITE_ZEROES | FLAG.SEND_FAST_ZERO;
+  return (
+    FLAG.HAS_FLAGS |
+    FLAG.SEND_FLUSH |
+    FLAG.SEND_FUA |
+    FLAG.SEND_CACHE |
+    (readOnly ? FLAG.READ_ONLY : writing) |
+    (agreement.structured ? FLAG.SEND_DF : 0) |
+    (multiConn ? FLAG.CAN_MULTI_CONN : 0)
+  );
+}
+
+/** A string of the protocol: UTF-8 without NUL, at most 4096 bytes; null for anything else. */
+function textOf(bytes: Uint8Array): string | null {
+  if (bytes.length > STRING_BYTES_MAX || bytes.includes(0)) return null;
+  return decodeUtf8(bytes);
+}
+
+/** Reads the data of an option. A read past the end gives 0 or null and makes `ok` false for good. */
+class OptionReader {
+  ok = true;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.#view = viewOf(bytes);
+  }
+
+  u16(): number {
+    const at = this.#take(2);
+    return this.ok ? this.#view.getUint16(at) : 0;
+  }
+
+  u32(): number {
+    const at = this.#take(4);
+    return this.ok ? this.#view.getUint32(at) : 0;
+  }
+
+  /** A string with its length in 32 bits before it; null when it is not a valid one. */
+  text(): string | null {
+    const length = this.u32();
+    const at = this.#take(length);
+    return this.ok ? textOf(this.#bytes.subarray(at, at + length)) : null;
+  }
+
+  /** Whether everything could be read and nothing is left. */
+  ended(): boolean {
+    return this.ok && this.#at === this.#bytes.length;
+  }
+
+  #take(byteCount: number): number {
+    const at = this.#at;
+    if (byteCount > this.#bytes.length - at) this.ok = false;
+    else this.#at = at + byteCount;
+    return at;
+  }
+}

@@ -1,0 +1,267 @@
+// What a replica must still know after any crash: whose it is, which epochs its records belong to, what is in the base image, what was on
+// stable storage. A two-slot cell (base/cell.ts): the slot that holds the newest durable value is never the one that is written.
+
+import { assert } from '../base/assert.ts';
+import { CELL_BYTES, encodeSlot, type Json, readCell, type SlotIndex } from '../base/cell.ts';
+import { limits } from '../base/limits.ts';
+import { DiskError, type Digests, type DiskDone, type DiskFailure, type Storage, type StoredFile } from '../base/ports.ts';
+import type { EpochStart } from '../base/position.ts';
+import { type Epoch, isCount, type Seq, type SiteName } from '../base/units.ts';
+import { segmentNumberOf } from './segment.ts';
+
+/** File name of the superblock. */
+export const SUPERBLOCK_FILE = 'superblock';
+/** The only version of the value so far. */
+export const SUPERBLOCK_FORMAT = 1;
+
+/** What a superblock holds. */
+export interface SuperblockValue {
+  readonly format: typeof SUPERBLOCK_FORMAT;
+  readonly group: string;
+  /** Made once for the group and never again, unlike its name: sites of two groups of one name do not mix. */
+  readonly groupId: string;
+  readonly site: SiteName;
+  readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];
+  /** Newest epoch that this replica has adopted. */
+  readonly epoch: Epoch;
+  /** Which epoch each record belongs to. A record that is not named by it is void, also where its bytes still lie in the sidefile. */
+  readonly history: readonly EpochStart[];
+  /** Everything up to here is in the base image, on stable storage. */
+  readonly destaged: Seq;
+  /** Nothing behind here has been written to the base image; between destaged and here the base may hold a mixture. */
+  readonly destageTarget: Seq;
+  /** Chain of record `destaged`. */
+  readonly destagedChain: number;
+  /** Everything up to here was on stable storage when this was written: what a recovery must find. Not behind a cut. */
+  readonly durable: Seq;
+  /** False while the base image holds bytes out of order (a whole copy that has not ended). */
+  readonly consistent: boolean;
+  /** A whole copy under way: the images are taken behind this record. */
+  readonly copying: null | { readonly fromSeq: Seq };
+  /** May lack records that it had acknowledged without having them on stable storage. */
+  readonly unclean: boolean;
+  /** Boot id of the machine at the last start. */
+  readonly bootId: string;
+  /** Written by an orderly stop, cleared by the next start. */
+  readonly cleanShutdown: boolean;
+  /** Starts of this replica's site so far. */
+  readonly startCount: number;
+  /** A claim that was sent and whose answer is not known. */
+  readonly pendingClaim: null | { readonly requestId: string; readonly epoch: Epoch; readonly revision: number };
+  /** Newest seq known to be committed. */
+  readonly committed: Seq;
+  /** Newest state of the witness that this site has seen. */
+  readonly witness: null | { readonly instance: string; readonly revision: number };
+}
+
+/** What a replica's folder holds in place of a superblock. `absent` also where the making of one never ended: nothing was promised yet. */
+export type SuperblockRead =
+  | { readonly kind: 'value'; readonly superblock: Superblock }
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'damaged'; readonly why: string }
+  | { readonly kind: 'version'; readonly found: number };
+
+/** The superblock of an open replica. Updates are merged: each write takes all that was asked for while the one before was under way. */
+export class Superblock {
+  readonly #storage: Storage;
+  readonly #digests: Digests;
+  readonly #file: StoredFile;
+  #value: SuperblockValue;
+  #durableValue: SuperblockValue;
+  #revision: number;
+  #slot: SlotIndex;
+  #writing = false;
+  #waiting: DiskDone[] = [];
+  #failure: DiskFailure | null = null;
+
+  private constructor(parts: { storage: Storage; digests: Digests; file: StoredFile; value: SuperblockValue; revision: number; slot: SlotIndex }) {
+    this.#storage = parts.storage;
+    this.#digests = parts.digests;
+    this.#file = parts.file;
+    this.#value = parts.value;
+    this.#durableValue = parts.value;
+    this.#revision = parts.revision;
+    this.#slot = parts.slot;
+  }
+
+  /** Reads the superblock of the replica in this storage. Throws DiskError. */
+  static read(storage: Storage, digests: Digests): SuperblockRead {
+    const names = storage.list();
+    const hasSegments = names.some((name) => segmentNumberOf(name) !== null);
+    if (!names.includes(SUPERBLOCK_FILE)) {
+      return hasSegments ? { kind: 'damaged', why: 'there are segments of a sidefile, but no superblock' } : { kind: 'absent' };
+    }
+    const file = storage.open(SUPERBLOCK_FILE, { create: false });
+    const cell = new Uint8Array(CELL_BYTES);
+    file.read(0, cell);
+    const state = readCell(cell, (bytes, seed) => digests.crc32(bytes, seed));
+    if (state.kind === 'value') {
+      const format = formatOf(state.value);
+      const fault = format === SUPERBLOCK_FORMAT ? superblockFault(state.value) : null;
+      if (format === SUPERBLOCK_FORMAT && fault === null) {
+        // Checked field by field just above.
+        const value = state.value as unknown as SuperblockValue;
+        return { kind: 'value', superblock: new Superblock({ storage, digests, file, value, revision: state.revision, slot: state.slot }) };
+      }
+      file.close();
+      return format !== null && format !== SUPERBLOCK_FORMAT ? { kind: 'version', found: format } : { kind: 'damaged', why: fault ?? 'it has no format number' };
+    }
+    file.close();
+    if (state.kind === 'version') return state;
+    // The first value goes to the first slot. While the second was never written nobody has been promised anything, so this is an unfinished start.
+    const unfinished = state.kind === 'empty' || (state.slots[0].kind === 'damaged' && state.slots[1].kind === 'empty');
+    if (unfinished && !hasSegments) return { kind: 'absent' };
+    return { kind: 'damaged', why: state.kind === 'damaged' ? state.why : 'it is empty, but there are segments of a sidefile' };
+  }
+
+  /** Writes the first superblock of a new replica. Calls `done` when it is durable; until then the replica may not be used. Throws DiskError. */
+  static create(storage: Storage, digests: Digests, value: SuperblockValue, done: DiskDone): Superblock {
+    const fault = superblockFault(value as unknown as Json);
+    assert(fault === null, 'a superblock holds what it must', { fault });
+    const file = storage.open(SUPERBLOCK_FILE, { create: true });
+    file.truncate(0);
+    file.truncate(CELL_BYTES);
+    // As if the second slot had been written last, with revision 0.
+    const superblock = new Superblock({ storage, digests, file, value, revision: 0, slot: 1 });
+    superblock.#waiting.push(done);
+    superblock.#write();
+    return superblock;
+  }
+
+  /** The newest value: what is on disk, with every update so far. */
+  get value(): SuperblockValue {
+    return this.#value;
+  }
+
+  /** What a restart would find now. */
+  get durableValue(): SuperblockValue {
+    return this.#durableValue;
+  }
+
+  /** Changes the value at once and makes it durable; `done` is called when a write with this change in it is. A failure is final. */
+  update(patch: Partial<SuperblockValue>, done: DiskDone): void {
+    const next = { ...this.#value, ...patch };
+    assertMove(this.#value, next);
+    this.#value = next;
+    this.#waiting.push(done);
+    if (!this.#writing) this.#write();
+  }
+
+  /** Closes the file; nothing may be updated afterwards. */
+  close(): void {
+    this.#file.close();
+  }
+
+  #write(): void {
+    const value = this.#value;
+    const dones = this.#waiting;
+    this.#waiting = [];
+    this.#writing = true;
+    const ended = (failure: DiskFailure | null): void => {
+      this.#writing = false;
+      this.#failure = this.#failure ?? failure;
+      if (this.#failure === null) this.#durableValue = value;
+      // The next write begins before anybody is told, so that an update made by one of them joins the write after it.
+      if (this.#waiting.length > 0) this.#write();
+      for (const done of dones) done(this.#failure);
+    };
+    if (this.#failure === null) this.#writeSlot(value);
+    // After a failure nothing is written any more; an empty flush is a way to call back later.
+    this.#storage.flush(this.#failure === null ? [this.#file] : [], ended);
+  }
+
+  #writeSlot(value: SuperblockValue): void {
+    this.#revision++;
+    this.#slot = this.#slot === 0 ? 1 : 0;
+    const slot = encodeSlot(this.#revision, value as unknown as Json, (bytes, seed) => this.#digests.crc32(bytes, seed));
+    try {
+      this.#file.write(this.#slot * limits.cellSlotBytes, [slot]);
+    } catch (failure) {
+      if (!(failure instanceof DiskError)) throw failure;
+      this.#failure = failure.failure;
+    }
+  }
+}
+
+/** Checks that a value may follow another: what a fault of the program could break, before it is on disk. */
+function assertMove(now: SuperblockValue, next: SuperblockValue): void {
+  const facts = { now, next };
+  const fault = superblockFault(next as unknown as Json);
+  assert(fault === null, 'a superblock holds what it must', { fault });
+  assert(next.groupId === now.groupId, 'a replica stays in its group', facts);
+  assert(next.site === now.site, 'a replica stays at its site', facts);
+  assert(next.epoch >= now.epoch, 'the adopted epoch never falls', facts);
+  assert(next.startCount >= now.startCount, 'starts are counted upwards', facts);
+  const copying = !now.consistent || !next.consistent;
+  assert(copying || next.destaged >= now.destaged, 'destaged falls only with a whole copy', facts);
+  // Records of an epoch that is adopted now cannot have been durable before: whoever cuts back must take `durable` back with it.
+  const adopted = next.history.find((start) => start.epoch > now.epoch);
+  assert(copying || adopted === undefined || next.durable < adopted.firstSeq, 'durable is not behind the start of a newly adopted epoch', facts);
+}
+
+function formatOf(value: Json): number | null {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+  const format = (value as { readonly [key: string]: Json })['format'];
+  return isCount(format) ? format : null;
+}
+
+type Check = (value: unknown) => boolean;
+const isText: Check = (value) => typeof value === 'string';
+const isFlag: Check = (value) => typeof value === 'boolean';
+const isNullOr =
+  (fields: Readonly<Record<string, Check>>): Check =>
+  (value) =>
+    value === null || fieldFault(value, fields) === null;
+const isListOf =
+  (countMax: number, fields: Readonly<Record<string, Check>>): Check =>
+  (value) =>
+    Array.isArray(value) && value.length <= countMax && value.every((item) => fieldFault(item, fields) === null);
+
+const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
+  format: (value) => value === SUPERBLOCK_FORMAT,
+  group: isText,
+  groupId: isText,
+  site: isText,
+  volumes: isListOf(limits.groupVolumesMax, { name: isText, sizeBytes: (value) => isCount(value) && value <= limits.volumeBytesMax }),
+  epoch: isCount,
+  history: isListOf(limits.historyEpochsMax, { epoch: isCount, firstSeq: isCount }),
+  destaged: isCount,
+  destageTarget: isCount,
+  destagedChain: (value) => isCount(value) && value <= 0xffff_ffff,
+  durable: isCount,
+  consistent: isFlag,
+  copying: isNullOr({ fromSeq: isCount }),
+  unclean: isFlag,
+  bootId: isText,
+  cleanShutdown: isFlag,
+  startCount: isCount,
+  pendingClaim: isNullOr({ requestId: isText, epoch: isCount, revision: isCount }),
+  committed: isCount,
+  witness: isNullOr({ instance: isText, revision: isCount }),
+};
+
+/** Why an object has not these fields; null when it has. Fields that are not listed are refused: they would be lost with the next update. */
+function fieldFault(value: unknown, fields: Readonly<Record<string, Check>>): string | null {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'is not an object';
+  for (const [name, check] of Object.entries(fields)) {
+    if (!check((value as Readonly<Record<string, unknown>>)[name])) return `its "${name}" is missing or out of range`;
+  }
+  const unknown = Object.keys(value).find((name) => !Object.hasOwn(fields, name));
+  return unknown === undefined ? null : `"${unknown}" is no field of it`;
+}
+
+/** Why a value cannot be a superblock of this format; null when it can. The same rule before writing and after reading. */
+function superblockFault(value: Json): string | null {
+  const fault = fieldFault(value, valueFields);
+  if (fault !== null) return fault;
+  const block = value as unknown as SuperblockValue;
+  for (let i = 1; i < block.history.length; i++) {
+    const before = block.history[i - 1] as EpochStart;
+    const start = block.history[i] as EpochStart;
+    if (start.epoch <= before.epoch || start.firstSeq < before.firstSeq) return 'its history is out of order';
+  }
+  const newest = block.history[block.history.length - 1];
+  if (newest !== undefined && newest.epoch > block.epoch) return 'its history names an epoch that was not adopted';
+  if (block.destaged > block.destageTarget) return 'its "destaged" is behind its "destageTarget"';
+  return null;
+}

@@ -1,0 +1,216 @@
+// What a site is given and what may be asked of it: the one surface between the core and those who drive it (the daemon, the simulator).
+
+import type { FlagView, Mode } from '../base/copies.ts';
+import type { Buffers, Clock, Digests, Journal, Random, Storage } from '../base/ports.ts';
+import type { Epoch, Millis, Seq, SiteName, VolumeIndex } from '../base/units.ts';
+import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
+
+export type { FlagView, Mode } from '../base/copies.ts';
+
+export interface SiteSpec {
+  readonly name: SiteName;
+  readonly mode: Mode;
+}
+
+export interface VolumeSpec {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Name of the base image for Storage.open. */
+  readonly baseFile: string;
+}
+
+/** Times of arbitration. All in milliseconds of the site's own monotonic clock. */
+export interface Timings {
+  /** How long a promise holds, and so a primary's right to serve after its last heartbeat was answered. */
+  readonly leaseMillis: Millis;
+  readonly heartbeatMillis: Millis;
+  /** A required peer that has acknowledged nothing for this long is excluded (gray failures). */
+  readonly peerTimeoutMillis: Millis;
+  /** Pause between two tries to reach the witness. */
+  readonly witnessRetryMillis: Millis;
+  /** Share of a promise that the primary does not count on: clocks of two machines may drift apart by this much. */
+  readonly driftShare: number;
+  /** Held host requests are failed after this long with nobody able to serve. */
+  readonly holdMillis: Millis;
+  /** Records for an async peer are collected for this long before they are sent. */
+  readonly asyncDelayMillis: Millis;
+}
+
+export interface SiteOptions {
+  readonly group: string;
+  readonly site: SiteName;
+  /** All copies, in order of preference for serving; the same on each site. */
+  readonly sites: readonly SiteSpec[];
+  readonly volumes: readonly VolumeSpec[];
+  readonly timings: Timings;
+  readonly segmentBytes: number;
+  readonly capacityBytes: number;
+  /** Destaging begins when records are this old, and at once when this much is waiting. */
+  readonly destageIdleMillis: Millis;
+  readonly destageBacklogBytes: number;
+  /** Changes with each start of the machine, not of the process: tells a power loss from a crash of the program. */
+  readonly bootId: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly digests: Digests;
+  readonly storage: Storage;
+  readonly buffers: Buffers;
+  readonly witness: WitnessPort;
+  readonly journal: Journal;
+  readonly shell: SiteShell;
+}
+
+/** What the site asks of whoever drives it. */
+export interface SiteShell {
+  /** Something happened inside: call turn() once at the end of the present turn of the event loop. Called often; must be cheap. */
+  wake(): void;
+  /** Serving may have begun or ended: when it ended, connections of hosts are to be dropped (their unanswered writes are unknown to them). */
+  servingChanged(serving: boolean, reason: string): void;
+  /** A broken disk, a damaged copy or the like: the site takes no further part with this replica, but goes on answering status. */
+  failed(reason: string): void;
+}
+
+export type HostCommand = 'read' | 'write' | 'flush' | 'trim' | 'zeroes' | 'cache' | 'status';
+
+/** Answers of a site to a host: 0, or an error of the NBD protocol. */
+export type HostError = 0 | 1 | 5 | 12 | 22 | 28 | 75 | 95 | 108;
+
+/** Where a request's answer goes: a client's connection. */
+export interface HostSession {
+  /** Data of at most 16 KiB is valid only during the call; longer data stays as it is until the garbage collector has it. */
+  reply(request: HostRequest, error: HostError, data?: Uint8Array | null): void;
+  replyStatus(request: HostRequest, extents: readonly BlockExtent[]): void;
+}
+
+/** A run of bytes of a volume with one answer to BLOCK_STATUS. */
+export interface BlockExtent {
+  readonly length: number;
+  readonly hole: boolean;
+  readonly zero: boolean;
+}
+
+/** One validated request of a host: range inside the volume, command known. An NbdRequest is one. */
+export interface HostRequest {
+  readonly session: HostSession;
+  readonly command: HostCommand;
+  readonly volume: VolumeIndex;
+  readonly offset: number;
+  readonly length: number;
+  readonly fua: boolean;
+  /** zeroes: the range must stay allocated. */
+  readonly noHole: boolean;
+  /** Bytes of a write; valid until the end of the turn in which it arrived. */
+  payload: Uint8Array | null;
+  /** Scratch of the site: last seq of the write, or the seq that must be committed before the answer. */
+  seq: Seq;
+  needSeq: Seq;
+  /** Scratch of the site: a read's bytes while its answer waits. */
+  data: Uint8Array | null;
+  startedMillis: Millis;
+}
+
+/** What a site does now for its group. */
+export type Role =
+  /** Opening its replica. */
+  | 'starting'
+  /** No replica here yet, and none could be filled so far. */
+  | 'absent'
+  /** Has a copy, follows nobody, does not serve. */
+  | 'standby'
+  /** Has asked the witness to become primary and does not know the answer yet. */
+  | 'claiming'
+  /** Primary of the newest epoch it knows. Whether it may answer hosts at this moment is `serving`. */
+  | 'primary'
+  /** Being made equal to the start of following: cutting back, or receiving a whole copy. */
+  | 'joining'
+  /** Follows the primary in order. */
+  | 'mirror'
+  /** The disk or the copy failed; takes no part. */
+  | 'failed'
+  | 'stopped';
+
+export interface PeerStatus {
+  readonly site: SiteName;
+  readonly mode: Mode;
+  /** Whether a connection stands and both sides have said who they are. */
+  readonly connected: boolean;
+  /** What that site said of itself last; null when it has never been heard. */
+  readonly role: Role | null;
+  readonly epoch: Epoch | null;
+  /** As primary: whether it follows in this epoch; 'copying' while it receives a whole copy. */
+  readonly attached: 'no' | 'joining' | 'copying' | 'following';
+  readonly flag: FlagView | null;
+  readonly received: Seq | null;
+  readonly durable: Seq | null;
+  readonly destaged: Seq | null;
+  /** What the peer lacks of the primary's records; null when it cannot be known here. */
+  readonly lagRecords: number | null;
+  readonly lagBytes: number | null;
+  readonly lagSeconds: number | null;
+  /** As primary: milliseconds for which this peer's promise still counts. */
+  readonly leaseMillis: Millis | null;
+  readonly copiedBytes: number | null;
+  readonly copyTotalBytes: number | null;
+  readonly lastError: string | null;
+}
+
+/** Why something waits: cause, when it is given up, and what happens then. Rule 12. */
+export interface Waiting {
+  readonly what: string;
+  readonly cause: string;
+  readonly deadlineMillis: Millis | null;
+  readonly next: string;
+}
+
+/** Everything that may honestly be said of a site now: computed when asked, never stored. */
+export interface SiteStatus {
+  readonly group: string;
+  readonly site: SiteName;
+  readonly role: Role;
+  readonly serving: boolean;
+  /** Which records a host's write waits for: 'mirrored' (a sync peer has it), 'solo' (own disk), or null when not serving. */
+  readonly protection: 'mirrored' | 'solo' | 'changing' | null;
+  readonly epoch: Epoch;
+  readonly knownPrimary: SiteName | null;
+  readonly marks: {
+    readonly oldest: Seq;
+    readonly destaged: Seq;
+    readonly committed: Seq;
+    readonly durable: Seq;
+    readonly received: Seq;
+  } | null;
+  readonly consistent: boolean;
+  readonly unclean: boolean;
+  readonly sidefileBytes: number;
+  readonly sidefileCapacityBytes: number;
+  readonly witness: { readonly reachable: boolean | null; readonly view: WitnessView | null; readonly ageMillis: Millis | null };
+  readonly peers: readonly PeerStatus[];
+  readonly waiting: readonly Waiting[];
+  readonly heldRequests: number;
+  readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];
+  readonly counters: Readonly<Record<SiteCounter, number>>;
+  readonly failure: string | null;
+}
+
+export const SITE_COUNTERS = [
+  'writes',
+  'writtenBytes',
+  'reads',
+  'readBytes',
+  'flushes',
+  'frames',
+  'frameBytes',
+  'coldReads',
+  'sentBytes',
+  'receivedBytes',
+  'claims',
+  'excludes',
+  'admits',
+  'joins',
+  'copies',
+  'cutBackRecords',
+] as const;
+export type SiteCounter = (typeof SITE_COUNTERS)[number];
+
+/** Outcome of an administrator's order. */
+export type OrderOutcome = { readonly kind: 'done'; readonly text: string } | { readonly kind: 'refused'; readonly text: string; readonly remedy: string };

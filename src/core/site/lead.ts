@@ -1,0 +1,305 @@
+// One reign: what a primary does for its peers from the moment its epoch is durable until it stops being primary. It decides who is required
+// for an acknowledgement, whether hosts may be served at this moment, and where each peer goes on. Nothing here outlives the reign.
+
+import type { WitnessView } from '../arbiter/witness-state.ts';
+import type { WitnessDesk } from '../arbiter/ask.ts';
+import { assert } from '../base/assert.ts';
+import type { Millis, Seq, SiteName } from '../base/units.ts';
+import { acknowledgedUpTo, type Acknowledged } from '../mirror/acknowledge.ts';
+import { CopySender } from '../mirror/copy.ts';
+import { FollowedPeer } from '../mirror/followed.ts';
+import { readJoin, readJoined, type Follow, type Join } from '../mirror/forms.ts';
+import { decideJoin } from '../mirror/join.ts';
+import {
+  ACKNOWLEDGE_BODY,
+  decodeNumbers,
+  encodeJson,
+  encodeNumbers,
+  FLUSH_BODY,
+  HEARTBEAT_ANSWER_BODY,
+  HEARTBEAT_BODY,
+  IMAGE_ACKNOWLEDGE_BODY,
+  type Message,
+} from '../mirror/messages.ts';
+import type { Peer } from '../mirror/peer.ts';
+import { pump, sendTail, type TailFrame } from '../mirror/send.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { SiteCounter, SiteOptions } from './contract.ts';
+import { Membership } from './membership.ts';
+
+/** Bytes an async peer may lack before they are sent without waiting for its delay; counted in blocks, so roughly. */
+const ASYNC_RECORDS = 64;
+
+export class Lead {
+  readonly #options: SiteOptions;
+  readonly #replica: Replica;
+  readonly #counters: Record<SiteCounter, number>;
+  readonly #followed = new Map<SiteName, FollowedPeer>();
+  readonly #membership: Membership;
+  /** What the last primary said must be kept; rules until each peer has said itself what it holds. */
+  readonly #inheritedRetain: Seq;
+  readonly #onlyCopy: boolean;
+  #heartbeatNumber = 0;
+  #heartbeatAt: Millis = -Infinity;
+  #flushWanted: Seq = 0;
+
+  constructor(given: {
+    options: SiteOptions;
+    replica: Replica;
+    desk: WitnessDesk;
+    peers: ReadonlyMap<SiteName, Peer>;
+    view: WitnessView;
+    counters: Record<SiteCounter, number>;
+  }) {
+    this.#options = given.options;
+    this.#replica = given.replica;
+    this.#counters = given.counters;
+    this.#inheritedRetain = given.replica.retainFrom;
+    this.#onlyCopy = given.options.sites.length === 1;
+    const now = given.options.clock.now();
+    for (const peer of given.peers.values()) {
+      const copy = given.view.copies.find((candidate) => candidate.site === peer.name);
+      // A sync flag that is true at the start of a reign was left so by a handover: required at once, relied upon only once admitted here.
+      const flag = copy?.flag === true ? (peer.mode === 'sync' ? 'maybe' : 'true') : 'false';
+      this.#followed.set(peer.name, new FollowedPeer(peer, flag, given.options.timings.driftShare, now));
+    }
+    this.#membership = new Membership({ ...given, followed: this.#followed, lead: this });
+  }
+
+  get followed(): ReadonlyMap<SiteName, FollowedPeer> {
+    return this.#followed;
+  }
+
+  get onlyCopy(): boolean {
+    return this.#onlyCopy;
+  }
+
+  /** Rule 1: a lease of every sync peer whose flag may be true. */
+  mayServe(now: Millis): boolean {
+    for (const peer of this.#followed.values()) {
+      if (peer.required && !peer.lease.holds(now)) return false;
+    }
+    return true;
+  }
+
+  /** Rule 3. */
+  acknowledged(): Acknowledged {
+    const { received, durable } = this.#replica.marks;
+    const views = [];
+    for (const peer of this.#followed.values()) {
+      if (peer.peer.mode === 'sync') views.push({ site: peer.site, flag: peer.flag, received: peer.received, durable: peer.durable });
+    }
+    return acknowledgedUpTo({ received, durable }, views, this.#onlyCopy);
+  }
+
+  /** A frame was appended: those at the tail get it now. */
+  appended(frame: TailFrame): void {
+    const now = this.#options.clock.now();
+    for (const peer of this.#followed.values()) {
+      const before = peer.nextSeq;
+      sendTail(peer, frame, now, this.#options.timings.asyncDelayMillis);
+      if (peer.nextSeq !== before) this.#counters.sentBytes += frame.bytes.length;
+    }
+  }
+
+  /** A host waits until everything up to `seq` is durable wherever it must be. */
+  flushUpTo(seq: Seq): void {
+    this.#flushWanted = Math.max(this.#flushWanted, seq);
+  }
+
+  peerLost(site: SiteName): void {
+    const peer = this.#followed.get(site);
+    if (peer === undefined) return;
+    peer.detach(this.#options.clock.now());
+    this.#membership.lost(peer);
+  }
+
+  /** A peer has said something new of itself. */
+  peerSaid(site: SiteName): void {
+    const peer = this.#followed.get(site);
+    if (peer === undefined || peer.attached !== 'copying' || peer.peer.said?.consistent !== true || peer.copy?.endSent !== true) return;
+    peer.attached = 'following';
+    peer.copy = null;
+    this.#options.journal('mirror.copied', { site }, `${site} has a whole copy and follows`);
+  }
+
+  message(site: SiteName, message: Message): void {
+    const peer = this.#followed.get(site);
+    if (peer === undefined) return;
+    const wrong = this.#take(peer, message);
+    if (wrong === null) return;
+    this.#options.journal('peer.refused', { site, reason: wrong }, `what ${site} sent was refused`);
+    peer.peer.lastError = wrong;
+    peer.peer.link?.refuse(wrong);
+  }
+
+  turn(now: Millis): void {
+    const { received } = this.#replica.marks;
+    for (const peer of this.#followed.values()) {
+      if (!peer.streaming) continue;
+      const due = peer.peer.mode === 'sync' || now >= peer.sendDue || received - peer.nextSeq >= ASYNC_RECORDS;
+      if (due && peer.nextSeq <= received) this.#counters.sentBytes += pump(peer, this.#replica, now);
+      peer.copy?.pump(peer.nextSeq);
+      this.#askFlush(peer);
+    }
+    if (now - this.#heartbeatAt >= this.#options.timings.heartbeatMillis) this.#heartbeat(now);
+    this.#flushOwn();
+    this.#makeRoom();
+    this.#membership.turn(now);
+    this.#replica.retainFrom = this.retain();
+  }
+
+  deadline(): Millis {
+    let earliest = Math.min(this.#heartbeatAt + this.#options.timings.heartbeatMillis, this.#membership.deadline());
+    for (const peer of this.#followed.values()) {
+      if (peer.streaming && peer.peer.mode === 'async' && peer.windowBytes > 0) earliest = Math.min(earliest, peer.sendDue);
+    }
+    return earliest;
+  }
+
+  /** First record that some copy may lack: it and everything after it is kept, here and at every mirror. */
+  retain(): Seq {
+    let retain = this.#replica.marks.received + 1;
+    for (const peer of this.#followed.values()) {
+      if (!peer.uncovered) retain = Math.min(retain, peer.keptFrom ?? this.#inheritedRetain);
+    }
+    return retain;
+  }
+
+  /** Ends the reign: nothing that still completes has an effect. */
+  end(): void {
+    const now = this.#options.clock.now();
+    for (const peer of this.#followed.values()) peer.detach(now);
+    this.#membership.end();
+  }
+
+  /** Answers a join, or leaves it waiting until the peer's flag is known false. */
+  decide(peer: FollowedPeer, join: Join): void {
+    const link = peer.peer.link;
+    if (link === null) return;
+    const replica = this.#replica;
+    const decision = decideJoin(
+      { history: replica.history, received: replica.marks.received, oldest: replica.marks.oldest, chainAt: (seq) => replica.chainAt(seq) },
+      join,
+    );
+    if (decision.rung === 'copy' && peer.flag !== 'false') {
+      peer.pendingJoin = join;
+      return;
+    }
+    peer.pendingJoin = null;
+    const position = decision.rung === 'delta' ? decision.cutTo : replica.marks.received;
+    const chain = decision.rung === 'delta' ? decision.chain : replica.chain;
+    peer.attached = 'joining';
+    peer.joinAt = position;
+    peer.keptFrom = position + 1;
+    peer.uncovered = false;
+    if (decision.rung === 'copy') {
+      peer.copy = new CopySender({ source: replica, link, digests: this.#options.digests, epoch: replica.epoch, wake: () => this.#options.shell.wake() });
+      this.#counters.copies++;
+      this.#options.journal('resync.begin', { site: peer.site, rung: 'copy', why: decision.why }, `${peer.site} gets a whole copy: ${decision.why}`);
+    } else {
+      const records = replica.marks.received - position;
+      this.#options.journal('resync.begin', { site: peer.site, rung: 'delta', from: position + 1, records }, `${peer.site} gets ${records} records by delta`);
+    }
+    this.#counters.joins++;
+    const { history, epoch, marks } = replica;
+    const follow: Follow = { epoch, history, rung: decision.rung, position, chain, target: marks.received, retain: this.retain() };
+    link.send('follow', encodeJson(follow));
+  }
+
+  #take(peer: FollowedPeer, message: Message): string | null {
+    switch (message.name) {
+      case 'join': {
+        const join = readJoin(message.body);
+        if (join === null) return 'a join message is malformed';
+        peer.detach(this.#options.clock.now());
+        this.decide(peer, join);
+        return null;
+      }
+      case 'joined':
+        return this.#joined(peer, message.body);
+      case 'acknowledge':
+        return this.#acknowledge(peer, message.body);
+      case 'heartbeatAnswer': {
+        const said = decodeNumbers(HEARTBEAT_ANSWER_BODY, message.body);
+        if (said === null) return 'a heartbeat answer is malformed';
+        if (said.epoch === this.#replica.epoch && peer.attached === 'following') peer.lease.answered(said.number, said.promiseMillis);
+        return null;
+      }
+      case 'imageAcknowledge': {
+        const said = decodeNumbers(IMAGE_ACKNOWLEDGE_BODY, message.body);
+        if (said === null) return 'a confirmation of images is malformed';
+        return said.epoch === this.#replica.epoch && peer.copy !== null ? peer.copy.acknowledged(said.number) : null;
+      }
+      default:
+        return `a ${message.name} message makes no sense from a mirror`;
+    }
+  }
+
+  #joined(peer: FollowedPeer, body: Uint8Array): string | null {
+    const joined = readJoined(body);
+    if (joined === null) return 'a joined message is malformed';
+    if (joined.epoch !== this.#replica.epoch || peer.attached !== 'joining') return null;
+    if (joined.received !== peer.joinAt) return `was told to follow from record ${peer.joinAt}, and follows from ${joined.received}`;
+    const position = { received: joined.received, durable: Math.min(joined.durable, joined.received) };
+    peer.attach(peer.copy === null ? 'following' : 'copying', position, this.#options.clock.now());
+    this.#heartbeatAt = -Infinity;
+    return null;
+  }
+
+  #acknowledge(peer: FollowedPeer, body: Uint8Array): string | null {
+    const said = decodeNumbers(ACKNOWLEDGE_BODY, body);
+    if (said === null) return 'an acknowledgement is malformed';
+    if (said.epoch !== this.#replica.epoch || !peer.streaming) return null;
+    return peer.acknowledged(said, this.#options.clock.now());
+  }
+
+  #askFlush(peer: FollowedPeer): void {
+    if (!peer.required || peer.flushAsked >= this.#flushWanted || peer.durable >= this.#flushWanted) return;
+    if (peer.nextSeq <= this.#flushWanted) return;
+    peer.flushAsked = this.#flushWanted;
+    peer.peer.link?.send('flush', encodeNumbers(FLUSH_BODY, [this.#replica.epoch, this.#flushWanted]));
+  }
+
+  #heartbeat(now: Millis): void {
+    this.#heartbeatAt = now;
+    this.#heartbeatNumber++;
+    const { committed } = this.#replica.marks;
+    const body = encodeNumbers(HEARTBEAT_BODY, [this.#replica.epoch, this.#heartbeatNumber, committed, this.retain()]);
+    for (const peer of this.#followed.values()) {
+      if (!peer.streaming) continue;
+      peer.lease.heartbeatSent(this.#heartbeatNumber, now);
+      peer.peer.link?.send('heartbeat', body);
+    }
+  }
+
+  /** Own disk: where a flush is waited for, and for every write while no peer's flag is known true. */
+  #flushOwn(): void {
+    const { received, durable } = this.#replica.marks;
+    if (durable >= received) return;
+    let relied = this.#onlyCopy;
+    for (const peer of this.#followed.values()) relied ||= peer.peer.mode === 'sync' && peer.flag === 'true';
+    if (!relied || durable < this.#flushWanted) this.#replica.flush();
+  }
+
+  /** The sidefile is full of records that only some absent or lagging copy needs: that copy loses its coverage, the hosts go on. */
+  #makeRoom(): void {
+    const replica = this.#replica;
+    if (!replica.full) return;
+    const retain = this.retain();
+    if (retain > replica.marks.destaged) return;
+    for (const peer of this.#followed.values()) {
+      if (peer.uncovered || (peer.keptFrom ?? this.#inheritedRetain) !== retain) continue;
+      if (peer.required) continue;
+      peer.uncovered = true;
+      this.#options.journal(
+        'coverage.lost',
+        { site: peer.site, lacksFrom: retain },
+        `the sidefile is full: records that ${peer.site} lacks are dropped, it will need a whole copy`,
+      );
+      peer.peer.lastError = 'the sidefile no longer covers what it lacks: a whole copy is needed';
+      if (peer.attached !== 'no') peer.peer.link?.refuse('the sidefile no longer covers what this copy lacks: join anew');
+      assert(peer.attached === 'no', 'a peer without coverage must not stay attached', { site: peer.site });
+    }
+  }
+}

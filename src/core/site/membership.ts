@@ -1,0 +1,206 @@
+// Who counts as synchronised: the primary's exclusions and admissions (rules 4 and 8). The order of the steps is the whole point. Exclude: own
+// disk first, then the witness, and until its answer is known nothing is acknowledged without the peer. Admit: require the peer first, then
+// make it hold and keep everything that was acknowledged, then the witness, and only then rely on it.
+
+import type { WitnessAnswer, WitnessView } from '../arbiter/witness-state.ts';
+import type { WitnessDesk } from '../arbiter/ask.ts';
+import type { Millis, Seq, SiteName } from '../base/units.ts';
+import type { FollowedPeer } from '../mirror/followed.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { SiteCounter, SiteOptions } from './contract.ts';
+import type { Lead } from './lead.ts';
+
+/** Records that a peer may still lack when its admission begins; the stream carries them meanwhile. */
+const CAUGHT_UP_RECORDS = 256;
+
+interface Excluding {
+  readonly peer: FollowedPeer;
+  /** Own records up to here are to be durable before the witness is asked. */
+  readonly flushTo: Seq;
+  asked: boolean;
+}
+
+interface Admitting {
+  readonly peer: FollowedPeer;
+  /** What the peer is to have on stable storage: everything that was acknowledged when it became required. */
+  readonly durableTo: Seq;
+  asked: boolean;
+}
+
+export class Membership {
+  readonly #options: SiteOptions;
+  readonly #replica: Replica;
+  readonly #desk: WitnessDesk;
+  readonly #followed: ReadonlyMap<SiteName, FollowedPeer>;
+  readonly #lead: Lead;
+  readonly #counters: Record<SiteCounter, number>;
+  #excluding: Excluding | null = null;
+  #admitting: Admitting | null = null;
+  #ended = false;
+
+  constructor(given: {
+    options: SiteOptions;
+    replica: Replica;
+    desk: WitnessDesk;
+    followed: ReadonlyMap<SiteName, FollowedPeer>;
+    lead: Lead;
+    counters: Record<SiteCounter, number>;
+  }) {
+    this.#options = given.options;
+    this.#replica = given.replica;
+    this.#desk = given.desk;
+    this.#followed = given.followed;
+    this.#lead = given.lead;
+    this.#counters = given.counters;
+  }
+
+  turn(now: Millis): void {
+    if (this.#excluding === null) this.#beginExclude(now);
+    this.#goOnExcluding();
+    if (this.#excluding === null && this.#admitting === null) this.#beginAdmit();
+    this.#goOnAdmitting();
+  }
+
+  deadline(): Millis {
+    let earliest = this.#desk.deadline();
+    if (this.#excluding !== null || this.#desk.busy) return earliest;
+    for (const peer of this.#followed.values()) {
+      if (!peer.required) continue;
+      earliest = Math.min(earliest, this.#givenUpAt(peer));
+    }
+    return earliest;
+  }
+
+  /** A peer is gone: an admission that the witness has not been asked for is simply taken back. */
+  lost(peer: FollowedPeer): void {
+    if (this.#admitting?.peer !== peer || this.#admitting.asked) return;
+    this.#admitting = null;
+    peer.flag = 'false';
+  }
+
+  end(): void {
+    this.#ended = true;
+    if (this.#excluding?.asked === true || this.#admitting?.asked === true) this.#desk.abandon();
+    this.#excluding = null;
+    this.#admitting = null;
+  }
+
+  /** When waiting for a required peer ends. */
+  #givenUpAt(peer: FollowedPeer): Millis {
+    const { peerTimeoutMillis } = this.#options.timings;
+    if (peer.attached !== 'following') return peer.pendingJoin === null ? peer.lostAt + peerTimeoutMillis : -Infinity;
+    return Math.min(peer.owingSince, Math.max(peer.lease.until, peer.attachedAt)) + peerTimeoutMillis;
+  }
+
+  #beginExclude(now: Millis): void {
+    for (const peer of this.#followed.values()) {
+      const overwritten = peer.flag !== 'false' && peer.pendingJoin !== null;
+      const gone = peer.required && now >= this.#givenUpAt(peer);
+      if (!overwritten && !gone) continue;
+      if (peer.attached === 'following') {
+        peer.peer.lastError = 'it did not acknowledge in time';
+        peer.peer.link?.refuse('this copy did not acknowledge in time: join anew');
+      }
+      if (this.#admitting?.peer === peer) {
+        // Whichever the witness sees first wins, the other is refused by its revision: giving up the question is safe.
+        if (this.#admitting.asked) this.#desk.abandon();
+        this.#admitting = null;
+      }
+      if (this.#desk.busy) return;
+      peer.flag = 'maybe';
+      this.#excluding = { peer, flushTo: this.#replica.marks.received, asked: false };
+      this.#replica.flush();
+      this.#options.journal('exclude.begin', { site: peer.site }, `${peer.site} is excluded: own disk first, then the witness`);
+      return;
+    }
+  }
+
+  #goOnExcluding(): void {
+    const excluding = this.#excluding;
+    if (excluding === null || excluding.asked || this.#desk.busy) return;
+    if (this.#replica.marks.durable < excluding.flushTo) {
+      this.#replica.flush();
+      return;
+    }
+    const revision = this.#desk.view?.revision;
+    if (revision === undefined) return;
+    excluding.asked = true;
+    this.#desk.ask({ kind: 'exclude', site: excluding.peer.site, epoch: this.#replica.epoch, revision }, (answer) => {
+      if (this.#ended || this.#excluding !== excluding) return;
+      if (this.#lostRace(answer)) {
+        excluding.asked = false;
+      } else if (answer.outcome === 'done') {
+        this.#excluding = null;
+        excluding.peer.flag = flagAt(answer.view, excluding.peer.site) ? 'maybe' : 'false';
+        this.#counters.excludes++;
+        this.#options.journal('exclude.done', { site: excluding.peer.site, epoch: this.#replica.epoch }, `${excluding.peer.site} is not synchronised any more; the witness knows`);
+        const join = excluding.peer.pendingJoin;
+        if (join !== null && excluding.peer.flag === 'false') this.#lead.decide(excluding.peer, join);
+      } else {
+        this.#options.journal('exclude.refused', { site: excluding.peer.site, reason: answer.reason }, `the witness refused: ${answer.text}`);
+        this.#excluding = null;
+      }
+      this.#options.shell.wake();
+    });
+  }
+
+  #beginAdmit(): void {
+    if (this.#desk.busy) return;
+    const { committed, received } = this.#replica.marks;
+    for (const peer of this.#followed.values()) {
+      const said = peer.peer.said;
+      const waits = peer.peer.mode === 'sync' ? peer.flag !== 'true' : peer.flag === 'false';
+      if (!waits || peer.attached !== 'following' || said === null || said.unclean || !said.consistent) continue;
+      if (received - peer.received > CAUGHT_UP_RECORDS) continue;
+      if (peer.peer.mode === 'sync') {
+        // Required from here on. Its promise comes first: without it the hosts would wait.
+        if (!peer.lease.holds(this.#options.clock.now())) continue;
+        peer.flag = 'maybe';
+      }
+      this.#admitting = { peer, durableTo: committed, asked: false };
+      return;
+    }
+  }
+
+  #goOnAdmitting(): void {
+    const admitting = this.#admitting;
+    if (admitting === null || admitting.asked || this.#desk.busy) return;
+    const { peer, durableTo } = admitting;
+    if (peer.attached !== 'following') {
+      this.lost(peer);
+      return;
+    }
+    if (peer.durable < durableTo) {
+      if (peer.peer.mode === 'sync') this.#lead.flushUpTo(durableTo);
+      else if (peer.received < durableTo) return;
+      if (peer.peer.mode === 'sync') return;
+    }
+    const revision = this.#desk.view?.revision;
+    if (revision === undefined) return;
+    admitting.asked = true;
+    this.#desk.ask({ kind: 'admit', site: peer.site, epoch: this.#replica.epoch, revision }, (answer) => {
+      if (this.#ended || this.#admitting !== admitting) return;
+      if (this.#lostRace(answer)) {
+        admitting.asked = false;
+      } else if (answer.outcome === 'done') {
+        this.#admitting = null;
+        peer.flag = flagAt(answer.view, peer.site) ? 'true' : 'maybe';
+        this.#counters.admits++;
+        this.#options.journal('admit.done', { site: peer.site, epoch: this.#replica.epoch }, `${peer.site} is synchronised; the witness knows`);
+      } else {
+        this.#options.journal('admit.refused', { site: peer.site, reason: answer.reason }, `the witness refused: ${answer.text}`);
+        this.#admitting = null;
+      }
+      this.#options.shell.wake();
+    });
+  }
+
+  /** The witness's state had moved on: the desk has the new revision now, and the question is put again under a new id. */
+  #lostRace(answer: WitnessAnswer): boolean {
+    return answer.outcome === 'refused' && answer.reason === 'revision';
+  }
+}
+
+function flagAt(view: WitnessView, site: SiteName): boolean {
+  return view.copies.some((copy) => copy.site === site && copy.flag);
+}

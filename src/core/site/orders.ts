@@ -1,0 +1,129 @@
+// What an administrator may order of a site: making the first copy of a group, and becoming primary by hand. An order is carried out or refused
+// with its reason and the way out, never half done.
+
+import type { WitnessDesk } from '../arbiter/ask.ts';
+import type { WitnessView } from '../arbiter/witness-state.ts';
+import type { Peer } from '../mirror/peer.ts';
+import { createReplica, type Replica, type ReplicaOptions } from '../replica/replica.ts';
+import type { OrderOutcome, Role, SiteOptions, Waiting } from './contract.ts';
+
+/** What orders work on: the site, seen through the few things they need. */
+export interface OrderGround {
+  readonly options: SiteOptions;
+  readonly desk: WitnessDesk;
+  role(): Role;
+  replica(): Replica | null;
+  primaryPeer(): Peer | null;
+  claimWaits(): Waiting | null;
+  /** Calls back once, at the next change of role. */
+  onRoleChange(watcher: () => void): void;
+  replicaOptions(groupId: string): ReplicaOptions;
+  open(): void;
+  claimByHand(pending: { requestId: string; epoch: number; revision: number }): void;
+  forced(view: WitnessView): void;
+}
+
+type Done = (outcome: OrderOutcome) => void;
+
+function refused(text: string, remedy: string): OrderOutcome {
+  return { kind: 'refused', text, remedy };
+}
+
+/**
+ * First copy: the replica here, then the group at the witness. Interrupted between the two it can be ordered again: the copy that is here and
+ * has never been in an epoch is taken.
+ */
+export function orderCreate(ground: OrderGround, done: Done): void {
+  const { options, desk } = ground;
+  const own = options.sites.find((spec) => spec.name === options.site);
+  if (own?.mode === 'async') return done(refused(`site ${options.site} is async for this group`, 'create the group at one of its sync sites'));
+  const replica = ground.replica();
+  if (replica !== null) {
+    if (replica.epoch > 0 || !replica.consistent) return done(refused(`group ${options.group} has a copy here already`, 'nothing is to be done'));
+    return registerGroup(ground, replica.superblock.value.groupId, done);
+  }
+  if (ground.role() !== 'absent') return done(refused(`site ${options.site} is ${ground.role()}`, 'try again when it has started'));
+  if (desk.reachable === false) return done(refused('the witness does not answer', 'start it, and order it again'));
+  if (desk.view !== null) return done(refused(`the witness knows group ${options.group} already`, 'its primary fills this site by itself'));
+  const groupId = options.random.id();
+  createReplica(ground.replicaOptions(groupId), { consistent: true }, (failure) => {
+    if (failure !== null) return done(refused(`the replica could not be made: ${'code' in failure ? failure.code : failure.why}`, 'mend the disk or the path, and order it again'));
+    ground.onRoleChange(() => registerGroup(ground, groupId, done));
+    ground.open();
+  });
+}
+
+function registerGroup(ground: OrderGround, groupId: string, done: Done): void {
+  const { options, desk } = ground;
+  if (ground.role() === 'failed') return done(refused('the copy here has failed', 'see its status'));
+  if (desk.busy) return done(refused('another question to the witness is under way', 'order it again'));
+  const copies = options.sites.map((spec) => ({ site: spec.name, mode: spec.mode }));
+  desk.ask({ kind: 'create', groupId, copies, first: options.site }, (answer) => {
+    if (answer.outcome === 'done') {
+      desk.read();
+      done({ kind: 'done', text: `group ${options.group} is made; ${options.site} holds its first copy and becomes primary` });
+    } else {
+      done(refused(`the witness refused: ${answer.text}`, 'give the group another name, or remove the old one'));
+    }
+    options.shell.wake();
+  });
+}
+
+/** Becomes primary where the rules allow it now; with force, also where acknowledged writes may be lost by it. */
+export function orderPromote(ground: OrderGround, order: { force: boolean }, done: Done): void {
+  const { options, desk } = ground;
+  const role = ground.role();
+  if (role === 'primary') return done({ kind: 'done', text: `${options.site} is primary already` });
+  const replica = ground.replica();
+  if (replica === null || (role !== 'standby' && role !== 'mirror' && role !== 'joining')) {
+    return done(refused(`${options.site} is ${role}`, 'only a site that holds a copy can be promoted'));
+  }
+  const primary = ground.primaryPeer();
+  if (primary !== null) return done(refused(`${primary.name} is primary and reachable`, `stop ${primary.name} first; a planned switchover is not part of this version yet`));
+  const { view } = desk;
+  if (view === null || desk.reachable !== true) return done(refused('the witness does not answer, and nobody becomes primary without it', 'bring the witness back'));
+  if (!replica.consistent) return done(refused('this copy is inconsistent', 'it has to be filled by a primary; there is nothing here that could be served'));
+  const mode = options.sites.find((spec) => spec.name === options.site)?.mode;
+  const waits = mode === 'sync' ? ground.claimWaits() : null;
+  if (mode === 'sync' && waits === null) {
+    watchPromotion(ground, done);
+    options.shell.wake();
+    return;
+  }
+  if (!order.force) return done(refused(waits?.cause ?? lossText(ground, view, replica), 'wait for it, or add --force and lose what only the others hold'));
+  force(ground, view, replica, done);
+}
+
+/** What may be lost by serving from here: exactly known only while the others can be asked, so this is the last known bound, marked so. */
+function lossText(ground: OrderGround, view: WitnessView, replica: Replica): string {
+  const others = view.copies.filter((copy) => copy.site !== ground.options.site && copy.mode === 'sync' && copy.flag).map((copy) => copy.site);
+  const { received, committed } = replica.marks;
+  const whose = others.length === 0 ? 'no other copy' : others.join(' and ');
+  return `records after ${received} that ${whose} may hold would be lost (last known bound: committed here up to ${committed})`;
+}
+
+function force(ground: OrderGround, view: WitnessView, replica: Replica, done: Done): void {
+  const { options, desk } = ground;
+  if (desk.busy) return done(refused('another question to the witness is under way', 'order it again'));
+  const text = lossText(ground, view, replica);
+  options.journal('force', { epoch: view.epoch, received: replica.marks.received }, `promotion by force: ${text}`);
+  const epoch = Math.max(view.epoch, replica.epoch);
+  desk.ask({ kind: 'force', site: options.site, epoch, revision: view.revision }, (answer) => {
+    if (answer.outcome !== 'done') return done(refused(`the witness refused: ${answer.text}`, 'look at the status and order it again'));
+    if (ground.role() !== 'standby') return done(refused(`${options.site} is ${ground.role()} by now`, 'look at the status'));
+    watchPromotion(ground, done);
+    ground.forced(answer.view);
+  });
+}
+
+/** Reports once the site is primary, or is back where it was. */
+function watchPromotion(ground: OrderGround, done: Done): void {
+  const { options } = ground;
+  const look = (): void => {
+    const role = ground.role();
+    if (role === 'primary') done({ kind: 'done', text: `${options.site} is primary of epoch ${ground.replica()?.epoch ?? 0}` });
+    else if (role === 'claiming') ground.onRoleChange(look);
+    else done(refused(`the claim was not granted: ${options.site} is ${role}`, 'look at the status'));
+  };
+  ground.onRoleChange(look);
+}

@@ -1,0 +1,681 @@
+// One site's part in one group: it opens its replica, talks to its peers and the witness, and is at any moment exactly one of standby, claiming,
+// primary, joining or mirror. Events come in by the methods below, one after the other; what they cause is done through the ports before they
+// return. turn() ends a batch of events: one append, one send for each peer, one set of answers.
+
+import { WitnessDesk } from '../arbiter/ask.ts';
+import { Promised } from '../arbiter/lease.ts';
+import type { WitnessAnswer, WitnessView } from '../arbiter/witness-state.ts';
+import { assert } from '../base/assert.ts';
+import type { DiskFailure } from '../base/ports.ts';
+import { ORIGIN } from '../base/position.ts';
+import type { Millis, SiteName } from '../base/units.ts';
+import { Follower } from '../mirror/follow.ts';
+import { readState, type PeerState } from '../mirror/forms.ts';
+import { Link, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
+import { decodeJson, encodeJson, type Message } from '../mirror/messages.ts';
+import { Peer } from '../mirror/peer.ts';
+import type { LinkPort } from '../base/ports.ts';
+import { createReplica, openReplica, type Replica, type ReplicaOptions } from '../replica/replica.ts';
+import { SITE_COUNTERS, type HostRequest, type OrderOutcome, type Role, type SiteCounter, type SiteOptions, type SiteStatus, type Waiting } from './contract.ts';
+import { HostDesk } from './hosts.ts';
+import { Lead } from './lead.ts';
+import { orderCreate, orderPromote, type OrderGround } from './orders.ts';
+import { whyNotClaim, type ClaimGround } from './standby.ts';
+import { siteStatus, type Inspected } from './status.ts';
+
+export class Site implements LinkOwner {
+  readonly #options: SiteOptions;
+  readonly #peers = new Map<SiteName, Peer>();
+  readonly #desk: WitnessDesk;
+  readonly #hosts: HostDesk;
+  readonly #counters: Record<SiteCounter, number>;
+  /** Replaced when the site starts. */
+  #promised: Promised;
+  #replica: Replica | null = null;
+  #role: Role = 'starting';
+  #lead: Lead | null = null;
+  #follower: Follower | null = null;
+  #standbySince: Millis = 0;
+  #failure: string | null = null;
+  #announced = '';
+  #wasServing = false;
+  #lastFlush: Millis = -Infinity;
+  /** A claim that may have been granted: a fresh view decides. */
+  #resolveSince: Millis | null = null;
+  #groupId: string | null = null;
+  #creating = false;
+  #resigned = false;
+  #onRole: (() => void)[] = [];
+
+  constructor(options: SiteOptions) {
+    this.#options = options;
+    this.#counters = Object.fromEntries(SITE_COUNTERS.map((name) => [name, 0])) as Record<SiteCounter, number>;
+    for (const spec of options.sites) {
+      if (spec.name !== options.site) this.#peers.set(spec.name, new Peer(spec.name, spec.mode));
+    }
+    assert(this.#peers.size === options.sites.length - 1, 'a site must be one of the sites of its group', { site: options.site });
+    this.#promised = new Promised(options.clock.now(), options.timings.leaseMillis);
+    this.#hosts = new HostDesk(options, this.#counters);
+    this.#desk = new WitnessDesk({
+      group: options.group,
+      site: options.site,
+      port: options.witness,
+      clock: options.clock,
+      random: options.random,
+      journal: options.journal,
+      retryMillis: options.timings.witnessRetryMillis,
+      onView: (view) => this.#onView(view),
+    });
+  }
+
+  get group(): string {
+    return this.#options.group;
+  }
+
+  get site(): SiteName {
+    return this.#options.site;
+  }
+
+  get groupId(): string | null {
+    return this.#groupId;
+  }
+
+  get role(): Role {
+    return this.#role;
+  }
+
+  /** Whether a host could be answered at this moment. */
+  get serving(): boolean {
+    return this.#lead !== null && this.#role === 'primary' && this.#lead.mayServe(this.#options.clock.now());
+  }
+
+  /** Peers that this side connects to: those named after it in the group's order. The others connect to us. */
+  get dialTargets(): readonly SiteName[] {
+    const own = this.#options.sites.findIndex((spec) => spec.name === this.site);
+    return this.#options.sites.slice(own + 1).map((spec) => spec.name);
+  }
+
+  start(): void {
+    this.#promised = new Promised(this.#options.clock.now(), this.#options.timings.leaseMillis);
+    this.#openReplica();
+    this.#desk.read();
+  }
+
+  /** Makes this site's copy the first one of a new group. */
+  create(done: (outcome: OrderOutcome) => void): void {
+    orderCreate(this.#orderGround(), done);
+  }
+
+  /** Makes this site the primary by an operator's order. */
+  promote(order: { force: boolean }, done: (outcome: OrderOutcome) => void): void {
+    orderPromote(this.#orderGround(), order, done);
+  }
+
+  /** Ends everything in order, so that the next start is a clean one. */
+  stop(done: () => void): void {
+    const replica = this.#replica;
+    const failed = this.#role === 'failed';
+    this.#leaveRole('stopped', 'the site is stopping');
+    this.#desk.stop();
+    for (const peer of this.#peers.values()) peer.link?.close('this site is stopping');
+    this.#replica = null;
+    if (replica === null || failed) {
+      done();
+      return;
+    }
+    replica.close({ clean: true }, () => done());
+  }
+
+  request(request: HostRequest): void {
+    this.#hosts.request(request);
+  }
+
+  dialled(peer: SiteName, port: LinkPort): LinkReceiver {
+    const { clock, digests } = this.#options;
+    return new Link({ port, clock, digests, dialled: { owner: this, peer }, findOwner: () => this });
+  }
+
+  knowsPeer(name: SiteName): boolean {
+    return this.#peers.has(name);
+  }
+
+  linkUp(link: Link): void {
+    const peer = this.#peers.get(link.peer);
+    if (peer === undefined) return link.refuse(`site "${link.peer}" is not a copy of this group`);
+    if (this.#role === 'failed' || this.#role === 'stopped') return link.refuse(`this copy takes no part: ${this.#failure ?? 'it is stopping'}`);
+    const older = peer.link;
+    // The newer connection wins, and the older one is dead before the first byte of the newer is used (T3).
+    if (older !== null) older.close('a newer connection has come');
+    peer.link = link;
+    peer.said = null;
+    this.#sendState(link);
+    this.#options.journal('link.up', { peer: link.peer }, `connected to ${link.peer}`);
+    this.#options.shell.wake();
+  }
+
+  linkDown(link: Link, reason: string): void {
+    const peer = this.#peers.get(link.peer);
+    if (peer === undefined || peer.link !== link) return;
+    peer.link = null;
+    peer.said = null;
+    peer.lastError = reason;
+    this.#options.journal('link.down', { peer: link.peer, reason }, `connection to ${link.peer} ended: ${reason}`);
+    this.#lead?.peerLost(peer.name);
+    if (this.#follower?.link === link) this.#becomeStandby(`lost ${peer.name}, which it followed: ${reason}`);
+    this.#options.shell.wake();
+  }
+
+  linkMessage(link: Link, message: Message): void {
+    const peer = this.#peers.get(link.peer);
+    if (peer === undefined || peer.link !== link) return;
+    this.#counters.receivedBytes += message.body.length;
+    this.#options.shell.wake();
+    switch (message.name) {
+      case 'ping':
+      case 'hello':
+        return;
+      case 'refuse': {
+        const reason = decodeJson(message.body)?.['reason'];
+        peer.lastError = typeof reason === 'string' ? reason : 'refused without a reason';
+        link.close(`${peer.name} refused: ${peer.lastError}`);
+        return;
+      }
+      case 'state': {
+        const said = readState(message.body);
+        if (said === null) return link.refuse('a state message is malformed');
+        peer.said = said;
+        this.#peerSaid(peer, said);
+        return;
+      }
+      case 'join':
+      case 'joined':
+      case 'acknowledge':
+      case 'heartbeatAnswer':
+      case 'imageAcknowledge':
+        // Late messages for a reign that is over are no fault of the peer, which has not heard yet.
+        this.#lead?.message(peer.name, message);
+        return;
+      default:
+        if (this.#follower?.link === link) this.#follower.message(message);
+    }
+  }
+
+  /** Ends a batch of events. */
+  turn(): void {
+    const now = this.#options.clock.now();
+    const replica = this.#replica;
+    if (replica !== null && replica.failure === null) {
+      this.#duties(replica, now);
+      if (this.#role !== 'failed') this.#houseKeeping(replica, now);
+    } else if (this.#role === 'absent') {
+      this.#standby(now);
+    }
+    if (this.#lead === null) this.#hosts.refuseAll();
+    this.#announce();
+    this.#reportServing();
+  }
+
+  /** Called at or after deadline(), and harmless at any other time. */
+  tick(): void {
+    const now = this.#options.clock.now();
+    this.#desk.tick(now);
+    this.#watchLinks(now);
+    this.#desk.probe(this.#probeMillis());
+    if (this.#role === 'failed') this.#resign();
+    this.#hosts.expire(now);
+    this.turn();
+  }
+
+  /** When tick() is wanted at the latest. */
+  deadline(): Millis {
+    const now = this.#options.clock.now();
+    const { timings } = this.#options;
+    let earliest = Math.min(this.#desk.deadline(), this.#desk.nextProbeBase + this.#probeMillis(), this.#hosts.deadline());
+    for (const peer of this.#peers.values()) {
+      const { link } = peer;
+      if (link === null) continue;
+      earliest = Math.min(earliest, link.lastSent + timings.heartbeatMillis, link.lastHeard + this.#silenceMillis());
+    }
+    if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline());
+    if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#claimAt(), now + timings.heartbeatMillis / 4));
+    const replica = this.#replica;
+    if (replica !== null && replica.failure === null) {
+      earliest = Math.min(earliest, replica.nextWork);
+      if (replica.marks.durable < replica.marks.received) earliest = Math.min(earliest, Math.max(this.#lastFlush, now - 1) + this.#options.destageIdleMillis);
+    }
+    return earliest;
+  }
+
+  status(): SiteStatus {
+    return siteStatus(this.inspect());
+  }
+
+  /** Everything inside, for status and for the simulator's checkers. Nothing of it may be changed. */
+  inspect(): Inspected {
+    return {
+      options: this.#options,
+      role: this.#role,
+      replica: this.#replica,
+      lead: this.#lead,
+      follower: this.#follower,
+      peers: this.#peers,
+      desk: this.#desk,
+      promisedUntil: this.#promised.until,
+      heldRequests: this.#hosts.held,
+      pendingRequests: this.#hosts.pending,
+      counters: this.#counters,
+      failure: this.#failure,
+      claimWaits: this.#claimWaits(this.#options.clock.now()),
+      serving: this.serving,
+    };
+  }
+
+  // ── the replica ──
+
+  #replicaOptions(groupId: string): ReplicaOptions {
+    const o = this.#options;
+    return {
+      group: o.group,
+      groupId,
+      site: o.site,
+      volumes: o.volumes,
+      storage: o.storage,
+      digests: o.digests,
+      buffers: o.buffers,
+      clock: o.clock,
+      journal: o.journal,
+      bootId: o.bootId,
+      segmentBytes: o.segmentBytes,
+      capacityBytes: o.capacityBytes,
+      destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes },
+      onDurable: () => {
+        this.#follower?.durable();
+        o.shell.wake();
+      },
+      onFailure: (failure) => this.#fail(describeFailure(failure)),
+      wake: () => o.shell.wake(),
+    };
+  }
+
+  #openReplica(): void {
+    openReplica(this.#replicaOptions(''), (opened) => {
+      if (this.#role === 'stopped') return;
+      if (opened.kind === 'refused') return this.#fail(opened.error.message);
+      if (opened.kind === 'absent') {
+        this.#setRole('absent', 'there is no replica here yet');
+        return;
+      }
+      this.#replica = opened.replica;
+      const { value } = opened.replica.superblock;
+      this.#groupId = value.groupId;
+      // Until the primary or the peers say otherwise, everything that is here may be needed by somebody.
+      opened.replica.retainFrom = 0;
+      this.#desk.remember(value.witness);
+      const pending = value.pendingClaim;
+      if (pending !== null && pending.epoch + 1 > opened.replica.epoch) this.#claim(pending);
+      else this.#becomeStandby('it has started');
+      this.#options.shell.wake();
+    });
+  }
+
+  /** Makes an empty replica that is marked inconsistent, to be filled by the primary. */
+  #createEmpty(groupId: string): void {
+    if (this.#creating) return;
+    this.#creating = true;
+    createReplica(this.#replicaOptions(groupId), { consistent: false }, (failure) => {
+      this.#creating = false;
+      if (failure !== null) return this.#fail(describeFailure(failure));
+      if (this.#role === 'absent') this.#openReplica();
+    });
+  }
+
+  #fail(reason: string): void {
+    if (this.#role === 'failed' || this.#role === 'stopped') return;
+    this.#failure = reason;
+    this.#leaveRole('failed', reason);
+    for (const peer of this.#peers.values()) peer.link?.refuse(`this copy has failed: ${reason.slice(0, 200)}`);
+    this.#options.shell.failed(reason);
+    this.#resign();
+    this.#options.shell.wake();
+  }
+
+  /** A failed copy takes its own flag back, which the witness allows while another one is true: so nobody waits for it. */
+  #resign(): void {
+    const view = this.#desk.view;
+    if (this.#resigned || view === null || this.#desk.busy) return;
+    const own = view.copies.find((copy) => copy.site === this.site);
+    const other = view.copies.some((copy) => copy.site !== this.site && copy.mode === 'sync' && copy.flag);
+    if (own?.flag !== true || !other) return;
+    this.#desk.ask({ kind: 'resign', revision: view.revision }, (answer) => {
+      this.#resigned = answer.outcome === 'done';
+    });
+  }
+
+  #houseKeeping(replica: Replica, now: Millis): void {
+    if (replica.marks.durable < replica.marks.received && now - this.#lastFlush >= this.#options.destageIdleMillis) {
+      this.#lastFlush = now;
+      replica.flush();
+    }
+    replica.work(now);
+  }
+
+  // ── what each role does ──
+
+  #duties(replica: Replica, now: Millis): void {
+    switch (this.#role) {
+      case 'primary':
+        return this.#serve(replica, now);
+      case 'joining':
+      case 'mirror':
+        this.#follower?.turn();
+        this.#updateFollowing();
+        return;
+      case 'standby':
+        return this.#standby(now);
+      case 'claiming':
+        return this.#resolveClaim();
+      case 'starting':
+      case 'absent':
+      case 'failed':
+      case 'stopped':
+    }
+  }
+
+  #serve(replica: Replica, now: Millis): void {
+    const lead = this.#lead;
+    if (lead === null) return;
+    if (lead.mayServe(now)) this.#hosts.carryOut(lead, replica);
+    lead.turn(now);
+    if (this.#lead !== lead || replica.failure !== null) return;
+    const acknowledged = lead.acknowledged();
+    replica.commit(acknowledged.committed);
+    // Looked at again: the work of this turn has taken time, and the answers leave now.
+    if (lead.mayServe(this.#options.clock.now())) this.#hosts.release(acknowledged);
+  }
+
+  #standby(now: Millis): void {
+    const primary = this.#primaryPeer();
+    if (primary !== null) return this.#followPeer(primary);
+    const replica = this.#replica;
+    if (replica === null || this.#role !== 'standby') return;
+    if (this.#claimWaits(now) !== null) return;
+    const view = this.#desk.view as WitnessView;
+    const pending = { requestId: this.#desk.newRequestId(), epoch: view.epoch, revision: view.revision };
+    this.#setRole('claiming', `it asks the witness for epoch ${view.epoch + 1}`);
+    // Durable before the question leaves: after a restart it is asked again, and nobody is joined before the answer is known.
+    replica.superblock.update({ pendingClaim: pending }, (failure) => {
+      if (failure === null && this.#role === 'claiming' && this.#replica === replica) this.#claim(pending);
+    });
+  }
+
+  /** A peer that is primary, of the newest epoch known here. */
+  #primaryPeer(): Peer | null {
+    const own = this.#replica?.epoch ?? 0;
+    let best: Peer | null = null;
+    for (const peer of this.#peers.values()) {
+      const { said } = peer;
+      if (peer.link === null || said === null || said.role !== 'primary' || said.epoch < own) continue;
+      if (best === null || said.epoch > (best.said as PeerState).epoch) best = peer;
+    }
+    return best;
+  }
+
+  #followPeer(peer: Peer): void {
+    const replica = this.#replica;
+    const { said, link } = peer;
+    if (said === null || link === null) return;
+    if (replica === null) {
+      if (said.groupId !== null) this.#createEmpty(said.groupId);
+      return;
+    }
+    const { clock, journal, timings, shell } = this.#options;
+    this.#setRole('joining', `it joins ${peer.name}, primary of epoch ${said.epoch}`);
+    this.#follower = new Follower({
+      link,
+      replica,
+      clock,
+      journal,
+      promised: this.#promised,
+      promiseMillis: timings.leaseMillis,
+      changed: () => this.#updateFollowing(),
+      wake: () => shell.wake(),
+    });
+  }
+
+  #updateFollowing(): void {
+    const state = this.#follower?.state;
+    if (state === 'following' && this.#role === 'joining') {
+      this.#counters.cutBackRecords += this.#follower?.cutBackRecords ?? 0;
+      this.#setRole('mirror', 'it follows');
+    } else if ((state === 'asking' || state === 'adopting') && this.#role === 'mirror') {
+      this.#setRole('joining', 'it joins anew');
+    }
+  }
+
+  // ── claiming ──
+
+  #claimGround(): ClaimGround {
+    return { options: this.#options, replica: this.#replica, peers: this.#peers, desk: this.#desk, promised: this.#promised, standbySince: this.#standbySince };
+  }
+
+  #claimWaits(now: Millis): Waiting | null {
+    return this.#role === 'standby' ? whyNotClaim(this.#claimGround(), now) : null;
+  }
+
+  #claimAt(): Millis {
+    return this.#promised.until;
+  }
+
+  #claim(pending: { requestId: string; epoch: number; revision: number }, byHand = false): void {
+    if (this.#role !== 'claiming') this.#setRole('claiming', 'a claim from before the restart is not answered yet');
+    if (this.#desk.busy) this.#desk.abandon();
+    this.#counters.claims++;
+    const change = { kind: 'claim', epoch: pending.epoch, revision: pending.revision } as const;
+    this.#desk.ask(byHand ? { ...change, byHand: true } : change, (answer) => this.#claimAnswered(answer), pending.requestId);
+  }
+
+  #claimAnswered(answer: WitnessAnswer): void {
+    if (this.#role !== 'claiming') return;
+    if (answer.outcome === 'done' && answer.repeated !== true) {
+      this.#becomePrimary(answer.view);
+      return;
+    }
+    // An answer about the past, or a refusal that may hide a grant whose answer was lost: a fresh view tells.
+    this.#resolveSince = this.#options.clock.now();
+    this.#desk.read();
+    this.#options.shell.wake();
+  }
+
+  #resolveClaim(): void {
+    const since = this.#resolveSince;
+    const replica = this.#replica;
+    if (since === null || replica === null) return;
+    const view = this.#desk.view;
+    if (view === null || this.#desk.viewAt < since) {
+      this.#desk.probe(this.#options.timings.witnessRetryMillis);
+      return;
+    }
+    this.#resolveSince = null;
+    const own = view.copies.find((copy) => copy.site === this.site);
+    if (view.primary === this.site && view.epoch > replica.epoch && own?.flag === true) {
+      this.#becomePrimary(view);
+      return;
+    }
+    replica.superblock.update({ pendingClaim: null }, (failure) => {
+      if (failure === null && this.#role === 'claiming') this.#becomeStandby('the witness did not grant its claim');
+    });
+  }
+
+  #becomePrimary(view: WitnessView): void {
+    const replica = this.#replica;
+    if (replica === null || replica.failure !== null) return;
+    assert(view.primary === this.site, 'only the primary that the witness names begins an epoch', { primary: view.primary });
+    assert(view.epoch > replica.epoch, 'a reign begins with an epoch of its own', { granted: view.epoch, own: replica.epoch });
+    assert(this.#follower === null, 'a site that becomes primary follows nobody', {});
+    replica.superblock.update({ pendingClaim: null, unclean: false }, () => undefined);
+    replica.beginEpoch(view.epoch, (failure) => {
+      if (failure !== null || this.#role !== 'claiming' || this.#replica !== replica) return;
+      this.#lead = new Lead({ options: this.#options, replica, desk: this.#desk, peers: this.#peers, view, counters: this.#counters });
+      this.#setRole('primary', `the witness granted epoch ${view.epoch}`);
+      const newer = this.#desk.view;
+      if (newer !== null) this.#onView(newer);
+      this.#options.shell.wake();
+    });
+  }
+
+  // ── what others say ──
+
+  #onView(view: WitnessView): void {
+    const replica = this.#replica;
+    if (replica !== null && replica.failure === null) {
+      const known = replica.superblock.value.witness;
+      if (known === null || known.instance !== view.instance) {
+        replica.superblock.update({ witness: { instance: view.instance, revision: view.revision } }, () => undefined);
+      }
+    }
+    this.#options.shell.wake();
+    if (this.#role !== 'primary' || replica === null) return;
+    const own = view.copies.find((copy) => copy.site === this.site);
+    if (view.epoch > replica.epoch) this.#becomeStandby(`the witness says that epoch ${view.epoch} has begun, with ${view.primary ?? 'nobody'} as primary`);
+    else if (view.epoch === replica.epoch && (view.primary !== this.site || own?.flag !== true)) {
+      this.#becomeStandby('the witness says that this copy may not serve');
+    }
+  }
+
+  #peerSaid(peer: Peer, said: PeerState): void {
+    const replica = this.#replica;
+    if (this.#role === 'primary' && replica !== null && said.epoch > replica.epoch) {
+      this.#becomeStandby(`${peer.name} is in epoch ${said.epoch} already`);
+    }
+    this.#lead?.peerSaid(peer.name);
+    if (this.#follower?.link === peer.link && (said.role !== 'primary' || said.epoch < (replica?.epoch ?? 0))) {
+      this.#becomeStandby(`${peer.name}, which it followed, is no longer primary`);
+    }
+    const better = this.#primaryPeer();
+    if (this.#follower !== null && better !== null && better.link !== this.#follower.link && (better.said as PeerState).epoch > (replica?.epoch ?? 0)) {
+      this.#becomeStandby(`${better.name} is primary of a newer epoch`);
+    }
+  }
+
+  // ── roles ──
+
+  #becomeStandby(why: string): void {
+    if (this.#role === 'failed' || this.#role === 'stopped') return;
+    this.#leaveRole('standby', why);
+    this.#standbySince = this.#options.clock.now();
+    this.#desk.read();
+  }
+
+  #leaveRole(next: Role, why: string): void {
+    const wasPrimary = this.#role === 'primary';
+    this.#lead?.end();
+    this.#lead = null;
+    this.#follower?.end();
+    this.#follower = null;
+    this.#resolveSince = null;
+    // A primary that steps down waits out a full promise before it may claim again (rule 2).
+    if (wasPrimary) this.#promised.promise(this.#options.clock.now(), this.#options.timings.leaseMillis);
+    this.#hosts.drop();
+    this.#setRole(next, why);
+    this.#reportServing();
+  }
+
+  #setRole(role: Role, why: string): void {
+    if (this.#role === role) return;
+    const was = this.#role;
+    this.#role = role;
+    this.#options.journal('role', { role, was, epoch: this.#replica?.epoch ?? 0 }, `now ${role}, was ${was}: ${why}`);
+    this.#announce();
+    const watchers = this.#onRole;
+    this.#onRole = [];
+    for (const watcher of watchers) watcher();
+    this.#options.shell.wake();
+  }
+
+  #reportServing(): void {
+    const leading = this.#role === 'primary';
+    if (leading === this.#wasServing) return;
+    this.#wasServing = leading;
+    this.#options.shell.servingChanged(leading, leading ? 'this site is primary' : `this site is now ${this.#role}`);
+  }
+
+  // ── connections ──
+
+  #state(): PeerState {
+    const replica = this.#replica;
+    const end = replica?.end ?? ORIGIN;
+    return {
+      role: this.#role,
+      groupId: this.#groupId,
+      epoch: replica?.epoch ?? 0,
+      endEpoch: end.epoch,
+      endSeq: end.seq,
+      chain: replica?.chain ?? 0,
+      unclean: replica?.unclean ?? false,
+      consistent: replica?.consistent ?? false,
+      startCount: replica?.startCount ?? 0,
+      primary: this.#role === 'primary' ? this.site : (this.#follower?.link.peer ?? null),
+    };
+  }
+
+  #sendState(link: Link): void {
+    link.send('state', encodeJson(this.#state()));
+  }
+
+  /** Tells the peers what has changed, positions aside. */
+  #announce(): void {
+    const state = this.#state();
+    const key = JSON.stringify([state.role, state.groupId, state.epoch, state.unclean, state.consistent, state.primary]);
+    if (key === this.#announced) return;
+    this.#announced = key;
+    for (const peer of this.#peers.values()) if (peer.link !== null) this.#sendState(peer.link);
+  }
+
+  #silenceMillis(): Millis {
+    const { leaseMillis, heartbeatMillis } = this.#options.timings;
+    return Math.max(leaseMillis, 4 * heartbeatMillis);
+  }
+
+  #watchLinks(now: Millis): void {
+    for (const peer of this.#peers.values()) {
+      const { link } = peer;
+      if (link === null) continue;
+      if (now - link.lastHeard >= this.#silenceMillis()) link.close(`nothing was heard for ${Math.round(now - link.lastHeard)} ms`);
+      else if (now - link.lastSent >= this.#options.timings.heartbeatMillis) link.send('ping', new Uint8Array(0));
+    }
+  }
+
+  #probeMillis(): Millis {
+    const { witnessRetryMillis, leaseMillis } = this.#options.timings;
+    return this.#role === 'standby' || this.#role === 'claiming' || this.#role === 'failed' ? witnessRetryMillis : Math.max(leaseMillis, 2 * witnessRetryMillis);
+  }
+
+  // ── orders ──
+
+  #orderGround(): OrderGround {
+    return {
+      options: this.#options,
+      desk: this.#desk,
+      role: () => this.#role,
+      replica: () => this.#replica,
+      primaryPeer: () => this.#primaryPeer(),
+      claimWaits: () => this.#claimWaits(this.#options.clock.now()),
+      onRoleChange: (watcher) => this.#onRole.push(watcher),
+      replicaOptions: (groupId) => this.#replicaOptions(groupId),
+      open: () => this.#openReplica(),
+      claimByHand: (pending) => {
+        this.#setRole('claiming', 'an operator has ordered it');
+        this.#claim(pending, true);
+      },
+      forced: (view) => {
+        this.#setRole('claiming', 'an operator has forced it');
+        this.#becomePrimary(view);
+      },
+    };
+  }
+}
+
+function describeFailure(failure: DiskFailure | { readonly why: string }): string {
+  return 'why' in failure ? failure.why : `${failure.operation} of ${failure.file} failed with ${failure.code}`;
+}
+

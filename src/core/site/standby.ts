@@ -1,0 +1,88 @@
+// May this site claim now? Safety rules 2, 5 and 6 in one place, as the first reason against it: what is waited for, until when, and what comes
+// next. The same answer decides and is shown, so status cannot tell anything else than what the site does.
+
+import type { WitnessDesk } from '../arbiter/ask.ts';
+import type { Promised } from '../arbiter/lease.ts';
+import type { WitnessView } from '../arbiter/witness-state.ts';
+import { comparePositions } from '../base/position.ts';
+import type { Millis, SiteName } from '../base/units.ts';
+import type { Peer } from '../mirror/peer.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { SiteOptions, Waiting } from './contract.ts';
+
+/** What the decision looks at. */
+export interface ClaimGround {
+  readonly options: SiteOptions;
+  readonly replica: Replica | null;
+  readonly peers: ReadonlyMap<SiteName, Peer>;
+  readonly desk: WitnessDesk;
+  readonly promised: Promised;
+  readonly standbySince: Millis;
+}
+
+/** Sites that could claim at the same moment do so this much apart, in their order of preference. */
+const STAGGER_MILLIS = 50;
+
+function waiting(cause: string, next: string, deadlineMillis: Millis | null = null): Waiting {
+  return { what: 'to become primary', cause, deadlineMillis, next };
+}
+
+/** Null when this site may claim now. */
+export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
+  const { options, replica, desk, promised } = ground;
+  const own = options.sites.findIndex((spec) => spec.name === options.site);
+  if (replica === null) return waiting('there is no replica here', 'it is filled by a primary');
+  if (options.sites[own]?.mode === 'async') return waiting('an async copy is never claimed for by itself', 'it follows the next primary, or an operator promotes it');
+  if (!replica.consistent) return waiting('this copy is inconsistent: a whole copy to it was cut off', 'it is filled by a primary');
+  const allowedAt = promised.until + own * STAGGER_MILLIS;
+  if (now < allowedAt) return waiting('this site has promised not to claim', 'it asks the witness', allowedAt);
+  const wrong = witnessWaits(ground);
+  if (wrong !== null) return wrong;
+  if (replica.unclean) {
+    const behind = uncleanWaits(ground);
+    if (behind !== null) return behind;
+  }
+  if (replica.marks.durable < replica.marks.received) {
+    replica.flush();
+    return waiting('its own sidefile is not on stable storage yet', 'it claims');
+  }
+  return null;
+}
+
+function witnessWaits(ground: ClaimGround): Waiting | null {
+  const { desk, options, standbySince } = ground;
+  if (desk.unknownGroup) return waiting('the witness knows no such group', `tercet create ${options.group} makes it`);
+  const { view } = desk;
+  if (view === null || desk.viewAt < standbySince) {
+    desk.probe(options.timings.witnessRetryMillis);
+    return waiting(desk.reachable === false ? 'the witness does not answer' : 'the witness has been asked', 'it asks again');
+  }
+  if (desk.busy) return waiting('an earlier question to the witness is not answered yet', 'it asks again');
+  const own = view.copies.find((copy) => copy.site === options.site);
+  if (own === undefined) return waiting('the witness does not list this copy', 'an operator adds it');
+  if (!own.flag) return waiting('its flag is false: it may lack acknowledged writes', `it follows ${view.primary ?? 'the next primary'} as soon as that one is reachable`);
+  return null;
+}
+
+/**
+ * Rule 6. A copy that may have lost unflushed records leaves the right to a clean copy whose flag is true; if all of those are unclean, they
+ * compare, and the furthest goes on.
+ */
+function uncleanWaits(ground: ClaimGround): Waiting | null {
+  const { options, peers, desk } = ground;
+  const replica = ground.replica as Replica;
+  const ownOrder = options.sites.findIndex((spec) => spec.name === options.site);
+  for (const copy of (desk.view as WitnessView).copies) {
+    if (copy.site === options.site || copy.mode !== 'sync' || !copy.flag) continue;
+    const peer = peers.get(copy.site);
+    const said = peer?.link === null ? null : (peer?.said ?? null);
+    if (said === null) return waiting(`this copy is unclean after a power loss, and ${copy.site}, whose flag is true, cannot be asked`, `it compares with ${copy.site}, or an operator forces it`);
+    if (!said.unclean && said.consistent) return waiting(`this copy is unclean after a power loss, and ${copy.site} is clean`, `${copy.site} claims, and this site follows it`);
+    const order = comparePositions({ epoch: said.endEpoch, seq: said.endSeq }, replica.end);
+    const theirOrder = options.sites.findIndex((spec) => spec.name === copy.site);
+    if (order > 0 || (order === 0 && theirOrder < ownOrder)) {
+      return waiting(`this copy is unclean after a power loss, and ${copy.site} holds as much or more`, `${copy.site} claims, and this site follows it`);
+    }
+  }
+  return null;
+}

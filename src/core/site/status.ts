@@ -1,0 +1,131 @@
+// What may honestly be said of a site now (rule 12): computed from positions, flags and leases at the moment of the question, never stored.
+
+import type { WitnessDesk } from '../arbiter/ask.ts';
+import type { Millis, Seq, SiteName } from '../base/units.ts';
+import type { Follower } from '../mirror/follow.ts';
+import type { FollowedPeer } from '../mirror/followed.ts';
+import type { Peer } from '../mirror/peer.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, Waiting } from './contract.ts';
+import type { Lead } from './lead.ts';
+
+/** The inside of a site, for status and checkers. */
+export interface Inspected {
+  readonly options: SiteOptions;
+  readonly role: Role;
+  readonly replica: Replica | null;
+  readonly lead: Lead | null;
+  readonly follower: Follower | null;
+  readonly peers: ReadonlyMap<SiteName, Peer>;
+  readonly desk: WitnessDesk;
+  readonly promisedUntil: Millis;
+  readonly heldRequests: number;
+  readonly pendingRequests: number;
+  readonly counters: Readonly<Record<SiteCounter, number>>;
+  readonly failure: string | null;
+  readonly claimWaits: Waiting | null;
+  readonly serving: boolean;
+}
+
+export function siteStatus(inside: Inspected): SiteStatus {
+  const { options, replica, lead, desk, role } = inside;
+  const now = options.clock.now();
+  return {
+    group: options.group,
+    site: options.site,
+    role,
+    serving: inside.serving,
+    protection: inside.serving && lead !== null ? protection(lead) : null,
+    epoch: replica?.epoch ?? 0,
+    knownPrimary: knownPrimary(inside),
+    marks: replica === null ? null : { ...marksOf(replica) },
+    consistent: replica?.consistent ?? false,
+    unclean: replica?.unclean ?? false,
+    sidefileBytes: replica?.heldBytes ?? 0,
+    sidefileCapacityBytes: options.capacityBytes,
+    witness: { reachable: desk.reachable, view: desk.view, ageMillis: desk.view === null ? null : now - desk.viewAt },
+    peers: [...inside.peers.values()].map((peer) => peerStatus(peer, inside, now)),
+    waiting: waits(inside, now),
+    heldRequests: inside.heldRequests,
+    volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
+    counters: { ...inside.counters },
+    failure: inside.failure,
+  };
+}
+
+function marksOf(replica: Replica): { oldest: Seq; destaged: Seq; committed: Seq; durable: Seq; received: Seq } {
+  const { oldest, destaged, committed, durable, received } = replica.marks;
+  return { oldest, destaged, committed, durable, received };
+}
+
+/** 'mirrored' only while a peer's flag is known true and none is uncertain: that is what an acknowledgement then means. */
+function protection(lead: Lead): 'mirrored' | 'solo' | 'changing' {
+  const sync = [...lead.followed.values()].filter((peer) => peer.peer.mode === 'sync');
+  if (sync.some((peer) => peer.flag === 'maybe')) return 'changing';
+  return sync.some((peer) => peer.flag === 'true') ? 'mirrored' : 'solo';
+}
+
+function knownPrimary(inside: Inspected): SiteName | null {
+  if (inside.role === 'primary') return inside.options.site;
+  if (inside.follower !== null) return inside.follower.link.peer;
+  for (const peer of inside.peers.values()) if (peer.link !== null && peer.said?.role === 'primary') return peer.name;
+  return null;
+}
+
+function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
+  const followed = inside.lead?.followed.get(peer.name) ?? null;
+  const attached = followed !== null && followed.streaming;
+  const lag = attached && inside.replica !== null ? lagOf(followed, inside.replica, inside.options) : { records: null, bytes: null, seconds: null };
+  const leaseMillis = followed === null || followed.lease.until === -Infinity ? null : Math.max(0, followed.lease.until - now);
+  return {
+    site: peer.name,
+    mode: peer.mode,
+    connected: peer.connected,
+    role: (peer.said?.role as Role | undefined) ?? null,
+    epoch: peer.said?.epoch ?? null,
+    attached: followed?.attached ?? 'no',
+    flag: followed?.flag ?? null,
+    received: attached ? followed.received : null,
+    durable: attached ? followed.durable : null,
+    destaged: attached ? followed.destaged : null,
+    lagRecords: lag.records,
+    lagBytes: lag.bytes,
+    lagSeconds: lag.seconds,
+    leaseMillis,
+    copiedBytes: followed?.copy?.passedBytes ?? null,
+    copyTotalBytes: followed?.copy?.totalBytes ?? null,
+    lastError: peer.lastError,
+  };
+}
+
+/** Records and bytes that a peer has not acknowledged, and the age of the oldest of them by record times. Never less than the truth. */
+function lagOf(followed: FollowedPeer, replica: Replica, options: SiteOptions): { records: number; bytes: number; seconds: number } {
+  const records = replica.marks.received - followed.received;
+  if (records <= 0) return { records: 0, bytes: 0, seconds: 0 };
+  const oldest = replica.timeAt(followed.received + 1);
+  const seconds = oldest === null ? 0 : Math.max(0, (options.clock.wall() - oldest) / 1000);
+  return { records, bytes: replica.bytesAfter(followed.received), seconds };
+}
+
+function waits(inside: Inspected, now: Millis): Waiting[] {
+  const list: Waiting[] = [];
+  if (inside.claimWaits !== null) list.push(inside.claimWaits);
+  if (inside.role === 'claiming') {
+    list.push({ what: 'to become primary', cause: 'the witness has not answered its claim', deadlineMillis: null, next: 'it asks again until the answer is known' });
+  }
+  const { lead, options } = inside;
+  if (lead === null) return list;
+  for (const peer of lead.followed.values()) {
+    if (!peer.required || peer.lease.holds(now)) continue;
+    list.push({
+      what: 'to answer hosts',
+      cause: `${peer.site}, whose flag may be true, has given no promise that still holds`,
+      deadlineMillis: peer.lostAt + options.timings.peerTimeoutMillis,
+      next: `${peer.site} is excluded at the witness, then hosts are answered without it`,
+    });
+  }
+  if (inside.pendingRequests > 0 && inside.replica?.full === true) {
+    list.push({ what: 'to take writes', cause: 'the sidefile is full', deadlineMillis: null, next: 'destaging makes room' });
+  }
+  return list;
+}

@@ -1,0 +1,74 @@
+// The tables of a configuration as far as each is sound by itself: what the relations between them are checked on.
+
+import { resolve } from 'node:path';
+
+import type * as z from 'zod';
+
+import type { Address } from '../api/address.ts';
+import type { SiteName } from '../core/base/units.ts';
+import type { ConfigFaults } from './config-faults.ts';
+import { readTable } from './config-faults.ts';
+import { NAME_FORM, NAME_WRONG, groupShape, siteShape, volumeShape } from './config-schema.ts';
+import type { KeyPath } from './toml-places.ts';
+
+/** The tables [kind.NAME], with their names checked. */
+export function namedTables(tables: Readonly<Record<string, unknown>> | undefined, kind: string, faults: ConfigFaults): readonly [string, unknown][] {
+  const entries = Object.entries(tables ?? {});
+  if (tables !== undefined && entries.length === 0) faults.about([kind], `has no table: add [${kind}.NAME]`);
+  for (const [name] of entries) if (!NAME_FORM.test(name)) faults.about([kind, name], `is not a name: ${NAME_WRONG}`);
+  return entries;
+}
+
+interface Reading {
+  readonly folder: string;
+  readonly faults: ConfigFaults;
+}
+
+/** A site's table as far as it is sound. */
+export interface SiteDraft {
+  readonly name: SiteName;
+  readonly path: KeyPath;
+  readonly data: string | undefined;
+  readonly link: Address | undefined;
+  readonly nbd: readonly Address[] | undefined;
+  readonly control: Address | undefined;
+}
+
+/** Reads [site.NAME]. */
+export function readSite(name: string, table: unknown, { folder, faults }: Reading): SiteDraft {
+  const path = ['site', name];
+  const { data, link, nbd, control } = readTable(siteShape, table, path, faults);
+  return { name, path, data: data === undefined ? undefined : resolve(folder, data), link, nbd, control };
+}
+
+/** A volume's table as far as it is sound. */
+export interface VolumeDraft {
+  readonly path: KeyPath;
+  readonly name: string | undefined;
+  readonly sizeBytes: number | undefined;
+  readonly base: ReadonlyMap<SiteName, string>;
+}
+
+/** The keys of a group as far as they are sound. */
+export type GroupFields = Partial<z.output<z.ZodObject<typeof groupShape>>>;
+
+/** A group's table as far as it is sound. */
+export interface GroupDraft {
+  readonly name: string;
+  readonly path: KeyPath;
+  readonly fields: GroupFields;
+  readonly volumes: readonly VolumeDraft[];
+}
+
+/** Reads [group.NAME] and its volumes. */
+export function readGroup(name: string, table: unknown, { folder, faults }: Reading): GroupDraft {
+  const path = ['group', name];
+  const fields = readTable(groupShape, table, path, faults);
+  const volumes = (fields.volume ?? []).map((volume, index) => {
+    const volumePath = [...path, 'volume', index];
+    const read = readTable(volumeShape, volume, volumePath, faults);
+    const base = new Map(Object.entries(read.base ?? {}).map(([site, file]) => [site, resolve(folder, file)]));
+    return { path: volumePath, name: read.name, sizeBytes: read.size, base };
+  });
+  return { name, path, fields, volumes };
+}

@@ -1,0 +1,179 @@
+// What must hold between the parts of a configuration. Each check looks at the parts that are sound by themselves, so that one wrong value does
+// not hide the faults around it.
+
+import { isAbsolute, relative } from 'node:path';
+
+import type { Address } from '../api/address.ts';
+import { isLocal } from '../api/address.ts';
+import type { SiteName } from '../core/base/units.ts';
+import type { ConfigFaults } from './config-faults.ts';
+import { nearest } from './config-faults.ts';
+import type { GroupDraft, SiteDraft } from './config-draft.ts';
+import type { KeyPath } from './toml-places.ts';
+
+interface Listener {
+  readonly path: KeyPath;
+  readonly address: Address;
+  /** Listeners of one machine must not share an address. */
+  readonly machine: string;
+}
+
+/** The machine of an address, as far as the file shows it: all loopback addresses are this one. */
+function machineOf(address: Address): string {
+  return address.kind === 'unix' || isLocal(address) ? 'this machine' : address.host;
+}
+
+const ANY_HOSTS = ['0.0.0.0', '::'];
+
+/** Who listens where: no address twice on one machine, none that others cannot connect to, none in the open by accident. */
+export function checkAddresses(
+  config: { insecure: boolean; witness: Address | undefined; sites: readonly SiteDraft[] },
+  faults: ConfigFaults,
+): void {
+  const { insecure, witness, sites } = config;
+  const connected: Listener[] = [];
+  const listeners: Listener[] = [];
+  if (witness !== undefined) connected.push({ path: ['witness', 'address'], address: witness, machine: machineOf(witness) });
+  for (const site of sites) {
+    const machine = site.link === undefined ? `site ${site.name}` : machineOf(site.link);
+    if (site.link !== undefined) connected.push({ path: [...site.path, 'link'], address: site.link, machine });
+    for (const [index, address] of (site.nbd ?? []).entries()) listeners.push({ path: [...site.path, 'nbd', index], address, machine });
+    if (site.control !== undefined) checkControl(site, site.control, faults);
+    if (site.control !== undefined) listeners.push({ path: [...site.path, 'control'], address: site.control, machine });
+  }
+  for (const { path, address } of connected) {
+    if (address.kind === 'tcp' && ANY_HOSTS.includes(address.host)) {
+      faults.wrong(path, address.text, 'must be the address that the other sites connect to, not a wildcard');
+    }
+  }
+  const open = [...connected, ...listeners.filter((listener) => listener.path.at(-1) !== 'control')];
+  for (const { path, address } of insecure ? [] : open) {
+    if (isLocal(address)) continue;
+    const remedy = 'put "insecure = true" at the top of the file if this network is trusted';
+    faults.wrong(path, address.text, `must be a loopback address, because nothing is encrypted yet; ${remedy}`);
+  }
+  checkDoubles([...connected, ...listeners], faults);
+}
+
+function checkControl(site: SiteDraft, control: Address, faults: ConfigFaults): void {
+  if (isLocal(control)) return;
+  faults.wrong([...site.path, 'control'], control.text, 'must be unix:/PATH or a loopback address: it obeys whoever can connect');
+}
+
+function checkDoubles(listeners: readonly Listener[], faults: ConfigFaults): void {
+  for (const [index, one] of listeners.entries()) {
+    const other = listeners.slice(0, index).find((earlier) => earlier.machine === one.machine && clash(earlier.address, one.address));
+    if (other === undefined) continue;
+    faults.wrong(one.path, one.address.text, `is the address of ${other.path.join('.')} too: give each listener its own`);
+  }
+}
+
+function clash(a: Address, b: Address): boolean {
+  if (a.kind === 'unix' || b.kind === 'unix') return a.kind === 'unix' && b.kind === 'unix' && a.path === b.path;
+  if (a.port !== b.port) return false;
+  return a.host === b.host || ANY_HOSTS.includes(a.host) || ANY_HOSTS.includes(b.host);
+}
+
+/** Sites of one machine must not share a data folder, nor two volumes of one site a base image. */
+export function checkFolders(sites: readonly SiteDraft[], groups: readonly GroupDraft[], faults: ConfigFaults): void {
+  for (const [index, one] of sites.entries()) {
+    const { data, link } = one;
+    if (data === undefined || link === undefined) continue;
+    const other = sites
+      .slice(0, index)
+      .find((earlier) => earlier.data !== undefined && earlier.link !== undefined && machineOf(earlier.link) === machineOf(link) && overlap(earlier.data, data));
+    if (other === undefined) continue;
+    faults.wrong([...one.path, 'data'], data, `overlaps with site.${other.name}.data on the same machine: give each site its own folder`);
+  }
+  const images = new Map<string, KeyPath>();
+  for (const volume of groups.flatMap((group) => group.volumes)) {
+    for (const [site, file] of volume.base) {
+      const path = [...volume.path, 'base', site];
+      const key = `${site} ${file}`;
+      const earlier = images.get(key);
+      if (earlier === undefined) images.set(key, path);
+      else faults.wrong(path, file, 'is the base of another volume of that site too: give each volume its own');
+    }
+  }
+}
+
+function overlap(a: string, b: string): boolean {
+  const within = (outer: string, inner: string): boolean => {
+    const way = relative(outer, inner);
+    return way !== '..' && !way.startsWith('../') && !isAbsolute(way);
+  };
+  return within(a, b) || within(b, a);
+}
+
+/** The sites that a group names, and the names of its volumes. `siteNames`: of all sites of the file; null when the file has no sound list of them. */
+export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | null, faults: ConfigFaults): void {
+  const { fields, path } = group;
+  const sites = fields.sites ?? [];
+  const known = siteNames ?? sites;
+  for (const [index, site] of sites.entries()) {
+    const place = [...path, 'sites', index];
+    if (!known.includes(site)) faults.wrong(place, site, noSite(site, known));
+    else if (sites.indexOf(site) < index) faults.wrong(place, site, 'is named twice: remove one');
+  }
+  const async = fields.async ?? [];
+  for (const [index, site] of async.entries()) {
+    const place = [...path, 'async', index];
+    if (fields.sites !== undefined && !sites.includes(site)) faults.wrong(place, site, `is not among the sites of the group: ${sites.join(', ')}`);
+    else if (async.indexOf(site) < index) faults.wrong(place, site, 'is named twice: remove one');
+  }
+  const firstAsync = sites.findIndex((site) => async.includes(site));
+  const laterSync = sites.find((site, index) => firstAsync >= 0 && index > firstAsync && !async.includes(site));
+  if (firstAsync === 0) faults.wrong([...path, 'sites', 0], sites[0], 'is async, but the first site of a group serves it: name a sync site first');
+  else if (laterSync !== undefined) {
+    faults.wrong([...path, 'sites', sites.indexOf(laterSync)], laterSync, 'is sync and comes behind an async site: name the sync sites first');
+  }
+  checkVolumes(group, known, faults);
+}
+
+function noSite(site: SiteName, known: readonly SiteName[]): string {
+  const near = nearest(site, known);
+  return `is not a site of this file; ${near === null ? `known are ${known.join(', ')}` : `did you mean "${near}"?`}`;
+}
+
+function checkVolumes(group: GroupDraft, knownSites: readonly SiteName[], faults: ConfigFaults): void {
+  for (const [index, volume] of group.volumes.entries()) {
+    const twin = group.volumes.findIndex((other) => other.name !== undefined && other.name === volume.name);
+    if (twin >= 0 && twin < index) faults.wrong([...volume.path, 'name'], volume.name, 'is the name of another volume of the group: rename one');
+    const sites = group.fields.sites ?? knownSites;
+    for (const [site, file] of volume.base) {
+      if (!sites.includes(site)) faults.wrong([...volume.path, 'base', site], file, `is for a site that the group does not have: ${sites.join(', ')}`);
+    }
+  }
+}
+
+/** How the numbers of a group must relate. */
+export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
+  const { fields, path } = group;
+  const {
+    lease_millis: lease,
+    heartbeat_millis: heartbeat,
+    peer_timeout_millis: timeout,
+    segment_mib: segment,
+    sidefile_mib: sidefile,
+    destage_backlog_mib: backlog,
+  } = fields;
+  if (lease !== undefined && heartbeat !== undefined && heartbeat * 3 >= lease) {
+    const text = `must be less than a third of lease_millis (${lease}), so that two lost heartbeats end nothing: at most ${Math.ceil(lease / 3) - 1}`;
+    faults.wrong([...path, 'heartbeat_millis'], heartbeat, text);
+  }
+  if (timeout !== undefined && heartbeat !== undefined && timeout < heartbeat * 2) {
+    faults.wrong([...path, 'peer_timeout_millis'], timeout, `must be at least two heartbeats: ${heartbeat * 2} or more`);
+  }
+  if (timeout !== undefined && lease !== undefined && timeout > lease) {
+    const text = `must be at most lease_millis (${lease}): service would stop before a silent peer is excluded`;
+    faults.wrong([...path, 'peer_timeout_millis'], timeout, text);
+  }
+  if (segment !== undefined && sidefile !== undefined && segment * 4 > sidefile) {
+    const text = `must be at most a quarter of sidefile_mib (${sidefile}), because whole segments are given back: at most ${Math.floor(sidefile / 4)}`;
+    faults.wrong([...path, 'segment_mib'], segment, text);
+  }
+  if (backlog !== undefined && sidefile !== undefined && backlog * 2 > sidefile) {
+    const text = `must be at most half of sidefile_mib (${sidefile}): at most ${Math.floor(sidefile / 2)}`;
+    faults.wrong([...path, 'destage_backlog_mib'], backlog, text);
+  }
+}

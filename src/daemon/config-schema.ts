@@ -1,0 +1,137 @@
+// The keys of the configuration file: what each may be, its default and its meaning. Each message is the rest of a sentence about the value.
+// docs/reference/config.md has a row for each; a test compares the two.
+
+import * as z from 'zod';
+
+import type { Address } from '../api/address.ts';
+import { readAddress } from '../api/address.ts';
+import { limits } from '../core/base/limits.ts';
+import { BLOCK_BYTES } from '../core/base/units.ts';
+
+const MIB = 1024 * 1024;
+
+/** What the names of groups, volumes and sites may be. */
+export const NAME_FORM = /^[a-z0-9-]{1,32}$/;
+const NAME_TEXT = `1 to ${limits.nameCharsMax} of a-z, 0-9 and "-"`;
+/** What to say of a name that is not one. */
+export const NAME_WRONG: string = `a name must be ${NAME_TEXT}`;
+
+/** A number of a group that has a default. `unit` is part of the key. */
+export interface NumberOption {
+  readonly fallback: number;
+  readonly min: number;
+  readonly max: number;
+  /** Whether it may have a fraction. */
+  readonly fraction?: boolean;
+}
+
+/** The numbers of a group. */
+export const groupNumbers = {
+  lease_millis: { fallback: 1500, min: 100, max: 60_000 },
+  heartbeat_millis: { fallback: 250, min: 10, max: 10_000 },
+  peer_timeout_millis: { fallback: 1000, min: 20, max: 60_000 },
+  witness_retry_millis: { fallback: 500, min: 10, max: 60_000 },
+  drift_percent: { fallback: 2, min: 0.1, max: 50, fraction: true },
+  hold_seconds: { fallback: 60, min: 0, max: 86_400 },
+  async_delay_millis: { fallback: 20, min: 0, max: 60_000 },
+  segment_mib: { fallback: 64, min: 1, max: 1024 },
+  sidefile_mib: { fallback: 1024, min: 128, max: 16 * 1024 * 1024 },
+  destage_idle_millis: { fallback: 1000, min: 0, max: 600_000 },
+  destage_backlog_mib: { fallback: 256, min: 1, max: 1024 * 1024 },
+} as const satisfies Record<string, NumberOption>;
+
+function numberSchema(option: NumberOption): z.ZodDefault<z.ZodNumber> {
+  const text = `must be a ${option.fraction === true ? '' : 'whole '}number from ${option.min} to ${option.max}; the default is ${option.fallback}`;
+  const number = option.fraction === true ? z.number(text) : z.int(text);
+  return number.min(option.min, text).max(option.max, text).default(option.fallback);
+}
+
+const booleanSchema = (text: string): z.ZodBoolean => z.boolean(`must be true or false; ${text}`);
+
+function addressSchema(what: string, options: { unix: boolean }): z.ZodType<Address, unknown> {
+  const form = options.unix ? 'HOST:PORT, such as "127.0.0.1:7400" or "[::1]:7400", or unix:/PATH' : 'HOST:PORT, such as "10.0.0.1:7410"';
+  return z.string(`must be ${form}: ${what}`).transform((text, context) => {
+    const reading = readAddress(text);
+    if ('address' in reading && (options.unix || reading.address.kind === 'tcp')) return reading.address;
+    const wrong = 'wrong' in reading && options.unix ? reading.wrong : form;
+    context.addIssue({ code: 'custom', message: `must be ${wrong}` });
+    return z.NEVER;
+  });
+}
+
+const nameSchema = (text: string): z.ZodString => z.string(`must be ${text}`).regex(NAME_FORM, NAME_WRONG);
+
+const SIZE_TEXT = `must be a number of bytes, or a whole number with B, KiB, MiB, GiB or TiB, such as "20GiB"`;
+const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, B: 1, KiB: 1024, MiB: MIB, GiB: 1024 * MIB, TiB: 1024 * 1024 * MIB };
+
+/** A size in bytes: a number, or text with a binary unit. A multiple of a block. */
+const sizeSchema: z.ZodType<number, unknown> = z.union([z.number(), z.string()], SIZE_TEXT).transform((value, context) => {
+  const match = /^([0-9]{1,16}) ?(B|KiB|MiB|GiB|TiB|)$/.exec(String(value));
+  const bytes = match === null ? null : Number(match[1]) * (SIZE_UNITS[match[2] ?? ''] ?? 1);
+  const wrong = bytes === null ? SIZE_TEXT : sizeWrong(bytes);
+  if (bytes !== null && wrong === null) return bytes;
+  context.addIssue({ code: 'custom', message: wrong ?? SIZE_TEXT });
+  return z.NEVER;
+});
+
+function sizeWrong(bytes: number): string | null {
+  if (bytes < BLOCK_BYTES) return `must be at least ${BLOCK_BYTES} bytes, one block`;
+  if (bytes > limits.volumeBytesMax) return `must be at most ${limits.volumeBytesMax / (1024 * 1024 * MIB)}TiB`;
+  if (bytes % BLOCK_BYTES === 0) return null;
+  const below = bytes - (bytes % BLOCK_BYTES);
+  return `must be a multiple of ${BLOCK_BYTES} bytes: the nearest are ${below} and ${below + BLOCK_BYTES}`;
+}
+
+const pathSchema = (text: string): z.ZodString => z.string(`must be ${text}`).regex(/^[^\0]+$/, `must be ${text}`);
+
+const tables = (text: string): z.ZodRecord<z.ZodString, z.ZodUnknown> => z.record(z.string(), z.unknown(), text);
+
+/** Keys at the top of the file. */
+export const topShape = {
+  insecure: booleanSchema('true allows addresses that other machines reach, without encryption').default(false),
+  witness: tables('must be a table: add [witness] with address = "HOST:PORT"'),
+  site: tables('must be tables: add one [site.NAME] for each site'),
+  group: tables('must be tables: add one [group.NAME] for each group'),
+};
+
+/** Keys of [witness]. */
+export const witnessShape = { address: addressSchema('where the witness listens', { unix: false }) };
+
+/** Keys of [site.NAME]. */
+export const siteShape = {
+  data: pathSchema('the path of a folder, such as "/var/lib/tercet"'),
+  link: addressSchema('where the other sites connect to this one', { unix: false }),
+  nbd: z
+    .array(addressSchema('where hosts connect', { unix: true }), 'must be a list of addresses, such as ["10.0.0.1:10809", "unix:/run/tercet/nbd.sock"]')
+    .min(1, 'must have at least one address, such as "unix:/run/tercet/nbd.sock"'),
+  control: addressSchema('where the commands ask', { unix: true }),
+};
+
+const siteListText = 'a list of names of sites, such as ["near", "far"]';
+type NumberKey = keyof typeof groupNumbers;
+
+/** Keys of [group.NAME]. */
+export const groupShape = {
+  sites: z
+    .array(nameSchema('the name of a site'), `must be ${siteListText}`)
+    .min(1, 'must name at least one site')
+    .max(limits.groupSitesMax, `must name at most ${limits.groupSitesMax} sites`),
+  async: z.array(nameSchema('the name of a site'), `must be ${siteListText}`).default([]),
+  ...(Object.fromEntries(Object.entries(groupNumbers).map(([key, option]) => [key, numberSchema(option)])) as Record<
+    NumberKey,
+    z.ZodDefault<z.ZodNumber>
+  >),
+  volume: z
+    .array(z.unknown(), 'must be tables: add one [[group.NAME.volume]] for each volume')
+    .min(1, 'must have at least one volume: add [[group.NAME.volume]]')
+    .max(limits.groupVolumesMax, `must have at most ${limits.groupVolumesMax} volumes`),
+};
+
+/** Keys of [[group.NAME.volume]]. */
+export const volumeShape = {
+  name: nameSchema('the name of the volume'),
+  size: sizeSchema,
+  base: z
+    .record(z.string(), pathSchema('the path of an image file or block device'), 'must be a table of paths, such as { near = "/dev/vg/db" }')
+    .default({}),
+};

@@ -1,0 +1,177 @@
+// The configuration: one TOML file, the same on every site. Every fault is reported at once; what comes out of here needs no further check.
+
+import { readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+
+import { TomlError, parse } from 'smol-toml';
+
+import type { Address } from '../api/address.ts';
+import { assert } from '../core/base/assert.ts';
+import { TercetError } from '../core/base/errors.ts';
+import type { SiteName } from '../core/base/units.ts';
+import type { SiteSpec, Timings } from '../core/site/contract.ts';
+import type { GroupDraft } from './config-draft.ts';
+import { namedTables, readGroup, readSite } from './config-draft.ts';
+import { ConfigFaults, readTable } from './config-faults.ts';
+import { checkAddresses, checkFolders, checkNumbers, checkSites } from './config-relations.ts';
+import { topShape, witnessShape } from './config-schema.ts';
+import { tomlPlaces } from './toml-places.ts';
+
+/** One site of the file. */
+export interface SiteConfig {
+  readonly name: SiteName;
+  /** Data folder, absolute. */
+  readonly data: string;
+  /** Where the site listens for its peers, and where they connect: TCP. */
+  readonly link: Address;
+  readonly nbd: readonly Address[];
+  readonly control: Address;
+}
+
+/** One volume of a group. */
+export interface VolumeConfig {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Base images that are not in their default place, by site; absolute. */
+  readonly base: ReadonlyMap<SiteName, string>;
+}
+
+/** One group of the file. */
+export interface GroupConfig {
+  readonly name: string;
+  /** In order of preference for serving. */
+  readonly sites: readonly SiteSpec[];
+  readonly timings: Timings;
+  readonly segmentBytes: number;
+  readonly capacityBytes: number;
+  readonly destageIdleMillis: number;
+  readonly destageBacklogBytes: number;
+  readonly volumes: readonly VolumeConfig[];
+}
+
+/** The whole file, complete with defaults. */
+export interface Config {
+  /** The file that it was read from. */
+  readonly file: string;
+  readonly insecure: boolean;
+  readonly witness: { readonly address: Address };
+  /** In the order of the file. */
+  readonly sites: readonly SiteConfig[];
+  readonly groups: readonly GroupConfig[];
+}
+
+/** Where the commands look for the configuration when they are not told. */
+export const CONFIG_FILE_DEFAULT = '/etc/tercet/tercet.toml';
+const CONFIG_BYTES_MAX = 1024 * 1024;
+const MIB = 1024 * 1024;
+
+/** Reads and checks the file. Throws TERCET_CONFIG_UNREADABLE or TERCET_CONFIG. */
+export function loadConfig(path: string): Config {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch (cause) {
+    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+    throw new TercetError('TERCET_CONFIG_UNREADABLE', { file: path, reason }, { cause });
+  }
+  if (bytes.length > CONFIG_BYTES_MAX) {
+    throw new TercetError('TERCET_CONFIG_UNREADABLE', { file: path, reason: `${bytes.length} bytes, more than ${CONFIG_BYTES_MAX}` });
+  }
+  return parseConfig(new TextDecoder().decode(bytes), path);
+}
+
+/** The site of that name. Throws TERCET_NO_SUCH_SITE. */
+export function siteOf(config: Config, name: SiteName): SiteConfig {
+  const site = config.sites.find((each) => each.name === name);
+  if (site !== undefined) return site;
+  throw new TercetError('TERCET_NO_SUCH_SITE', { site: name, known: config.sites.map((each) => each.name).join(', ') });
+}
+
+/** The group of that name. Throws TERCET_NO_SUCH_GROUP. */
+export function groupOf(config: Config, name: string): GroupConfig {
+  const group = config.groups.find((each) => each.name === name);
+  if (group !== undefined) return group;
+  throw new TercetError('TERCET_NO_SUCH_GROUP', { group: name, known: config.groups.map((each) => each.name).join(', ') });
+}
+
+/** Folder of a group's replica at a site. */
+export function replicaFolder(site: SiteConfig, group: string): string {
+  return join(site.data, group);
+}
+
+/**
+ * Reads and checks the text of a configuration. `file` is its name for messages; relative paths in it are relative to its folder. Throws
+ * TERCET_CONFIG with all faults.
+ */
+export function parseConfig(text: string, file: string): Config {
+  const document = parseToml(text, file);
+  const faults = new ConfigFaults(tomlPlaces(text));
+  const top = readTable(topShape, document, [], faults);
+  const insecure = top.insecure ?? false;
+  const folder = dirname(resolve(file));
+  const witness = top.witness === undefined ? {} : readTable(witnessShape, top.witness, ['witness'], faults);
+  const sites = namedTables(top.site, 'site', faults).map(([name, table]) => readSite(name, table, { folder, faults }));
+  const groups = namedTables(top.group, 'group', faults).map(([name, table]) => readGroup(name, table, { folder, faults }));
+
+  checkAddresses({ insecure, witness: witness.address, sites }, faults);
+  checkFolders(sites, groups, faults);
+  const siteNames = top.site === undefined ? null : Object.keys(top.site);
+  for (const group of groups) {
+    checkSites(group, siteNames, faults);
+    checkNumbers(group, faults);
+  }
+  faults.throwIfAny(file);
+  return {
+    file,
+    insecure,
+    witness: { address: present(witness.address) },
+    sites: sites.map((site) => ({
+      name: site.name,
+      data: present(site.data),
+      link: present(site.link),
+      nbd: present(site.nbd),
+      control: present(site.control),
+    })),
+    groups: groups.map(groupConfig),
+  };
+}
+
+function parseToml(text: string, file: string): unknown {
+  try {
+    return parse(text, { unsafeKeyBehaviour: 'throw', maxDepth: 16, integersAsBigInt: 'asNeeded' });
+  } catch (cause) {
+    if (!(cause instanceof TomlError)) throw cause;
+    const what = (cause.message.split('\n')[0] ?? '').replace(/^Invalid TOML document: /, '');
+    const faults = `  line ${cause.line}, column ${cause.column}: this is not TOML: ${what}\n${cause.codeblock.trimEnd()}`;
+    throw new TercetError('TERCET_CONFIG', { file, count: 1, faults }, { cause });
+  }
+}
+
+/** The finished form of a group without faults. */
+function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
+  const async = present(fields.async);
+  return {
+    name,
+    sites: present(fields.sites).map((site) => ({ name: site, mode: async.includes(site) ? 'async' : 'sync' })),
+    timings: {
+      leaseMillis: present(fields.lease_millis),
+      heartbeatMillis: present(fields.heartbeat_millis),
+      peerTimeoutMillis: present(fields.peer_timeout_millis),
+      witnessRetryMillis: present(fields.witness_retry_millis),
+      driftShare: present(fields.drift_percent) / 100,
+      holdMillis: present(fields.hold_seconds) * 1000,
+      asyncDelayMillis: present(fields.async_delay_millis),
+    },
+    segmentBytes: present(fields.segment_mib) * MIB,
+    capacityBytes: present(fields.sidefile_mib) * MIB,
+    destageIdleMillis: present(fields.destage_idle_millis),
+    destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
+    volumes: volumes.map((volume) => ({ name: present(volume.name), sizeBytes: present(volume.sizeBytes), base: volume.base })),
+  };
+}
+
+/** A value that must be there because no fault was found. */
+function present<Value>(value: Value | undefined): Value {
+  assert(value !== undefined, 'a configuration without faults lacks a value');
+  return value;
+}

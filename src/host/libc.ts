@@ -1,0 +1,149 @@
+// The few system calls that Node does not offer: holes in files, reads that do not wait for the disk, file locks, a clock that goes on in a
+// suspended machine. Each wrapper returns a number, or the name of the error; none throws. Where the C library cannot be reached at all,
+// every wrapper answers ENOSYS, and callers do without.
+
+import koffi from 'koffi';
+import { constants } from 'node:os';
+
+/** A number that is at least 0, or the system's name of the error, such as EAGAIN. */
+export type CallResult = number | string;
+
+/** fallocate(2): keep the file's size. */
+export const FALLOCATE_KEEP_SIZE = 1;
+/** fallocate(2): make a hole; only with FALLOCATE_KEEP_SIZE. */
+export const FALLOCATE_PUNCH_HOLE = 2;
+/** fallocate(2): make a range read as zeroes; its space stays or is reserved. */
+export const FALLOCATE_ZERO_RANGE = 16;
+
+type NativeCall = (...args: (number | string)[]) => number;
+
+const SEEK_END = 2;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const LOCK_EXCLUSIVE = 2;
+const LOCK_DO_NOT_WAIT = 4;
+const LOCK_RELEASE = 8;
+const RWF_NOWAIT = 8;
+const CLOCK_BOOTTIME = 7;
+const U32 = 2 ** 32;
+
+const ERROR_NAMES: ReadonlyMap<number, string> = errorNames();
+const native = bind();
+
+/** fallocate(2) on `length` bytes from `offset`. EOPNOTSUPP where the file system or device cannot do that. */
+export function fallocate(fd: number, mode: number, offset: number, length: number): CallResult {
+  return native === null ? 'ENOSYS' : named(native.fallocate(fd, mode, offset, length));
+}
+
+/** Where data begins at or behind `offset`; ENXIO when there is none up to the end of the file. */
+export function seekData(fd: number, offset: number): CallResult {
+  return native === null ? 'ENOSYS' : named(native.lseek(fd, offset, SEEK_DATA));
+}
+
+/** Where a hole begins at or behind `offset`; the end of a file counts as one. ENXIO when `offset` is at or beyond the end. */
+export function seekHole(fd: number, offset: number): CallResult {
+  return native === null ? 'ENOSYS' : named(native.lseek(fd, offset, SEEK_HOLE));
+}
+
+/** Size of a file or block device in bytes (fstat says 0 for devices). */
+export function seekEnd(fd: number): CallResult {
+  return native === null ? 'ENOSYS' : named(native.lseek(fd, 0, SEEK_END));
+}
+
+/** Takes the exclusive lock of an open file, which lasts until it is closed. EAGAIN when another process has it. */
+export function tryLock(fd: number): CallResult {
+  return native === null ? 'ENOSYS' : named(native.flock(fd, LOCK_EXCLUSIVE | LOCK_DO_NOT_WAIT));
+}
+
+/** Gives back the lock of an open file. */
+export function unlock(fd: number): CallResult {
+  return native === null ? 'ENOSYS' : named(native.flock(fd, LOCK_RELEASE));
+}
+
+/**
+ * Reads into `into` from `offset` as much as the page cache has. Returns how many bytes that were: fewer when the rest would have to be
+ * waited for or lies beyond the end. EAGAIN when not even the first byte is cached, EOPNOTSUPP where the file system cannot tell.
+ */
+export function readCachedPart(fd: number, offset: number, into: Uint8Array): CallResult {
+  if (native === null) return 'ENOSYS';
+  const address = addressOf(into);
+  native.vector[0] = address % U32;
+  native.vector[1] = Math.floor(address / U32);
+  native.vector[2] = into.length;
+  native.vector[3] = 0;
+  return named(native.preadv2(fd, native.vectorAddress, 1, offset, RWF_NOWAIT));
+}
+
+/** Milliseconds since the machine started, the time that it was suspended included; null where that cannot be had. */
+export function bootMillis(): number | null {
+  if (native === null || native.clockGettime(CLOCK_BOOTTIME, native.timeAddress) !== 0) return null;
+  const [secondsLow = 0, secondsHigh = 0, nanos = 0] = native.time;
+  return (secondsLow + secondsHigh * U32) * 1000 + nanos / 1e6;
+}
+
+/** Addresses of memory that was used before: asking for one takes longer than the rest of a call. Memory outside V8's heap never moves. */
+const addresses = new WeakMap<ArrayBufferLike, number>();
+
+function addressOf(bytes: Uint8Array): number {
+  const memory = bytes.buffer;
+  let address = addresses.get(memory);
+  if (address === undefined) {
+    address = Number(koffi.address(memory));
+    addresses.set(memory, address);
+  }
+  return address + bytes.byteOffset;
+}
+
+function named(result: number): CallResult {
+  if (result >= 0) return result;
+  const errno = koffi.errno();
+  return ERROR_NAMES.get(errno) ?? `E${errno}`;
+}
+
+function errorNames(): Map<number, string> {
+  const names = new Map<number, string>();
+  for (const [name, number] of Object.entries(constants.errno)) if (!names.has(number)) names.set(number, name);
+  // Linux has one number for each of these pairs; the first name is the one that manual pages use here.
+  names.set(constants.errno.EAGAIN, 'EAGAIN');
+  names.set(constants.errno.EOPNOTSUPP, 'EOPNOTSUPP');
+  return names;
+}
+
+interface Native {
+  readonly fallocate: NativeCall;
+  readonly lseek: NativeCall;
+  readonly flock: NativeCall;
+  readonly preadv2: NativeCall;
+  readonly clockGettime: NativeCall;
+  /** One struct iovec, and its address. It is filled anew for each call; encoding an object each time would double the call's cost. */
+  readonly vector: Uint32Array;
+  readonly vectorAddress: number;
+  /** One struct timespec, and its address. */
+  readonly time: Uint32Array;
+  readonly timeAddress: number;
+}
+
+/** Binds the functions of the C library that this process already runs on, whichever that is. Null when it lacks one of them. */
+function bind(): Native | null {
+  if (process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch)) return null;
+  try {
+    const library = koffi.load(null);
+    const bound = (name: string, result: string, parameters: string[]): NativeCall => library.func(name, result, parameters) as NativeCall;
+    const vector = new Uint32Array(4);
+    const time = new Uint32Array(4);
+    return {
+      fallocate: bound('fallocate', 'int', ['int', 'int', 'int64_t', 'int64_t']),
+      lseek: bound('lseek', 'int64_t', ['int', 'int64_t', 'int']),
+      flock: bound('flock', 'int', ['int', 'int']),
+      preadv2: bound('preadv2', 'int64_t', ['int', 'uintptr_t', 'int', 'int64_t', 'int']),
+      clockGettime: bound('clock_gettime', 'int', ['int', 'uintptr_t']),
+      vector,
+      vectorAddress: Number(koffi.address(vector.buffer)),
+      time,
+      timeAddress: Number(koffi.address(time.buffer)),
+    };
+  } catch (error) {
+    process.emitWarning(`the C library cannot be called (${String(error)}): file locks and holes are not available`);
+    return null;
+  }
+}

@@ -1,0 +1,232 @@
+// Serves NBD sessions on sockets: carries bytes in, and answers out once per turn of the event loop, and keeps any one client from holding
+// what belongs to all: memory, connections, time. What the bytes mean is the session's business (core/nbd).
+
+import type { Buffers, Journal } from '../core/base/ports.ts';
+import { limits } from '../core/base/limits.ts';
+import type { NbdSession } from '../core/nbd/session.ts';
+import { openStreamServer, type StreamAddress } from './stream-server.ts';
+import type { StreamEvents, StreamSocket } from './stream-socket.ts';
+import type { TurnScheduler } from './wake.ts';
+
+/** What is used of a session. */
+export type ServedSession = Pick<
+  NbdSession,
+  'start' | 'receive' | 'resume' | 'takeOutput' | 'paused' | 'resumable' | 'finished' | 'state' | 'outstanding' | 'closeReason' | 'drain' | 'abort'
+>;
+
+export interface NbdListenerOptions {
+  readonly listen: readonly StreamAddress[];
+  readonly turns: TurnScheduler;
+  readonly buffers: Buffers;
+  readonly journal: Journal;
+  newSession(): ServedSession;
+  /** Bounds in place of those of limits.ts. */
+  readonly limitsOverride?: Partial<NbdListenerLimits>;
+}
+
+export interface NbdListenerLimits {
+  readonly nbdConnectionsMax: number;
+  readonly nbdHandshakeMillis: number;
+  readonly nbdUnsentBytesMax: number;
+}
+
+/** An open listener. */
+export interface NbdListener {
+  /** Where it listens, with the port that the system chose for port 0. */
+  readonly addresses: readonly StreamAddress[];
+  connectionCount(): number;
+  /** Cuts every connection at once: a site that stopped serving must not answer any more. New clients are still accepted. */
+  dropAll(reason: string): void;
+  /**
+   * Accepts nothing more, takes nothing more from any client, answers what is under way, and closes; what lasts longer than `graceMillis` is
+   * cut. Ends when all connections are gone.
+   */
+  close(options: { graceMillis: number }): Promise<void>;
+}
+
+/** After so long without traffic the system asks whether the client's machine still lives. */
+const KEEP_ALIVE_MILLIS = 60_000;
+
+/** Listens for hosts. Rejects with TercetError TERCET_PORT_IN_USE. */
+export async function openNbdListener(options: NbdListenerOptions): Promise<NbdListener> {
+  const { buffers, turns, journal } = options;
+  const bounds: NbdListenerLimits = { ...limits, ...options.limitsOverride };
+  const clients = new Set<Client>();
+  let whenEmpty = (): void => {};
+  const server = await openStreamServer({
+    listen: options.listen,
+    what: 'NBD',
+    connectionsMax: bounds.nbdConnectionsMax,
+    keepAliveMillis: KEEP_ALIVE_MILLIS,
+    receive: { buffers, turns, validity: 'turn' },
+    journal,
+    accept: (stream) => {
+      const gone = (): void => {
+        clients.delete(client);
+        if (clients.size === 0) whenEmpty();
+      };
+      const client = new Client({ stream, session: options.newSession(), turns, journal, bounds, gone });
+      clients.add(client);
+      return client;
+    },
+  });
+  const endSends = turns.everyTurn(() => {
+    for (const client of clients) if (client.mayHaveOutput) client.flush();
+  });
+  return {
+    addresses: server.addresses,
+    connectionCount: () => clients.size,
+    dropAll: (reason) => {
+      for (const client of clients) client.cut(reason);
+    },
+    close: async ({ graceMillis }) => {
+      const stopped = server.stop();
+      for (const client of clients) client.drain('the server stops');
+      const cut = setTimeout(() => {
+        for (const client of clients) client.cut('the server has stopped');
+      }, graceMillis);
+      if (clients.size > 0) {
+        await new Promise<void>((empty) => {
+          whenEmpty = empty;
+        });
+      }
+      clearTimeout(cut);
+      await stopped;
+      endSends();
+    },
+  };
+}
+
+interface ClientOptions {
+  readonly stream: StreamSocket;
+  readonly session: ServedSession;
+  readonly turns: TurnScheduler;
+  readonly journal: Journal;
+  readonly bounds: NbdListenerLimits;
+  readonly gone: () => void;
+}
+
+/** One connection and its session. */
+class Client implements StreamEvents {
+  readonly #options: ClientOptions;
+  readonly #stream: StreamSocket;
+  readonly #session: ServedSession;
+  readonly #remote: string;
+  readonly #handshake: NodeJS.Timeout;
+  #isInHandshake = true;
+  #isPaused = false;
+  #isWaitingForDrain = false;
+  #isEnding = false;
+  /** Something happened since the last flush, or a request is under way that may be answered at any time. */
+  mayHaveOutput = true;
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    this.#stream = options.stream;
+    this.#session = options.session;
+    this.#remote = options.stream.remote;
+    const { nbdHandshakeMillis } = options.bounds;
+    this.#handshake = setTimeout(() => this.cut(`no handshake within ${nbdHandshakeMillis} ms`), nbdHandshakeMillis);
+    this.#session.start();
+    options.turns.arm();
+  }
+
+  received(bytes: Uint8Array): void {
+    this.#session.receive(bytes);
+    this.mayHaveOutput = true;
+    this.#options.turns.arm();
+    // At once: one event may bring many reads, and a session that is full copies what it cannot take yet.
+    if (this.#session.paused) this.#pause();
+  }
+
+  /**
+   * The client sends no more. After a disconnect request that is in order. Else it has died, and what it has asked for and not yet got must not
+   * be begun any more: its machine may have sent it again on another connection.
+   */
+  ended(): void {
+    if (this.#session.state !== 'closing') this.#end('the client closed the connection');
+  }
+
+  closed(reason: string): void {
+    const wasServed = !this.#isInHandshake;
+    clearTimeout(this.#handshake);
+    const told = this.#session.closeReason ?? reason;
+    this.#session.abort();
+    if (wasServed) this.#options.journal('nbd.gone', { remote: this.#remote, reason: told }, `NBD client ${this.#remote} is gone: ${told}`);
+    this.#options.gone();
+  }
+
+  /** Sends what the session has, all with one call, and takes up or stops reading. */
+  flush(): void {
+    const session = this.#session;
+    const stream = this.#stream;
+    if (this.#isEnding) return;
+    do {
+      session.resume();
+      const parts = session.takeOutput();
+      if (parts.length > 0) stream.write(parts);
+    } while (session.resumable && !this.#hasBacklog());
+    if (this.#isInHandshake && session.state === 'transmission') this.#served();
+    if (session.finished) {
+      this.#end(session.closeReason ?? 'the session has ended');
+      return;
+    }
+    this.mayHaveOutput = session.outstanding > 0;
+    if (this.#hasBacklog()) this.#waitForDrain();
+    if (session.paused || this.#isWaitingForDrain) this.#pause();
+    else this.#resume();
+  }
+
+  /** Takes no more from the client, and ends when what is under way is answered. */
+  drain(reason: string): void {
+    this.#session.drain(reason);
+    this.mayHaveOutput = true;
+    this.#options.turns.arm();
+  }
+
+  /** Cuts the connection; unsent answers are lost, later ones ignored. */
+  cut(reason: string): void {
+    this.#session.abort();
+    this.#stream.destroy(reason);
+  }
+
+  #served(): void {
+    this.#isInHandshake = false;
+    clearTimeout(this.#handshake);
+    this.#options.journal('nbd.connected', { remote: this.#remote }, `NBD client ${this.#remote} is served`);
+  }
+
+  #end(reason: string): void {
+    this.#isEnding = true;
+    this.mayHaveOutput = false;
+    clearTimeout(this.#handshake);
+    this.#session.abort();
+    this.#stream.end(reason, limits.lingerMillis);
+  }
+
+  #hasBacklog(): boolean {
+    return this.#stream.backlogBytes > this.#options.bounds.nbdUnsentBytesMax;
+  }
+
+  #waitForDrain(): void {
+    if (this.#isWaitingForDrain) return;
+    this.#isWaitingForDrain = true;
+    this.#stream.whenDrained(() => {
+      this.#isWaitingForDrain = false;
+      this.mayHaveOutput = true;
+      this.#options.turns.arm();
+    });
+  }
+
+  #pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.#stream.pause();
+  }
+
+  #resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#stream.resume();
+  }
+}

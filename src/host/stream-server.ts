@@ -1,0 +1,144 @@
+// Listening on TCP addresses and local sockets, for hosts (NBD) and for peers alike.
+
+import { unlinkSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { TercetError } from '../core/base/errors.ts';
+import type { Journal } from '../core/base/ports.ts';
+import { acceptStream, type ReceiveOptions, type StreamEvents, type StreamSocket } from './stream-socket.ts';
+
+/** Where to listen or connect to: TCP, or a local socket by its path. */
+export type StreamAddress = { readonly host: string; readonly port: number } | { readonly path: string };
+
+export interface StreamServerOptions {
+  readonly listen: readonly StreamAddress[];
+  /** For messages: what the addresses are for. */
+  readonly what: string;
+  /** Connections at once; one more is closed as soon as it is accepted. */
+  readonly connectionsMax: number;
+  /** After so long without traffic the system asks whether the other machine still lives. */
+  readonly keepAliveMillis: number;
+  readonly receive: ReceiveOptions;
+  readonly journal: Journal;
+  /** Returns what the connection's events go to. */
+  accept(stream: StreamSocket): StreamEvents;
+}
+
+/** An open server. */
+export interface StreamServer {
+  /** Where it listens, with the port that the system chose for port 0. */
+  readonly addresses: readonly StreamAddress[];
+  connectionCount(): number;
+  /** Accepts nothing more and gives the addresses free. Connections stay. */
+  stop(): Promise<void>;
+}
+
+/** An address as people write it. */
+export function addressText(address: StreamAddress): string {
+  if ('path' in address) return `unix:${address.path}`;
+  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+}
+
+/**
+ * Listens on all addresses, or on none. Rejects with TercetError TERCET_PORT_IN_USE. A left-over file of a local socket on which nobody
+ * answers is removed first.
+ */
+export async function openStreamServer(options: StreamServerOptions): Promise<StreamServer> {
+  const servers: Server[] = [];
+  const addresses: StreamAddress[] = [];
+  const acceptor = new Acceptor(options);
+  const stop = async (): Promise<void> => {
+    await Promise.all(servers.map(closeServer));
+  };
+  for (const address of options.listen) {
+    const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => acceptor.accept(socket));
+    try {
+      await listenOrReplace(server, address);
+    } catch (error) {
+      await stop();
+      const { code = 'EIO' } = error as NodeJS.ErrnoException;
+      throw new TercetError('TERCET_PORT_IN_USE', { address: addressText(address), what: options.what, code }, { cause: error });
+    }
+    server.on('error', (error: NodeJS.ErrnoException) => {
+      const facts = { address: addressText(address), code: error.code };
+      options.journal('stream.accept_failed', facts, `a connection for ${options.what} could not be accepted`);
+    });
+    servers.push(server);
+    addresses.push('path' in address ? address : { host: address.host, port: (server.address() as AddressInfo).port });
+  }
+  return { addresses, connectionCount: () => acceptor.connectionCount, stop };
+}
+
+/** Counts connections, and refuses those above the limit. */
+class Acceptor {
+  connectionCount = 0;
+  readonly #options: StreamServerOptions;
+  /** The last connection was refused: told once, not for each of a thousand. */
+  #isFull = false;
+
+  constructor(options: StreamServerOptions) {
+    this.#options = options;
+  }
+
+  accept(socket: Socket): void {
+    const { connectionsMax, journal, keepAliveMillis, receive, what } = this.#options;
+    if (this.connectionCount >= connectionsMax) {
+      if (!this.#isFull) journal('stream.full', { what, connectionsMax }, `all ${connectionsMax} connections for ${what} are in use: more are refused`);
+      this.#isFull = true;
+      socket.destroy();
+      return;
+    }
+    this.#isFull = false;
+    this.connectionCount++;
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, keepAliveMillis);
+    const stream = acceptStream(socket, receive);
+    const events = this.#options.accept(stream);
+    stream.start({
+      received: (bytes) => events.received(bytes),
+      ended: () => events.ended(),
+      closed: (reason) => {
+        this.connectionCount--;
+        events.closed(reason);
+      },
+    });
+  }
+}
+
+async function listenOrReplace(server: Server, address: StreamAddress): Promise<void> {
+  try {
+    await listenOn(server, address);
+  } catch (error) {
+    const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
+    if (!isTaken || !('path' in address) || (await answers(address.path))) throw error;
+    unlinkSync(address.path);
+    await listenOn(server, address);
+  }
+}
+
+function listenOn(server: Server, address: StreamAddress): Promise<void> {
+  return new Promise((listening, failed) => {
+    server.once('error', failed);
+    server.listen(address, () => {
+      server.off('error', failed);
+      listening();
+    });
+  });
+}
+
+/** Whether a process answers on a local socket. Only a refusal proves that none does. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((known) => {
+    const probe = connect({ path });
+    probe.once('connect', () => {
+      probe.destroy();
+      known(true);
+    });
+    probe.once('error', (error: NodeJS.ErrnoException) => known(error.code !== 'ECONNREFUSED'));
+  });
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise((closed) => {
+    server.close(() => closed());
+  });
+}

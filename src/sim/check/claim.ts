@@ -1,0 +1,43 @@
+// Safety rule 5 and the witness's algebra (W1, W5): a claim is granted only to a copy that holds everything hosts were told of, on its disk, and
+// that follows nobody any more; some sync flag is always true; epochs rise by one with each new primary.
+
+import { flagOf, type Rule, type Scene, type SeenSite } from './observe.ts';
+import type { WitnessStep } from '../witness.ts';
+
+/** The oracle of rule 5. */
+export function claim(): Rule {
+  return {
+    name: '5 claim',
+    witnessStep: (scene, step) => {
+      const { operation, before, after, reply } = step;
+      if (before !== null && after !== null) checkAlgebra(scene, step);
+      if (reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'claim') return;
+      const site = scene.sites.find((candidate) => candidate.name === operation.from);
+      if (site === undefined) return;
+      if (!flagOf(before, site.name)) scene.world.fail('5 claim', `${site.name} claims with its own flag false`);
+      if (site.mode === 'async' && operation.byHand !== true) scene.world.fail('9 far', `${site.name}, which is asynchronous, claims by itself`);
+      if (site.mode === 'sync') checkClaimant(scene, site);
+    },
+  };
+}
+
+function checkClaimant(scene: Scene, site: SeenSite): void {
+  const lacking = scene.truth.firstLacking(site.held);
+  if (lacking !== null) {
+    scene.world.fail('5 claim', `${site.name} is made primary without record (${lacking.epoch}, ${lacking.seq}), which hosts were told of`);
+  }
+  if (site.inside === null) return;
+  if (site.inside.attached) scene.world.fail('5 claim', `${site.name} is made primary while it follows another one`);
+  const { durable, received } = site.inside.marks;
+  if (durable < received) scene.world.fail('5 claim', `${site.name} is made primary with records ${durable + 1} to ${received} not on its disk`);
+}
+
+function checkAlgebra(scene: Scene, { operation, before, after }: WitnessStep): void {
+  if (before === null || after === null) return;
+  const able = after.copies.some((copy) => copy.flag && (copy.mode === 'sync' || copy.site === after.primary));
+  if (!able) scene.world.fail('W1 never all false', `after ${operation.kind} by ${operation.from} no copy may serve`);
+  if (after.epoch < before.epoch) scene.world.fail('W5 epochs', `the epoch falls from ${before.epoch} to ${after.epoch}`);
+  if (after.primary !== null && after.primary !== before.primary && after.epoch <= before.epoch) {
+    scene.world.fail('W5 epochs', `${after.primary} becomes primary without a new epoch`);
+  }
+}

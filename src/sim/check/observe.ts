@@ -1,0 +1,117 @@
+// What the oracles know: of each site what it says of itself at this moment, and what it surely still holds when it says nothing; of the
+// records what their primaries appended and what hosts were told. Oracles read this and change nothing.
+
+import type { FlagView, Mode } from '../../core/base/copies.ts';
+import { type History, inHistory } from '../../core/base/position.ts';
+import type { Epoch, Millis, Seq, SiteName } from '../../core/base/units.ts';
+import type { WitnessState } from '../../core/arbiter/witness-state.ts';
+import type { HostError, Role, SiteStatus } from '../../core/site/contract.ts';
+import type { CrashKind } from '../gate.ts';
+import type { HostOperation } from '../host.ts';
+import type { DrivenSite, Machine } from '../machine.ts';
+import type { WitnessStep } from '../witness.ts';
+import type { World } from '../world.ts';
+import type { Truth } from './truth.ts';
+
+/** The marks of a replica. */
+export interface SeenMarks {
+  readonly oldest: Seq;
+  readonly destaged: Seq;
+  readonly destageTarget: Seq;
+  readonly committed: Seq;
+  readonly durable: Seq;
+  readonly received: Seq;
+}
+
+/** The inside of a site, for oracles only. */
+export interface Inspection {
+  readonly epoch: Epoch;
+  readonly history: History;
+  readonly marks: SeenMarks;
+  readonly consistent: boolean;
+  readonly unclean: boolean;
+  /** As primary: what it knows of each sync peer's flag, and how long that peer's promise counts. */
+  flagView(site: SiteName): FlagView | null;
+  leaseUntil(site: SiteName): Millis | null;
+  readonly promiseUntil: Millis;
+  /** Whether it acknowledges records to a primary. */
+  readonly attached: boolean;
+  chainAt(seq: Seq): number | null;
+  /** Newest content, waiting for the disk. */
+  readNow(volume: number, offset: number, into: Uint8Array): void;
+}
+
+/** A site that can be looked into. */
+export interface InspectedSite extends DrivenSite {
+  status(): SiteStatus;
+  /** null while there is no open replica. */
+  inspect(): Inspection | null;
+}
+
+/** What a copy surely holds: all records up to a seq, named by a history. */
+export interface Holding {
+  readonly history: History;
+  readonly upTo: Seq;
+}
+
+export const NOTHING: Holding = { history: [], upTo: 0 };
+
+/** Whether a copy holds the record (epoch, seq). */
+export function holds(holding: Holding, epoch: Epoch, seq: Seq): boolean {
+  return seq <= holding.upTo && inHistory(holding.history, epoch, seq);
+}
+
+/** One site as the oracles see it. */
+export interface SeenSite {
+  readonly name: SiteName;
+  readonly mode: Mode;
+  readonly machine: Machine<InspectedSite>;
+  /** As of the last event of the site; null when there is no process or no open replica. */
+  inside: Inspection | null;
+  role: Role;
+  serving: boolean;
+  /** All it holds, and what of that is on stable storage; kept when the process is gone. */
+  held: Holding;
+  durable: Holding;
+  /** Highest it has ever held, and had durable, by epoch. */
+  readonly everHeld: Map<Epoch, Seq>;
+  readonly everDurable: Map<Epoch, Seq>;
+  /** When it last lost records that it had held: a power loss, a new disk. */
+  lostAt: number;
+  /** A fault was made on its disk that no copy need survive. */
+  harmed: boolean;
+}
+
+/** What goes on in a run, for the rules. */
+export interface Scene {
+  readonly world: World;
+  readonly sites: readonly SeenSite[];
+  readonly truth: Truth;
+  /** What is durable at the witness. */
+  readonly witness: WitnessState | null;
+  /** An operator forced a promotion: what the rules promise is void from there on. */
+  readonly forced: boolean;
+  /** Largest time that a site may hold a request without an answer. */
+  readonly holdMillis: Millis;
+}
+
+/** One rule's oracle: each of its hooks is called when something happens, and reports by world.fail(). */
+export interface Rule {
+  readonly name: string;
+  afterEvent?(scene: Scene, site: SeenSite): void;
+  started?(scene: Scene, site: SeenSite): void;
+  ended?(scene: Scene, site: SeenSite, kind: CrashKind): void;
+  witnessStep?(scene: Scene, step: WitnessStep): void;
+  /** A site answers a host. `data` is what a read returns. */
+  answering?(scene: Scene, site: SeenSite, operation: HostOperation, error: HostError, data: Uint8Array | null): void;
+}
+
+/** Whether the witness has that site's flag true. */
+export function flagOf(witness: WitnessState | null, site: SiteName): boolean {
+  return witness?.copies.find((copy) => copy.site === site)?.flag ?? false;
+}
+
+/** The sync sites other than one whose flags are true at the witness. */
+export function trueSyncPeers(scene: Scene, site: SiteName): readonly SeenSite[] {
+  return scene.sites.filter((other) => other.name !== site && other.mode === 'sync' && flagOf(scene.witness, other.name));
+}

@@ -1,0 +1,51 @@
+// Safety rule 1. At most one site could answer a host at any moment; it reigns in an epoch that began after its own start; and a host is answered
+// only by the primary that the witness names, in its epoch.
+
+import type { Epoch, SiteName } from '../../core/base/units.ts';
+import type { Rule, Scene, SeenSite } from './observe.ts';
+
+/** The oracle of rule 1. */
+export function onePrimary(): Rule {
+  /** Epoch that each site knew when it started: it may not serve in it, nor in an older one. */
+  const startedAt = new Map<SiteName, Epoch | null>();
+  return {
+    name: '1 one primary',
+    started: (_scene, site) => {
+      startedAt.set(site.name, null);
+    },
+    afterEvent: (scene, site) => {
+      if (startedAt.get(site.name) === null && site.inside !== null) startedAt.set(site.name, site.inside.epoch);
+      if (!site.serving) return;
+      const serving = scene.sites.filter((other) => mayAnswer(other));
+      if (serving.length > 1) {
+        scene.world.fail('1 one primary', `${serving.map((other) => `${other.name} (epoch ${other.inside?.epoch})`).join(' and ')} serve at one time`);
+      }
+      const before = startedAt.get(site.name) ?? null;
+      if (before !== null && site.inside !== null && site.inside.epoch <= before) {
+        scene.world.fail('1 one primary', `${site.name} serves in epoch ${site.inside.epoch}, which it knew when it started`);
+      }
+    },
+    answering: (scene, site, operation, error) => {
+      if (error !== 0 || scene.forced) return;
+      const { witness } = scene;
+      const epoch = site.inside?.epoch ?? null;
+      if (witness?.primary !== site.name || witness.epoch !== epoch) {
+        scene.world.fail(
+          '1 one primary',
+          `${site.name} answers a ${operation.command} in epoch ${epoch}, the witness says epoch ${witness?.epoch} with ${witness?.primary}`,
+        );
+      }
+      if (!mayAnswer(site)) scene.world.fail('1 one primary', `${site.name} answers a ${operation.command} although it may not serve now (${site.role})`);
+    },
+  };
+}
+
+/** Whether a site would answer a host if it were asked at this very moment. A frozen one would not: it looks at its lease first. */
+function mayAnswer(site: SeenSite): boolean {
+  return !site.machine.frozen && site.machine.site?.serving === true;
+}
+
+/** The one site that serves now; null when there is none. */
+export function servingSite(scene: Scene): SeenSite | null {
+  return scene.sites.find((site) => mayAnswer(site)) ?? null;
+}

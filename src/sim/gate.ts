@@ -1,0 +1,56 @@
+// Crash points: every call that a site makes of a port passes through a gate, which can end the process or the machine right before it,
+// right after it, or in the middle of it. That is how a crash "between any two effects" is made: no handler of the core can be cut in a finer
+// way from outside.
+
+/** Where around a port call the process ends. `torn`: in the middle, for calls that have one (a write); else the same as `before`. */
+export type CrashMoment = 'before' | 'after' | 'torn';
+
+/** What ends: the process (the page cache stays) or the power of the machine. */
+export type CrashKind = 'crash' | 'power';
+
+/** Thrown out of a port call into the core and caught by the driver of the site: the process no longer exists. */
+export class CrashSignal extends Error {
+  override readonly name = 'CrashSignal';
+  readonly kind: CrashKind;
+  constructor(kind: CrashKind) {
+    super(`the simulator ends the process here (${kind})`);
+    this.kind = kind;
+  }
+}
+
+/** Counts the port calls of one machine and ends it at the one that was chosen. */
+export class Gate {
+  /** Port calls so far, over all lives of the process. */
+  calls = 0;
+  private armedAt = Infinity;
+  private moment: CrashMoment = 'before';
+  private kind: CrashKind = 'crash';
+  /** Where the last crash was made, for the trace. */
+  lastCall = '';
+
+  /** The machine ends at the call with that number (the first is 0). */
+  arm(callIndex: number, moment: CrashMoment, kind: CrashKind): void {
+    this.armedAt = callIndex;
+    this.moment = moment;
+    this.kind = kind;
+  }
+
+  /** Whether a crash is still to come. */
+  get armed(): boolean {
+    return this.armedAt !== Infinity;
+  }
+
+  disarm(): void {
+    this.armedAt = Infinity;
+  }
+
+  /** Carries out one port call. `torn` does the part of it that a crash in its middle leaves behind. */
+  pass<T>(name: string, perform: () => T, torn: (() => void) | null = null): T {
+    if (this.calls++ !== this.armedAt) return perform();
+    this.armedAt = Infinity;
+    this.lastCall = `${this.moment} ${name}`;
+    if (this.moment === 'after') perform();
+    else if (this.moment === 'torn') torn?.();
+    throw new CrashSignal(this.kind);
+  }
+}

@@ -1,0 +1,368 @@
+// One site's machine: power, a process on it, a clock that is a little wrong, and the driver of the core in that process. The driver is the
+// only place that calls a site: an event in, a turn, the timer set again. A crash forgets the site object and keeps the page cache; a power
+// loss keeps what is durable; a frozen process gets its events later, in their order.
+
+import { CrashSignal, Gate, type CrashKind } from './gate.ts';
+import { Chance } from './random.ts';
+import { SimDisk } from './disk.ts';
+import type { End, Network, Station } from './network.ts';
+import type { SimWitness } from './witness.ts';
+import type { Pending, World } from './world.ts';
+import type { Buffers, LinkPort } from '../core/base/ports.ts';
+import type { Millis, SiteName } from '../core/base/units.ts';
+import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus } from '../core/site/contract.ts';
+import type { LinkReceiver } from '../core/mirror/link.ts';
+
+/** The core's site, as far as it is driven: structural, so that the simulator's own tests can drive a fake. */
+export interface DrivenSite {
+  start(): void;
+  create(done: (outcome: OrderOutcome) => void): void;
+  promote(order: { force: boolean }, done: (outcome: OrderOutcome) => void): void;
+  stop(done: () => void): void;
+  request(request: HostRequest): void;
+  turn(): void;
+  tick(): void;
+  deadline(): Millis;
+  readonly serving: boolean;
+  readonly role: Role;
+  status(): SiteStatus;
+  readonly dialTargets: readonly SiteName[];
+  dialled(peer: SiteName, port: LinkPort): LinkReceiver;
+}
+
+/** What is the same for all lives of a site. */
+export type MachineOptions = Omit<
+  SiteOptions,
+  'bootId' | 'clock' | 'random' | 'digests' | 'storage' | 'buffers' | 'witness' | 'journal' | 'shell'
+>;
+
+/** How sites are made; the real core, or a fake. */
+export interface SiteFactory<S extends DrivenSite> {
+  make(options: SiteOptions): S;
+  accept(machine: Machine<S>, port: LinkPort): LinkReceiver;
+  readonly digests: SiteOptions['digests'];
+}
+
+/** What the rest of the simulator wants to hear from a machine. */
+export interface MachineListener<S extends DrivenSite> {
+  /** After each event of the site, and after each change of the machine. */
+  afterEvent(machine: Machine<S>, what: string): void;
+  /** The site may have begun or ended to serve. */
+  servingChanged(machine: Machine<S>, serving: boolean): void;
+  /** The site says that its copy is unusable. */
+  failed(machine: Machine<S>, reason: string): void;
+  /** The process ended, with its page cache or without. */
+  ended(machine: Machine<S>, kind: CrashKind): void;
+  started(machine: Machine<S>): void;
+}
+
+/** How a machine's clock differs from the world's. */
+export interface ClockNature {
+  readonly offset: number;
+  /** Share by which it runs fast (or slow, when negative). */
+  readonly drift: number;
+}
+
+const WALL_EPOCH = 1_700_000_000_000;
+
+/** One machine. */
+export class Machine<S extends DrivenSite> implements Station {
+  readonly name: SiteName;
+  readonly gate: Gate = new Gate();
+  readonly disk: SimDisk;
+  readonly world: World;
+  /** The living process's site; null when there is none. */
+  site: S | null = null;
+  life = 0;
+  powered = true;
+  frozen = false;
+  /** Jumps when an administrator or a time service sets it. */
+  wallOffset = 0;
+  /** Why the site gave its copy up, in this life of the process. */
+  failure: string | null = null;
+  readonly clockNature: ClockNature;
+  private boot = 1;
+  private ids = 0;
+  private held: (() => void)[] = [];
+  private timer: Pending | null = null;
+  private timerAt: Millis = Infinity;
+  private turnOwed = false;
+  private woken = false;
+  private afterTurn: (() => void)[] = [];
+  private dialling = new Map<SiteName, { end: End | null; waiting: boolean; failures: number }>();
+  private readonly chance: Chance;
+  private readonly network: Network;
+  private readonly witness: SimWitness;
+  private readonly options: MachineOptions;
+  private readonly factory: SiteFactory<S>;
+  private readonly listener: MachineListener<S>;
+  private readonly others: () => readonly Machine<S>[];
+
+  constructor(
+    parts: {
+      world: World;
+      network: Network;
+      witness: SimWitness;
+      factory: SiteFactory<S>;
+      listener: MachineListener<S>;
+      others: () => readonly Machine<S>[];
+    },
+    options: MachineOptions,
+    clockNature: ClockNature,
+  ) {
+    this.name = options.site;
+    this.world = parts.world;
+    this.network = parts.network;
+    this.witness = parts.witness;
+    this.factory = parts.factory;
+    this.listener = parts.listener;
+    this.others = parts.others;
+    this.options = options;
+    this.clockNature = clockNature;
+    this.chance = this.world.chance(`machine ${this.name}`);
+    this.disk = new SimDisk(this.world, this.name, this.gate, (what, run) => this.enter(what, this.life, run));
+  }
+
+  get listening(): boolean {
+    return this.site !== null;
+  }
+
+  /** The machine's monotonic clock. */
+  now(): Millis {
+    return this.clockNature.offset + this.world.now * (1 + this.clockNature.drift);
+  }
+
+  /** Begins a new life of the process, on a machine that may have been without power. */
+  start(): void {
+    if (this.site !== null) return;
+    if (!this.powered) {
+      this.powered = true;
+      this.boot++;
+    }
+    this.life++;
+    this.failure = null;
+    this.frozen = false;
+    const { life } = this;
+    this.world.note(this.name, 'start', this.life, this.boot);
+    this.runGuarded('start', () => {
+      this.site = this.factory.make(this.siteOptions(life));
+      this.listener.started(this);
+      this.site.start();
+    });
+  }
+
+  /** Ends the process at this moment, or the power with it. */
+  end(kind: CrashKind): void {
+    const lived = this.site !== null;
+    if (!lived && (kind === 'crash' || !this.powered)) return;
+    this.world.note(this.name, kind, this.life, 0);
+    this.site = null;
+    this.held = [];
+    this.frozen = false;
+    this.turnOwed = false;
+    this.runAfterTurn();
+    this.world.cancel(this.timer);
+    this.timer = null;
+    this.timerAt = Infinity;
+    this.dialling.clear();
+    if (kind === 'power') {
+      this.powered = false;
+      this.network.powerLost(this.name);
+      this.disk.powerLost();
+    } else {
+      this.network.processEnded(this.name);
+      this.disk.processEnded();
+    }
+    this.listener.ended(this, kind);
+    this.listener.afterEvent(this, kind);
+  }
+
+  /** Stops the process for a while without its noticing. */
+  freeze(): void {
+    if (this.site === null || this.frozen) return;
+    this.world.note(this.name, 'freeze', 0, 0);
+    this.frozen = true;
+    this.listener.afterEvent(this, 'freeze');
+  }
+
+  thaw(): void {
+    if (!this.frozen) return;
+    this.world.note(this.name, 'thaw', this.held.length, 0);
+    this.frozen = false;
+    const { life } = this;
+    const { held } = this;
+    this.held = [];
+    // What waited happens in its order; a timer that is over may come first or last.
+    if (this.chance.happens(0.5)) this.onTimer(life);
+    for (const run of held) this.enter('thawed', life, run);
+    if (this.life === life) this.onTimer(life);
+  }
+
+  enter(what: string, life: number, run: () => void, size = 0): void {
+    if (life !== this.life || this.site === null || this.world.violation !== null) return;
+    if (this.frozen) {
+      this.held.push(run);
+      return;
+    }
+    this.world.note(this.name, what, size, this.gate.calls);
+    this.runGuarded(what, run);
+  }
+
+  accept(port: LinkPort): LinkReceiver {
+    return this.factory.accept(this, port);
+  }
+
+  /** Runs something when the turn of the present event is over: memory that is valid until then may be used again. */
+  whenTurned(run: () => void): void {
+    this.afterTurn.push(run);
+  }
+
+  private runGuarded(what: string, run: () => void): void {
+    const { life } = this;
+    try {
+      run();
+      // Several events may come before one turn, as several sockets do in one round of an event loop.
+      if (this.chance.happens(0.1)) this.oweTurn();
+      else this.turn();
+    } catch (error) {
+      if (!(error instanceof CrashSignal)) {
+        const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        this.world.fail(error instanceof Error && error.name === 'InvariantError' ? 'assertion' : 'exception', `${this.name}, ${what}: ${text}`);
+        return;
+      }
+      this.world.note(this.name, 'cut', this.gate.calls, 0, () => this.gate.lastCall);
+      this.end(error.kind);
+      return;
+    }
+    if (life !== this.life || this.site === null) return;
+    this.setTimer();
+    this.dial();
+    this.listener.afterEvent(this, what);
+  }
+
+  private turn(): void {
+    this.turnOwed = false;
+    this.woken = false;
+    this.site?.turn();
+    this.runAfterTurn();
+    // What was asked for before the turn is done with it; what was asked for within it needs another one.
+    if (this.woken) this.oweTurn();
+  }
+
+  private runAfterTurn(): void {
+    if (this.afterTurn.length === 0) return;
+    const over = this.afterTurn;
+    this.afterTurn = [];
+    for (const run of over) run();
+  }
+
+  private oweTurn(): void {
+    if (this.turnOwed) return;
+    this.turnOwed = true;
+    const { life } = this;
+    this.world.after(this.chance.between(0, 0.3), () => {
+      if (this.turnOwed) this.enter('turn', life, () => undefined);
+    });
+  }
+
+  private setTimer(): void {
+    const site = this.site as S;
+    const deadline = site.deadline();
+    if (deadline === this.timerAt && this.timer !== null && this.timer.run !== null) return;
+    this.world.cancel(this.timer);
+    this.timer = null;
+    this.timerAt = deadline;
+    if (deadline === Infinity) return;
+    const { life } = this;
+    // Timers of an event loop are never early, and late by what else there is to do.
+    const late = this.chance.happens(0.05) ? this.chance.between(0, 25) : this.chance.between(0.001, 1);
+    const at = (deadline - this.clockNature.offset) / (1 + this.clockNature.drift);
+    this.timer = this.world.at(Math.max(at, this.world.now) + late, () => this.onTimer(life));
+  }
+
+  private onTimer(life: number): void {
+    if (life !== this.life || this.frozen) return;
+    this.timer = null;
+    this.timerAt = Infinity;
+    this.enter('tick', life, () => this.site?.tick());
+  }
+
+  private dial(): void {
+    const site = this.site as S;
+    for (const peer of site.dialTargets) {
+      let state = this.dialling.get(peer);
+      if (state === undefined) {
+        state = { end: null, waiting: false, failures: 0 };
+        this.dialling.set(peer, state);
+      }
+      if (state.waiting || state.end?.isOpen === true) continue;
+      state.end = null;
+      state.waiting = true;
+      const backOff = state.failures === 0 ? 1 : Math.min(1000, 25 * 2 ** state.failures);
+      const { life } = this;
+      this.world.after(this.chance.between(0.5, 1) * backOff, () => {
+        if (life === this.life) this.dialNow(peer, life);
+      });
+    }
+  }
+
+  private dialNow(peer: SiteName, life: number): void {
+    const target = this.others().find((machine) => machine.name === peer);
+    const state = this.dialling.get(peer);
+    if (target === undefined || state === undefined) return;
+    this.network.dial(this, target, (dialled) => {
+      state.waiting = false;
+      state.failures++;
+      const site = this.site as S;
+      if (dialled === null || life !== this.life || !site.dialTargets.includes(peer)) {
+        dialled?.port.close();
+        return;
+      }
+      state.failures = Math.min(state.failures, 2);
+      state.end = dialled.connection;
+      dialled.attach(site.dialled(peer, dialled.port));
+    });
+  }
+
+  private siteOptions(life: number): SiteOptions {
+    const clock = { now: () => this.now(), wall: () => Math.floor(WALL_EPOCH + this.wallOffset + this.world.now) };
+    return {
+      ...this.options,
+      bootId: `${this.name}-boot-${this.boot}`,
+      clock,
+      random: { id: () => `${this.name}-${life}-${this.ids++}` },
+      digests: this.factory.digests,
+      storage: this.disk,
+      buffers: new PoisoningBuffers(),
+      witness: this.witness.portOf(this),
+      journal: (event, facts, text) => {
+        this.world.trace?.(`${this.world.now.toFixed(3).padStart(11)} ${this.name.padEnd(8)} . ${event}: ${text} ${JSON.stringify(facts)}`);
+      },
+      shell: {
+        wake: () => {
+          this.woken = true;
+        },
+        servingChanged: (serving, reason) => {
+          this.world.note(this.name, serving ? 'serving' : 'not-serving', 0, 0, () => reason);
+          this.listener.servingChanged(this, serving);
+        },
+        failed: (reason) => {
+          this.world.note(this.name, 'failed', 0, 0, () => reason);
+          this.failure = reason;
+          this.listener.failed(this, reason);
+        },
+      },
+    };
+  }
+}
+
+/** Memory that is full of junk when it is taken and again when it is given back. */
+class PoisoningBuffers implements Buffers {
+  take(byteCount: number): Uint8Array {
+    return new Uint8Array(byteCount).fill(0xa5);
+  }
+
+  give(bytes: Uint8Array): void {
+    bytes.fill(0xdd);
+  }
+}

@@ -1,0 +1,118 @@
+// What goes wrong in a run, as a plain list: made from the seed before the run begins, so that it can be printed, replayed and shrunk. Each
+// seed switches whole kinds of faults on or off (swarm testing): a run in which everything happens at once reaches less than many runs that
+// each do a few things often.
+
+import type { CrashMoment } from './gate.ts';
+import { Chance } from './random.ts';
+
+/** Kinds of faults. */
+export const FAULT_KINDS = [
+  'crash',
+  'power',
+  'double-power',
+  'freeze',
+  'cut',
+  'isolate',
+  'stall',
+  'reset',
+  'slow-link',
+  'witness-cut',
+  'witness-down',
+  'witness-lossy',
+  'witness-slow',
+  'slow-disk',
+  'write-error',
+  'flush-error',
+  'read-error',
+  'full',
+  'flip',
+  'wipe',
+  'wall',
+  'order',
+] as const;
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
+/** One fault. What its numbers mean is its kind's business (faults.ts); all of them are there so that a list stays plain data. */
+export interface Fault {
+  readonly at: number;
+  readonly kind: FaultKind;
+  /** Index of a site, and of another one. */
+  readonly site: number;
+  readonly other: number;
+  /** How long it lasts, or how long until the machine is started again. */
+  readonly millis: number;
+  /** A second measure: a factor, a count, a variant. */
+  readonly amount: number;
+  /** For crashes: port calls from now on until it happens, or -1 for at once. */
+  readonly calls: number;
+  readonly moment: CrashMoment;
+}
+
+/** How often each kind is chosen when it is on, relative to the others. */
+const WEIGHTS: Record<FaultKind, number> = {
+  crash: 6,
+  power: 5,
+  'double-power': 2,
+  freeze: 4,
+  cut: 6,
+  isolate: 4,
+  stall: 4,
+  reset: 4,
+  'slow-link': 2,
+  'witness-cut': 4,
+  'witness-down': 3,
+  'witness-lossy': 4,
+  'witness-slow': 2,
+  'slow-disk': 3,
+  'write-error': 1,
+  'flush-error': 1,
+  'read-error': 0.5,
+  full: 0.5,
+  flip: 1,
+  wipe: 0.5,
+  wall: 1,
+  order: 2,
+};
+
+/** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
+const HARSH: ReadonlySet<FaultKind> = new Set(['write-error', 'flush-error', 'read-error', 'full', 'flip', 'wipe']);
+
+/** A list of faults between two moments, in the order of their times. */
+export function makeSchedule(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {
+  const on = FAULT_KINDS.filter((kind) => chance.happens(HARSH.has(kind) ? 0.12 : 0.4));
+  if (on.length === 0) on.push('crash', 'cut');
+  const total = on.reduce((sum, kind) => sum + WEIGHTS[kind], 0);
+  const gap = chance.spread(300, 6000);
+  // Some runs go for one site again and again, most spread their faults.
+  const victim = chance.happens(0.2) ? chance.integer(0, siteCount - 1) : -1;
+  const faults: Fault[] = [];
+  for (let at = from; at < to; at += chance.between(0.1, 1.9) * gap) {
+    faults.push(makeFault(chance, at, pickKind(chance, on, total), victim, siteCount));
+  }
+  return faults;
+}
+
+function pickKind(chance: Chance, on: readonly FaultKind[], total: number): FaultKind {
+  let at = chance.between(0, total);
+  for (const kind of on) {
+    at -= WEIGHTS[kind];
+    if (at < 0) return kind;
+  }
+  return on[0] as FaultKind;
+}
+
+function makeFault(chance: Chance, at: number, kind: FaultKind, victim: number, siteCount: number): Fault {
+  // The two sync sites are hit more often than the far one: most rules are about them.
+  const site = victim >= 0 && chance.happens(0.6) ? victim : chance.happens(0.75) ? chance.integer(0, 1) : chance.integer(0, siteCount - 1);
+  const other = (site + chance.integer(1, siteCount - 1)) % siteCount;
+  return {
+    at: Math.round(at * 1000) / 1000,
+    kind,
+    site,
+    other: chance.happens(0.6) && site < 2 ? 1 - site : other,
+    millis: Math.round(chance.spread(20, 15_000)),
+    amount: chance.integer(1, 1000),
+    calls: chance.happens(0.6) ? Math.floor(chance.spread(1, 400)) : -1,
+    moment: chance.pick(['before', 'after', 'torn']),
+  };
+}

@@ -1,0 +1,133 @@
+// The simulated witness: the real step function over a store that is durable before it is shown, behind a path that delays, loses and doubles
+// requests and answers. A request may arrive long after the site that sent it has died and started again.
+
+import { apply, type WitnessOperation, type WitnessPort, type WitnessReply, type WitnessState } from '../core/arbiter/witness-state.ts';
+import { Chance } from './random.ts';
+import type { Gate } from './gate.ts';
+import type { World } from './world.ts';
+
+/** What goes wrong on the way to the witness. */
+export interface WitnessTrouble {
+  /** Probability that a request, or else its answer, is lost. */
+  lostRequests: number;
+  lostAnswers: number;
+  /** Probability that a request arrives a second time, much later. */
+  doubled: number;
+  /** Times are multiplied with this. */
+  slowness: number;
+}
+
+/** What the oracles and the coverage want to know of each operation. */
+export interface WitnessStep {
+  readonly operation: WitnessOperation;
+  readonly before: WitnessState | null;
+  readonly after: WitnessState | null;
+  readonly reply: WitnessReply;
+}
+
+/** A site as the witness sees it. */
+export interface Asker {
+  readonly name: string;
+  readonly gate: Gate;
+  readonly life: number;
+  enter(what: string, life: number, run: () => void): void;
+}
+
+/** The witness's machine. */
+export class SimWitness {
+  readonly trouble: WitnessTrouble = { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 };
+  /** What is durable. */
+  state: WitnessState | null = null;
+  up = true;
+  /** Sites whose path to the witness is cut. */
+  readonly cut = new Set<string>();
+  /** Called when the state has become durable, before anybody is told. */
+  onStep: (step: WitnessStep) => void = () => undefined;
+  /** Called when an answer does not reach the one who asked. */
+  onLost: (operation: WitnessOperation, happened: boolean) => void = () => undefined;
+  private readonly world: World;
+  private readonly chance: Chance;
+  private readonly timeoutMillis: number;
+  private life = 0;
+  private storeFree = 0;
+
+  constructor(world: World, timeoutMillis: number) {
+    this.world = world;
+    this.chance = world.chance('witness');
+    this.timeoutMillis = timeoutMillis;
+  }
+
+  /** The way of one site to the witness. */
+  portOf(asker: Asker): WitnessPort {
+    return { call: (operation, done) => asker.gate.pass('witness', () => this.call(asker, operation, done)) };
+  }
+
+  stop(): void {
+    this.up = false;
+    this.life++;
+  }
+
+  start(): void {
+    this.up = true;
+    this.storeFree = this.world.now;
+  }
+
+  private call(asker: Asker, operation: WitnessOperation, done: (reply: WitnessReply) => void): void {
+    const { life } = asker;
+    let answered = false;
+    const answer = (reply: WitnessReply): void => {
+      if (answered) return;
+      answered = true;
+      asker.enter(`witness-${reply.outcome}`, life, () => done(reply));
+    };
+    this.world.after(this.timeoutMillis, () => answer({ outcome: 'unknown' }));
+    if (this.chance.happens(this.trouble.doubled)) {
+      this.world.after(this.chance.spread(100, 20_000), () => this.arrive(asker, operation, () => undefined));
+    }
+    if (this.chance.happens(this.trouble.lostRequests)) {
+      this.onLost(operation, false);
+      return;
+    }
+    this.world.after(this.delay(), () => this.arrive(asker, operation, answer));
+  }
+
+  private arrive(asker: Asker, operation: WitnessOperation, answer: (reply: WitnessReply) => void): void {
+    if (!this.up) {
+      // A machine without the process refuses the connection, which is no news about an earlier try.
+      if (this.chance.happens(0.5)) this.world.after(this.delay(), () => answer({ outcome: 'unknown' }));
+      return;
+    }
+    if (this.cut.has(asker.name)) return;
+    const { life } = this;
+    // One operation after the other: the next is decided on what the one before has made durable.
+    this.storeFree = Math.max(this.storeFree, this.world.now) + this.chance.spread(0.2, 4) * this.trouble.slowness;
+    this.world.at(this.storeFree, () => {
+      // A witness that died before this may have stored it or not, and answers nobody.
+      if (life !== this.life && this.chance.happens(0.5)) return;
+      const reply = this.step(asker, operation);
+      const lost = life !== this.life || this.cut.has(asker.name) || this.chance.happens(this.trouble.lostAnswers);
+      if (lost) this.onLost(operation, true);
+      else this.world.after(this.delay(), () => answer(reply));
+    });
+  }
+
+  private step(asker: Asker, operation: WitnessOperation): WitnessReply {
+    const before = this.state;
+    const { state, answer } = apply(before, operation, 'witness-1');
+    this.state = state;
+    const revision = state?.revision ?? 0;
+    this.world.note('witness', operation.kind, revision, state?.epoch ?? 0, () => `${asker.name} ${JSON.stringify(operation)} -> ${answerText(answer, state)}`);
+    this.onStep({ operation, before, after: state, reply: answer });
+    return answer;
+  }
+
+  private delay(): number {
+    return this.chance.spread(0.3, 6) * this.trouble.slowness;
+  }
+}
+
+function answerText(answer: WitnessReply, state: WitnessState | null): string {
+  const flags = (state?.copies ?? []).map((copy) => `${copy.site}=${copy.flag ? 1 : 0}`).join(' ');
+  const why = answer.outcome === 'refused' ? ` ${answer.reason}` : '';
+  return `${answer.outcome}${why}; primary ${state?.primary ?? 'none'} ${flags}`;
+}

@@ -1,0 +1,216 @@
+// The witness on the network: three routes over HTTP, because a witness is asked seldom, by programs and by people alike, and anything can
+// speak it. Whoever sends garbage, too much, or nothing at all gets a sentence and loses its own connection, and nobody else notices.
+
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { createAdaptorServer } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { InvariantError } from '../core/base/assert.ts';
+import { TercetError } from '../core/base/errors.ts';
+import { limits } from '../core/base/limits.ts';
+import type { Journal } from '../core/base/ports.ts';
+import { openFileStore } from './file-store.ts';
+import { faultsOf, operationSchema } from './schema.ts';
+import { startService, type WitnessService } from './service.ts';
+import type { WitnessStore } from './store.ts';
+
+/** Where a witness listens. Port 0: any free one. */
+export interface Listen {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Bounds of one connection, in milliseconds, and of all of them. Defaults are in limits.ts; tests take shorter ones. */
+export interface ConnectionBounds {
+  /** Until the head of a request is complete, counted from the connection's or the request's begin. */
+  readonly headMillis: number;
+  /** Until a request is complete. */
+  readonly requestMillis: number;
+  /** Between two requests. */
+  readonly idleMillis: number;
+  readonly connectionsMax: number;
+}
+
+/** How a witness is started. */
+export interface WitnessOptions {
+  /** Where it keeps its groups; ignored when a store is given. */
+  readonly dataFolder: string;
+  /** Default: loopback, port 0. */
+  readonly listen?: Listen;
+  readonly log: Journal;
+  readonly store?: WitnessStore;
+  readonly bounds?: Partial<ConnectionBounds>;
+}
+
+/** A witness that runs. */
+export interface RunningWitness {
+  readonly address: Listen;
+  /** Name of this witness, as it is in every view. */
+  readonly instance: string;
+  /** Stops accepting, answers what was asked, and gives the store back. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a witness. Throws TercetError when its folder is in use or damaged, or the address cannot be listened on. A broken invariant is
+ * thrown from the event loop, which ends the process.
+ */
+export async function startWitness(options: WitnessOptions): Promise<RunningWitness> {
+  const { log, listen = { host: '127.0.0.1', port: 0 } } = options;
+  const store = options.store ?? (await openFileStore(options.dataFolder));
+  try {
+    const service = await startService(store, log);
+    const bounds: ConnectionBounds = { ...defaultBounds, ...options.bounds };
+    const server = await listenOn(createServer(witnessRoutes(service), bounds), listen);
+    const { address: host, port } = server.address() as AddressInfo;
+    log('witness.started', { host, port, instance: service.instance, groups: service.groupCount }, `witness listens on ${host}:${port}`);
+    let closed: Promise<void> | null = null;
+    const close = async (): Promise<void> => {
+      await closeServer(server, bounds);
+      await service.drained();
+      await store.close();
+      log('witness.stopped', { host, port }, 'witness stopped');
+    };
+    return { address: { host, port }, instance: service.instance, close: () => (closed ??= close()) };
+  } catch (cause) {
+    await store.close();
+    throw cause;
+  }
+}
+
+const defaultBounds: ConnectionBounds = {
+  headMillis: limits.httpHeadMillis,
+  requestMillis: limits.httpRequestMillis,
+  idleMillis: limits.httpIdleMillis,
+  connectionsMax: limits.witnessConnectionsMax,
+};
+
+/** The routes. Refusals are answers too: their status is for people who ask with curl, programs read the body. */
+function witnessRoutes(service: WitnessService): Hono {
+  const app = new Hono();
+  const sizeLimit = bodyLimit({
+    maxSize: limits.httpBodyBytesMax,
+    onError: (c) => c.json({ error: `the body is larger than ${limits.httpBodyBytesMax} bytes, which no operation is` }, 413),
+  });
+  app.post('/v1/groups/:group/operations', sizeLimit, async (c) => {
+    const operation = operationOf(await c.req.text(), c.req.param('group'));
+    if (typeof operation === 'string') return badRequest(c, operation);
+    const answer = await service.answer(operation);
+    if (answer.outcome === 'done') return c.json(answer, 200);
+    return c.json(answer, answer.reason === 'unknown-group' ? 404 : 409);
+  });
+  app.get('/v1/groups/:group', (c) => {
+    const view = service.view(c.req.param('group'));
+    return view === null ? c.json({ error: 'this witness knows no such group' }, 404) : c.json(view, 200);
+  });
+  app.get('/v1/health', (c) => {
+    const failure = service.failure();
+    if (failure !== null) return c.json({ status: 'failed', instance: service.instance, error: failure.message }, 500);
+    return c.json({ status: 'ok', instance: service.instance, groups: service.groupCount }, 200);
+  });
+  app.notFound((c) =>
+    c.json({ error: 'a witness has POST /v1/groups/:group/operations, GET /v1/groups/:group and GET /v1/health, nothing else' }, 404),
+  );
+  app.onError((error, c) => {
+    if (error instanceof TercetError && error.code === 'TERCET_BAD_REQUEST') return c.json({ error: error.message }, 400);
+    // A rule of the program itself was broken: nothing it would answer now can be relied on.
+    if (error instanceof InvariantError) setImmediate(() => raise(error));
+    return c.json({ error: `the witness cannot answer: ${error.message}` }, 500);
+  });
+  return app;
+}
+
+function raise(error: Error): never {
+  throw error;
+}
+
+function badRequest(c: Context, reason: string): Response {
+  return c.json({ error: new TercetError('TERCET_BAD_REQUEST', { what: 'the witness', reason }).message }, 400);
+}
+
+/** The operation in a body, or what is wrong with it. */
+function operationOf(body: string, group: string): ReturnType<typeof operationSchema.parse> | string {
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch (cause) {
+    return `the body is not JSON (${(cause as Error).message})`;
+  }
+  const parsed = operationSchema.safeParse(value);
+  if (!parsed.success) return `the body is no operation: ${faultsOf(parsed.error)}`;
+  if (parsed.data.group !== group) return `the path names another group than the operation, which is for "${parsed.data.group}"`;
+  return parsed.data;
+}
+
+function createServer(app: Hono, bounds: ConnectionBounds): Server {
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    overrideGlobalObjects: false,
+    serverOptions: {
+      headersTimeout: bounds.headMillis,
+      requestTimeout: bounds.requestMillis,
+      keepAliveTimeout: bounds.idleMillis,
+      connectionsCheckingInterval: Math.max(50, Math.floor(bounds.headMillis / 4)),
+      maxHeaderSize: limits.httpHeadBytesMax,
+    },
+  }) as Server;
+  server.maxConnections = bounds.connectionsMax;
+  // Silence in the middle of an answer: the reader is gone, whatever its socket says.
+  server.setTimeout(bounds.requestMillis + bounds.idleMillis);
+  // A kept connection that was busy when the server was closed would otherwise stay until its idle time is over.
+  server.on('request', (_request: IncomingMessage, response: ServerResponse) => {
+    response.on('close', () => {
+      if (!server.listening) server.closeIdleConnections();
+    });
+  });
+  server.on('clientError', refuseClient);
+  server.on('upgrade', (_request: IncomingMessage, socket: Socket) => socket.destroy());
+  return server;
+}
+
+/** Answers what is not HTTP, or came too slowly, and closes that connection. */
+function refuseClient(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const status = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
+  const body = JSON.stringify({
+    error: `this is the HTTP port of a Tercet witness, and that was no request it can read (${error.code ?? error.message})`,
+  });
+  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  // Whoever does not read the sentence does not keep the socket either.
+  socket.destroySoon();
+}
+
+function listenOn(server: Server, { host, port }: Listen): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const refused = (cause: NodeJS.ErrnoException): void =>
+      reject(
+        new TercetError(
+          'TERCET_PORT_IN_USE',
+          { address: `${host}:${port}`, what: 'the witness', code: cause.code ?? cause.message },
+          { cause },
+        ),
+      );
+    server.once('error', refused);
+    server.listen({ host, port }, () => {
+      server.off('error', refused);
+      resolve(server);
+    });
+  });
+}
+
+/** Stops listening; connections that are idle end now, the others after their answer, and at the latest when a request's time is over. */
+function closeServer(server: Server, bounds: ConnectionBounds): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const deadline = setTimeout(() => server.closeAllConnections(), Math.min(bounds.requestMillis, limits.shutdownMillis));
+    server.close((error) => {
+      clearTimeout(deadline);
+      if (error === undefined) resolve();
+      else reject(error);
+    });
+    server.closeIdleConnections();
+  });
+}

@@ -1,0 +1,87 @@
+// What sites may say of themselves, for tests of the API and of the printing.
+
+import type { PeerStatus, SiteStatus } from '../../../src/core/site/contract.ts';
+import { SITE_COUNTERS } from '../../../src/core/site/contract.ts';
+
+const MIB = 1024 * 1024;
+
+/** A mirror as its primary sees it, following and whole. */
+export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
+  return {
+    site: 'beta',
+    mode: 'sync',
+    connected: true,
+    role: 'mirror',
+    epoch: 3,
+    attached: 'following',
+    flag: 'true',
+    received: 1200,
+    durable: 1200,
+    destaged: 1100,
+    lagRecords: 0,
+    lagBytes: 0,
+    lagSeconds: 0,
+    leaseMillis: 1300,
+    copiedBytes: null,
+    copyTotalBytes: null,
+    lastError: null,
+    ...change,
+  };
+}
+
+/** A primary with a sync and an async mirror, all well. */
+export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
+  return {
+    group: 'db',
+    site: 'alpha',
+    role: 'primary',
+    serving: true,
+    protection: 'mirrored',
+    epoch: 3,
+    knownPrimary: 'alpha',
+    marks: { oldest: 1, destaged: 1100, committed: 1200, durable: 1200, received: 1200 },
+    consistent: true,
+    unclean: false,
+    sidefileBytes: 48 * MIB,
+    sidefileCapacityBytes: 1024 * MIB,
+    witness: {
+      reachable: true,
+      view: {
+        group: 'db',
+        groupId: 'g-1',
+        instance: 'w-1',
+        revision: 4,
+        epoch: 3,
+        primary: 'alpha',
+        copies: [
+          { site: 'alpha', mode: 'sync', flag: true },
+          { site: 'beta', mode: 'sync', flag: true },
+          { site: 'gamma', mode: 'async', flag: true },
+        ],
+      },
+      ageMillis: 120,
+    },
+    peers: [peerSample(), peerSample({ site: 'gamma', mode: 'async', received: 1188, lagRecords: 12, lagBytes: 49_152, lagSeconds: 0.2 })],
+    waiting: [],
+    heldRequests: 0,
+    volumes: [{ name: 'disk0', sizeBytes: 1024 * MIB }],
+    counters: Object.fromEntries(SITE_COUNTERS.map((counter) => [counter, 0])) as SiteStatus['counters'],
+    failure: null,
+    ...change,
+  };
+}
+
+/** A mirror's own account of itself. */
+export function mirrorSample(change: Partial<SiteStatus> = {}): SiteStatus {
+  return statusSample({
+    site: 'beta',
+    role: 'mirror',
+    serving: false,
+    protection: null,
+    peers: [
+      peerSample({ site: 'alpha', role: 'primary', attached: 'no', flag: null, leaseMillis: null }),
+      peerSample({ site: 'gamma', mode: 'async', attached: 'no', flag: null, leaseMillis: null }),
+    ],
+    ...change,
+  });
+}
