@@ -94,11 +94,18 @@ function exchange(address: Address, question: { method: string; path: string; bo
       agent: false,
       method: question.method,
       path: question.path,
-      headers: { host: 'localhost', ...(body !== null && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }) },
+      headers: {
+        host: 'localhost',
+        ...(body !== null && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+      },
       signal: AbortSignal.timeout(question.millis),
     });
     sent.on('error', (error) => {
-      reject(error.name === 'AbortError' || error.name === 'TimeoutError' ? Object.assign(error, { code: `no answer within ${question.millis} ms` }) : error);
+      reject(
+        error.name === 'AbortError' || error.name === 'TimeoutError'
+          ? Object.assign(error, { code: `no answer within ${question.millis} ms` })
+          : error,
+      );
     });
     sent.on('response', (response) => readAnswer(response, resolve, reject));
     sent.end(body ?? undefined);

@@ -5,11 +5,15 @@ import * as z from 'zod';
 
 import type { WitnessView } from '../core/arbiter/witness-state.ts';
 import { limits } from '../core/base/limits.ts';
-import type { OrderOutcome, PeerStatus, Role, SiteCounter, SiteStatus } from '../core/site/contract.ts';
+import type { OrderOutcome, PeerStatus, Role, SiteCounter, SiteStatus, Waiting } from '../core/site/contract.ts';
 import { SITE_COUNTERS } from '../core/site/contract.ts';
 
+export type { OrderOutcome, PeerStatus, Role, SiteStatus, Waiting, WitnessView };
+
 /** Name of a group, volume or site. */
-export const nameSchema: z.ZodString = z.string().regex(new RegExp(`^[a-z0-9-]{1,${limits.nameCharsMax}}$`), `1 to ${limits.nameCharsMax} of a-z, 0-9 and '-'`);
+export const nameSchema: z.ZodString = z
+  .string()
+  .regex(new RegExp(`^[a-z0-9-]{1,${limits.nameCharsMax}}$`), `1 to ${limits.nameCharsMax} of a-z, 0-9 and '-'`);
 
 const count = z.int().min(0);
 const millis = z.number();
@@ -59,9 +63,7 @@ export const witnessViewSchema: z.ZodType<WitnessView> = z.object({
   copies: z.array(z.object({ site: nameSchema, mode: modeSchema, flag: z.boolean() })),
 });
 
-const countersSchema = z.object(
-  Object.fromEntries(SITE_COUNTERS.map((counter) => [counter, count])) as Record<SiteCounter, z.ZodInt>,
-);
+const countersSchema = z.object(Object.fromEntries(SITE_COUNTERS.map((counter) => [counter, count])) as Record<SiteCounter, z.ZodInt>);
 
 /** What a site says of a group. */
 export const siteStatusSchema: z.ZodType<SiteStatus> = z.object({

@@ -44,7 +44,9 @@ export async function startControl(control: Control, address: Address, log: Jour
   const server = createServer(controlRoutes(control, bounds));
   await listen(server, address, 'the control API');
   // After this, the only errors of a listener are connections that could not be accepted, for lack of file descriptors say.
-  server.on('error', (error) => log('control.accept-failed', { address: address.text, error: error.message }, `cannot accept a connection: ${error.message}`));
+  server.on('error', (error) =>
+    log('control.accept-failed', { address: address.text, error: error.message }, `cannot accept a connection: ${error.message}`),
+  );
   return { close: () => closeServer(server) };
 }
 
@@ -56,7 +58,12 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     if (wrong !== null) return refuse(c, 403, 'TERCET_BAD_REQUEST', wrong);
     return next();
   });
-  app.use(bodyLimit({ maxSize: limits.httpBodyBytesMax, onError: (c) => refuse(c, 413, 'TERCET_BAD_REQUEST', `the body is larger than ${limits.httpBodyBytesMax} bytes`) }));
+  app.use(
+    bodyLimit({
+      maxSize: limits.httpBodyBytesMax,
+      onError: (c) => refuse(c, 413, 'TERCET_BAD_REQUEST', `the body is larger than ${limits.httpBodyBytesMax} bytes`),
+    }),
+  );
   app.get('/v1/status', (c) => c.json(control.status(), 200));
   app.get('/v1/health', (c) => {
     const health = healthOf(control.status());
@@ -98,14 +105,19 @@ function refusedOrigin(c: Context): string | null {
 }
 
 function healthOf(status: DaemonStatus): Health {
-  const failed = status.groups.flatMap(({ group, role, failure }) => (role === 'failed' || failure !== null ? [{ group, reason: failure ?? 'failed' }] : []));
+  const failed = status.groups.flatMap(({ group, role, failure }) =>
+    role === 'failed' || failure !== null ? [{ group, reason: failure ?? 'failed' }] : [],
+  );
   return { site: status.site, healthy: failed.length === 0, failed };
 }
 
 function nameOf(text: string): string {
   const parsed = nameSchema.safeParse(text);
   if (parsed.success) return parsed.data;
-  throw new TercetError('TERCET_BAD_REQUEST', { what: 'the control API', reason: `the name of the group must be ${faultsOf(parsed.error).replace('the body: ', '')}` });
+  throw new TercetError('TERCET_BAD_REQUEST', {
+    what: 'the control API',
+    reason: `the name of the group must be ${faultsOf(parsed.error).replace('the body: ', '')}`,
+  });
 }
 
 /** The JSON body; none at all counts as {}. */
@@ -186,7 +198,9 @@ function refuseClient(error: NodeJS.ErrnoException, socket: Socket): void {
   }
   const reason = `this is an HTTP port, and that was no request that it can read (${error.code ?? error.message})`;
   const body = JSON.stringify(errorBody(new TercetError('TERCET_BAD_REQUEST', { what: 'the control API', reason })));
-  socket.end(`HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
   socket.destroySoon();
 }
 

@@ -3,7 +3,7 @@
 import type { Application, ApplicationText, Command } from '@stricli/core';
 import { buildApplication, buildCommand, buildRouteMap, run, text_en } from '@stricli/core';
 
-import { VERSION } from '../api/version.ts';
+import { VERSION } from '../api/program.ts';
 import { RemoteError } from '../api/client.ts';
 import { EXIT, TercetError } from '../core/base/errors.ts';
 import { createCommand } from './commands/create.ts';
@@ -15,10 +15,13 @@ import { configFile, configFlag, print, readConfig } from './context.ts';
 import { countText } from './text.ts';
 
 const checkConfigCommand: Command<CliContext> = buildCommand({
-  docs: { brief: 'Check the configuration', fullDescription: 'Reports every fault at once, each with its line and the remedy. Exit code 78 when there is one.' },
+  docs: {
+    brief: 'Check the configuration',
+    fullDescription: 'Reports every fault at once, each with its line and the remedy. Exit code 78 when there is one.',
+  },
   parameters: { flags: { config: configFlag } },
-  func(this: CliContext, flags: ConfigFlag) {
-    const { sites, groups } = readConfig(this, flags);
+  async func(this: CliContext, flags: ConfigFlag) {
+    const { sites, groups } = await readConfig(this, flags);
     const volumeCount = groups.reduce((sum, group) => sum + group.volumes.length, 0);
     const parts = [countText(sites.length, 'site'), countText(groups.length, 'group'), countText(volumeCount, 'volume')];
     print(this, `${configFile(this, flags)} is sound: ${parts.join(', ')}`);

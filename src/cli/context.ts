@@ -5,9 +5,20 @@ import { styleText } from 'node:util';
 import type { StricliProcess } from '@stricli/core';
 
 import { ControlClient } from '../api/client.ts';
-import type { Config, SiteConfig } from '../daemon/config.ts';
-import { CONFIG_FILE_DEFAULT, loadConfig } from '../daemon/config.ts';
+import { CONFIG_FILE_DEFAULT } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
+
+// The configuration belongs to the daemon, whose modules a command loads only when it runs.
+type ConfigModule = typeof import('../daemon/config.ts');
+type SiteConfig = import('../daemon/config.ts').SiteConfig;
+/** One group of the configuration. */
+export type GroupConfig = import('../daemon/config.ts').GroupConfig;
+
+/** The configuration, with its look-ups: they throw TERCET_NO_SUCH_SITE and TERCET_NO_SUCH_GROUP. */
+export interface LoadedConfig extends ReturnType<ConfigModule['loadConfig']> {
+  siteOf(name: string): SiteConfig;
+  groupOf(name: string): GroupConfig;
+}
 
 /** The world of a command. Tests give their own. */
 export interface CliContext {
@@ -39,8 +50,10 @@ export function configFile(context: CliContext, flags: ConfigFlag): string {
 }
 
 /** Reads the configuration. Throws TERCET_CONFIG or TERCET_CONFIG_UNREADABLE. */
-export function readConfig(context: CliContext, flags: ConfigFlag): Config {
-  return loadConfig(configFile(context, flags));
+export async function readConfig(context: CliContext, flags: ConfigFlag): Promise<LoadedConfig> {
+  const { groupOf, loadConfig, siteOf } = await import('../daemon/config.ts');
+  const config = loadConfig(configFile(context, flags));
+  return { ...config, siteOf: (name) => siteOf(config, name), groupOf: (name) => groupOf(config, name) };
 }
 
 /** One line of the answer. */

@@ -2,6 +2,8 @@
 
 import { createInterface } from 'node:readline/promises';
 
+import type { StricliProcess } from '@stricli/core';
+
 import { runCli } from './app.ts';
 
 // A reader that has seen enough (`tercet status | head -1`) is no error.
@@ -21,7 +23,8 @@ async function ask(question: string): Promise<boolean> {
 
 const { env } = process;
 await runCli(process.argv.slice(2), {
-  process,
+  // Its type says exactly the same, except for how an exit code that is not set is written.
+  process: process as StricliProcess,
   env,
   colour: process.stdout.isTTY && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb',
   ask: process.stdin.isTTY ? ask : null,

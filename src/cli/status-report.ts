@@ -1,10 +1,9 @@
 // Asks every site that can be reached from here, and puts their answers together: the contract of `tercet status --json`.
 
 import { ControlClient, RemoteError } from '../api/client.ts';
-import type { DaemonStatus } from '../api/schema.ts';
 import type { Address } from '../api/address.ts';
 import { TercetError } from '../core/base/errors.ts';
-import type { SiteStatus } from '../core/site/contract.ts';
+import type { DaemonStatus, SiteStatus } from '../api/schema.ts';
 import { summarize } from './summary.ts';
 
 /** One site of the configuration, and whether it answered. */

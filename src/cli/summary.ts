@@ -1,7 +1,7 @@
 // What the answers of several sites mean for a group: one line when all is well, and otherwise first what is wrong. It says only what a site has
 // said of itself or of its own connections; a site that cannot be asked from here is not a fault as long as the primary is connected to it.
 
-import type { PeerStatus, SiteStatus, Waiting } from '../core/site/contract.ts';
+import type { PeerStatus, SiteStatus, Waiting } from '../api/schema.ts';
 import { unreachable } from '../core/base/assert.ts';
 import { bytesText, countText, secondsText } from './text.ts';
 
@@ -24,7 +24,8 @@ export function summarize(group: string, statuses: readonly SiteStatus[]): Group
   const primary = serving[0] ?? statuses.find((status) => status.role === 'primary') ?? null;
   const problems: string[] = [];
   if (statuses.length === 0) problems.push('no site of the group answers from here');
-  else if (serving.length > 1) problems.push(`${names(serving)} both say that they serve: ask again, since the answers may be of different moments`);
+  else if (serving.length > 1)
+    problems.push(`${names(serving)} both say that they serve: ask again, since the answers may be of different moments`);
   else if (primary === null) problems.push(...withoutPrimary(statuses));
   else problems.push(...primaryProblems(primary));
   for (const status of statuses) problems.push(...ownProblems(status, primary));
@@ -98,10 +99,11 @@ function ownProblems(status: SiteStatus, primary: SiteStatus | null): readonly s
   if (role === 'starting' || role === 'claiming' || role === 'stopped') problems.push(`${site} is ${role}`);
   if (role === 'absent' && primary !== null && !isSeen(primary, site)) problems.push(`${site} has no copy yet`);
   if (role === 'standby' && primary !== null && !isSeen(primary, site)) problems.push(`${site} has a copy and follows nobody`);
-  if (!status.consistent && role !== 'absent' && role !== 'starting') problems.push(`the copy at ${site} is inconsistent: it can serve nothing until it is whole`);
+  if (!status.consistent && role !== 'absent' && role !== 'starting')
+    problems.push(`the copy at ${site} is inconsistent: it can serve nothing until it is whole`);
   if (status.unclean) problems.push(`${site} came back from a loss of power and has not caught up since`);
-  if (status.heldRequests > 0) problems.push(`${countText(status.heldRequests, 'request')} of hosts held at ${site}`);
-  problems.push(...status.waiting.map((waiting) => waitingText(site, waiting)));
+  if (status.heldRequests > 0 && !status.serving) problems.push(`${countText(status.heldRequests, 'request')} of hosts held at ${site}`);
+  if (role !== 'absent') problems.push(...status.waiting.map((waiting) => waitingText(site, waiting)));
   return problems;
 }
 
@@ -112,7 +114,7 @@ function isSeen(primary: SiteStatus, site: string): boolean {
 
 function waitingText(site: string, { what, cause, deadlineMillis, next }: Waiting): string {
   const when = deadlineMillis === null ? 'then' : `in ${secondsText(Math.max(0, deadlineMillis) / 1000)}`;
-  return `${site} waits for ${what}: ${cause}; ${when}: ${next}`;
+  return `${site} waits ${what}: ${cause}; ${when}: ${next}`;
 }
 
 function stateText(primary: SiteStatus | null, statuses: readonly SiteStatus[]): string {
@@ -121,7 +123,8 @@ function stateText(primary: SiteStatus | null, statuses: readonly SiteStatus[]):
     return [`${primary.site} ${does} (epoch ${primary.epoch})`, ...primary.peers.filter(follows).map(followText)].join(', ');
   }
   const other = followed(statuses);
-  if (other !== null) return `${names(statuses.filter((status) => status.role === 'mirror'))} following ${other}, which cannot be asked from here`;
+  if (other !== null)
+    return `${names(statuses.filter((status) => status.role === 'mirror'))} following ${other}, which cannot be asked from here`;
   return statuses.map((status) => `${status.site} is ${status.role}`).join(', ');
 }
 

@@ -12,7 +12,11 @@ import { NAME_FORM, NAME_WRONG, groupShape, siteShape, volumeShape } from './con
 import type { KeyPath } from './toml-places.ts';
 
 /** The tables [kind.NAME], with their names checked. */
-export function namedTables(tables: Readonly<Record<string, unknown>> | undefined, kind: string, faults: ConfigFaults): readonly [string, unknown][] {
+export function namedTables(
+  tables: Readonly<Record<string, unknown>> | undefined,
+  kind: string,
+  faults: ConfigFaults,
+): readonly [string, unknown][] {
   const entries = Object.entries(tables ?? {});
   if (tables !== undefined && entries.length === 0) faults.about([kind], `has no table: add [${kind}.NAME]`);
   for (const [name] of entries) if (!NAME_FORM.test(name)) faults.about([kind, name], `is not a name: ${NAME_WRONG}`);

@@ -81,7 +81,13 @@ export function checkFolders(sites: readonly SiteDraft[], groups: readonly Group
     if (data === undefined || link === undefined) continue;
     const other = sites
       .slice(0, index)
-      .find((earlier) => earlier.data !== undefined && earlier.link !== undefined && machineOf(earlier.link) === machineOf(link) && overlap(earlier.data, data));
+      .find(
+        (earlier) =>
+          earlier.data !== undefined &&
+          earlier.link !== undefined &&
+          machineOf(earlier.link) === machineOf(link) &&
+          overlap(earlier.data, data),
+      );
     if (other === undefined) continue;
     faults.wrong([...one.path, 'data'], data, `overlaps with site.${other.name}.data on the same machine: give each site its own folder`);
   }
@@ -118,14 +124,20 @@ export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | n
   const async = fields.async ?? [];
   for (const [index, site] of async.entries()) {
     const place = [...path, 'async', index];
-    if (fields.sites !== undefined && !sites.includes(site)) faults.wrong(place, site, `is not among the sites of the group: ${sites.join(', ')}`);
+    if (fields.sites !== undefined && !sites.includes(site))
+      faults.wrong(place, site, `is not among the sites of the group: ${sites.join(', ')}`);
     else if (async.indexOf(site) < index) faults.wrong(place, site, 'is named twice: remove one');
   }
   const firstAsync = sites.findIndex((site) => async.includes(site));
   const laterSync = sites.find((site, index) => firstAsync >= 0 && index > firstAsync && !async.includes(site));
-  if (firstAsync === 0) faults.wrong([...path, 'sites', 0], sites[0], 'is async, but the first site of a group serves it: name a sync site first');
+  if (firstAsync === 0)
+    faults.wrong([...path, 'sites', 0], sites[0], 'is async, but the first site of a group serves it: name a sync site first');
   else if (laterSync !== undefined) {
-    faults.wrong([...path, 'sites', sites.indexOf(laterSync)], laterSync, 'is sync and comes behind an async site: name the sync sites first');
+    faults.wrong(
+      [...path, 'sites', sites.indexOf(laterSync)],
+      laterSync,
+      'is sync and comes behind an async site: name the sync sites first',
+    );
   }
   checkVolumes(group, known, faults);
 }
@@ -138,10 +150,12 @@ function noSite(site: SiteName, known: readonly SiteName[]): string {
 function checkVolumes(group: GroupDraft, knownSites: readonly SiteName[], faults: ConfigFaults): void {
   for (const [index, volume] of group.volumes.entries()) {
     const twin = group.volumes.findIndex((other) => other.name !== undefined && other.name === volume.name);
-    if (twin >= 0 && twin < index) faults.wrong([...volume.path, 'name'], volume.name, 'is the name of another volume of the group: rename one');
+    if (twin >= 0 && twin < index)
+      faults.wrong([...volume.path, 'name'], volume.name, 'is the name of another volume of the group: rename one');
     const sites = group.fields.sites ?? knownSites;
     for (const [site, file] of volume.base) {
-      if (!sites.includes(site)) faults.wrong([...volume.path, 'base', site], file, `is for a site that the group does not have: ${sites.join(', ')}`);
+      if (!sites.includes(site))
+        faults.wrong([...volume.path, 'base', site], file, `is for a site that the group does not have: ${sites.join(', ')}`);
     }
   }
 }

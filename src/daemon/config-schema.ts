@@ -102,7 +102,10 @@ export const siteShape = {
   data: pathSchema('the path of a folder, such as "/var/lib/tercet"'),
   link: addressSchema('where the other sites connect to this one', { unix: false }),
   nbd: z
-    .array(addressSchema('where hosts connect', { unix: true }), 'must be a list of addresses, such as ["10.0.0.1:10809", "unix:/run/tercet/nbd.sock"]')
+    .array(
+      addressSchema('where hosts connect', { unix: true }),
+      'must be a list of addresses, such as ["10.0.0.1:10809", "unix:/run/tercet/nbd.sock"]',
+    )
     .min(1, 'must have at least one address, such as "unix:/run/tercet/nbd.sock"'),
   control: addressSchema('where the commands ask', { unix: true }),
 };
@@ -132,6 +135,10 @@ export const volumeShape = {
   name: nameSchema('the name of the volume'),
   size: sizeSchema,
   base: z
-    .record(z.string(), pathSchema('the path of an image file or block device'), 'must be a table of paths, such as { near = "/dev/vg/db" }')
+    .record(
+      z.string(),
+      pathSchema('the path of an image file or block device'),
+      'must be a table of paths, such as { near = "/dev/vg/db" }',
+    )
     .default({}),
 };

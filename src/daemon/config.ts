@@ -60,8 +60,6 @@ export interface Config {
   readonly groups: readonly GroupConfig[];
 }
 
-/** Where the commands look for the configuration when they are not told. */
-export const CONFIG_FILE_DEFAULT = '/etc/tercet/tercet.toml';
 const CONFIG_BYTES_MAX = 1024 * 1024;
 const MIB = 1024 * 1024;
 

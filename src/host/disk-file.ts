@@ -142,7 +142,7 @@ export class DiskFile implements StoredFile {
     this.#checkOpen();
     const end = offset + length;
     const extents: Extent[] = [];
-    for (let at = offset; at < end && extents.length < extentsMax; ) {
+    for (let at = offset; at < end && extents.length < extentsMax;) {
       const extent = this.#extentAt(at, end);
       extents.push(extent);
       at += extent.length;

@@ -133,7 +133,9 @@ class FolderStorage implements Storage, FileOwner {
     };
     this.begun();
     for (const file of new Set(files)) {
-      assert(file instanceof DiskFile && this.#open.get(file.name) === file && !file.isClosed, 'a flush of a file that is not open here', { file: file.name });
+      assert(file instanceof DiskFile && this.#open.get(file.name) === file && !file.isClosed, 'a flush of a file that is not open here', {
+        file: file.name,
+      });
       left++;
       this.#flushFile(file, (code) => ended(file.name, code));
     }

@@ -11,7 +11,18 @@ import type { TurnScheduler } from './wake.ts';
 /** What is used of a session. */
 export type ServedSession = Pick<
   NbdSession,
-  'start' | 'receive' | 'resume' | 'takeOutput' | 'paused' | 'resumable' | 'finished' | 'state' | 'outstanding' | 'closeReason' | 'drain' | 'abort'
+  | 'start'
+  | 'receive'
+  | 'resume'
+  | 'takeOutput'
+  | 'paused'
+  | 'resumable'
+  | 'finished'
+  | 'state'
+  | 'outstanding'
+  | 'closeReason'
+  | 'drain'
+  | 'abort'
 >;
 
 export interface NbdListenerOptions {

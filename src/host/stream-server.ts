@@ -82,7 +82,8 @@ class Acceptor {
   accept(socket: Socket): void {
     const { connectionsMax, journal, keepAliveMillis, receive, what } = this.#options;
     if (this.connectionCount >= connectionsMax) {
-      if (!this.#isFull) journal('stream.full', { what, connectionsMax }, `all ${connectionsMax} connections for ${what} are in use: more are refused`);
+      if (!this.#isFull)
+        journal('stream.full', { what, connectionsMax }, `all ${connectionsMax} connections for ${what} are in use: more are refused`);
       this.#isFull = true;
       socket.destroy();
       return;

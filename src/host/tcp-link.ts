@@ -91,7 +91,11 @@ export type DialOutcome = { readonly kind: 'link'; readonly link: SocketLink } |
  * Connects to a peer. `done` is called once, later; it attaches to the link at once. Returns what gives the attempt up, after which `done` is
  * not called.
  */
-export function dial(address: StreamAddress, options: LinkOptions & { timeoutMillis: number }, done: (outcome: DialOutcome) => void): () => void {
+export function dial(
+  address: StreamAddress,
+  options: LinkOptions & { timeoutMillis: number },
+  done: (outcome: DialOutcome) => void,
+): () => void {
   const memory = new ReceiveMemory({ buffers: options.buffers, turns: options.turns, validity: 'call' });
   const socket = connect({ ...address, onread: memory.onread, allowHalfOpen: true });
   let isOver = false;

@@ -68,7 +68,8 @@ export function joinRuns(parts: readonly FilePart[]): Run[] {
   let byteCount = 0;
   for (const { offset, bytes } of parts) {
     if (bytes.length === 0) continue;
-    const follows = run !== null && run.offset + byteCount === offset && byteCount + bytes.length <= RUN_BYTES_MAX && run.pieces.length < RUN_PIECES_MAX;
+    const follows =
+      run !== null && run.offset + byteCount === offset && byteCount + bytes.length <= RUN_BYTES_MAX && run.pieces.length < RUN_PIECES_MAX;
     if (run !== null && follows) {
       run.pieces.push(bytes);
       byteCount += bytes.length;

@@ -189,9 +189,10 @@ export class SimDisk implements Storage {
     this.durableNames = new Map();
   }
 
-  /** Whether a file of that name exists as the process sees it. */
-  get fileCount(): number {
-    return this.names.size;
+  /** Bytes of a file as the process sees them, for oracles; null when there is none. */
+  contentsOf(name: string): Uint8Array | null {
+    const inode = this.names.get(name);
+    return inode === undefined ? null : inode.cache.bytes.subarray(0, inode.cache.size);
   }
 
   /** Flips one bit in a file whose name fits, in the cache and on the medium; tells where, or null when there is no such file. */
@@ -340,7 +341,7 @@ class Handle implements StoredFile {
   readCached(offset: number, into: Uint8Array): boolean {
     this.assertOpen('read');
     return this.ports.gate.pass('readCached', () => {
-      if (this.ports.chance.happens(this.ports.trouble.cold)) {
+      if (!this.ports.gate.quiet && this.ports.chance.happens(this.ports.trouble.cold)) {
         into.fill(0xcc);
         return false;
       }
@@ -439,8 +440,8 @@ class Handle implements StoredFile {
   }
 
   private readFailure(): DiskFailure | null {
-    const { trouble } = this.ports;
-    if (trouble.readErrors === 0) return null;
+    const { trouble, gate } = this.ports;
+    if (trouble.readErrors === 0 || gate.quiet) return null;
     trouble.readErrors--;
     return { operation: 'read', file: this.name, code: 'EIO' };
   }

@@ -6,6 +6,7 @@ import { Chance } from './random.ts';
 import { type HostWrite, UnitHistory } from './history.ts';
 import type { DrivenSite, Machine } from './machine.ts';
 import type { World } from './world.ts';
+import type { Position } from '../core/base/position.ts';
 import type { BlockExtent, HostCommand, HostError, HostRequest, HostSession } from '../core/site/contract.ts';
 
 /** What the hosts do. */
@@ -41,6 +42,8 @@ export interface HostOperation {
   readonly invoked: number;
   /** A write, trim or zeroes; null for the others. */
   readonly write: HostWrite | null;
+  /** For a flush: the newest record that a host had been told of when it was sent; the oracles set it. */
+  flushTo: Position | null;
 }
 
 /** What oracles and coverage want to know of the hosts' requests. */
@@ -48,7 +51,7 @@ export interface HostListener<S extends DrivenSite> {
   /** Before the site is asked. */
   sending(machine: Machine<S>, operation: HostOperation): void;
   /** While the site answers, before the hosts know. */
-  answering(machine: Machine<S>, operation: HostOperation, error: HostError): void;
+  answering(machine: Machine<S>, operation: HostOperation, error: HostError, data: Uint8Array | null): void;
 }
 
 /** A client's connection to one site. */
@@ -136,6 +139,14 @@ export class Hosts<S extends DrivenSite> {
     }
   }
 
+  /** Whether a request waits at that machine on a connection that stands. */
+  hasOpen(machine: Machine<S>): boolean {
+    for (const session of this.sessions) {
+      if (session.machine === (machine as unknown as Machine<DrivenSite>) && session.waiting.size > 0) return true;
+    }
+    return false;
+  }
+
   /** Writes that the rules allow to be lost are lost. */
   forgive(tags: readonly number[]): void {
     const writes = tags.map((tag) => this.writes.get(tag)).filter((write) => write !== undefined);
@@ -150,14 +161,22 @@ export class Hosts<S extends DrivenSite> {
 
   /** The oldest request that still waits at a living, running site: when it was sent. */
   oldestWaiting(): { readonly since: number; readonly operation: HostOperation } | null {
-    let oldest: HostOperation | null = null;
+    let oldest: { since: number; operation: HostOperation } | null = null;
     for (const session of this.sessions) {
       if (session.machine.frozen || session.life !== session.machine.life) continue;
       for (const operation of session.waiting.values()) {
-        if (oldest === null || operation.invoked < oldest.invoked) oldest = operation;
+        const since = Math.max(operation.invoked, session.machine.thawedAt);
+        if (oldest === null || since < oldest.since) oldest = { since, operation };
       }
     }
-    return oldest === null ? null : { since: oldest.invoked, operation: oldest };
+    return oldest;
+  }
+
+  /** Requests without an answer on connections that stand. */
+  get waitingCount(): number {
+    let count = 0;
+    for (const session of this.sessions) count += session.waiting.size;
+    return count;
   }
 
   /** Reads a whole volume through one site, in pieces. */
@@ -275,7 +294,7 @@ export class Hosts<S extends DrivenSite> {
     };
     const invoked = this.world.now;
     const write = changes ? { tag: number, zero: payload === null, fromUnit, toUnit, invoked, response: null, volume: wanted.volume } : null;
-    const operation: HostOperation = { number, command: wanted.command, fua: wanted.fua, volume: wanted.volume, fromUnit, toUnit, request, session, invoked, write };
+    const operation: HostOperation = { number, command: wanted.command, fua: wanted.fua, volume: wanted.volume, fromUnit, toUnit, request, session, invoked, write, flushTo: null };
     session.waiting.set(request, operation);
     if (write !== null) {
       this.writes.set(number, write);
@@ -288,7 +307,7 @@ export class Hosts<S extends DrivenSite> {
 
   private answered(machine: Machine<S>, operation: HostOperation, error: HostError, data: Uint8Array | null): void {
     this.world.note(machine.name, `< ${operation.command}`, operation.number, error, () => `seq ${operation.request.seq}`);
-    this.listener.answering(machine, operation, error);
+    this.listener.answering(machine, operation, error, data);
     if (error !== 0) {
       this.refused++;
       return;

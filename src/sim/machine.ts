@@ -54,6 +54,10 @@ export interface MachineListener<S extends DrivenSite> {
   /** The process ended, with its page cache or without. */
   ended(machine: Machine<S>, kind: CrashKind): void;
   started(machine: Machine<S>): void;
+  /** A line that the site writes for people. */
+  journal(machine: Machine<S>, event: string, facts: Readonly<Record<string, unknown>>): void;
+  /** A crash in the middle of an event: the site is still there, for the last time. */
+  cut(machine: Machine<S>, call: string): void;
 }
 
 /** How a machine's clock differs from the world's. */
@@ -76,6 +80,8 @@ export class Machine<S extends DrivenSite> implements Station {
   life = 0;
   powered = true;
   frozen = false;
+  /** When it last went on after having been frozen. */
+  thawedAt = 0;
   /** Jumps when an administrator or a time service sets it. */
   wallOffset = 0;
   /** Why the site gave its copy up, in this life of the process. */
@@ -189,6 +195,7 @@ export class Machine<S extends DrivenSite> implements Station {
     if (!this.frozen) return;
     this.world.note(this.name, 'thaw', this.held.length, 0);
     this.frozen = false;
+    this.thawedAt = this.world.now;
     const { life } = this;
     const { held } = this;
     this.held = [];
@@ -231,6 +238,7 @@ export class Machine<S extends DrivenSite> implements Station {
         return;
       }
       this.world.note(this.name, 'cut', this.gate.calls, 0, () => this.gate.lastCall);
+      this.listener.cut(this, this.gate.lastCall);
       this.end(error.kind);
       return;
     }
@@ -336,6 +344,7 @@ export class Machine<S extends DrivenSite> implements Station {
       buffers: new PoisoningBuffers(),
       witness: this.witness.portOf(this),
       journal: (event, facts, text) => {
+        this.listener.journal(this, event, facts);
         this.world.trace?.(`${this.world.now.toFixed(3).padStart(11)} ${this.name.padEnd(8)} . ${event}: ${text} ${JSON.stringify(facts)}`);
       },
       shell: {

@@ -46,12 +46,7 @@ export async function startService(store: WitnessStore, log: Journal): Promise<W
   const step = async (operation: WitnessOperation): Promise<WitnessAnswer> => {
     if (failure !== null) throw failure;
     const before = states.get(operation.group) ?? null;
-    if (before === null && operation.kind === 'create' && states.size >= limits.witnessGroupsMax) {
-      throw new TercetError('TERCET_BAD_REQUEST', {
-        what: 'the witness',
-        reason: `it holds ${states.size} groups already, which is its maximum`,
-      });
-    }
+    if (before === null && operation.kind === 'create') refuseTooMany(states.size);
     const { state, answer } = apply(before, operation, store.instance);
     if (state === null || state === before) return answer;
     let outcome: 'stored' | 'conflict';
@@ -99,6 +94,14 @@ export async function startService(store: WitnessStore, log: Journal): Promise<W
       await Promise.all(tails.values());
     },
   };
+}
+
+function refuseTooMany(groupCount: number): void {
+  if (groupCount < limits.witnessGroupsMax) return;
+  throw new TercetError('TERCET_BAD_REQUEST', {
+    what: 'the witness',
+    reason: `it holds ${groupCount} groups already, which is its maximum`,
+  });
 }
 
 function logChange(log: Journal, operation: WitnessOperation, state: WitnessState): void {

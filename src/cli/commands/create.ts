@@ -4,9 +4,7 @@ import type { Command } from '@stricli/core';
 import { buildCommand } from '@stricli/core';
 
 import { TercetError } from '../../core/base/errors.ts';
-import type { GroupConfig } from '../../daemon/config.ts';
-import { groupOf, siteOf } from '../../daemon/config.ts';
-import type { CliContext, ConfigFlag } from '../context.ts';
+import type { CliContext, ConfigFlag, GroupConfig } from '../context.ts';
 import { clientOf, configFlag, print, readConfig } from '../context.ts';
 
 interface Flags extends ConfigFlag {
@@ -25,14 +23,20 @@ export const createCommand: Command<CliContext> = buildCommand({
     positional: { kind: 'tuple', parameters: [{ brief: 'Name of the group', parse: String, placeholder: 'GROUP' }] },
     flags: {
       config: configFlag,
-      first: { kind: 'parsed', parse: String, brief: 'The sync site that serves first; default: the first of the group', placeholder: 'SITE', optional: true },
+      first: {
+        kind: 'parsed',
+        parse: String,
+        brief: 'The sync site that serves first; default: the first of the group',
+        placeholder: 'SITE',
+        optional: true,
+      },
     },
   },
   async func(this: CliContext, flags: Flags, name: string) {
-    const config = readConfig(this, flags);
-    const group = groupOf(config, name);
+    const config = await readConfig(this, flags);
+    const group = config.groupOf(name);
     const first = firstSite(group, flags.first);
-    const client = await clientOf(siteOf(config, first));
+    const client = await clientOf(config.siteOf(first));
     const outcome = await client.create(name);
     if (outcome.kind === 'done') {
       print(this, outcome.text);

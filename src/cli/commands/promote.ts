@@ -5,7 +5,6 @@ import { buildCommand } from '@stricli/core';
 
 import type { ControlClient } from '../../api/client.ts';
 import { TercetError } from '../../core/base/errors.ts';
-import { groupOf, siteOf } from '../../daemon/config.ts';
 import type { CliContext, ConfigFlag } from '../context.ts';
 import { clientOf, configFlag, print, readConfig } from '../context.ts';
 import { countText, secondsText } from '../text.ts';
@@ -34,12 +33,12 @@ export const promoteCommand: Command<CliContext> = buildCommand({
     },
   },
   async func(this: CliContext, flags: Flags, name: string) {
-    const config = readConfig(this, flags);
-    const group = groupOf(config, name);
+    const config = await readConfig(this, flags);
+    const group = config.groupOf(name);
     if (!group.sites.some((copy) => copy.name === flags.site)) {
       throw new TercetError('TERCET_NO_SUCH_SITE', { site: flags.site, known: group.sites.map((copy) => copy.name).join(', ') });
     }
-    const client = await clientOf(siteOf(config, flags.site));
+    const client = await clientOf(config.siteOf(flags.site));
     if (flags.force) await confirm(this, { client, group: name, flags });
     const outcome = await client.promote(name, { force: flags.force });
     if (outcome.kind === 'refused') throw new TercetError('TERCET_UNSAFE', { reason: outcome.text, remedy: outcome.remedy });
@@ -53,7 +52,8 @@ async function confirm(context: CliContext, order: { client: ControlClient; grou
   if (flags.yes) return;
   if (context.ask === null) throw usage('--force asks first, and there is no terminal to ask at: add --yes');
   const agreed = await context.ask(`Make ${flags.site} the primary of ${group} with what it has?`);
-  if (!agreed) throw new TercetError('TERCET_NOT_IN_STATE', { what: `${flags.site} was not promoted`, reason: 'the question was answered with no' });
+  if (!agreed)
+    throw new TercetError('TERCET_NOT_IN_STATE', { what: `${flags.site} was not promoted`, reason: 'the question was answered with no' });
 }
 
 function usage(reason: string): TercetError {

@@ -4,7 +4,6 @@ import type { Command } from '@stricli/core';
 import { buildCommand } from '@stricli/core';
 
 import { EXIT } from '../../core/base/errors.ts';
-import { siteOf } from '../../daemon/config.ts';
 import type { CliContext, ConfigFlag } from '../context.ts';
 import { configFlag, print, printJson, readConfig, styled } from '../context.ts';
 import { gatherStatus, statusLines } from '../status-report.ts';
@@ -30,10 +29,13 @@ export const statusCommand: Command<CliContext> = buildCommand({
     },
   },
   async func(this: CliContext, flags: Flags) {
-    const config = readConfig(this, flags);
-    const sites = flags.site === undefined ? config.sites : [siteOf(config, flags.site)];
+    const config = await readConfig(this, flags);
+    const sites = flags.site === undefined ? config.sites : [config.siteOf(flags.site)];
     const groups = config.groups.filter((group) => group.sites.some((copy) => sites.some((site) => site.name === copy.name)));
-    const report = await gatherStatus(sites, groups.map((group) => group.name));
+    const report = await gatherStatus(
+      sites,
+      groups.map((group) => group.name),
+    );
     if (flags.json) printJson(this, report);
     else for (const line of statusLines(report, styled(this))) print(this, line);
     if (report.sites.every((site) => !site.reachable)) this.process.exitCode = EXIT.unreachable;

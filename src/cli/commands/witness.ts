@@ -9,7 +9,7 @@ import type { Address } from '../../api/address.ts';
 import { isLocal, readAddress } from '../../api/address.ts';
 import { TercetError, EXIT } from '../../core/base/errors.ts';
 import { limits } from '../../core/base/limits.ts';
-import type { WitnessView } from '../../core/arbiter/witness-state.ts';
+import type { WitnessView } from '../../api/schema.ts';
 import type { CliContext, ConfigFlag } from '../context.ts';
 import { configFlag, print, printJson, readConfig } from '../context.ts';
 import { witnessViewSchema } from '../../api/schema.ts';
@@ -66,12 +66,14 @@ const statusCommand: Command<CliContext> = buildCommand({
     flags: { config: configFlag, json: { kind: 'boolean', brief: 'Print it as JSON: docs/reference/cli-json.md', default: false } },
   },
   async func(this: CliContext, flags: StatusFlags) {
-    const config = readConfig(this, flags);
+    const config = await readConfig(this, flags);
     const names = config.groups.map((group) => group.name).sort();
     const groups: { group: string; view: WitnessView | null }[] = [];
     for (const group of names) groups.push({ group, view: await readView(config.witness.address, group) });
     if (flags.json) printJson(this, { address: config.witness.address.text, groups });
-    else for (const { group, view } of groups) print(this, `${group}: ${view === null ? 'the witness does not know it: not created yet' : viewText(view)}`);
+    else
+      for (const { group, view } of groups)
+        print(this, `${group}: ${view === null ? 'the witness does not know it: not created yet' : viewText(view)}`);
     if (groups.some(({ view }) => view === null)) this.process.exitCode = EXIT.notInState;
   },
 });

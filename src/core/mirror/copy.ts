@@ -5,8 +5,9 @@
 
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
-import type { Digests, DiskFailure } from '../base/ports.ts';
+import type { Digests } from '../base/ports.ts';
 import type { Epoch, Seq, VolumeIndex } from '../base/units.ts';
+import type { ReplicaFailure } from '../replica/options.ts';
 import type { Link } from './link.ts';
 import { encodeNumbers, IMAGE_BODY, IMAGE_END_BODY } from './messages.ts';
 
@@ -15,7 +16,7 @@ export interface ImageSource {
   readonly volumes: readonly { readonly sizeBytes: number }[];
   readonly marks: { readonly received: Seq; readonly committed: Seq };
   imageRanges(volume: VolumeIndex, fromOffset: number, lengthMax: number): { offset: number; length: number; zero: boolean } | null;
-  readImage(volume: VolumeIndex, offset: number, into: Uint8Array, done: (failure: DiskFailure | null) => void): void;
+  readImage(volume: VolumeIndex, offset: number, into: Uint8Array, done: (failure: ReplicaFailure | null) => void): void;
 }
 
 export class CopySender {

@@ -4,9 +4,10 @@
 import type { Promised } from '../arbiter/lease.ts';
 import { copyOf } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
-import type { Clock, DiskFailure, Journal } from '../base/ports.ts';
+import type { Clock, Journal } from '../base/ports.ts';
 import type { History } from '../base/position.ts';
 import type { Epoch, Millis, Seq, VolumeIndex } from '../base/units.ts';
+import type { ReplicaFailure } from '../replica/options.ts';
 import { readFollow, type Follow, type Join, type Joined } from './forms.ts';
 import type { Link } from './link.ts';
 import {
@@ -39,12 +40,12 @@ export interface FollowingReplica {
   flush(): void;
   adopt(
     options: { epoch: Epoch; history: History; cutTo: Seq },
-    done: (result: 'done' | 'needs-copy' | DiskFailure) => void,
+    done: (result: 'done' | 'needs-copy' | ReplicaFailure) => void,
   ): void;
-  beginCopy(options: { epoch: Epoch; history: History; position: Seq; chain: number }, done: (failure: DiskFailure | null) => void): void;
-  writeImage(volume: VolumeIndex, offset: number, content: Uint8Array | { readonly zeroLength: number }, done: (failure: DiskFailure | null) => void): void;
-  endCopy(endSeq: Seq, done: (failure: DiskFailure | null) => void): void;
-  markClean(done: (failure: DiskFailure | null) => void): void;
+  beginCopy(options: { epoch: Epoch; history: History; position: Seq; chain: number }, done: (failure: ReplicaFailure | null) => void): void;
+  writeImage(volume: VolumeIndex, offset: number, content: Uint8Array | { readonly zeroLength: number }, done: (failure: ReplicaFailure | null) => void): void;
+  endCopy(endSeq: Seq, done: (failure: ReplicaFailure | null) => void): void;
+  markClean(done: (failure: ReplicaFailure | null) => void): void;
 }
 
 /** asking: the join was sent. adopting: cutting back, or preparing for a copy. Then copying or following. */
@@ -70,6 +71,8 @@ export class Follower {
   #imageNumber = 0;
   #imagesWritten = 0;
   #copyEnd: Seq | null = null;
+  /** The end of the copy is being made durable: frames wait for it. */
+  #ending = false;
   #waitingFrames: Uint8Array[] = [];
   imageBytes = 0;
   cutBackRecords = 0;
@@ -127,7 +130,7 @@ export class Follower {
 
   /** Called at the end of each turn: one acknowledgement covers everything that the turn brought. */
   turn(): void {
-    while (this.#waitingFrames.length > 0 && !this.#replica.full && this.#streaming()) this.#accept(this.#waitingFrames.shift() as Uint8Array);
+    while (this.#waitingFrames.length > 0 && !this.#ending && !this.#replica.full && this.#streaming()) this.#accept(this.#waitingFrames.shift() as Uint8Array);
     this.#finishCopy();
     this.#becomeClean();
     if (this.#flushWanted > this.#replica.marks.durable && this.#streaming()) this.#replica.flush();
@@ -224,7 +227,7 @@ export class Follower {
   #frame(body: Uint8Array): void {
     if (!this.#streaming()) return this.#refuse(`a frame came while ${this.#state}`);
     // Destaging is behind: hold what the primary's window still lets through, and acknowledge it when there is room.
-    if (this.#replica.full || this.#waitingFrames.length > 0) this.#waitingFrames.push(copyOf(body));
+    if (this.#ending || this.#replica.full || this.#waitingFrames.length > 0) this.#waitingFrames.push(copyOf(body));
     else this.#accept(body);
   }
 
@@ -297,8 +300,10 @@ export class Follower {
     const end = this.#copyEnd;
     if (end === null || this.#state !== 'copying' || this.#imagesWriting > 0 || this.#replica.marks.received < end) return;
     this.#copyEnd = null;
+    this.#ending = true;
     this.#replica.commit(end);
     this.#replica.endCopy(end, (failure) => {
+      this.#ending = false;
       if (this.#state !== 'copying' || failure !== null) return;
       this.#state = 'following';
       this.#acknowledgeDue = true;

@@ -17,7 +17,7 @@ export interface TailFrame {
 /** Where a lagging peer is read from. */
 export interface FrameSource {
   readonly marks: { readonly received: Seq };
-  framesFrom(seq: Seq, bytesMax: number): { parts: readonly Uint8Array[]; lastSeqs: readonly Seq[]; lastSeq: Seq; bytes: number } | null;
+  framesFrom(seq: Seq, bytesMax: number): { parts: readonly Uint8Array[]; lastSeq: Seq; bytes: number } | null;
 }
 
 /** Bytes for an async peer after which collecting ends early. */
@@ -47,10 +47,8 @@ export function pump(peer: FollowedPeer, source: FrameSource, now: Millis): numb
   while (peer.nextSeq <= source.marks.received && peer.windowBytes > 0 && sentBytes < limits.peerWindowBytes) {
     const frames = source.framesFrom(peer.nextSeq, Math.min(peer.windowBytes, COLLECTED_BYTES));
     if (frames === null) break;
-    frames.parts.forEach((part, index) => {
-      link.sendParts('frame', [part], 0);
-      peer.sent(frames.lastSeqs[index] as Seq, part.length, now);
-    });
+    for (const part of frames.parts) link.sendParts('frame', [part], 0);
+    peer.sent(frames.lastSeq, frames.bytes, now);
     sentBytes += frames.bytes;
   }
   peer.sendDue = peer.nextSeq <= source.marks.received ? now : Infinity;

@@ -1,8 +1,10 @@
 // Host requests may begin and end anywhere; records cover whole blocks, because a block is what the overlay, destaging and the promise not to
-// tear go by. Here a request is widened to whole blocks with what the volume holds around it, or a trim narrowed to them.
+// tear go by. Here that is checked, and a request is widened to whole blocks with what the volume holds around it, or a trim narrowed to them.
 
 import { assert } from '../base/assert.ts';
-import { BLOCK_BYTES } from '../base/units.ts';
+import { type History, inHistory } from '../base/position.ts';
+import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
+import type { FrameView } from '../record/decode.ts';
 import type { NewRecord } from '../record/encode.ts';
 import { RECORD_KIND } from '../record/layout.ts';
 
@@ -10,8 +12,30 @@ import { RECORD_KIND } from '../record/layout.ts';
 export type ReadNow = (offset: number, into: Uint8Array) => void;
 
 /** Whether a range is made of whole blocks. */
-export function isAligned(offset: number, length: number): boolean {
+function isAligned(offset: number, length: number): boolean {
   return offset % BLOCK_BYTES === 0 && length % BLOCK_BYTES === 0;
+}
+
+/** Why a record cannot be of these volumes; null when it can: it must cover whole blocks within one of them. */
+export function rangeFault(volumes: readonly { name: string; sizeBytes: number }[], volume: VolumeIndex, offset: number, length: number): string | null {
+  const found = volumes[volume];
+  if (found === undefined) return `there is no volume ${volume}`;
+  if (!isAligned(offset, length)) return `${length} bytes at ${offset} are not whole blocks`;
+  if (offset + length > found.sizeBytes) return `${length} bytes at ${offset} reach beyond volume ${found.name}`;
+  return null;
+}
+
+/** Why the records of a frame cannot be of a replica with this history and these volumes; null when they can. */
+export function frameFault(frame: FrameView, history: History, volumes: readonly { name: string; sizeBytes: number }[]): string | null {
+  const { epoch, firstSeq, lastSeq } = frame;
+  if (!inHistory(history, epoch, firstSeq) || !inHistory(history, epoch, lastSeq)) {
+    return `records ${firstSeq} to ${lastSeq} are not of epoch ${epoch} in the history of this copy`;
+  }
+  for (let index = 0; index < frame.recordCount; index++) {
+    const fault = rangeFault(volumes, frame.volumeAt(index), frame.offsetAt(index), frame.lengthAt(index));
+    if (fault !== null) return fault;
+  }
+  return null;
 }
 
 /**

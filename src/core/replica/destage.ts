@@ -33,6 +33,8 @@ export interface DestageLayers {
   readonly roundBytes: number;
   /** Seq up to which everything is destaged now. */
   readonly destaged: Seq;
+  /** Never taken back: after a whole copy it may be behind the pass's own target. */
+  readonly destageTarget: Seq;
   /** Everything up to `upTo` is in the base images and recorded so; `byteCount` of the sidefile's records were moved. */
   readonly finished: (upTo: Seq, byteCount: number) => void;
 }
@@ -81,7 +83,7 @@ interface Round {
 
 /** The pass that brings everything up to `target` into the base images. */
 export function* destage(layers: DestageLayers, target: Seq): Generator<DestageEffect, void, void> {
-  yield { kind: 'superblock', patch: { destageTarget: target } };
+  yield { kind: 'superblock', patch: { destageTarget: Math.max(target, layers.destageTarget) } };
   const round: Round = { overlays: layers.overlays.map(() => new Overlay()), frames: [] };
   let destaged = layers.destaged;
   while (destaged < target) {

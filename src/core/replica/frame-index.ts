@@ -110,6 +110,19 @@ export class FrameIndex {
     this.#chains[this.#slot(this.#count - 1)] = chain;
   }
 
+  /** All of one frame. */
+  entry(i: number): FrameEntry {
+    return {
+      epoch: this.epoch(i),
+      firstSeq: this.firstSeq(i),
+      timeMillis: this.timeMillis(i),
+      segment: this.segment(i),
+      at: this.at(i),
+      byteCount: this.byteCount(i),
+      chainAfter: this.chainAfter(i),
+    };
+  }
+
   /** Keeps the oldest `count` frames. */
   keepFirst(count: number): void {
     assert(count <= this.#count, 'an index is not cut beyond its end', { count, held: this.#count });

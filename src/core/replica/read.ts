@@ -5,6 +5,7 @@
 import { assert } from '../base/assert.ts';
 import type { DiskDone, DiskFailure, FilePart, StoredFile } from '../base/ports.ts';
 import { BLOCK_BYTES, type Seq, type VolumeIndex } from '../base/units.ts';
+import type { Background } from './background.ts';
 import { BASE, type Overlay, TRIMMED } from './overlay.ts';
 import type { Sidefile } from './sidefile.ts';
 
@@ -33,14 +34,16 @@ type Content = typeof DATA | typeof ZERO | typeof HOLE;
 /** Reads from overlays, sidefile and base images, and knows which background reads are still under way. */
 export class Reader {
   readonly #layers: Layers;
+  readonly #background: Background;
   #coldBegun = 0;
   /** Background reads under way, oldest first. */
   readonly #cold = new Set<number>();
   /** Those who wait until every background read up to a number has ended, in the order of their numbers. */
   readonly #waiting: { readonly upTo: number; readonly done: () => void }[] = [];
 
-  constructor(layers: Layers) {
+  constructor(layers: Layers, background: Background) {
     this.#layers = layers;
+    this.#background = background;
   }
 
   /**
@@ -76,12 +79,7 @@ export class Reader {
       done(needSeq, failure);
       this.#wake();
     };
-    this.#base(volume).readParts(parts, ended);
-  }
-
-  /** Background reads under way. */
-  get coldCount(): number {
-    return this.#cold.size;
+    this.#base(volume).readParts(parts, this.#background.begin(ended));
   }
 
   /** Calls `done` when every background read that has begun by now has ended; true, without calling it, when none is under way. */

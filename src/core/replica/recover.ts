@@ -160,14 +160,95 @@ function magicAt(bytes: Uint8Array, at: number): number {
   return byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24);
 }
 
+/** Records in the order in which they go on from one another: what a sidefile would hold of the frames that were taken. */
+class Line {
+  readonly #options: RecoverOptions;
+  readonly #segments: readonly Segment[];
+  index = new FrameIndex();
+  received: Seq = 0;
+  #chain = 0;
+  chainBefore = 0;
+
+  constructor(options: RecoverOptions, segments: readonly Segment[]) {
+    this.#options = options;
+    this.#segments = segments;
+  }
+
+  get empty(): boolean {
+    return this.index.count === 0;
+  }
+
+  /** First record; for a line that is not empty. */
+  get oldest(): Seq {
+    return this.index.firstSeq(0);
+  }
+
+  /** Begins anew behind a record with this chain. */
+  clear(received: Seq, chain: number): void {
+    this.index = new FrameIndex();
+    this.received = received;
+    this.#chain = chain;
+    this.chainBefore = chain;
+  }
+
+  /** Becomes the same as another line. */
+  copyFrom(other: Line): void {
+    this.clear(other.received, other.#chain);
+    this.chainBefore = other.chainBefore;
+    for (let i = 0; i < other.index.count; i++) this.index.push(other.index.entry(i));
+  }
+
+  /** Whether a frame goes on from these records, be it by replacing the last of them. */
+  connects(frame: FrameView): boolean {
+    if (frame.firstSeq > this.received + 1 || this.empty || frame.firstSeq < this.oldest) return false;
+    return frame.chainBefore === this.chainAt(frame.firstSeq - 1);
+  }
+
+  /** Takes a frame up to a record; it connects, or is the first. */
+  take(segment: Segment, at: number, frame: FrameView, lastSeq: Seq): void {
+    if (this.empty) this.chainBefore = frame.chainBefore;
+    else if (frame.firstSeq <= this.received) this.#cutBack(frame.firstSeq - 1);
+    const chainAfter = frame.chainAt(lastSeq - frame.firstSeq);
+    const { epoch, firstSeq, timeMillis, byteCount } = frame;
+    this.index.push({ epoch, firstSeq, timeMillis, segment: segment.number, at, byteCount, chainAfter });
+    this.received = lastSeq;
+    this.#chain = chainAfter;
+  }
+
+  /** Leaves out the records behind `seq`, which a later frame replaces. */
+  #cutBack(seq: Seq): void {
+    const chain = this.chainAt(seq);
+    const i = this.index.find(seq);
+    this.index.keepFirst(i + 1);
+    if (i >= 0) this.index.setLastChain(chain);
+    this.received = seq;
+    this.#chain = chain;
+  }
+
+  /** Chain of one of the records, or of the one before them. */
+  chainAt(seq: Seq): number {
+    if (seq === this.received) return this.#chain;
+    const i = this.index.find(seq);
+    if (i < 0) return this.chainBefore;
+    if (i + 1 < this.index.count && this.index.firstSeq(i + 1) === seq + 1) return this.index.chainAfter(i);
+    const segment = this.#segments.find((one) => one.number === this.index.segment(i));
+    assert(segment !== undefined, 'a frame that was taken lies in a segment that was read', { segment: this.index.segment(i) });
+    const bytes = new Uint8Array(Math.min(TABLE_BYTES_MAX, this.index.byteCount(i)));
+    segment.file.read(this.index.at(i), bytes);
+    const check = readFrameTable(bytes, 0, this.#options);
+    assert(check.kind === 'frame', 'a frame that was read before reads the same again', { seq });
+    return check.frame.chainAt(seq - check.frame.firstSeq);
+  }
+}
+
 /** One pass over the segments, in order. */
 class Scan {
   readonly #options: RecoverOptions;
   readonly #segments: Segment[] = [];
-  #index = new FrameIndex();
-  #received: Seq = 0;
-  #chain = 0;
-  #chainBefore = 0;
+  /** The records that count. */
+  readonly #live: Line;
+  /** The same with those that have become void: what the sidefile held while it was written. */
+  readonly #ever: Line;
   #epochBefore: Epoch = 0;
   /** firstSeq in the header of the first segment that counts; null when there is none or its header cannot be read. */
   #headSeq: Seq | null = null;
@@ -179,6 +260,8 @@ class Scan {
 
   constructor(options: RecoverOptions) {
     this.#options = options;
+    this.#live = new Line(options, this.#segments);
+    this.#ever = new Line(options, this.#segments);
   }
 
   close(): void {
@@ -226,7 +309,7 @@ class Scan {
 
   /** The first record that is not there. */
   get #missing(): Seq {
-    return this.#index.count === 0 ? this.#options.startSeq : this.#received + 1;
+    return this.#live.empty ? this.#options.startSeq : this.#live.received + 1;
   }
 
   #setBreak(segment: Segment, offset: number, fault: { why: string; short: boolean; certain: boolean; seq?: Seq }): void {
@@ -269,17 +352,20 @@ class Scan {
     this.#markedBehind = Math.max(this.#markedBehind, Math.min(mark.durable, lastSeqOf(this.#options.history, mark.epoch)));
   }
 
-  /** Takes in one frame whose table is sound. True when it was taken, false when it is void or does not connect. */
+  /** Takes in one frame whose table is sound. True when its records count, false when it is void or does not connect. */
   #frame(segment: Segment, at: number, frame: FrameView, head: { firstSeq: Seq; epochBefore: Epoch } | null): boolean {
     const { destaged } = this.#options;
     const lastSeq = this.#lastLive(frame);
-    if (lastSeq < 0) return false;
+    if (lastSeq < 0) {
+      this.#voidFrame(segment, at, frame);
+      return false;
+    }
     // A front that ends before a gap, all of it destaged: segments that were dropped, and came back with a power loss.
-    const gap = this.#index.count > 0 && frame.firstSeq > this.#received + 1;
-    if (gap && this.#break === null && head !== null && this.#received <= destaged) this.#forgetFront(head);
-    const leftover = this.#index.count > 0 && frame.firstSeq < this.#index.firstSeq(0) && lastSeq <= destaged;
+    const gap = !this.#live.empty && frame.firstSeq > this.#live.received + 1;
+    if (gap && this.#break === null && head !== null && this.#live.received <= destaged) this.#forgetFront(head);
+    const leftover = !this.#live.empty && frame.firstSeq < this.#live.oldest && lastSeq <= destaged;
     if (leftover) return false;
-    const why = this.#whyNot(frame);
+    const why = this.#whyNot(frame, at);
     if (why !== null) {
       if (this.#break === null) this.#setBreak(segment, at, why);
       this.#foundBehind(frame.firstSeq, lastSeq);
@@ -290,11 +376,30 @@ class Scan {
       this.#setBreak(segment, at, { why: 'the payload does not have its checksum', short: false, certain: false, seq: frame.firstSeq + bad });
       return false;
     }
-    // Nothing is missing before this frame, so whatever could not be read there was void.
+    this.#mend();
+    if (this.#live.empty) this.#epochBefore = this.#headSeq === frame.firstSeq ? this.#headEpoch : epochOf(this.#options.history, frame.firstSeq - 1);
+    this.#live.take(segment, at, frame, lastSeq);
+    if (this.#ever.connects(frame)) this.#ever.take(segment, at, frame, frame.lastSeq);
+    else this.#ever.copyFrom(this.#live);
+    return true;
+  }
+
+  /**
+   * A frame of an epoch that was given up goes on from what the sidefile held when it was appended: whatever cannot be read before it had been
+   * cut back by then. An epoch that the history does not reach proves nothing, for its cut may never have been durable.
+   */
+  #voidFrame(segment: Segment, at: number, frame: FrameView): void {
+    const { history } = this.#options;
+    const newest = history[history.length - 1]?.epoch ?? 0;
+    if (frame.epoch > newest || !this.#ever.connects(frame)) return;
+    if (this.#break?.certain !== true) this.#mend();
+    this.#ever.take(segment, at, frame, frame.lastSeq);
+  }
+
+  /** Nothing is missing before the frame that was just read, so whatever could not be read there was void. */
+  #mend(): void {
     this.#break = null;
     this.#behind = null;
-    this.#take(segment, at, frame, lastSeq);
-    return true;
   }
 
   #foundBehind(firstSeq: Seq, lastSeq: Seq): void {
@@ -303,22 +408,25 @@ class Scan {
   }
 
   /** Why a frame does not go on from the records so far; null when it does (also by replacing the last of them). */
-  #whyNot(frame: FrameView): { why: string; short: boolean; certain: boolean } | null {
+  #whyNot(frame: FrameView, at: number): { why: string; short: boolean; certain: boolean } | null {
     const gap = (from: Seq): { why: string; short: boolean; certain: boolean } => ({
       why: `records ${from} to ${frame.firstSeq - 1} are missing before this frame`,
       short: false,
       certain: false,
     });
-    if (this.#index.count === 0) {
-      const from = this.#break === null ? this.#options.startSeq : Math.min(this.#options.startSeq, this.#headSeq ?? 0);
+    const found = this.#break;
+    if (found !== null && found.certain) return found;
+    if (this.#live.empty) {
+      // Behind unreadable bytes the header of the first segment tells what comes first; if it is itself what cannot be read, its place does.
+      const headOnly = found !== null && found.offset === 0 && this.#segments.length === 1 && at === SEGMENT_HEADER_BYTES;
+      const from = found === null || headOnly ? this.#options.startSeq : Math.min(this.#options.startSeq, this.#headSeq ?? 0);
       return frame.firstSeq <= from ? null : gap(this.#options.startSeq);
     }
-    if (frame.firstSeq > this.#received + 1) return gap(this.#received + 1);
-    if (frame.firstSeq < this.#index.firstSeq(0)) {
-      return { why: `record ${frame.firstSeq} stands behind record ${this.#received}`, short: false, certain: true };
-    }
-    if (frame.chainBefore === this.#chainAt(frame.firstSeq - 1)) return null;
-    return { why: 'the frame does not continue the chain of the records before it', short: false, certain: true };
+    if (this.#live.connects(frame)) return null;
+    if (frame.firstSeq > this.#live.received + 1) return gap(this.#live.received + 1);
+    const behind = frame.firstSeq < this.#live.oldest;
+    const why = behind ? `record ${frame.firstSeq} stands behind record ${this.#live.received}` : 'the frame does not continue the chain of the records before it';
+    return { why, short: false, certain: true };
   }
 
   /** Index of the first record whose payload is needed (not destaged, not void) and wrong; -1 when there is none. */
@@ -328,68 +436,19 @@ class Scan {
     return frame.badPayload(Math.max(destaged + 1 - frame.firstSeq, 0), lastSeq - frame.firstSeq, digests);
   }
 
-  #take(segment: Segment, at: number, frame: FrameView, lastSeq: Seq): void {
-    if (this.#index.count === 0) {
-      this.#chainBefore = frame.chainBefore;
-      this.#epochBefore = this.#headSeq === frame.firstSeq ? this.#headEpoch : epochOf(this.#options.history, frame.firstSeq - 1);
-    } else if (frame.firstSeq <= this.#received) {
-      this.#cutBack(frame.firstSeq - 1);
-    }
-    const chainAfter = frame.chainAt(lastSeq - frame.firstSeq);
-    this.#index.push({
-      epoch: frame.epoch,
-      firstSeq: frame.firstSeq,
-      timeMillis: frame.timeMillis,
-      segment: segment.number,
-      at,
-      byteCount: frame.byteCount,
-      chainAfter,
-    });
-    this.#received = lastSeq;
-    this.#chain = chainAfter;
-  }
-
-  /** Leaves out the records behind `seq`, which a later frame replaces. */
-  #cutBack(seq: Seq): void {
-    const chain = this.#chainAt(seq);
-    const i = this.#index.find(seq);
-    this.#index.keepFirst(i + 1);
-    if (i >= 0) this.#index.setLastChain(chain);
-    this.#received = seq;
-    this.#chain = chain;
-  }
-
-  /** Chain of a record that was taken, or of the one before them. */
-  #chainAt(seq: Seq): number {
-    if (seq === this.#received) return this.#chain;
-    const i = this.#index.find(seq);
-    if (i < 0) return this.#chainBefore;
-    if (i + 1 < this.#index.count && this.#index.firstSeq(i + 1) === seq + 1) return this.#index.chainAfter(i);
-    const segment = this.#segments.find((one) => one.number === this.#index.segment(i));
-    assert(segment !== undefined, 'a frame that was taken lies in a segment that was read', { segment: this.#index.segment(i) });
-    const bytes = new Uint8Array(Math.min(TABLE_BYTES_MAX, this.#index.byteCount(i)));
-    segment.file.read(this.#index.at(i), bytes);
-    const check = readFrameTable(bytes, 0, this.#options);
-    assert(check.kind === 'frame', 'a frame that was read before reads the same again', { seq });
-    return check.frame.chainAt(seq - check.frame.firstSeq);
-  }
-
   #forgetFront(head: { firstSeq: Seq; epochBefore: Epoch }): void {
-    this.#index = new FrameIndex();
-    this.#received = 0;
-    this.#chain = 0;
+    this.#live.clear(0, 0);
+    this.#ever.clear(0, 0);
     this.#setHead(head.firstSeq, head.epochBefore);
   }
 
   /** Decides, and brings the files into the state that was decided on. */
   finish(): Recovery {
-    const { destaged, startChain, startSeq, history } = this.#options;
+    const { destaged, startChain, startSeq, history, storage, digests, groupTag, segmentBytes } = this.#options;
     // All that is left are segments that were dropped: the base image holds more than they do.
-    if (this.#break === null && this.#index.count > 0 && this.#received < destaged) this.#forgetFront({ firstSeq: 0, epochBefore: 0 });
-    if (this.#index.count === 0) {
-      this.#received = startSeq - 1;
-      this.#chain = startChain;
-      this.#chainBefore = startChain;
+    if (this.#break === null && !this.#live.empty && this.#live.received < destaged) this.#forgetFront({ firstSeq: 0, epochBefore: 0 });
+    if (this.#live.empty) {
+      this.#live.clear(startSeq - 1, startChain);
       this.#epochBefore = epochOf(history, startSeq - 1);
     }
     const fault = this.#fault();
@@ -398,15 +457,15 @@ class Scan {
     const segments = this.#tidy();
     const recovered = {
       segments,
-      index: this.#index,
-      chainBefore: this.#chainBefore,
+      index: this.#live.index,
+      chainBefore: this.#live.chainBefore,
       epochBefore: this.#epochBefore,
-      received: this.#received,
-      durable: Math.min(Math.max(this.#options.durable, destaged), this.#received),
+      received: this.#live.received,
+      durable: Math.min(Math.max(this.#options.durable, destaged), this.#live.received),
       nextSegment: (this.#segments[this.#segments.length - 1]?.number ?? -1) + 1,
     };
     const start = { nextSeq: startSeq, chain: startChain, epoch: this.#epochBefore };
-    return { kind: 'ok', sidefile: new Sidefile(this.#options, start, recovered), tornBytes, droppedTail: this.#behind };
+    return { kind: 'ok', sidefile: new Sidefile({ storage, digests, groupTag, segmentBytes }, start, recovered), tornBytes, droppedTail: this.#behind };
   }
 
   /** Damage, or null when everything that must be there is, and whatever is wrong may be cut off. */
@@ -415,14 +474,14 @@ class Scan {
     const required = Math.max(durable, destageTarget);
     const found = this.#break;
     if (found !== null) {
-      const needed = Math.max(required, this.#markedBehind) > this.#received;
+      const needed = Math.max(required, this.#markedBehind) > this.#live.received;
       const tornByCrash = found.short && this.#behind === null;
       if (found.certain || needed || !(powerLost || tornByCrash)) return this.#damaged(found, found.why);
     }
     const last = this.#segments[this.#segments.length - 1];
-    const end = { file: last?.file.name ?? segmentName(0), offset: last?.size ?? 0, seq: this.#received + 1 };
-    if (this.#received < required) return this.#damaged(end, `records up to ${required} were on stable storage, but the sidefile ends before this one`);
-    if (this.#chainAt(startSeq - 1) !== startChain) {
+    const end = { file: last?.file.name ?? segmentName(0), offset: last?.size ?? 0, seq: this.#live.received + 1 };
+    if (this.#live.received < required) return this.#damaged(end, `records up to ${required} were on stable storage, but the sidefile ends before this one`);
+    if (this.#live.chainAt(startSeq - 1) !== startChain) {
       return this.#damaged({ ...end, offset: 0, seq: startSeq - 1 }, 'the base image was made from other records than the sidefile holds');
     }
     return null;
@@ -445,16 +504,16 @@ class Scan {
   /** Removes what is not part of the sidefile, from the back to the front, so that a crash in between leaves less of the same. */
   #tidy(): Segment[] {
     const { storage, durable } = this.#options;
-    const count = this.#index.count;
-    const first = count === 0 ? Infinity : this.#index.segment(0);
-    const last = count === 0 ? -1 : this.#index.segment(count - 1);
+    const count = this.#live.index.count;
+    const first = count === 0 ? Infinity : this.#live.index.segment(0);
+    const last = count === 0 ? -1 : this.#live.index.segment(count - 1);
     const remove = (segment: Segment): void => {
       segment.file.close();
       storage.remove(segment.file.name);
     };
     for (const segment of this.#segments.toReversed()) if (segment.number > last && segment.number >= first) remove(segment);
     const kept = this.#segments.filter((segment) => segment.number >= first && segment.number <= last);
-    const end = count === 0 ? 0 : this.#index.at(count - 1) + this.#index.byteCount(count - 1);
+    const end = count === 0 ? 0 : this.#live.index.at(count - 1) + this.#live.index.byteCount(count - 1);
     const newest = kept[kept.length - 1];
     if (newest !== undefined && newest.size > end) {
       newest.file.truncate(end);
@@ -463,8 +522,8 @@ class Scan {
     }
     for (const segment of this.#segments.toReversed()) if (segment.number < first) remove(segment);
     for (const segment of kept) {
-      const behind = this.#index.firstBehind(segment.number);
-      const lastSeq = behind < count ? this.#index.firstSeq(behind) - 1 : this.#received;
+      const behind = this.#live.index.firstBehind(segment.number);
+      const lastSeq = behind < count ? this.#live.index.firstSeq(behind) - 1 : this.#live.received;
       if (lastSeq > durable) segment.dirty = true;
     }
     return kept;

@@ -3,20 +3,733 @@
 // committed and what to keep, and says what it holds.
 
 import { assert } from '../base/assert.ts';
-import { TercetError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { type Buffers, type Clock, DiskError, type Digests, type DiskFailure, type Journal, type Storage, type StoredFile } from '../base/ports.ts';
-import { assertHistory, epochOf, type EpochStart, type History, inHistory, type Position } from '../base/position.ts';
-import { BLOCK_BYTES, type Epoch, type Millis, type Seq, type SiteName, type VolumeIndex, type WallMillis } from '../base/units.ts';
-import { type FrameView, readFrame, subFrame } from '../record/decode.ts';
+import { type DiskDone, DiskError, type StoredFile } from '../base/ports.ts';
+import { assertHistory, epochOf, type History, lastSharedSeq, type Position } from '../base/position.ts';
+import type { Epoch, Millis, Seq, VolumeIndex, WallMillis } from '../base/units.ts';
+import { FrameView, readFrame, subFrame } from '../record/decode.ts';
 import { encodeFrame, frameBytes, type NewRecord } from '../record/encode.ts';
-import { viewOwnFrame } from '../record/decode.ts';
-import { alignRecord, isAligned } from './align.ts';
+import { alignRecord, frameFault, rangeFault } from './align.ts';
+import { Amount } from './amount.ts';
 import { Background } from './background.ts';
 import { type ImageContent, type ImageRange, nextImage, writeImage } from './copy.ts';
-import { destage, type DestageEffect, enterRecords, recordCost } from './destage.ts';
+import { enterRecords, recordCost } from './destage.ts';
+import { GroupCommit } from './group-commit.ts';
+import { trimHistory } from './history.ts';
 import { assertMarks, type Marks } from './marks.ts';
+import {
+  type Acceptance,
+  type Adoption,
+  AppendedFrame,
+  failureError,
+  type ReplicaDone,
+  type ReplicaFailure,
+  type ReplicaOptions,
+  type ReplicaParts,
+  type VolumeOptions,
+} from './options.ts';
 import { Overlay } from './overlay.ts';
 import { Reader, type VolumeExtent } from './read.ts';
+import { Schedule } from './schedule.ts';
 import { type FrameRun, type Sidefile, SidefileDamage } from './sidefile.ts';
 import type { Superblock, SuperblockValue } from './superblock.ts';
+
+const HELD: Acceptance = { kind: 'held' };
+
+/**
+ * A replica that is open. Synchronous calls throw DiskError or SidefileDamage when they meet a failure or come after one; lasting ones call
+ * back with it. After a failure nothing is written any more.
+ */
+export class Replica {
+  /** For what is not the replica's own: pendingClaim, witness. Updates are made durable one after the other. */
+  readonly superblock: Pick<Superblock, 'value' | 'durableValue' | 'update'>;
+  readonly #options: ReplicaOptions;
+  readonly #block: Superblock;
+  readonly #sidefile: Sidefile;
+  readonly #bases: readonly StoredFile[];
+  readonly #overlays: readonly Overlay[];
+  readonly #reader: Reader;
+  readonly #background: Background;
+  readonly #commit: GroupCommit;
+  readonly #schedule: Schedule;
+  readonly #amount = new Amount();
+  readonly #groupTag: number;
+  readonly #marks: Marks;
+  #failure: ReplicaFailure | null = null;
+  /** A change of epoch, a copy's begin or end, or closing is under way: nothing is appended until it has ended. */
+  #changing: string | null = null;
+  /** Bases and sidefile are to be left alone by the background: the replica is about to be copied, or closes. */
+  #stopped = false;
+  #closed = false;
+  #retainFrom: Seq = Infinity;
+  #imagesUnderWay = 0;
+
+  /** For openReplica(). Enters the records that are not destaged in the overlay; throws SidefileDamage, DiskError. */
+  constructor(options: ReplicaOptions, parts: ReplicaParts) {
+    this.#options = options;
+    this.#block = parts.superblock;
+    this.#sidefile = parts.sidefile;
+    this.#bases = parts.bases;
+    this.#groupTag = parts.groupTag;
+    this.#overlays = options.volumes.map(() => new Overlay());
+    this.#background = new Background((failure) => this.#fail(failure));
+    this.#reader = new Reader({ overlays: this.#overlays, bases: this.#bases, sidefile: this.#sidefile }, this.#background);
+    const { value } = parts.superblock;
+    const { received, oldest, durable } = parts.sidefile;
+    this.#marks = {
+      oldest,
+      destaged: value.destaged,
+      destageTarget: value.destageTarget,
+      committed: Math.max(value.destaged, Math.min(value.committed, received)),
+      durable,
+      received,
+    };
+    this.superblock = this.#sharedSuperblock();
+    this.#commit = this.#makeCommit();
+    this.#schedule = this.#makeSchedule();
+    this.#rebuild();
+    assertMarks(this.#marks);
+  }
+
+  get marks(): Readonly<Marks> {
+    return this.#marks;
+  }
+
+  get volumes(): readonly VolumeOptions[] {
+    return this.#options.volumes;
+  }
+
+  /** Epochs of the records, as adopted; durable once the change that brought them has called back. */
+  get history(): History {
+    return this.#block.value.history;
+  }
+
+  /** Newest epoch that was adopted. */
+  get epoch(): Epoch {
+    return this.#block.value.epoch;
+  }
+
+  /** Name of the newest record. */
+  get end(): Position {
+    return { epoch: this.#sidefile.epoch, seq: this.#marks.received };
+  }
+
+  /** Chain of the newest record. */
+  get chain(): number {
+    return this.#sidefile.chain;
+  }
+
+  /** False while the base images hold bytes out of order: the content is of no moment in time. */
+  get consistent(): boolean {
+    return this.#block.value.consistent;
+  }
+
+  /** Came back from a power loss and has not caught up since: may lack records that it had acknowledged. */
+  get unclean(): boolean {
+    return this.#block.value.unclean;
+  }
+
+  get startCount(): number {
+    return this.#block.value.startCount;
+  }
+
+  get failure(): ReplicaFailure | null {
+    return this.#failure;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  // ------------------------------------------------------------------------------------------------ primary
+
+  /**
+   * Gives the records the next numbers and appends them as one frame. They cover whole blocks of volumes of the group, and they stay within the
+   * limits of a frame. The caller releases the frame when it has been sent.
+   */
+  append(records: readonly NewRecord[]): AppendedFrame {
+    this.#assertUsable();
+    assert(this.#changing === null, 'nothing is appended during a change', { changing: this.#changing });
+    assert(this.consistent, 'a primary is consistent');
+    for (const record of records) this.#assertRecord(record);
+    const { buffers, clock, digests } = this.#options;
+    const firstSeq = this.#marks.received + 1;
+    const bytes = buffers.take(frameBytes(records));
+    const head = {
+      groupTag: this.#groupTag,
+      epoch: this.epoch,
+      firstSeq,
+      timeMillis: Math.floor(clock.wall()),
+      chainBefore: this.#sidefile.chain,
+      committed: this.#marks.committed,
+    };
+    encodeFrame(head, records, bytes, digests);
+    this.#take(new FrameView(bytes, { ...head, recordCount: records.length, frameBytes: bytes.length }), bytes);
+    return new AppendedFrame(bytes, { firstSeq, lastSeq: this.#marks.received }, buffers);
+  }
+
+  /**
+   * The records of whole blocks that stand for a request that is not: read-modify-write with the newest content, here and now (it may wait for
+   * the disk). Append the result before anything else. Empty when a trim covers no whole block.
+   */
+  align(record: NewRecord): NewRecord[] {
+    this.#assertUsable();
+    return this.#tried(() => alignRecord(record, (offset, into) => this.#reader.readNow(record.volume, offset, into)));
+  }
+
+  #assertRecord(record: NewRecord): void {
+    const fault = rangeFault(this.volumes, record.volume, record.offset, record.length);
+    assert(fault === null, 'a record covers whole blocks of a volume', { fault });
+  }
+
+  /** Appends a frame whose records are sound and go on from what is here. */
+  #take(frame: FrameView, bytes: Uint8Array): void {
+    const marks = this.#marks;
+    const first = marks.received <= marks.destaged;
+    let place: { segment: number; at: number };
+    try {
+      place = this.#sidefile.append(bytes, frame);
+    } catch (error) {
+      throw this.#caught(error);
+    }
+    enterRecords(this.#overlays, frame, place, { first: 0, last: frame.recordCount - 1 });
+    let cost = 0;
+    for (let index = 0; index < frame.recordCount; index++) cost += recordCost(frame, index);
+    this.#schedule.added(cost, first);
+    this.#amount.add(frame.firstSeq, bytes.length);
+    marks.received = frame.lastSeq;
+    this.#moved();
+  }
+
+  // ------------------------------------------------------------------------------------------------ mirror
+
+  /** Takes a frame of a peer: all of it, or what is not here yet, or nothing. Everything in it is checked first. */
+  accept(bytes: Uint8Array): Acceptance {
+    this.#assertUsable();
+    if (this.#changing !== null) return { kind: 'foreign', why: `it came during a change of this copy (${this.#changing})` };
+    const { digests } = this.#options;
+    const check = readFrame(bytes, 0, { groupTag: this.#groupTag, checkPayload: true, digests });
+    if (check.kind === 'short') return { kind: 'damaged', why: 'the frame is cut short' };
+    if (check.kind === 'damaged') return { kind: 'damaged', why: check.why };
+    const { frame } = check;
+    if (frame.bytes.length !== bytes.length) return { kind: 'damaged', why: 'there are bytes behind the frame' };
+    const fault = frameFault(frame, this.history, this.volumes);
+    if (fault !== null) return { kind: 'foreign', why: fault };
+    return this.#tried(() => this.#acceptFrame(frame));
+  }
+
+  #acceptFrame(frame: FrameView): Acceptance {
+    const { received } = this.#marks;
+    if (frame.firstSeq > received + 1) return { kind: 'gap', expected: received + 1 };
+    const shared = Math.min(frame.lastSeq, received);
+    const theirs = shared < frame.firstSeq ? frame.chainBefore : frame.chainAt(shared - frame.firstSeq);
+    const ours = this.#sidefile.chainAt(shared);
+    // A record that is no longer in the sidefile is in the base image: nothing is left to compare with.
+    if (ours !== null && ours !== theirs) return { kind: 'foreign', why: `record ${shared} is another one here: the chains differ` };
+    if (frame.lastSeq <= received) return HELD;
+    if (frame.firstSeq > received) {
+      this.#take(frame, frame.bytes);
+    } else {
+      const { digests } = this.#options;
+      const part = readFrame(subFrame(frame, received + 1, frame.lastSeq, digests), 0, { groupTag: this.#groupTag, checkPayload: false, digests });
+      assert(part.kind === 'frame', 'a part of a sound frame is sound');
+      this.#take(part.frame, part.frame.bytes);
+    }
+    this.commit(frame.committed);
+    return { kind: 'appended', lastSeq: frame.lastSeq };
+  }
+
+  /** No permitted failure can lose records up to `seq` any more. */
+  commit(seq: Seq): void {
+    const committed = Math.min(seq, this.#marks.received);
+    if (committed <= this.#marks.committed) return;
+    this.#marks.committed = committed;
+    this.#moved();
+  }
+
+  /** Asks that everything received now becomes durable. Flushes that are asked for meanwhile share one; onDurable tells. */
+  flush(): void {
+    this.#commit.flush();
+  }
+
+  // ------------------------------------------------------------------------------------------------ arbitration
+
+  /** Begins an epoch of this site's own behind the newest record. */
+  beginEpoch(epoch: Epoch, done: ReplicaDone): void {
+    if (this.#refused(done)) return;
+    assert(epoch > this.epoch, 'epochs rise', { epoch, newest: this.epoch });
+    this.#begin('a new epoch');
+    const history = trimHistory([...this.history, { epoch, firstSeq: this.#marks.received + 1 }], this.#marks);
+    this.#update({ epoch, history }, (failure) => {
+      this.#end();
+      done(failure);
+    });
+  }
+
+  /**
+   * Follows the primary of `epoch`: gives up the records behind `cutTo` and takes over its history, in one write of the superblock. Committed
+   * records are given up only with `force`.
+   */
+  adopt(options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean }, done: (adoption: Adoption) => void): void {
+    const { epoch, history, cutTo } = options;
+    if (this.#refused((failure) => done(failure ?? 'done'))) return;
+    const marks = this.#marks;
+    assertHistory(history);
+    assert(epoch >= this.epoch, 'an epoch that is adopted is not older', { epoch, newest: this.epoch });
+    assert(cutTo <= marks.received, 'a sidefile is cut back, not on', { cutTo, received: marks.received });
+    if (!this.consistent || cutTo < marks.destageTarget || cutTo < this.#sidefile.oldest - 1) return this.#later(() => done('needs-copy'));
+    assert(options.force === true || cutTo >= marks.committed, 'committed records are cut only by force', { cutTo, committed: marks.committed });
+    const shared = lastSharedSeq({ history: this.history, end: cutTo }, { history, end: cutTo });
+    assert(shared >= Math.min(cutTo, this.#sidefile.oldest), 'what is kept is named alike by both histories', { cutTo, shared });
+    this.#begin('an adoption');
+    this.#cut(cutTo);
+    this.#update({ epoch, history: trimHistory(history, marks) }, (failure) => {
+      this.#end();
+      done(failure ?? 'done');
+    });
+  }
+
+  /** Takes the records behind `seq` out of sidefile and overlay. Their bytes stay on disk until the superblock says durably that they are void. */
+  #cut(seq: Seq): void {
+    const marks = this.#marks;
+    if (seq === marks.received) return;
+    this.#sidefile.cutTo(seq);
+    marks.received = seq;
+    marks.committed = Math.min(marks.committed, seq);
+    marks.durable = this.#sidefile.durable;
+    marks.oldest = this.#sidefile.oldest;
+    for (const overlay of this.#overlays) overlay.clear();
+    this.#rebuild();
+    this.#moved();
+  }
+
+  /** Enters all records that are not destaged into the overlays, which are empty. */
+  #rebuild(): void {
+    const marks = this.#marks;
+    let cost = 0;
+    this.#amount.clear();
+    this.#sidefile.visit(marks.destaged + 1, marks.received, (frame, segment, at, first, last) => {
+      this.#amount.add(frame.firstSeq + first, frame.bytes.length);
+      enterRecords(this.#overlays, frame, { segment, at }, { first, last });
+      for (let index = first; index <= last; index++) cost += recordCost(frame, index);
+      // The primary said so when it made the frame, and the frame is of this history.
+      marks.committed = Math.max(marks.committed, frame.committed);
+      return true;
+    });
+    this.#schedule.recount(cost);
+  }
+
+  /** Whether the sidefile holds everything from `seq` on. */
+  covers(seq: Seq): boolean {
+    return seq >= this.#sidefile.oldest && seq <= this.#marks.received + 1;
+  }
+
+  /** Chain of a record that is held, or of the one before them; null for any other. */
+  chainAt(seq: Seq): number | null {
+    this.#assertUsable();
+    return this.#tried(() => this.#sidefile.chainAt(seq));
+  }
+
+  /** Wall clock of the primary when it numbered a record; null when it is not held. */
+  timeAt(seq: Seq): WallMillis | null {
+    return this.#sidefile.timeAt(seq);
+  }
+
+  /** Bytes of the frames behind `seq`, by no more than a step too many; of those that are held, when it is that far back. */
+  bytesAfter(seq: Seq): number {
+    if (seq >= this.#marks.received) return 0;
+    return this.#amount.from(seq + 1) ?? this.#sidefile.heldBytes;
+  }
+
+  /** Frames for a peer that lacks everything from `seq` on, which must be held; null when there is nothing that new. */
+  framesFrom(seq: Seq, bytesMax: number): FrameRun | null {
+    this.#assertUsable();
+    return this.#tried(() => this.#sidefile.framesFrom(seq, bytesMax));
+  }
+
+  // ------------------------------------------------------------------------------------------------ reads
+
+  /**
+   * Fills `into` with the newest content, without waiting for the disk. Returns the highest seq that is not committed among the records that
+   * cover it, 0 when all is committed, -1 when the disk would have to be waited for.
+   */
+  read(volume: VolumeIndex, offset: number, into: Uint8Array): number {
+    this.#assertUsable();
+    try {
+      return this.#reader.read(volume, offset, into, this.#marks.committed);
+    } catch (error) {
+      throw this.#caught(error);
+    }
+  }
+
+  /** Like read(), in the background; the content is that of the moment of this call. */
+  readCold(volume: VolumeIndex, offset: number, into: Uint8Array, done: (needSeq: number, failure: ReplicaFailure | null) => void): void {
+    if (this.#refused((failure) => done(0, failure))) return;
+    try {
+      this.#reader.readCold(volume, offset, into, this.#marks.committed, done);
+    } catch (error) {
+      this.#caught(error);
+      if (this.#failure === null) throw error;
+      this.#later((failure) => done(0, failure));
+    }
+  }
+
+  /** What lies in a range: see Reader.extents. */
+  extents(volume: VolumeIndex, offset: number, length: number, extentsMax: number): VolumeExtent[] {
+    this.#assertUsable();
+    return this.#tried(() => this.#reader.extents(volume, { offset, length }, extentsMax, this.#marks.committed));
+  }
+
+  // ------------------------------------------------------------------------------------------------ space
+
+  /** Bytes of the sidefile's files. */
+  get heldBytes(): number {
+    return this.#sidefile.heldBytes;
+  }
+
+  /** Bytes that the sidefile may still grow; negative when what was admitted before exceeded it. */
+  spaceLeft(): number {
+    return this.#options.capacityBytes - this.#sidefile.heldBytes;
+  }
+
+  /** Whether writers must wait: until records have been destaged and dropped, or nobody needs them any more. */
+  get full(): boolean {
+    if (this.#rangeCount() > limits.overlayZeroRangesMax) return true;
+    if (this.spaceLeft() > 0) return false;
+    // The newest segment is never dropped: when all that is left needs nothing more, the next record begins another one and lets it go.
+    const { destaged, received } = this.#marks;
+    return destaged < received || this.#retainFrom <= received;
+  }
+
+  /** Records from here on are kept for peers also when they are destaged; Infinity when nobody needs any. */
+  get retainFrom(): Seq {
+    return this.#retainFrom;
+  }
+
+  set retainFrom(seq: Seq) {
+    this.#retainFrom = seq;
+    this.#drop();
+  }
+
+  /** A peer cannot be helped by delta any more: nothing below `seq` is kept for it. */
+  overflow(seq: Seq): void {
+    this.retainFrom = Math.max(this.#retainFrom, seq);
+  }
+
+  #rangeCount(): number {
+    let count = 0;
+    for (const overlay of this.#overlays) count += overlay.rangeCount;
+    return count;
+  }
+
+  /** Drops segments of which every record is destaged, durably recorded so, and needed by nobody. */
+  #drop(): void {
+    if (this.#stopped || this.#failure !== null) return;
+    const { destaged, received } = this.#marks;
+    if (this.#block.durableValue.destaged < destaged) return;
+    this.#tried(() => this.#sidefile.dropBefore(Math.min(destaged + 1, this.#retainFrom, received + 1)));
+    this.#marks.oldest = this.#sidefile.oldest;
+    this.#amount.dropBefore(this.#marks.oldest);
+    this.#moved();
+  }
+
+  // ------------------------------------------------------------------------------------------------ background
+
+  /** Does what is due in the background: begins destaging when it is time. */
+  work(now: Millis): void {
+    this.#schedule.work(now);
+  }
+
+  /** When work() has something to do next; Infinity when only another event can change that. */
+  get nextWork(): Millis {
+    return this.#schedule.nextWork;
+  }
+
+  /** Bytes of records that wait for destaging. */
+  get backlogBytes(): number {
+    return this.#schedule.backlogBytes;
+  }
+
+  /** Brings everything that is committed now into the base images, flushing the sidefile first. What is not committed stays where it is. */
+  drain(done: ReplicaDone): void {
+    if (this.#refused(done)) return;
+    this.#schedule.drain(done);
+  }
+
+  // ------------------------------------------------------------------------------------------------ whole copy
+
+  /** Sender: the next range of a volume to send from `fromOffset` on, at most `bytesMax` of data; null at its end. */
+  imageRanges(volume: VolumeIndex, fromOffset: number, bytesMax: number): ImageRange | null {
+    this.#assertUsable();
+    const options = this.#options.volumes[volume];
+    assert(options !== undefined, 'there is no such volume', { volume });
+    return this.#tried(() => nextImage(this.#reader, { index: volume, sizeBytes: options.sizeBytes }, fromOffset, { bytesMax, committed: this.#marks.committed }));
+  }
+
+  /** Sender: fills `into` with the newest content of a range at the moment of this call. */
+  readImage(volume: VolumeIndex, offset: number, into: Uint8Array, done: ReplicaDone): void {
+    this.readCold(volume, offset, into, (_needSeq, failure) => done(failure));
+  }
+
+  /**
+   * Receiver: gives up what is here and begins anew behind `position` of the primary. When `done` is called, the superblock says durably that
+   * the replica is inconsistent, the sidefile is empty, and images and frames may come. Nothing is destaged until the copy has ended.
+   */
+  beginCopy(options: { epoch: Epoch; history: History; position: Seq; chain: number }, done: ReplicaDone): void {
+    if (this.#refused(done)) return;
+    const { epoch, position, chain } = options;
+    assertHistory(options.history);
+    assert(epoch >= this.epoch, 'an epoch that is adopted is not older', { epoch, newest: this.epoch });
+    this.#begin('the begin of a copy');
+    this.#stopped = true;
+    this.#background.whenIdle(() => {
+      if (this.#failure !== null) return this.#later(done);
+      this.#startOver(position);
+      const history = trimHistory(options.history, this.#marks);
+      const patch = { epoch, history, destaged: position, destageTarget: position, destagedChain: chain };
+      this.#update({ ...patch, consistent: false, copying: { fromSeq: position } }, (failure) => {
+        this.#stopped = this.#changing === 'closing';
+        this.#end();
+        if (failure === null) this.#resetSidefile(position, chain);
+        this.#options.journal('copy.begin', { group: this.#options.group, fromSeq: position }, 'a whole copy has begun: this copy is inconsistent');
+        done(failure ?? this.#failure);
+      });
+    });
+  }
+
+  #startOver(position: Seq): void {
+    Object.assign(this.#marks, {
+      oldest: position + 1,
+      destaged: position,
+      destageTarget: position,
+      committed: position,
+      durable: position,
+      received: position,
+    } satisfies Marks);
+    for (const overlay of this.#overlays) overlay.clear();
+    this.#amount.clear();
+    this.#schedule.recount(0);
+  }
+
+  #resetSidefile(position: Seq, chain: number): void {
+    const { history } = this;
+    const epoch = epochOf(history, position);
+    try {
+      this.#sidefile.reset({ nextSeq: position + 1, chain, epoch });
+    } catch (error) {
+      if (!(error instanceof DiskError)) throw error;
+      this.#fail(error.failure);
+    }
+  }
+
+  /** Receiver: puts an image into its volume's base. For zeroes `done` is called before this returns. */
+  writeImage(volume: VolumeIndex, offset: number, content: ImageContent, done: ReplicaDone): void {
+    if (this.#refused(done)) return;
+    assert(this.#block.durableValue.copying !== null, 'an image is written only while the superblock says so');
+    assert(this.#changing === null, 'no image is written during a change', { changing: this.#changing });
+    const base = this.#bases[volume];
+    assert(base !== undefined, 'there is no such volume', { volume });
+    this.#imagesUnderWay++;
+    const ended = this.#background.begin((failure) => {
+      this.#imagesUnderWay--;
+      done(failure);
+    });
+    try {
+      writeImage(base, offset, content, ended);
+    } catch (error) {
+      if (!(error instanceof DiskError)) throw error;
+      ended(error.failure);
+    }
+  }
+
+  /**
+   * Receiver: every range has come, each as of some record up to `endSeq`, and so have all records up to there. When `done` is called, all of it
+   * is durable and the replica is consistent.
+   */
+  endCopy(endSeq: Seq, done: ReplicaDone): void {
+    if (this.#refused(done)) return;
+    assert(this.#block.durableValue.copying !== null, 'a copy that ends has begun');
+    assert(endSeq <= this.#marks.received, 'a copy ends with records that are here', { endSeq, received: this.#marks.received });
+    assert(endSeq >= this.#marks.destageTarget, 'a copy ends behind its begin', { endSeq, begin: this.#marks.destageTarget });
+    assert(this.#imagesUnderWay === 0, 'a copy ends when all images are written', { underWay: this.#imagesUnderWay });
+    this.#begin('the end of a copy');
+    const ended: ReplicaDone = (failure) => {
+      this.#end();
+      if (failure === null) this.#options.journal('copy.end', { group: this.#options.group, endSeq }, 'the whole copy has ended: this copy is consistent');
+      done(failure);
+    };
+    this.#commit.whenDurable(endSeq, (unflushed) => {
+      if (unflushed !== null) return ended(unflushed);
+      const flushed = this.#background.begin((failure) => {
+        if (failure !== null) return ended(failure);
+        this.#marks.destageTarget = endSeq;
+        this.#moved();
+        this.#update({ consistent: true, copying: null, destageTarget: endSeq }, ended);
+      });
+      this.#options.storage.flush(this.#bases, flushed);
+    });
+  }
+
+  /** The replica has caught up with a primary: it lacks nothing that it had acknowledged. */
+  markClean(done: ReplicaDone): void {
+    if (this.#refused(done)) return;
+    this.#update({ unclean: false }, done);
+  }
+
+  /**
+   * Ends the use of the files once nothing is under way. With `clean` everything received is made durable and the superblock says so, so that
+   * the next start is not unclean after a power loss. Also after a failure.
+   */
+  close(options: { clean: boolean }, done: ReplicaDone): void {
+    assert(this.#changing !== 'closing', 'a replica is closed once');
+    const closeFiles = (failure: ReplicaFailure | null): void => {
+      this.#stopped = true;
+      this.#background.whenIdle(() => {
+        this.#closed = true;
+        this.#sidefile.close();
+        for (const base of this.#bases) base.close();
+        this.#block.close();
+        done(failure ?? this.#failure);
+      });
+    };
+    this.#changing = 'closing';
+    // Stopped: a copy is about to begin, so there is nothing here that would be clean.
+    if (!options.clean || this.#stopped || this.#failure !== null) return closeFiles(null);
+    this.#commit.whenDurable(this.#marks.received, (failure) => {
+      if (failure !== null) return closeFiles(failure);
+      this.#stopped = true;
+      this.#background.whenIdle(() => {
+        if (this.#failure !== null) closeFiles(this.#failure);
+        else this.#update({ cleanShutdown: true }, closeFiles);
+      });
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------------ within
+
+  #sharedSuperblock(): Pick<Superblock, 'value' | 'durableValue' | 'update'> {
+    const block = this.#block;
+    return {
+      get value() {
+        return block.value;
+      },
+      get durableValue() {
+        return block.durableValue;
+      },
+      update: (patch, done) => block.update(patch, this.#background.begin(done)),
+    };
+  }
+
+  #makeCommit(): GroupCommit {
+    return new GroupCommit({
+      storage: this.#options.storage,
+      sidefile: this.#sidefile,
+      background: this.#background,
+      usable: () => !this.#stopped && this.#failure === null,
+      moved: (durable) => {
+        this.#marks.durable = durable;
+        this.#moved();
+        if (this.#failure === null) this.#options.onDurable(durable);
+      },
+    });
+  }
+
+  #makeSchedule(): Schedule {
+    const { storage, buffers, clock, destage, capacityBytes } = this.#options;
+    return new Schedule({
+      options: destage,
+      storage,
+      buffers,
+      clock,
+      overlays: this.#overlays,
+      bases: this.#bases,
+      sidefile: this.#sidefile,
+      reader: this.#reader,
+      background: this.#background,
+      commit: this.#commit,
+      marks: this.#marks,
+      usable: () => !this.#stopped && this.#failure === null && this.consistent && this.#block.durableValue.consistent,
+      pressed: () => this.#rangeCount() > limits.overlayZeroRangesMax / 2 || (this.spaceLeft() < capacityBytes / 4 && this.backlogBytes > capacityBytes / 8),
+      update: (patch, done) => this.#update(patch, done),
+      aimed: (target) => {
+        this.#marks.destageTarget = Math.max(this.#marks.destageTarget, target);
+        this.#moved();
+      },
+      moved: (destaged) => {
+        this.#marks.destaged = destaged;
+        this.#moved();
+        this.#drop();
+        this.#options.wake();
+      },
+      failed: (error) => {
+        this.#caught(error);
+      },
+    });
+  }
+
+  #moved(): void {
+    assertMarks(this.#marks);
+  }
+
+  /** Writes the superblock; every write also says how far the replica is now. */
+  #update(patch: Partial<SuperblockValue>, done: DiskDone): void {
+    const { durable, committed } = this.#marks;
+    this.#block.update({ durable, committed, ...patch }, this.#background.begin(done));
+  }
+
+  #begin(change: string): void {
+    assert(this.#changing === null, 'one change at a time', { change, changing: this.#changing });
+    this.#changing = change;
+  }
+
+  #end(): void {
+    if (this.#changing !== 'closing') this.#changing = null;
+  }
+
+  #assertUsable(): void {
+    assert(!this.#closed, 'a replica that was closed is not used');
+    if (this.#failure === null) return;
+    throw this.#failure instanceof SidefileDamage ? this.#failure : new DiskError(this.#failure);
+  }
+
+  /** Whether a lasting operation is refused because of an earlier failure, which `done` is then told. */
+  #refused(done: ReplicaDone): boolean {
+    assert(!this.#closed, 'a replica that was closed is not used');
+    if (this.#failure === null) return false;
+    this.#later(done);
+    return true;
+  }
+
+  /** Calls back as an event of its own, with the replica's failure if there is one by then. */
+  #later(done: ReplicaDone): void {
+    this.#options.storage.flush(
+      [],
+      this.#background.begin(() => done(this.#failure)),
+    );
+  }
+
+  #tried<T>(step: () => T): T {
+    try {
+      return step();
+    } catch (error) {
+      throw this.#caught(error);
+    }
+  }
+
+  /** Notes a failure of the storage; returns the error to throw on. */
+  #caught(error: unknown): unknown {
+    if (error instanceof DiskError) this.#fail(error.failure);
+    else if (error instanceof SidefileDamage) this.#fail(error);
+    return error;
+  }
+
+  #fail(failure: ReplicaFailure): void {
+    if (this.#failure !== null) return;
+    this.#failure = failure;
+    const facts = failure instanceof SidefileDamage ? { operation: 'read', file: failure.file, code: 'DAMAGED' } as const : failure;
+    this.#options.journal('replica.failed', { group: this.#options.group, ...facts }, failureError(failure).message);
+    this.#commit.fail(facts);
+    this.#schedule.fail(facts);
+    this.#options.onFailure(failure);
+  }
+}

@@ -4,7 +4,9 @@
 import type { WitnessDesk } from '../arbiter/ask.ts';
 import type { WitnessView } from '../arbiter/witness-state.ts';
 import type { Peer } from '../mirror/peer.ts';
-import { createReplica, type Replica, type ReplicaOptions } from '../replica/replica.ts';
+import { createReplica } from '../replica/open.ts';
+import type { ReplicaOptions } from '../replica/options.ts';
+import type { Replica } from '../replica/replica.ts';
 import type { OrderOutcome, Role, SiteOptions, Waiting } from './contract.ts';
 
 /** What orders work on: the site, seen through the few things they need. */
@@ -19,7 +21,6 @@ export interface OrderGround {
   onRoleChange(watcher: () => void): void;
   replicaOptions(groupId: string): ReplicaOptions;
   open(): void;
-  claimByHand(pending: { requestId: string; epoch: number; revision: number }): void;
   forced(view: WitnessView): void;
 }
 
@@ -92,6 +93,19 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
   }
   if (!order.force) return done(refused(waits?.cause ?? lossText(ground, view, replica), 'wait for it, or add --force and lose what only the others hold'));
   force(ground, view, replica, done);
+}
+
+/** Destages everything that is committed now. */
+export function orderDrain(ground: OrderGround, done: Done): void {
+  const replica = ground.replica();
+  const role = ground.role();
+  if (replica === null || role === 'failed') return done(refused(`${ground.options.site} is ${role}`, 'only a site that holds a copy can be drained'));
+  if (!replica.consistent) return done(refused('this copy is inconsistent', 'wait until its whole copy has ended'));
+  replica.drain((failure) => {
+    if (failure === null) done({ kind: 'done', text: `the base image of ${ground.options.site} holds everything up to record ${replica.marks.destaged}` });
+    else done(refused('the disk failed while draining', 'see its status'));
+    ground.options.shell.wake();
+  });
 }
 
 /** What may be lost by serving from here: exactly known only while the others can be asked, so this is the last known bound, marked so. */

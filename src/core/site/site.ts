@@ -4,9 +4,9 @@
 
 import { WitnessDesk } from '../arbiter/ask.ts';
 import { Promised } from '../arbiter/lease.ts';
-import type { WitnessAnswer, WitnessView } from '../arbiter/witness-state.ts';
+import type { WitnessView } from '../arbiter/witness-state.ts';
 import { assert } from '../base/assert.ts';
-import type { DiskFailure } from '../base/ports.ts';
+import { DiskError, type LinkPort } from '../base/ports.ts';
 import { ORIGIN } from '../base/position.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import { Follower } from '../mirror/follow.ts';
@@ -14,12 +14,15 @@ import { readState, type PeerState } from '../mirror/forms.ts';
 import { Link, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
 import { decodeJson, encodeJson, type Message } from '../mirror/messages.ts';
 import { Peer } from '../mirror/peer.ts';
-import type { LinkPort } from '../base/ports.ts';
-import { createReplica, openReplica, type Replica, type ReplicaOptions } from '../replica/replica.ts';
+import { createReplica, openReplica } from '../replica/open.ts';
+import { failureError, type ReplicaOptions } from '../replica/options.ts';
+import type { Replica } from '../replica/replica.ts';
+import { SidefileDamage } from '../replica/sidefile.ts';
+import { Claimant, type PendingClaim } from './claimant.ts';
 import { SITE_COUNTERS, type HostRequest, type OrderOutcome, type Role, type SiteCounter, type SiteOptions, type SiteStatus, type Waiting } from './contract.ts';
 import { HostDesk } from './hosts.ts';
 import { Lead } from './lead.ts';
-import { orderCreate, orderPromote, type OrderGround } from './orders.ts';
+import { orderCreate, orderDrain, orderPromote, type OrderGround } from './orders.ts';
 import { whyNotClaim, type ClaimGround } from './standby.ts';
 import { siteStatus, type Inspected } from './status.ts';
 
@@ -37,11 +40,11 @@ export class Site implements LinkOwner {
   #follower: Follower | null = null;
   #standbySince: Millis = 0;
   #failure: string | null = null;
-  #announced = '';
+  /** What the peers were told last; positions in it are of that moment. */
+  #announced: PeerState | null = null;
   #wasServing = false;
   #lastFlush: Millis = -Infinity;
-  /** A claim that may have been granted: a fresh view decides. */
-  #resolveSince: Millis | null = null;
+  readonly #claimant: Claimant;
   #groupId: string | null = null;
   #creating = false;
   #resigned = false;
@@ -65,6 +68,15 @@ export class Site implements LinkOwner {
       journal: options.journal,
       retryMillis: options.timings.witnessRetryMillis,
       onView: (view) => this.#onView(view),
+    });
+    this.#claimant = new Claimant({
+      options,
+      desk: this.#desk,
+      counters: this.#counters,
+      replica: () => this.#replica,
+      claiming: () => this.#role === 'claiming',
+      granted: (view) => this.#becomePrimary(view),
+      notGranted: (why) => this.#becomeStandby(why),
     });
   }
 
@@ -109,6 +121,11 @@ export class Site implements LinkOwner {
   /** Makes this site the primary by an operator's order. */
   promote(order: { force: boolean }, done: (outcome: OrderOutcome) => void): void {
     orderPromote(this.#orderGround(), order, done);
+  }
+
+  /** Moves everything that is committed from the sidefile to the base image, so that the base image alone is the volume. */
+  drain(done: (outcome: OrderOutcome) => void): void {
+    orderDrain(this.#orderGround(), done);
   }
 
   /** Ends everything in order, so that the next start is a clean one. */
@@ -166,6 +183,10 @@ export class Site implements LinkOwner {
   }
 
   linkMessage(link: Link, message: Message): void {
+    this.#guarded(() => this.#linkMessage(link, message));
+  }
+
+  #linkMessage(link: Link, message: Message): void {
     const peer = this.#peers.get(link.peer);
     if (peer === undefined || peer.link !== link) return;
     this.#counters.receivedBytes += message.body.length;
@@ -202,6 +223,10 @@ export class Site implements LinkOwner {
 
   /** Ends a batch of events. */
   turn(): void {
+    this.#guarded(() => this.#turn());
+  }
+
+  #turn(): void {
     const now = this.#options.clock.now();
     const replica = this.#replica;
     if (replica !== null && replica.failure === null) {
@@ -224,6 +249,19 @@ export class Site implements LinkOwner {
     if (this.#role === 'failed') this.#resign();
     this.#hosts.expire(now);
     this.turn();
+  }
+
+  /**
+   * Runs something that uses the replica. A disk that fails in the middle has already failed this site by then (#fail is called from within);
+   * what was under way is abandoned where it stood, as a crash would.
+   */
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      if (this.#failure === null || !isReplicaError(error)) throw error;
+      this.#reportServing();
+    }
   }
 
   /** When tick() is wanted at the latest. */
@@ -292,7 +330,7 @@ export class Site implements LinkOwner {
         this.#follower?.durable();
         o.shell.wake();
       },
-      onFailure: (failure) => this.#fail(describeFailure(failure)),
+      onFailure: (failure) => this.#fail(failureError(failure).message),
       wake: () => o.shell.wake(),
     };
   }
@@ -312,7 +350,7 @@ export class Site implements LinkOwner {
       opened.replica.retainFrom = 0;
       this.#desk.remember(value.witness);
       const pending = value.pendingClaim;
-      if (pending !== null && pending.epoch + 1 > opened.replica.epoch) this.#claim(pending);
+      if (pending !== null && pending.epoch + 1 > opened.replica.epoch) this.#claimAgain(pending);
       else this.#becomeStandby('it has started');
       this.#options.shell.wake();
     });
@@ -324,7 +362,7 @@ export class Site implements LinkOwner {
     this.#creating = true;
     createReplica(this.#replicaOptions(groupId), { consistent: false }, (failure) => {
       this.#creating = false;
-      if (failure !== null) return this.#fail(describeFailure(failure));
+      if (failure !== null) return this.#fail('why' in failure ? failure.why : failureError(failure).message);
       if (this.#role === 'absent') this.#openReplica();
     });
   }
@@ -373,7 +411,7 @@ export class Site implements LinkOwner {
       case 'standby':
         return this.#standby(now);
       case 'claiming':
-        return this.#resolveClaim();
+        return this.#claimant.turn();
       case 'starting':
       case 'absent':
       case 'failed':
@@ -400,12 +438,8 @@ export class Site implements LinkOwner {
     if (replica === null || this.#role !== 'standby') return;
     if (this.#claimWaits(now) !== null) return;
     const view = this.#desk.view as WitnessView;
-    const pending = { requestId: this.#desk.newRequestId(), epoch: view.epoch, revision: view.revision };
     this.#setRole('claiming', `it asks the witness for epoch ${view.epoch + 1}`);
-    // Durable before the question leaves: after a restart it is asked again, and nobody is joined before the answer is known.
-    replica.superblock.update({ pendingClaim: pending }, (failure) => {
-      if (failure === null && this.#role === 'claiming' && this.#replica === replica) this.#claim(pending);
-    });
+    this.#claimant.begin(view);
   }
 
   /** A peer that is primary, of the newest epoch known here. */
@@ -466,44 +500,10 @@ export class Site implements LinkOwner {
     return this.#promised.until;
   }
 
-  #claim(pending: { requestId: string; epoch: number; revision: number }, byHand = false): void {
-    if (this.#role !== 'claiming') this.#setRole('claiming', 'a claim from before the restart is not answered yet');
-    if (this.#desk.busy) this.#desk.abandon();
-    this.#counters.claims++;
-    const change = { kind: 'claim', epoch: pending.epoch, revision: pending.revision } as const;
-    this.#desk.ask(byHand ? { ...change, byHand: true } : change, (answer) => this.#claimAnswered(answer), pending.requestId);
-  }
-
-  #claimAnswered(answer: WitnessAnswer): void {
-    if (this.#role !== 'claiming') return;
-    if (answer.outcome === 'done' && answer.repeated !== true) {
-      this.#becomePrimary(answer.view);
-      return;
-    }
-    // An answer about the past, or a refusal that may hide a grant whose answer was lost: a fresh view tells.
-    this.#resolveSince = this.#options.clock.now();
-    this.#desk.read();
-    this.#options.shell.wake();
-  }
-
-  #resolveClaim(): void {
-    const since = this.#resolveSince;
-    const replica = this.#replica;
-    if (since === null || replica === null) return;
-    const view = this.#desk.view;
-    if (view === null || this.#desk.viewAt < since) {
-      this.#desk.probe(this.#options.timings.witnessRetryMillis);
-      return;
-    }
-    this.#resolveSince = null;
-    const own = view.copies.find((copy) => copy.site === this.site);
-    if (view.primary === this.site && view.epoch > replica.epoch && own?.flag === true) {
-      this.#becomePrimary(view);
-      return;
-    }
-    replica.superblock.update({ pendingClaim: null }, (failure) => {
-      if (failure === null && this.#role === 'claiming') this.#becomeStandby('the witness did not grant its claim');
-    });
+  /** A claim from before a restart is asked again before anything else is done. */
+  #claimAgain(pending: PendingClaim): void {
+    this.#setRole('claiming', 'a claim from before the restart is not answered yet');
+    this.#claimant.ask(pending);
   }
 
   #becomePrimary(view: WitnessView): void {
@@ -572,7 +572,7 @@ export class Site implements LinkOwner {
     this.#lead = null;
     this.#follower?.end();
     this.#follower = null;
-    this.#resolveSince = null;
+    this.#claimant.end();
     // A primary that steps down waits out a full promise before it may claim again (rule 2).
     if (wasPrimary) this.#promised.promise(this.#options.clock.now(), this.#options.timings.leaseMillis);
     this.#hosts.drop();
@@ -614,7 +614,7 @@ export class Site implements LinkOwner {
       unclean: replica?.unclean ?? false,
       consistent: replica?.consistent ?? false,
       startCount: replica?.startCount ?? 0,
-      primary: this.#role === 'primary' ? this.site : (this.#follower?.link.peer ?? null),
+      primary: this.#primaryName(),
     };
   }
 
@@ -622,13 +622,25 @@ export class Site implements LinkOwner {
     link.send('state', encodeJson(this.#state()));
   }
 
-  /** Tells the peers what has changed, positions aside. */
+  /** Tells the peers what has changed, positions aside: those travel with acknowledgements and heartbeats. Called each turn, so it compares first. */
   #announce(): void {
-    const state = this.#state();
-    const key = JSON.stringify([state.role, state.groupId, state.epoch, state.unclean, state.consistent, state.primary]);
-    if (key === this.#announced) return;
-    this.#announced = key;
+    const told = this.#announced;
+    const replica = this.#replica;
+    const unchanged =
+      told !== null &&
+      told.role === this.#role &&
+      told.groupId === this.#groupId &&
+      told.epoch === (replica?.epoch ?? 0) &&
+      told.unclean === (replica?.unclean ?? false) &&
+      told.consistent === (replica?.consistent ?? false) &&
+      told.primary === this.#primaryName();
+    if (unchanged) return;
+    this.#announced = this.#state();
     for (const peer of this.#peers.values()) if (peer.link !== null) this.#sendState(peer.link);
+  }
+
+  #primaryName(): SiteName | null {
+    return this.#role === 'primary' ? this.site : (this.#follower?.link.peer ?? null);
   }
 
   #silenceMillis(): Millis {
@@ -663,10 +675,6 @@ export class Site implements LinkOwner {
       onRoleChange: (watcher) => this.#onRole.push(watcher),
       replicaOptions: (groupId) => this.#replicaOptions(groupId),
       open: () => this.#openReplica(),
-      claimByHand: (pending) => {
-        this.#setRole('claiming', 'an operator has ordered it');
-        this.#claim(pending, true);
-      },
       forced: (view) => {
         this.#setRole('claiming', 'an operator has forced it');
         this.#becomePrimary(view);
@@ -675,7 +683,6 @@ export class Site implements LinkOwner {
   }
 }
 
-function describeFailure(failure: DiskFailure | { readonly why: string }): string {
-  return 'why' in failure ? failure.why : `${failure.operation} of ${failure.file} failed with ${failure.code}`;
+function isReplicaError(error: unknown): boolean {
+  return error instanceof DiskError || error instanceof SidefileDamage;
 }
-

@@ -29,7 +29,7 @@ function waiting(cause: string, next: string, deadlineMillis: Millis | null = nu
 
 /** Null when this site may claim now. */
 export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
-  const { options, replica, desk, promised } = ground;
+  const { options, replica, promised } = ground;
   const own = options.sites.findIndex((spec) => spec.name === options.site);
   if (replica === null) return waiting('there is no replica here', 'it is filled by a primary');
   if (options.sites[own]?.mode === 'async') return waiting('an async copy is never claimed for by itself', 'it follows the next primary, or an operator promotes it');

@@ -5,11 +5,8 @@ import type { Epoch, Seq } from '../../core/base/units.ts';
 import type { HostOperation } from '../host.ts';
 import { holds, type Rule, type Scene, type SeenSite, trueSyncPeers } from './observe.ts';
 
-/** Tells since when a site's connection to another one stands; null when there is none. */
-export type ConnectedSince = (from: string, to: string) => number | null;
-
 /** The oracle of rule 3. */
-export function acknowledge(connectedSince: ConnectedSince): Rule {
+export function acknowledge(): Rule {
   return {
     name: '3 acknowledge',
     answering: (scene, site, operation, error, data) => {
@@ -18,12 +15,12 @@ export function acknowledge(connectedSince: ConnectedSince): Rule {
       if (operation.write !== null) {
         const place = scene.truth.places.get(operation.number);
         if (place === undefined) return;
-        checkHeld(scene, site, place.epoch, place.seq, `answers write ${operation.number}`, connectedSince);
+        checkHeld(scene, site, place.epoch, place.seq, `answers write ${operation.number}`);
         if (operation.fua) checkDurable(scene, site, epoch, place.seq, `answers write ${operation.number} with FUA`);
       } else if (operation.command === 'read' && data !== null) {
         for (const tag of tagsOf(data, scene, operation)) {
           const place = scene.truth.places.get(tag);
-          if (place !== undefined) checkHeld(scene, site, place.epoch, place.seq, `shows write ${tag} to read ${operation.number}`, connectedSince);
+          if (place !== undefined) checkHeld(scene, site, place.epoch, place.seq, `shows write ${tag} to read ${operation.number}`);
         }
       } else if (operation.command === 'flush') {
         const before = operation.flushTo;
@@ -33,12 +30,12 @@ export function acknowledge(connectedSince: ConnectedSince): Rule {
   };
 }
 
-function checkHeld(scene: Scene, site: SeenSite, epoch: Epoch, seq: Seq, what: string, connectedSince: ConnectedSince): void {
+function checkHeld(scene: Scene, site: SeenSite, epoch: Epoch, seq: Seq, what: string): void {
   const peers = trueSyncPeers(scene, site.name);
   for (const peer of peers) {
     if (holds(peer.held, epoch, seq)) continue;
     // It told this site before it lost power, and this site cannot have heard of that yet; or both have it on disk from before.
-    const since = connectedSince(site.name, peer.name);
+    const since = scene.connectedSince(site.name, peer.name);
     const told = (peer.everHeld.get(epoch) ?? 0) >= seq && since !== null && since < peer.lostAt;
     if (!told && !peer.harmed) {
       scene.world.fail('3 acknowledge', `${site.name} ${what}, record (${epoch}, ${seq}), which ${peer.name} lacks although its flag is true`);

@@ -21,7 +21,8 @@ export function admit(): Rule {
       if (!everHeld && !site.harmed) {
         scene.world.fail('8 admit', `${site.name} is admitted without record (${lacking.epoch}, ${lacking.seq}), which hosts were told of`);
       }
-      if (site.inside !== null && site.machine.life === site.admittedLife && site.inside.unclean) {
+      const since = scene.connectedSince(primary.name, site.name);
+      if (site.inside?.unclean === true && since !== null && since > site.lostAt) {
         scene.world.fail('8 admit', `${site.name} is admitted although it is unclean`);
       }
     },

@@ -2,7 +2,7 @@
 // still there after a restart, unless the disk itself was harmed.
 
 import type { Epoch, SiteName } from '../../core/base/units.ts';
-import { holds, type Holding, type Rule, type Scene, type SeenSite } from './observe.ts';
+import { endOf, holds, type Holding, type Rule, type Scene, type SeenSite } from './observe.ts';
 
 /** The oracle of marks and restarts. */
 export function marks(): Rule {
@@ -25,10 +25,11 @@ export function marks(): Rule {
       const debt = owed.get(site.name);
       owed.delete(site.name);
       if (debt === undefined || site.harmed || !inside.consistent) return;
-      const last = debt.history[debt.history.length - 1];
-      if (last === undefined || debt.upTo < last.firstSeq) return;
-      if (!holds({ history: inside.history, upTo: inside.marks.received }, last.epoch, debt.upTo)) {
-        scene.world.fail('C1 durable', `${site.name} has lost record (${last.epoch}, ${debt.upTo}) in a restart; it holds up to ${inside.marks.received}`);
+      const { epoch, seq } = endOf(debt);
+      // A cut that was under way when the process ended may have become durable: it is part of adopting a newer epoch.
+      if (seq === 0 || inside.epoch > (debt.history[debt.history.length - 1]?.epoch ?? 0)) return;
+      if (!holds({ history: inside.history, upTo: inside.marks.received }, epoch, seq)) {
+        scene.world.fail('C1 durable', `${site.name} has lost record (${epoch}, ${seq}) in a restart; it holds up to ${inside.marks.received}`);
       }
     },
   };

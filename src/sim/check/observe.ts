@@ -2,7 +2,7 @@
 // records what their primaries appended and what hosts were told. Oracles read this and change nothing.
 
 import type { FlagView, Mode } from '../../core/base/copies.ts';
-import { type History, inHistory } from '../../core/base/position.ts';
+import { epochOf, type History, inHistory, type Position } from '../../core/base/position.ts';
 import type { Epoch, Millis, Seq, SiteName } from '../../core/base/units.ts';
 import type { WitnessState } from '../../core/arbiter/witness-state.ts';
 import type { HostError, Role, SiteStatus } from '../../core/site/contract.ts';
@@ -61,11 +61,16 @@ export function holds(holding: Holding, epoch: Epoch, seq: Seq): boolean {
   return seq <= holding.upTo && inHistory(holding.history, epoch, seq);
 }
 
+/** Name of the newest record of a copy. */
+export function endOf(holding: Holding): Position {
+  return { epoch: epochOf(holding.history, holding.upTo), seq: holding.upTo };
+}
+
 /** One site as the oracles see it. */
 export interface SeenSite {
   readonly name: SiteName;
   readonly mode: Mode;
-  readonly machine: Machine<InspectedSite>;
+  machine: Machine<InspectedSite>;
   /** As of the last event of the site; null when there is no process or no open replica. */
   inside: Inspection | null;
   role: Role;
@@ -91,6 +96,8 @@ export interface Scene {
   readonly witness: WitnessState | null;
   /** An operator forced a promotion: what the rules promise is void from there on. */
   readonly forced: boolean;
+  /** Since when the oldest connection from one site to another stands, in the world's time; null when there is none. */
+  connectedSince(from: SiteName, to: SiteName): number | null;
   /** Largest time that a site may hold a request without an answer. */
   readonly holdMillis: Millis;
 }

@@ -1,6 +1,6 @@
 // Safety rule 6. A copy that may lack unflushed records does not become primary while another copy that may be true is clean, or holds more.
 
-import { flagOf, holds, type Rule } from './observe.ts';
+import { endOf, flagOf, holds, type Rule } from './observe.ts';
 
 /** The oracle of rule 6. */
 export function unclean(): Rule {
@@ -15,11 +15,9 @@ export function unclean(): Rule {
         if (other.inside?.unclean === false) {
           scene.world.fail('6 unclean', `${site.name}, which is unclean, claims while ${other.name} is clean and its flag true`);
         }
-        const last = other.held.history[other.held.history.length - 1];
-        if (last === undefined || other.harmed || other.held.upTo < last.firstSeq) continue;
-        if (!holds(site.held, last.epoch, other.held.upTo)) {
-          scene.world.fail('6 unclean', `${site.name}, which is unclean, claims without record (${last.epoch}, ${other.held.upTo}) of ${other.name}`);
-        }
+        const { epoch, seq } = endOf(other.held);
+        if (seq === 0 || other.harmed || holds(site.held, epoch, seq)) continue;
+        scene.world.fail('6 unclean', `${site.name}, which is unclean, claims without record (${epoch}, ${seq}) of ${other.name}`);
       }
     },
   };

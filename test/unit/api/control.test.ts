@@ -1,6 +1,8 @@
 // The control API over real sockets: what the commands rely on, and what garbage meets.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer } from 'node:net';
@@ -57,7 +59,11 @@ function addressOf(text: string): Address {
 }
 
 /** A control API on a unix socket. */
-async function start(t: TestContext, control: Control, bounds?: ControlBounds): Promise<{ address: Address; path: string; client: ControlClient }> {
+async function start(
+  t: TestContext,
+  control: Control,
+  bounds?: ControlBounds,
+): Promise<{ address: Address; path: string; client: ControlClient }> {
   const path = join(folder(t), 'run', 'control.sock');
   const address = addressOf(`unix:${path}`);
   const running = await startControl(control, address, () => {}, bounds);
@@ -134,16 +140,74 @@ test('a failed copy makes the daemon unhealthy', async (t) => {
 
 const LOCAL = { host: 'localhost' };
 const GARBAGE: readonly { what: string; path: string; init: RequestInit; status: number; text: RegExp }[] = [
-  { what: 'a body that is not JSON', path: '/v1/groups/db/create', init: { method: 'POST', body: '{' }, status: 400, text: /^bad request to the control API: the body is not JSON/ },
-  { what: 'a body with unknown keys', path: '/v1/groups/db/create', init: { method: 'POST', body: '{"x":1}' }, status: 400, text: /Unrecognized key: "x"/ },
-  { what: 'an order without its choice', path: '/v1/groups/db/promote', init: { method: 'POST', body: '{}' }, status: 400, text: /force: / },
-  { what: 'a choice of a wrong type', path: '/v1/groups/db/promote', init: { method: 'POST', body: '{"force":"yes"}' }, status: 400, text: /force: / },
-  { what: 'a name that is none', path: '/v1/groups/..%2fdb/create', init: { method: 'POST' }, status: 400, text: /the name of the group must be 1 to 32 of a-z, 0-9 and '-'/ },
-  { what: 'an unknown route', path: '/v2/status', init: {}, status: 404, text: /there is no GET \/v2\/status: the control API has GET \/v1\/status/ },
+  {
+    what: 'a body that is not JSON',
+    path: '/v1/groups/db/create',
+    init: { method: 'POST', body: '{' },
+    status: 400,
+    text: /^bad request to the control API: the body is not JSON/,
+  },
+  {
+    what: 'a body with unknown keys',
+    path: '/v1/groups/db/create',
+    init: { method: 'POST', body: '{"x":1}' },
+    status: 400,
+    text: /Unrecognized key: "x"/,
+  },
+  {
+    what: 'an order without its choice',
+    path: '/v1/groups/db/promote',
+    init: { method: 'POST', body: '{}' },
+    status: 400,
+    text: /force: /,
+  },
+  {
+    what: 'a choice of a wrong type',
+    path: '/v1/groups/db/promote',
+    init: { method: 'POST', body: '{"force":"yes"}' },
+    status: 400,
+    text: /force: /,
+  },
+  {
+    what: 'a name that is none',
+    path: '/v1/groups/..%2fdb/create',
+    init: { method: 'POST' },
+    status: 400,
+    text: /the name of the group must be 1 to 32 of a-z, 0-9 and '-'/,
+  },
+  {
+    what: 'an unknown route',
+    path: '/v2/status',
+    init: {},
+    status: 404,
+    text: /there is no GET \/v2\/status: the control API has GET \/v1\/status/,
+  },
   { what: 'a wrong method', path: '/v1/status', init: { method: 'DELETE' }, status: 404, text: /there is no DELETE/ },
-  { what: 'a request of a web page', path: '/v1/status', init: { headers: { ...LOCAL, origin: 'http://example.com' } }, status: 403, text: /web pages/ },
-  { what: 'a host of elsewhere', path: '/v1/status', init: { headers: { host: 'evil.example:80' } }, status: 403, text: /not of this machine/ },
-  { what: 'a body beyond the limit', path: '/v1/groups/db/create', init: { method: 'POST', body: 'x'.repeat(limits.httpBodyBytesMax + 1), headers: { ...LOCAL, 'content-length': String(limits.httpBodyBytesMax + 1) } }, status: 413, text: /larger than 65536 bytes/ },
+  {
+    what: 'a request of a web page',
+    path: '/v1/status',
+    init: { headers: { ...LOCAL, origin: 'http://example.com' } },
+    status: 403,
+    text: /web pages/,
+  },
+  {
+    what: 'a host of elsewhere',
+    path: '/v1/status',
+    init: { headers: { host: 'evil.example:80' } },
+    status: 403,
+    text: /not of this machine/,
+  },
+  {
+    what: 'a body beyond the limit',
+    path: '/v1/groups/db/create',
+    init: {
+      method: 'POST',
+      body: 'x'.repeat(limits.httpBodyBytesMax + 1),
+      headers: { ...LOCAL, 'content-length': String(limits.httpBodyBytesMax + 1) },
+    },
+    status: 413,
+    text: /larger than 65536 bytes/,
+  },
 ];
 
 for (const { what, path, init, status, text } of GARBAGE) {
@@ -170,19 +234,24 @@ test('a socket that a killed daemon left behind is replaced, a used one is not',
   const path = join(folder(t), 'control.sock');
   const address = addressOf(`unix:${path}`);
   const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
-  const { spawnSync } = await import('node:child_process');
   spawnSync(process.execPath, ['-e', script]);
   assert.ok(existsSync(path), 'the killed process left its socket');
   const first = await startControl(fakeControl(), address, () => {});
   assert.equal(statSync(path).mode & 0o777, 0o660);
-  await assert.rejects(startControl(fakeControl(), address, () => {}), {
-    code: 'TERCET_PORT_IN_USE',
-    message: `cannot listen on unix:${path} for the control API (EADDRINUSE): another process has it, or the address is not of this machine`,
-  });
+  await assert.rejects(
+    startControl(fakeControl(), address, () => {}),
+    {
+      code: 'TERCET_PORT_IN_USE',
+      message: `cannot listen on unix:${path} for the control API (EADDRINUSE): another process has it, or the address is not of this machine`,
+    },
+  );
   assert.equal((await new ControlClient(address).status()).site, 'alpha');
   await first.close();
   writeFileSync(path, 'a file of somebody else');
-  await assert.rejects(startControl(fakeControl(), address, () => {}), { code: 'TERCET_PORT_IN_USE' });
+  await assert.rejects(
+    startControl(fakeControl(), address, () => {}),
+    { code: 'TERCET_PORT_IN_USE' },
+  );
   assert.ok(existsSync(path));
 });
 
@@ -195,10 +264,12 @@ test('a client says what is wrong when nothing answers, or something else does',
   });
   const silent = createServer(() => {});
   const talkative = createServer((socket) => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi'));
-  for (const server of [silent, talkative]) await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+  for (const server of [silent, talkative]) await once(server.listen(0, '127.0.0.1'), 'listening');
   t.after(() => [silent, talkative].forEach((server) => server.close()));
   const at = (server: typeof silent): Address => addressOf(`127.0.0.1:${(server.address() as AddressInfo).port}`);
-  await assert.rejects(new ControlClient(at(silent), { questionMillis: 30 }).status(), { message: /does not answer \(no answer within 30 ms\)/ });
+  await assert.rejects(new ControlClient(at(silent), { questionMillis: 30 }).status(), {
+    message: /does not answer \(no answer within 30 ms\)/,
+  });
   await assert.rejects(new ControlClient(at(talkative)).status(), { message: /what answers there is no Tercet daemon/ });
 });
 
@@ -206,8 +277,23 @@ test('addresses are read in all their forms', () => {
   assert.deepEqual(addressOf('[::1]:80'), { kind: 'tcp', host: '::1', port: 80, text: '[::1]:80' });
   assert.deepEqual(addressOf('unix:/a b'), { kind: 'unix', path: '/a b', text: 'unix:/a b' });
   for (const text of ['localhost:1', '127.0.0.1:1', '127.9.9.9:1', '[::1]:1', 'unix:/x']) assert.ok(isLocal(addressOf(text)), text);
-  for (const text of ['10.0.0.1:1', 'example.com:1', '127.example.com:1', '[::]:1', '0.0.0.0:1']) assert.ok(!isLocal(addressOf(text)), text);
-  for (const text of ['', 'x', ':1', 'x:', 'x:0', 'x:65536', 'x:1:2', '::1:80', 'unix:', 'unix:rel', `unix:/${'x'.repeat(107)}`, 'a b:1', 'x:+1']) {
+  for (const text of ['10.0.0.1:1', 'example.com:1', '127.example.com:1', '[::]:1', '0.0.0.0:1'])
+    assert.ok(!isLocal(addressOf(text)), text);
+  for (const text of [
+    '',
+    'x',
+    ':1',
+    'x:',
+    'x:0',
+    'x:65536',
+    'x:1:2',
+    '::1:80',
+    'unix:',
+    'unix:rel',
+    `unix:/${'x'.repeat(107)}`,
+    'a b:1',
+    'x:+1',
+  ]) {
     assert.ok('wrong' in readAddress(text), text);
   }
 });

@@ -89,7 +89,8 @@ test('a sound configuration becomes complete values with every default', () => {
   assert.equal(replicaFolder(siteOf(config, 'beta'), 'db'), '/srv/beta/db');
 });
 
-const LOOPBACK = 'must be a loopback address, because nothing is encrypted yet; put "insecure = true" at the top of the file if this network is trusted';
+const LOOPBACK =
+  'must be a loopback address, because nothing is encrypted yet; put "insecure = true" at the top of the file if this network is trusted';
 const SIZE = 'must be a number of bytes, or a whole number with B, KiB, MiB, GiB or TiB, such as "20GiB"';
 
 const FAULTS: readonly { kind: string; part: string; replacement: string; fault: string }[] = [
@@ -290,7 +291,8 @@ const FAULTS: readonly { kind: string; part: string; replacement: string; fault:
     kind: 'a base of two volumes',
     part: 'size = "1GiB"',
     replacement: 'size = "1GiB"\nbase = { alpha = "/dev/vg/log" }',
-    fault: 'line 36: group.db.volume[1].base.alpha = "/dev/vg/log": is the base of another volume of that site too: give each volume its own',
+    fault:
+      'line 36: group.db.volume[1].base.alpha = "/dev/vg/log": is the base of another volume of that site too: give each volume its own',
   },
   {
     kind: 'a volume twice',

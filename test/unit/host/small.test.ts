@@ -185,6 +185,23 @@ describe('the end of a turn', () => {
   });
 });
 
+test('a loop that is kept awake turns without sleep until the time is over, and then sleeps', async () => {
+  const turns = new TurnScheduler(clock);
+  const begin = clock.now();
+  turns.stayAwake(3);
+  let loops = 0;
+  await new Promise<void>((resolve) => {
+    // An unref'd immediate does not keep the loop from sleeping by itself.
+    const count = (): void => {
+      loops++;
+      if (clock.now() - begin < 2) setImmediate(count).unref();
+      else resolve();
+    };
+    setImmediate(count).unref();
+  });
+  assert.ok(loops > 5, `${loops} turns in 2 ms`);
+});
+
 describe('the waker', () => {
   /** A clock that the test moves, and timers that run by real time: a wake is due when the clock says so, whenever a timer fires. */
   const armed = (): { waker: Waker; woken: number[]; next: () => Promise<void> } => {

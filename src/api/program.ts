@@ -1,4 +1,4 @@
-// The version of the program, from the one place that has it: package.json.
+// What all programs of the package say of themselves: their version, from the one place that has it, and where their configuration is.
 
 import { readFileSync } from 'node:fs';
 
@@ -13,3 +13,6 @@ function readVersion(): string {
   assert(typeof version === 'string', 'package.json has no version');
   return version;
 }
+
+/** Where the programs look for the configuration when they are not told. */
+export const CONFIG_FILE_DEFAULT = '/etc/tercet/tercet.toml';

@@ -1,0 +1,251 @@
+// Opening and making a replica: checks that the folder is what the configuration says, notes this start in the superblock before anything else
+// happens, and recovers the sidefile. Whatever does not fit is refused with a sentence; nothing is mended silently.
+
+import { assert } from '../base/assert.ts';
+import { TercetError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
+import { DiskError, type DiskFailure, type StoredFile } from '../base/ports.ts';
+import { epochOf } from '../base/position.ts';
+import { BLOCK_BYTES, type Epoch } from '../base/units.ts';
+import { groupTagOf } from '../record/layout.ts';
+import { failureError, type ReplicaOptions, type ReplicaParts } from './options.ts';
+import { recoverSidefile } from './recover.ts';
+import { Replica } from './replica.ts';
+import { discardSidefile, Sidefile, SidefileDamage, type SidefileOptions } from './sidefile.ts';
+import { Superblock, SUPERBLOCK_FILE, SUPERBLOCK_FORMAT, type SuperblockValue } from './superblock.ts';
+
+/** What a folder turned out to hold. */
+type PartsFound =
+  | { readonly kind: 'parts'; readonly parts: ReplicaParts }
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'refused'; readonly error: TercetError };
+
+/** Why a replica could not be made. */
+export type CreateFailure = DiskFailure | { readonly why: string };
+
+/** What came of opening a replica. */
+export type Opened =
+  | { readonly kind: 'ready'; readonly replica: Replica }
+  /** Nothing was ever made here. */
+  | { readonly kind: 'absent' }
+  /** It is another one's, or damaged, or the disk fails. */
+  | { readonly kind: 'refused'; readonly error: TercetError };
+
+/**
+ * Opens the replica in the storage. `done` is called when this start is durable in the superblock; before this returns when there is nothing to
+ * be opened. What is visible is not known to be durable yet: a flush is begun at once, and onDurable tells of it.
+ */
+export function openReplica(options: ReplicaOptions, done: (opened: Opened) => void): void {
+  const found = openParts(options);
+  if (found.kind !== 'parts') return done(found);
+  let replica: Replica;
+  try {
+    replica = new Replica(options, found.parts);
+  } catch (error) {
+    if (error instanceof DiskError) return done({ kind: 'refused', error: failureError(error.failure) });
+    if (error instanceof SidefileDamage) return done({ kind: 'refused', error: failureError(error) });
+    throw error;
+  }
+  const { value } = found.parts.superblock;
+  const { startPatch } = found.parts;
+  if (startPatch.unclean === true && !value.unclean) {
+    options.journal('replica.unclean', { group: options.group, received: replica.marks.received }, 'power was lost: records that were not flushed may be gone');
+  }
+  replica.superblock.update(startPatch, (failure) => {
+    if (failure !== null) return done({ kind: 'refused', error: failureError(failure) });
+    replica.flush();
+    done({ kind: 'ready', replica });
+  });
+}
+
+/** Reads what is there, and recovers the sidefile. Changes nothing but a torn tail. */
+function openParts(options: ReplicaOptions): PartsFound {
+  const opened: { close: () => void }[] = [];
+  const refuse = (error: TercetError): PartsFound => {
+    for (const one of opened) one.close();
+    return { kind: 'refused', error };
+  };
+  try {
+    const found = readSuperblock(options);
+    if (found instanceof TercetError) return refuse(found);
+    if (found === null) return { kind: 'absent' };
+    opened.push(found);
+    const { value } = found;
+    const bases: StoredFile[] = [];
+    for (const volume of options.volumes) {
+      const base = options.storage.open(volume.baseFile, { create: false });
+      opened.push(base);
+      bases.push(base);
+      if (base.size() !== volume.sizeBytes) return refuse(sizeError(volume, base.size()));
+    }
+    const powerLost = value.bootId !== options.bootId && !value.cleanShutdown;
+    const unclean = value.unclean || powerLost;
+    const groupTag = groupTagOf(value.groupId, options.digests);
+    const sidefile = openSidefile(options, value, { groupTag, powerLost: unclean });
+    if (sidefile instanceof TercetError) return refuse(sidefile);
+    const startPatch = { bootId: options.bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1 };
+    return { kind: 'parts', parts: { superblock: found, sidefile, bases, groupTag, startPatch } };
+  } catch (error) {
+    if (error instanceof DiskError) return refuse(failureError(error.failure));
+    if (error instanceof SidefileDamage) return refuse(failureError(error));
+    throw error;
+  }
+}
+
+function sizeError(volume: { name: string; sizeBytes: number; baseFile: string }, found: number): TercetError {
+  return new TercetError('TERCET_VOLUME_SIZE', { volume: volume.name, path: volume.baseFile, found, wanted: volume.sizeBytes });
+}
+
+/** How messages name the folder, which the core does not know. */
+function folderOf(options: ReplicaOptions): string {
+  return `of group "${options.group}" at "${options.site}"`;
+}
+
+/** The superblock, if it is of this group and site and has these volumes; null when there is no replica. */
+function readSuperblock(options: ReplicaOptions): Superblock | TercetError | null {
+  const folder = folderOf(options);
+  const read = Superblock.read(options.storage, options.digests);
+  switch (read.kind) {
+    case 'absent':
+      return null;
+    case 'damaged':
+      options.journal('superblock.damaged', { group: options.group, why: read.why }, 'the superblock cannot be used');
+      return new TercetError('TERCET_SUPERBLOCK_DAMAGED', { folder });
+    case 'version':
+      return new TercetError('TERCET_FORMAT_VERSION', { what: `the superblock ${folder}`, found: read.found, known: SUPERBLOCK_FORMAT });
+    case 'value':
+      break;
+  }
+  const { value } = read.superblock;
+  const fault = foreignFault(options, value, folder) ?? volumesFault(options, value);
+  if (fault === null) return read.superblock;
+  read.superblock.close();
+  return fault;
+}
+
+function foreignFault(options: ReplicaOptions, value: SuperblockValue, folder: string): TercetError | null {
+  const sameGroup = value.group === options.group && (options.groupId === '' || value.groupId === options.groupId);
+  if (sameGroup && value.site === options.site) return null;
+  const named = value.group !== options.group || options.groupId === '';
+  const found = named ? value.group : `${value.group} (${value.groupId})`;
+  const wanted = named ? options.group : `${options.group} (${options.groupId})`;
+  return new TercetError('TERCET_REPLICA_FOREIGN', { folder, found, foundSite: value.site, wanted, wantedSite: options.site });
+}
+
+function volumesFault(options: ReplicaOptions, value: SuperblockValue): TercetError | null {
+  const count = Math.max(options.volumes.length, value.volumes.length);
+  for (let index = 0; index < count; index++) {
+    const found = value.volumes[index];
+    const wanted = options.volumes[index];
+    if (found?.name !== wanted?.name) {
+      const reason = `volume ${index} is "${found?.name ?? 'none'}" in the replica and "${wanted?.name ?? 'none'}" in the configuration`;
+      return new TercetError('TERCET_NOT_IN_STATE', { what: `replica ${folderOf(options)}`, reason: `${reason}: make the configuration as it was` });
+    }
+    if (found !== undefined && wanted !== undefined && found.sizeBytes !== wanted.sizeBytes) return sizeError(wanted, found.sizeBytes);
+  }
+  return null;
+}
+
+/** The sidefile as it is recovered; an empty one when the replica is inconsistent, because then another copy is the next step anyway. */
+function openSidefile(options: ReplicaOptions, value: SuperblockValue, how: { groupTag: number; powerLost: boolean }): Sidefile | TercetError {
+  const { storage, digests, segmentBytes, journal, group } = options;
+  const { destaged, destageTarget, destagedChain, durable, history } = value;
+  const shared: SidefileOptions = { storage, digests, groupTag: how.groupTag, segmentBytes };
+  if (!value.consistent) {
+    const firstSegment = discardSidefile(storage);
+    return new Sidefile({ ...shared, firstSegment }, { nextSeq: destaged + 1, chain: destagedChain, epoch: epochOf(history, destaged) });
+  }
+  const start = { startSeq: destaged + 1, startChain: destagedChain };
+  const recovery = recoverSidefile({ ...shared, ...start, history, destaged, destageTarget, durable, powerLost: how.powerLost });
+  if (recovery.kind === 'damaged') {
+    const { epoch, seq, file, offset, why } = recovery;
+    return new TercetError('TERCET_SIDEFILE_DAMAGED', { epoch, seq, file, offset, reason: why });
+  }
+  const { sidefile, tornBytes, droppedTail } = recovery;
+  if (tornBytes > 0) {
+    const facts = { group, tornBytes, received: sidefile.received, droppedFrom: droppedTail?.firstSeq ?? null, droppedTo: droppedTail?.lastSeq ?? null };
+    journal('sidefile.torn', facts, 'a torn tail of the sidefile was cut off: none of it had been flushed');
+  }
+  return sidefile;
+}
+
+/**
+ * Makes a replica: its base images (sparse when they are not there; what is there is taken as it is) and, last, its superblock. `consistent`
+ * tells whether the bases count as the volume as it is now, or wait to be filled from a primary. `done` gets null when it is durable; it is
+ * called before this returns when nothing could be begun.
+ */
+export function createReplica(
+  options: ReplicaOptions,
+  how: { readonly consistent: boolean; readonly startEpoch?: Epoch },
+  done: (failure: CreateFailure | null) => void,
+): void {
+  assert(options.groupId !== '', 'a replica is made for a group that has an id', { group: options.group });
+  const { storage, digests } = options;
+  const bases: StoredFile[] = [];
+  const end = (failure: CreateFailure | null): void => {
+    for (const base of bases.splice(0)) base.close();
+    done(failure);
+  };
+  try {
+    const read = Superblock.read(storage, digests);
+    if (read.kind === 'value') read.superblock.close();
+    if (read.kind !== 'absent') return end({ why: new TercetError('TERCET_REPLICA_EXISTS', { group: options.group, site: options.site }).message });
+    const wrong = makeBases(options, bases);
+    if (wrong !== null) return end({ why: wrong.message });
+    // The bases first: once there is a superblock, there is a replica.
+    storage.flush(bases, (unflushed) => {
+      if (unflushed !== null) return end(unflushed);
+      try {
+        const superblock = Superblock.create(storage, digests, firstValue(options, how), (failure) => {
+          superblock.close();
+          end(failure);
+        });
+      } catch (error) {
+        if (!(error instanceof DiskError)) throw error;
+        end(error.failure);
+      }
+    });
+  } catch (error) {
+    if (!(error instanceof DiskError)) throw error;
+    end(error.failure);
+  }
+}
+
+/** Opens the bases of a new replica, making those that are not there. */
+function makeBases(options: ReplicaOptions, bases: StoredFile[]): TercetError | null {
+  assert(options.volumes.length <= limits.groupVolumesMax, 'a group has a bounded number of volumes', { count: options.volumes.length });
+  for (const volume of options.volumes) {
+    assert(volume.sizeBytes % BLOCK_BYTES === 0, 'a volume is made of whole blocks', { volume: volume.name, sizeBytes: volume.sizeBytes });
+    assert(volume.baseFile !== SUPERBLOCK_FILE, 'a base has a file of its own', { volume: volume.name });
+    const base = options.storage.open(volume.baseFile, { create: true });
+    bases.push(base);
+    if (base.size() === 0) base.truncate(volume.sizeBytes);
+    if (base.size() !== volume.sizeBytes) return sizeError(volume, base.size());
+  }
+  return null;
+}
+
+function firstValue(options: ReplicaOptions, how: { readonly consistent: boolean; readonly startEpoch?: Epoch }): SuperblockValue {
+  return {
+    format: SUPERBLOCK_FORMAT,
+    group: options.group,
+    groupId: options.groupId,
+    site: options.site,
+    volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
+    epoch: how.startEpoch ?? 0,
+    history: [],
+    destaged: 0,
+    destageTarget: 0,
+    destagedChain: 0,
+    durable: 0,
+    consistent: how.consistent,
+    copying: null,
+    unclean: false,
+    bootId: options.bootId,
+    cleanShutdown: true,
+    startCount: 0,
+    pendingClaim: null,
+    committed: 0,
+    witness: null,
+  };
+}

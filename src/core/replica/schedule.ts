@@ -1,0 +1,216 @@
+// When to destage, and the driver that carries a pass through its effects. Destaging waits until it is worth a flush (records of some age, or a
+// backlog), so that blocks that are written again and again reach the base image once; it hurries when space runs out or somebody waits for it.
+
+import { assert } from '../base/assert.ts';
+import { limits } from '../base/limits.ts';
+import type { Buffers, Clock, DiskDone, DiskFailure, Storage, StoredFile } from '../base/ports.ts';
+import type { Millis, Seq } from '../base/units.ts';
+import type { Background } from './background.ts';
+import { destage, type DestageEffect } from './destage.ts';
+import type { GroupCommit } from './group-commit.ts';
+import type { Marks } from './marks.ts';
+import type { Overlay } from './overlay.ts';
+import type { Reader } from './read.ts';
+import type { Sidefile } from './sidefile.ts';
+import type { SuperblockValue } from './superblock.ts';
+
+const ROUND_BYTES = 1024 * 1024;
+
+/** When to destage, and how much at once. */
+export interface DestageOptions {
+  /** Bytes read from the sidefile and written to a base in one step: bounds how long one step keeps everything else waiting. 1 MiB unless given. */
+  readonly roundBytes?: number;
+  /** Records are destaged when they are this old. */
+  readonly idleMillis: Millis;
+  /** Records are destaged at once when more than this wait. */
+  readonly backlogBytes: number;
+}
+
+/** What destaging works on, and whom it tells. */
+export interface ScheduleLayers {
+  readonly options: DestageOptions;
+  readonly storage: Storage;
+  readonly buffers: Buffers;
+  readonly clock: Clock;
+  readonly overlays: readonly Overlay[];
+  readonly bases: readonly StoredFile[];
+  readonly sidefile: Sidefile;
+  readonly reader: Reader;
+  readonly background: Background;
+  readonly commit: GroupCommit;
+  readonly marks: Marks;
+  /** Whether bases may be written: not while the replica is being copied, closed or has failed. */
+  readonly usable: () => boolean;
+  /** Whether space or the overlay's list of ranges runs out. */
+  readonly pressed: () => boolean;
+  readonly update: (patch: Partial<SuperblockValue>, done: DiskDone) => void;
+  /** A pass will bring everything up to here into the bases. */
+  readonly aimed: (target: Seq) => void;
+  /** Everything up to here is in the bases, and the superblock says so. */
+  readonly moved: (destaged: Seq) => void;
+  /** A step of a pass threw. */
+  readonly failed: (error: unknown) => void;
+}
+
+interface Drain {
+  readonly target: Seq;
+  readonly done: (failure: DiskFailure | null) => void;
+}
+
+/** Destaging of one replica. */
+export class Schedule {
+  readonly #layers: ScheduleLayers;
+  #pass: Generator<DestageEffect, void, void> | null = null;
+  #passBegan: Millis = 0;
+  /** When the oldest record that waits was appended, as far as is known. */
+  #waitingSince: Millis;
+  #backlogBytes = 0;
+  #drains: Drain[] = [];
+
+  constructor(layers: ScheduleLayers) {
+    this.#layers = layers;
+    this.#waitingSince = layers.clock.now();
+  }
+
+  /** Bytes of records that wait, by recordCost(). */
+  get backlogBytes(): number {
+    return this.#backlogBytes;
+  }
+
+  /** Records were appended: `first` when none waited before. */
+  added(byteCount: number, first: boolean): void {
+    if (first) this.#waitingSince = this.#layers.clock.now();
+    this.#backlogBytes += byteCount;
+  }
+
+  /** The records that wait were counted anew. */
+  recount(byteCount: number): void {
+    this.#backlogBytes = byteCount;
+  }
+
+  /** Next moment at which work() has something to do; Infinity when only another event can change that. */
+  get nextWork(): Millis {
+    const { marks, options } = this.#layers;
+    if (this.#pass !== null || !this.#layers.usable()) return Infinity;
+    if (marks.committed <= marks.destaged) return Infinity;
+    // What is to be destaged is not durable yet, and its flush says when it is.
+    if (this.#target() <= marks.destaged && this.#layers.commit.flying) return Infinity;
+    return this.#hurried() ? this.#waitingSince : this.#waitingSince + options.idleMillis;
+  }
+
+  /** Begins a pass when one is due. */
+  work(now: Millis): void {
+    if (now < this.nextWork) return;
+    const { marks, commit } = this.#layers;
+    if (marks.committed > marks.durable) commit.flush();
+    if (this.#target() > marks.destaged) this.#begin();
+  }
+
+  /** Destages everything that is committed now, as soon as may be; `done` when it is in the bases. Records not committed stay where they are. */
+  drain(done: (failure: DiskFailure | null) => void): void {
+    const { marks } = this.#layers;
+    if (marks.destaged >= marks.committed || !this.#layers.usable()) return this.#later(done);
+    this.#drains.push({ target: marks.committed, done });
+    this.#advance();
+  }
+
+  /** Tells all who wait that the replica has failed. */
+  fail(failure: DiskFailure): void {
+    for (const { done } of this.#drains.splice(0)) done(failure);
+  }
+
+  #later(done: (failure: DiskFailure | null) => void): void {
+    this.#layers.storage.flush([], this.#layers.background.begin(done));
+  }
+
+  #hurried(): boolean {
+    return this.#drains.length > 0 || this.#backlogBytes > this.#layers.options.backlogBytes || this.#layers.pressed();
+  }
+
+  #target(): Seq {
+    return Math.min(this.#layers.marks.committed, this.#layers.marks.durable);
+  }
+
+  /** Goes on for those who wait for a drain. */
+  #advance(): void {
+    const { marks, commit } = this.#layers;
+    const over = this.#drains.filter(({ target }) => target <= marks.destaged);
+    this.#drains = this.#drains.filter(({ target }) => target > marks.destaged);
+    for (const { done } of over) done(null);
+    const next = this.#drains[0];
+    if (next === undefined || this.#pass !== null || !this.#layers.usable()) return;
+    if (marks.durable < next.target) {
+      commit.whenDurable(next.target, (failure) => {
+        if (failure === null) this.#advance();
+      });
+    } else {
+      this.#begin();
+    }
+  }
+
+  #begin(): void {
+    const { overlays, bases, sidefile, buffers, marks, options, clock } = this.#layers;
+    const target = this.#target();
+    assert(this.#pass === null, 'one pass at a time');
+    assert(target > marks.destaged, 'a pass has something to do', { target, destaged: marks.destaged });
+    this.#passBegan = clock.now();
+    this.#layers.aimed(target);
+    const { destaged, destageTarget } = marks;
+    const finished = (upTo: Seq, byteCount: number): void => {
+      this.#backlogBytes = Math.max(0, this.#backlogBytes - byteCount);
+      this.#layers.moved(upTo);
+    };
+    const roundBytes = Math.min(options.roundBytes ?? ROUND_BYTES, limits.destageRoundBytes);
+    this.#pass = destage({ overlays, bases, sidefile, buffers, roundBytes, destaged, destageTarget, finished }, target);
+    this.#resume();
+  }
+
+  /** Carries the pass on until it has to wait. The replica may have been closed, reset or failed since it last did: then it is abandoned. */
+  #resume(): void {
+    for (;;) {
+      const pass = this.#pass;
+      assert(pass !== null, 'a pass that goes on has begun');
+      if (!this.#layers.usable()) {
+        this.#pass = null;
+        pass.return();
+        return;
+      }
+      let next: IteratorResult<DestageEffect, void>;
+      try {
+        next = pass.next();
+      } catch (error) {
+        this.#pass = null;
+        this.#layers.failed(error);
+        return;
+      }
+      if (next.done === true) {
+        this.#pass = null;
+        // What waits now was appended after the target was chosen.
+        this.#waitingSince = this.#passBegan;
+        this.#advance();
+        return;
+      }
+      if (!this.#perform(next.value)) return;
+    }
+  }
+
+  /** Begins an effect; true when it is over already, else the pass goes on when it is. */
+  #perform(effect: DestageEffect): boolean {
+    const { storage, reader, background } = this.#layers;
+    const ended = (): DiskDone => background.begin(() => this.#resume());
+    switch (effect.kind) {
+      case 'superblock':
+        this.#layers.update(effect.patch, () => this.#resume());
+        return false;
+      case 'settle': {
+        return reader.settled(() => this.#resume());
+      }
+      case 'write':
+        effect.file.writeParts(effect.parts, ended());
+        return false;
+      case 'flush':
+        storage.flush(effect.files, ended());
+        return false;
+    }
+  }
+}

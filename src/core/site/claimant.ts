@@ -1,0 +1,96 @@
+// How a site becomes primary by itself (rule 5): say durably that it asks, ask, and ask again until the answer is known, restarts included.
+// Until then it joins nobody: the grant may have been given, and a site that follows another while it holds a grant breaks both.
+
+import type { WitnessDesk } from '../arbiter/ask.ts';
+import type { WitnessAnswer, WitnessView } from '../arbiter/witness-state.ts';
+import type { Millis } from '../base/units.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { SiteCounter, SiteOptions } from './contract.ts';
+
+/** A claim as the superblock remembers it. */
+export interface PendingClaim {
+  readonly requestId: string;
+  readonly epoch: number;
+  readonly revision: number;
+}
+
+/** What the claimant may do to its site. */
+export interface ClaimingSite {
+  readonly options: SiteOptions;
+  readonly desk: WitnessDesk;
+  readonly counters: Record<SiteCounter, number>;
+  replica(): Replica | null;
+  /** Whether the site is still the one that asks. */
+  claiming(): boolean;
+  granted(view: WitnessView): void;
+  notGranted(why: string): void;
+}
+
+export class Claimant {
+  readonly #site: ClaimingSite;
+  /** A claim that may have been granted: a view asked for since then decides. */
+  #resolveSince: Millis | null = null;
+
+  constructor(site: ClaimingSite) {
+    this.#site = site;
+  }
+
+  /** Decides to claim on the view that is known. The site has just become `claiming`. */
+  begin(view: WitnessView): void {
+    const { desk } = this.#site;
+    const replica = this.#site.replica();
+    if (replica === null) return;
+    const pending = { requestId: desk.newRequestId(), epoch: view.epoch, revision: view.revision };
+    // Durable before the question leaves: after a restart it is asked again, and nobody is joined before the answer is known.
+    replica.superblock.update({ pendingClaim: pending }, (failure) => {
+      if (failure === null && this.#site.claiming() && this.#site.replica() === replica) this.ask(pending);
+    });
+  }
+
+  /** Asks, or asks again after a restart. */
+  ask(pending: PendingClaim): void {
+    const { desk, counters } = this.#site;
+    if (desk.busy) desk.abandon();
+    counters.claims++;
+    desk.ask({ kind: 'claim', epoch: pending.epoch, revision: pending.revision }, (answer) => this.#answered(answer), pending.requestId);
+  }
+
+  /** Looks whether a fresh view has come that tells what became of the claim. */
+  turn(): void {
+    const { desk, options } = this.#site;
+    const replica = this.#site.replica();
+    const since = this.#resolveSince;
+    if (since === null || replica === null) return;
+    const { view } = desk;
+    if (view === null || desk.viewAt < since) {
+      desk.probe(options.timings.witnessRetryMillis);
+      return;
+    }
+    this.#resolveSince = null;
+    const own = view.copies.find((copy) => copy.site === options.site);
+    if (view.primary === options.site && view.epoch > replica.epoch && own?.flag === true) {
+      this.#site.granted(view);
+      return;
+    }
+    replica.superblock.update({ pendingClaim: null }, (failure) => {
+      if (failure === null && this.#site.claiming()) this.#site.notGranted('the witness did not grant its claim');
+    });
+  }
+
+  end(): void {
+    this.#resolveSince = null;
+  }
+
+  #answered(answer: WitnessAnswer): void {
+    const { desk, options } = this.#site;
+    if (!this.#site.claiming()) return;
+    if (answer.outcome === 'done' && answer.repeated !== true) {
+      this.#site.granted(answer.view);
+      return;
+    }
+    // An answer about the past, or a refusal that may hide a grant whose answer was lost: a fresh view tells.
+    this.#resolveSince = options.clock.now();
+    desk.read();
+    options.shell.wake();
+  }
+}

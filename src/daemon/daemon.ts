@@ -1,0 +1,146 @@
+// One site's daemon: all its groups, its listeners for hosts, peers and commands, and the witness's client.
+
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+import type { DaemonStatus } from '../api/schema.ts';
+import type { Control } from '../api/server.ts';
+import { startControl } from '../api/server.ts';
+import { VERSION } from '../api/program.ts';
+import { TercetError } from '../core/base/errors.ts';
+import { limits } from '../core/base/limits.ts';
+import type { Journal } from '../core/base/ports.ts';
+import { DiskError } from '../core/base/ports.ts';
+import type { SiteName } from '../core/base/units.ts';
+import { machineBootId } from '../host/boot-id.ts';
+import { BufferPool } from '../host/buffers.ts';
+import { machineClock } from '../host/clock.ts';
+import { machineDigests } from '../host/digests.ts';
+import type { NbdListener } from '../host/nbd-listener.ts';
+import { openNbdListener } from '../host/nbd-listener.ts';
+import { machineRandom } from '../host/random.ts';
+import { TurnScheduler } from '../host/wake.ts';
+import { WitnessClient } from '../witness/client.ts';
+import { streamAddress } from './addresses.ts';
+import type { Config } from './config.ts';
+import { siteOf } from './config.ts';
+import { Exports } from './exports.ts';
+import type { SharedParts } from './group.ts';
+import { GroupRunner } from './group.ts';
+import { PeerListener } from './peer-listener.ts';
+import type { Running } from './service.ts';
+
+/** Memory that waits to be used again. */
+const KEPT_BYTES_MAX = 128 * 1024 * 1024;
+
+/** What is open so far, to be closed in the opposite order. */
+type Closer = () => Promise<void>;
+
+/**
+ * Starts the daemon of a site. Throws TercetError when a data folder, an address or a device cannot be had; nothing is left open then.
+ */
+export async function startDaemon(config: Config, name: SiteName, journal: Journal): Promise<Running> {
+  const closers: Closer[] = [];
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  try {
+    await open(config, name, journal, closers);
+    return { close };
+  } catch (error) {
+    await close();
+    if (error instanceof DiskError) {
+      const { operation, file, code } = error.failure;
+      throw new TercetError('TERCET_DISK', { operation, file, code }, { cause: error });
+    }
+    throw error;
+  }
+}
+
+async function open(config: Config, name: SiteName, journal: Journal, closers: Closer[]): Promise<void> {
+  const site = siteOf(config, name);
+  const clock = machineClock();
+  const turns = new TurnScheduler(clock);
+  const buffers = new BufferPool(KEPT_BYTES_MAX);
+  const witness = openWitnessClient(config, closers);
+  let nbd: NbdListener | null = null;
+  const parts: SharedParts = {
+    config,
+    site,
+    bootId: machineBootId(),
+    clock,
+    random: machineRandom(),
+    digests: machineDigests,
+    buffers,
+    turns,
+    witness,
+    journal,
+    dropHosts: (group, reason) => {
+      exports.drop(group);
+      // With one group, every connection is the group's: those that have nothing under way end at once, too.
+      if (groups.length === 1) nbd?.dropAll(reason);
+      turns.arm();
+    },
+  };
+  const peers = new PeerListener();
+  closers.push(() => peers.gone());
+  const groups: GroupRunner[] = [];
+  closers.push(async () => {
+    await Promise.all(groups.map((group) => group.stop()));
+  });
+  for (const group of config.groups) {
+    if (group.sites.some((copy) => copy.name === name)) groups.push(new GroupRunner(group, parts));
+  }
+  const exports = new Exports(groups);
+
+  const control = await startControl(controlOf(name, groups), site.control, journal);
+  // Closed after the hosts and before the groups: what is asked last is answered.
+  for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
+  closers.push(() => control.close());
+  nbd = await openNbdListener({ listen: site.nbd.map(streamAddress), turns, buffers, journal, newSession: () => exports.newSession() });
+  const hosts = nbd;
+  closers.push(() => hosts.close({ graceMillis: limits.shutdownMillis }));
+  await peers.open({
+    config,
+    site,
+    clock,
+    buffers,
+    turns,
+    journal,
+    findSite: (group) => groups.find((each) => each.group === group)?.owner ?? null,
+  });
+  closers.push(async () => peers.stop());
+  for (const group of groups) group.start();
+  const facts = {
+    pid: process.pid,
+    version: VERSION,
+    groups: groups.map((group) => group.group),
+    link: site.link.text,
+    nbd: site.nbd.map((address) => address.text),
+    control: site.control.text,
+  };
+  journal('ready', facts, `site ${name} is ready`);
+}
+
+function openWitnessClient(config: Config, closers: Closer[]): WitnessClient {
+  const { address } = config.witness;
+  if (address.kind !== 'tcp') throw new TercetError('TERCET_BAD_REQUEST', { what: 'the witness', reason: 'its address must be HOST:PORT' });
+  const client = new WitnessClient({ host: address.host, port: address.port });
+  closers.push(async () => client.close());
+  return client;
+}
+
+function controlOf(site: SiteName, groups: readonly GroupRunner[]): Control {
+  const find = (name: string): GroupRunner => {
+    const group = groups.find((each) => each.group === name);
+    if (group !== undefined) return group;
+    throw new TercetError('TERCET_NO_SUCH_GROUP', { group: name, known: groups.map((each) => each.group).join(', ') });
+  };
+  const sorted = [...groups].sort((a, b) => (a.group < b.group ? -1 : 1));
+  return {
+    status: (): DaemonStatus => ({ site, version: VERSION, groups: sorted.map((group) => group.status()) }),
+    // Async, so that a group that is not here is a rejected order like any other.
+    create: async (group) => find(group).create(),
+    promote: async (group, options) => find(group).promote(options),
+  };
+}

@@ -1,0 +1,202 @@
+// One group at this site: its data folder, its part in the mirroring (core/site), its connections to peers, and the turns and timers that drive it.
+
+import type { WitnessPort } from '../core/arbiter/witness-state.ts';
+import type { Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
+import type { SiteName } from '../core/base/units.ts';
+import type { LinkReceiver } from '../core/mirror/link.ts';
+import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, VolumeSpec } from '../core/site/contract.ts';
+import { Site } from '../core/site/site.ts';
+import type { ReplicaFolder } from '../host/disk.ts';
+import { openReplicaFolder } from '../host/disk.ts';
+import type { TurnScheduler } from '../host/wake.ts';
+import { Waker } from '../host/wake.ts';
+import { streamAddress } from './addresses.ts';
+import type { Config, GroupConfig, SiteConfig } from './config.ts';
+import { replicaFolder, siteOf } from './config.ts';
+import { Dialer } from './dialer.ts';
+import type { ExportedGroup } from './exports.ts';
+import { journalWith } from './log.ts';
+
+/** What all groups of a daemon share. */
+export interface SharedParts {
+  readonly config: Config;
+  readonly site: SiteConfig;
+  readonly bootId: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly digests: Digests;
+  readonly buffers: Buffers;
+  readonly turns: TurnScheduler;
+  readonly witness: WitnessPort;
+  readonly journal: Journal;
+  /** Hosts of this group are to be cut off. */
+  readonly dropHosts: (group: string, reason: string) => void;
+}
+
+/** A clean end of a site waits for its disk this long at most. */
+const STOP_MILLIS_MAX = 5_000;
+
+/** Drives one Site. */
+export class GroupRunner implements ExportedGroup {
+  readonly group: string;
+  readonly site: SiteName;
+  readonly volumes: readonly VolumeSpec[];
+  readonly #core: Site;
+  readonly #folder: ReplicaFolder;
+  readonly #parts: SharedParts;
+  readonly #journal: Journal;
+  readonly #waker: Waker;
+  readonly #dialers: Dialer[] = [];
+  readonly #turn = (): void => {
+    if (this.#stopped) return;
+    this.#core.turn();
+    this.#waker.at(this.#core.deadline());
+  };
+  readonly #tick = (): void => {
+    if (this.#stopped) return;
+    this.#core.tick();
+    this.#waker.at(this.#core.deadline());
+  };
+  #stopped = false;
+
+  /** Opens and locks the data folder; nothing runs before start(). Throws TERCET_REPLICA_LOCKED and DiskError. */
+  constructor(config: GroupConfig, parts: SharedParts) {
+    const { site, turns, clock } = parts;
+    this.group = config.name;
+    this.site = site.name;
+    this.volumes = config.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes, baseFile: `base-${name}.img` }));
+    this.#parts = parts;
+    this.#journal = journalWith(parts.journal, { group: config.name });
+    this.#waker = new Waker(clock, () => turns.touch(this.#tick));
+    this.#folder = openReplicaFolder(replicaFolder(site, config.name), {
+      paths: Object.fromEntries(
+        config.volumes.flatMap(({ name, base }) => (base.has(site.name) ? [[`base-${name}.img`, base.get(site.name) ?? '']] : [])),
+      ),
+      afterCallback: () => turns.touch(this.#turn),
+    });
+    this.#core = new Site(this.#siteOptions(config));
+  }
+
+  get role(): Role {
+    return this.#core.role;
+  }
+
+  get knownPrimary(): SiteName | null {
+    return this.#core.status().knownPrimary;
+  }
+
+  /** As the core says it, with deadlines counted from now: its clock means nothing to whoever asks. */
+  status(): SiteStatus {
+    const now = this.#parts.clock.now();
+    const status = this.#core.status();
+    const remaining = (deadline: number | null): number | null => (deadline === null ? null : Math.max(0, Math.round(deadline - now)));
+    return { ...status, waiting: status.waiting.map((each) => ({ ...each, deadlineMillis: remaining(each.deadlineMillis) })) };
+  }
+
+  request(request: HostRequest): void {
+    this.#core.request(request);
+  }
+
+  /** The core's part, for connections that come in. */
+  get owner(): Site {
+    return this.#core;
+  }
+
+  start(): void {
+    const { buffers, clock, config, turns } = this.#parts;
+    this.#core.start();
+    turns.touch(this.#turn);
+    for (const peer of this.#core.dialTargets) {
+      const address = streamAddress(siteOf(config, peer).link);
+      const failed = (reason: string): void => {
+        this.#journal('link.unreachable', { peer, reason }, `${peer} cannot be reached (${reason}); trying again and again`);
+      };
+      const dialer = new Dialer({
+        address,
+        buffers,
+        turns,
+        now: () => clock.now(),
+        connected: (port) => this.#dialled(peer, port),
+        failed,
+      });
+      this.#dialers.push(dialer);
+      dialer.start();
+    }
+  }
+
+  create(): Promise<OrderOutcome> {
+    return this.#order((done) => this.#core.create(done));
+  }
+
+  promote(options: { force: boolean }): Promise<OrderOutcome> {
+    return this.#order((done) => this.#core.promote(options, done));
+  }
+
+  /** Ends the site's part in the group, in order as far as the disk allows that in time, and gives the data folder back. */
+  async stop(): Promise<void> {
+    for (const dialer of this.#dialers) dialer.stop();
+    await new Promise<void>((resolve) => {
+      const late = setTimeout(() => {
+        this.#journal('stop.late', {}, `the replica was not closed within ${STOP_MILLIS_MAX / 1000} s: the next start recovers it`);
+        resolve();
+      }, STOP_MILLIS_MAX);
+      this.#core.stop(() => {
+        clearTimeout(late);
+        resolve();
+      });
+    });
+    this.#stopped = true;
+    this.#waker.stop();
+    await this.#folder.close();
+  }
+
+  #dialled(peer: SiteName, port: LinkPort): LinkReceiver {
+    this.#parts.turns.touch(this.#turn);
+    return this.#core.dialled(peer, port);
+  }
+
+  #order(give: (done: (outcome: OrderOutcome) => void) => void): Promise<OrderOutcome> {
+    return new Promise((resolve) => {
+      give(resolve);
+      this.#parts.turns.touch(this.#turn);
+    });
+  }
+
+  #siteOptions(config: GroupConfig): SiteOptions {
+    const { bootId, buffers, clock, digests, dropHosts, random, turns, witness } = this.#parts;
+    return {
+      group: config.name,
+      site: this.site,
+      sites: config.sites,
+      volumes: this.volumes,
+      timings: config.timings,
+      segmentBytes: config.segmentBytes,
+      capacityBytes: config.capacityBytes,
+      destageIdleMillis: config.destageIdleMillis,
+      destageBacklogBytes: config.destageBacklogBytes,
+      bootId,
+      clock,
+      random,
+      digests,
+      storage: this.#folder.storage,
+      buffers,
+      witness: {
+        call: (operation, done) =>
+          witness.call(operation, (reply) => {
+            if (this.#stopped) return;
+            done(reply);
+            turns.touch(this.#turn);
+          }),
+      },
+      journal: this.#journal,
+      shell: {
+        wake: () => turns.touch(this.#turn),
+        servingChanged: (serving, reason) => {
+          this.#journal('serving', { serving, reason }, serving ? `hosts are served: ${reason}` : `hosts are no longer served: ${reason}`);
+          if (!serving) dropHosts(config.name, reason);
+        },
+        failed: (reason) => this.#journal('site.failed', { reason }, `this copy takes no further part: ${reason}`),
+      },
+    };
+  }
+}

@@ -1,0 +1,94 @@
+// Connections that peers open to this site. Each is a stranger until its hello says which group and site it is, and has only so long to say it.
+
+import { limits } from '../core/base/limits.ts';
+import type { Buffers, Clock, Journal } from '../core/base/ports.ts';
+import { acceptLink } from '../core/mirror/accept.ts';
+import type { LinkReceiver } from '../core/mirror/link.ts';
+import type { Site } from '../core/site/site.ts';
+import { machineDigests } from '../host/digests.ts';
+import type { StreamServer } from '../host/stream-server.ts';
+import type { SocketLink } from '../host/tcp-link.ts';
+import { openLinkServer } from '../host/tcp-link.ts';
+import type { TurnScheduler } from '../host/wake.ts';
+import { streamAddress } from './addresses.ts';
+import type { Config, SiteConfig } from './config.ts';
+import { attachLink } from './dialer.ts';
+
+/** A connection that has not said within this time which group and site it is, is closed. */
+const HELLO_MILLIS_MAX = 10_000;
+/** Connections of one peer for one group: the newest, and those before it that have not ended yet. */
+const LINKS_PER_PEER_MAX = 4;
+
+/** What the listener needs of the daemon. */
+export interface PeerListenerOptions {
+  readonly config: Config;
+  readonly site: SiteConfig;
+  readonly clock: Clock;
+  readonly buffers: Buffers;
+  readonly turns: TurnScheduler;
+  readonly journal: Journal;
+  /** This machine's part in a group. */
+  readonly findSite: (group: string) => Site | null;
+}
+
+/** Listens for peers. */
+export class PeerListener {
+  readonly #links = new Set<SocketLink>();
+  #server: StreamServer | null = null;
+  #stopped: Promise<void> = Promise.resolve();
+
+  /** Throws TERCET_PORT_IN_USE. */
+  async open(options: PeerListenerOptions): Promise<void> {
+    const { buffers, config, findSite, journal, site, turns } = options;
+    const silentMillis = Math.max(HELLO_MILLIS_MAX, ...config.groups.map((group) => 4 * group.timings.leaseMillis));
+    this.#server = await openLinkServer({
+      listen: [streamAddress(site.link)],
+      buffers,
+      turns,
+      journal,
+      connectionsMax: LINKS_PER_PEER_MAX * limits.groupSitesMax * config.groups.length,
+      accept: (link) => {
+        link.closeWhenSilent(silentMillis);
+        this.#accept(link, findSite, options.clock);
+      },
+    });
+  }
+
+  /** Accepts nothing more. Connections stay until the groups end them. */
+  stop(): void {
+    if (this.#server !== null) this.#stopped = this.#server.stop();
+  }
+
+  /** After stop(), and after the groups have ended theirs: closes what is left, and waits until all are gone. */
+  async gone(): Promise<void> {
+    for (const link of this.#links) link.close();
+    await this.#stopped;
+  }
+
+  #accept(link: SocketLink, findSite: (group: string) => Site | null, clock: Clock): void {
+    let said = false;
+    let receiver: LinkReceiver | null = null;
+    const find = (group: string): Site | null => {
+      said = true;
+      return findSite(group);
+    };
+    this.#links.add(link);
+    const silent = setTimeout(() => {
+      if (said) return;
+      link.close();
+      receiver?.closed();
+      this.#links.delete(link);
+    }, HELLO_MILLIS_MAX);
+    attachLink(
+      link,
+      (port) => {
+        receiver = acceptLink(port, find, { clock, digests: machineDigests });
+        return receiver;
+      },
+      () => {
+        clearTimeout(silent);
+        this.#links.delete(link);
+      },
+    );
+  }
+}

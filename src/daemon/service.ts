@@ -1,0 +1,57 @@
+// The life of a daemon's process: it starts or says in one line why not, ends in order at a signal and in bounded time, and ends at once when
+// a rule of the program itself was broken.
+
+import { InvariantError } from '../core/base/assert.ts';
+import { EXIT, TercetError } from '../core/base/errors.ts';
+import type { Journal } from '../core/base/ports.ts';
+
+/** Something that runs until it is closed. */
+export interface Running {
+  close(): Promise<void>;
+}
+
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+/** A shutdown that lasts longer has hung, on a dead disk say: the process ends without it, and the next start recovers. */
+const SHUTDOWN_MILLIS_MAX = 10_000;
+
+/**
+ * Runs a daemon. Never returns while it runs: the process exits with 0 after a signal and an orderly end, 1 when that took too long, 70 after
+ * a broken invariant, and with the error's own code when the start failed.
+ */
+export async function runService(log: Journal, start: () => Promise<Running>): Promise<never> {
+  process.on('uncaughtException', (error) => dieOf(log, error));
+  const signalled = new Promise<string>((resolve) => {
+    for (const signal of SIGNALS) process.once(signal, () => resolve(signal));
+  });
+  let running: Running;
+  try {
+    running = await start();
+  } catch (error) {
+    if (!(error instanceof TercetError)) return dieOf(log, error);
+    log('start.failed', { code: error.code }, error.message);
+    return process.exit(error.exit);
+  }
+  const signal = await signalled;
+  log('stopping', { signal }, `stopping because of ${signal}`);
+  const deadline = setTimeout(() => {
+    log('stop.late', { seconds: SHUTDOWN_MILLIS_MAX / 1000 }, `the shutdown did not end within ${SHUTDOWN_MILLIS_MAX / 1000} s`);
+    process.exit(EXIT.failed);
+  }, SHUTDOWN_MILLIS_MAX);
+  await running.close();
+  clearTimeout(deadline);
+  log('stopped', {}, 'stopped');
+  return process.exit(EXIT.done);
+}
+
+/** One line, and the end: whatever threw, the state that it left behind is one that nobody has thought about. */
+function dieOf(log: Journal, error: unknown): never {
+  const text = error instanceof Error ? error.message : String(error);
+  const facts = {
+    code: 'TERCET_INVARIANT',
+    name: error instanceof Error ? error.name : typeof error,
+    stack: error instanceof Error ? error.stack : null,
+    ...(error instanceof InvariantError && { facts: error.facts }),
+  };
+  log('fatal', facts, new TercetError('TERCET_INVARIANT', { text }).message);
+  process.exit(EXIT.invariant);
+}

@@ -1,0 +1,35 @@
+// All oracles, in the order in which they look at each event.
+
+import { acknowledge } from './acknowledge.ts';
+import { admit } from './admit.ts';
+import { alone } from './alone.ts';
+import { claim } from './claim.ts';
+import { contents } from './contents.ts';
+import { exclude } from './exclude.ts';
+import { honest } from './honest.ts';
+import { join } from './join.ts';
+import { lease } from './lease.ts';
+import { marks } from './marks.ts';
+import type { Rule } from './observe.ts';
+import { onePrimary } from './one-primary.ts';
+import { kept } from './kept.ts';
+import { unclean } from './unclean.ts';
+
+/** The oracles of one run. */
+export function allRules(volumeBytes: readonly number[], unitBytes: number): readonly Rule[] {
+  return [
+    onePrimary(),
+    lease(),
+    acknowledge(),
+    exclude(),
+    claim(),
+    unclean(),
+    join(),
+    admit(),
+    contents(volumeBytes, unitBytes),
+    alone(),
+    honest(),
+    marks(),
+    kept(),
+  ];
+}

@@ -1,0 +1,96 @@
+// The simulator's way into the real core: makes its sites, and looks inside them for the oracles. The only file of the simulator that knows more
+// of the core than its ports and its contract.
+
+import { crc32 } from 'node:zlib';
+import { acceptLink } from '../core/mirror/accept.ts';
+import type { LinkReceiver } from '../core/mirror/link.ts';
+import type { LinkPort } from '../core/base/ports.ts';
+import type { SiteOptions } from '../core/site/contract.ts';
+import { Site } from '../core/site/site.ts';
+import type { InspectedSite, Inspection } from './check/observe.ts';
+import type { Machine, SiteFactory } from './machine.ts';
+
+const digests: SiteOptions['digests'] = { crc32: (bytes, seed) => crc32(bytes, seed) };
+
+/** A real site that oracles can look into. */
+class CoreSite implements InspectedSite {
+  readonly site: Site;
+
+  constructor(options: SiteOptions) {
+    this.site = new Site(options);
+  }
+
+  start(): void {
+    this.site.start();
+  }
+  create(done: Parameters<Site['create']>[0]): void {
+    this.site.create(done);
+  }
+  promote(order: { force: boolean }, done: Parameters<Site['promote']>[1]): void {
+    this.site.promote(order, done);
+  }
+  stop(done: () => void): void {
+    this.site.stop(done);
+  }
+  request(request: Parameters<Site['request']>[0]): void {
+    this.site.request(request);
+  }
+  turn(): void {
+    this.site.turn();
+  }
+  tick(): void {
+    this.site.tick();
+  }
+  deadline(): number {
+    return this.site.deadline();
+  }
+  get serving(): boolean {
+    return this.site.serving;
+  }
+  get role(): Site['role'] {
+    return this.site.role;
+  }
+  status(): ReturnType<Site['status']> {
+    return this.site.status();
+  }
+  get dialTargets(): readonly string[] {
+    return this.site.dialTargets;
+  }
+  dialled(peer: string, port: LinkPort): LinkReceiver {
+    return this.site.dialled(peer, port);
+  }
+
+  inspect(): Inspection | null {
+    const { replica, lead, follower, promisedUntil, role } = this.site.inspect();
+    if (replica === null || replica.failure !== null || role === 'failed' || role === 'stopped') return null;
+    return {
+      epoch: replica.epoch,
+      history: replica.history,
+      marks: replica.marks,
+      consistent: replica.consistent,
+      unclean: replica.unclean,
+      flagView: (site) => lead?.followed.get(site)?.flag ?? null,
+      leaseUntil: (site) => lead?.followed.get(site)?.lease.until ?? null,
+      promiseUntil: promisedUntil,
+      attached: follower !== null,
+      chainAt: (seq) => replica.chainAt(seq),
+      readNow: (volume, offset, into) => {
+        // The oracle's reads never wait for the disk (Gate.quiet).
+        replica.read(volume, offset, into);
+      },
+    };
+  }
+}
+
+/** Makes real sites. */
+export const coreFactory: SiteFactory<InspectedSite> = {
+  digests,
+  make: (options) => new CoreSite(options),
+  accept: (machine: Machine<InspectedSite>, port: LinkPort) => {
+    const find = (group: string): Site | null => {
+      const site = (machine.site as CoreSite | null)?.site ?? null;
+      return site !== null && site.group === group ? site : null;
+    };
+    return acceptLink(port, find, { clock: { now: () => machine.now(), wall: () => 0 }, digests });
+  },
+};

@@ -1,0 +1,87 @@
+// "Sometimes" assertions: states that a set of runs must have reached, or else it proves little. A toy of this system was clean over thousands
+// of seeds while almost none of its runs had ever mirrored a write or seen a takeover; counting what happened is the cure.
+
+/** States that every larger set of seeds reaches; a set that misses one fails. */
+export const REQUIRED_STATES = [
+  'answer mirrored',
+  'answer solo',
+  'answer while changing',
+  'answer with FUA',
+  'answer to a flush',
+  'read waited for its commit',
+  'read from a cold base',
+  'request refused by a site that does not serve',
+  'request failed after the hold limit',
+  'connection dropped with requests open',
+  'takeover',
+  'claim again by the last primary',
+  'claim request lost',
+  'claim answer lost',
+  'claim granted whose site had died meanwhile',
+  'claim refused',
+  'exclude done',
+  'exclude answer lost',
+  'exclude refused',
+  'admit done',
+  'admit answer lost',
+  'a witness request arrived twice',
+  'delta',
+  'delta with nothing missing',
+  'whole copy begun',
+  'whole copy ended',
+  'whole copy cut off',
+  'cut back',
+  'coverage lost',
+  'joined as unclean',
+  'claim as unclean while another flag is true',
+  'lease ran out while primary',
+  'frozen primary past its lease',
+  'deposed primary met a newer epoch',
+  'power lost as primary',
+  'power lost as mirror',
+  'power lost while joining',
+  'power lost while claiming',
+  'power lost of both sync sites',
+  'crash as primary',
+  'crash as mirror',
+  'crash while claiming',
+  'crash before a port call',
+  'crash after a port call',
+  'crash in the middle of a write',
+  'restart with a pending claim',
+  'torn tail',
+  'unflushed writes of a power loss were lost',
+  'acknowledged writes were lost that may be',
+  'bytes of a dead connection arrived',
+  'witness away while mirrored, and hosts were served',
+  'disk failed',
+  'damage found at start',
+  'new disk filled',
+  'destaged',
+  'sidefile dropped records',
+  'sidefile full, writers waited',
+] as const;
+export type State = (typeof REQUIRED_STATES)[number];
+
+/** Counts how often each state was reached. */
+export class Coverage {
+  readonly counts = new Map<State, number>();
+
+  hit(state: State): void {
+    this.counts.set(state, (this.counts.get(state) ?? 0) + 1);
+  }
+
+  add(other: ReadonlyMap<State, number>): void {
+    for (const [state, count] of other) this.counts.set(state, (this.counts.get(state) ?? 0) + count);
+  }
+
+  /** States that were never reached. */
+  missing(): readonly State[] {
+    return REQUIRED_STATES.filter((state) => !this.counts.has(state));
+  }
+
+  /** One line for each state. */
+  table(): string {
+    return REQUIRED_STATES.map((state) => `${String(this.counts.get(state) ?? 0).padStart(10)}  ${state}`).join('\n');
+  }
+}

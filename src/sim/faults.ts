@@ -1,0 +1,258 @@
+// Makes faults happen, and mends what was broken: the operator of the simulated sites. Every machine that ends is started again after a while; a
+// site that gives its copy up is started again, and gets an empty disk when its copy is of no use and another one is.
+
+import type { CrashKind } from './gate.ts';
+import { Chance } from './random.ts';
+import type { InspectedSite } from './check/observe.ts';
+import type { Machine } from './machine.ts';
+import type { Network } from './network.ts';
+import type { Fault } from './schedule.ts';
+import type { Watch } from './watch.ts';
+import type { SimWitness } from './witness.ts';
+import type { World } from './world.ts';
+
+/** Carries out faults. */
+export class Faults {
+  private readonly world: World;
+  private readonly chance: Chance;
+  private readonly network: Network;
+  private readonly witness: SimWitness;
+  private readonly machines: readonly Machine<InspectedSite>[];
+  private readonly watch: Watch;
+  /** Rises when everything is mended: what was to end by itself later is over already. */
+  private round = 0;
+  private readonly cuts = new Map<string, number>();
+  private readonly restartAfter = new Map<string, number>();
+  private readonly failures = new Map<string, number>();
+  /** Machines that stay down for good. */
+  readonly leftOut = new Set<string>();
+
+  constructor(parts: { world: World; network: Network; witness: SimWitness; machines: readonly Machine<InspectedSite>[]; watch: Watch }) {
+    this.world = parts.world;
+    this.chance = parts.world.chance('faults');
+    this.network = parts.network;
+    this.witness = parts.witness;
+    this.machines = parts.machines;
+    this.watch = parts.watch;
+    parts.watch.onEnded = (machine) => this.restartLater(machine);
+    parts.watch.onFailed = (machine, reason) => this.mendLater(machine, reason);
+  }
+
+  /** Makes one fault happen now. */
+  apply(fault: Fault): void {
+    const machine = this.machines[fault.site] as Machine<InspectedSite>;
+    const other = this.machines[fault.other] as Machine<InspectedSite>;
+    this.world.note('fault', fault.kind, fault.site, fault.other, () => JSON.stringify(fault));
+    switch (fault.kind) {
+      case 'crash':
+      case 'power':
+        return this.endMachine(machine, fault.kind, fault);
+      case 'double-power':
+        this.endMachine(machine, 'power', fault);
+        return this.endMachine(other, 'power', { ...fault, millis: fault.millis * this.chance.between(0.2, 2) });
+      case 'freeze':
+        machine.freeze();
+        return this.later(fault.millis, () => machine.thaw());
+      case 'cut':
+        return this.cutPaths(pathsBetween(machine.name, other.name, fault.amount), fault.millis);
+      case 'isolate':
+        return this.isolate(machine, fault);
+      case 'stall':
+        this.network.stall(machine.name, other.name, fault.millis);
+        return undefined;
+      case 'reset':
+        return this.network.reset(machine.name, other.name);
+      case 'slow-link':
+        return this.slowLink(machine.name, other.name, fault);
+      case 'wall':
+        machine.wallOffset += (fault.amount - 500) * 86_400_000;
+        return undefined;
+      case 'order':
+        return machine.enter('order', machine.life, () => machine.site?.promote({ force: false }, () => undefined));
+      case 'witness-cut':
+      case 'witness-down':
+      case 'witness-lossy':
+      case 'witness-slow':
+        return this.troubleWitness(machine, fault);
+      default:
+        return this.troubleDisk(machine, fault);
+    }
+  }
+
+  /** Ends every trouble and starts every machine that is not left out. */
+  heal(): void {
+    this.round++;
+    this.world.note('fault', 'heal', 0, 0);
+    for (const key of this.cuts.keys()) this.network.open(...splitPath(key));
+    this.cuts.clear();
+    this.witness.cut.clear();
+    Object.assign(this.witness.trouble, { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 });
+    if (!this.witness.up && !this.leftOut.has('witness')) this.witness.start();
+    for (const machine of this.machines) {
+      Object.assign(machine.disk.trouble, { writeErrors: 0, readErrors: 0, flushErrors: 0, full: false, slowness: 1 });
+      for (const other of this.machines) this.network.path(machine.name, other.name).latency = this.network.nature.latency;
+      machine.gate.disarm();
+      machine.thaw();
+      if (this.leftOut.has(machine.name)) machine.end('crash');
+      else if (machine.site === null) machine.start();
+    }
+  }
+
+  private endMachine(machine: Machine<InspectedSite>, kind: CrashKind, fault: Fault): void {
+    this.restartAfter.set(machine.name, fault.millis);
+    if (fault.calls < 0 || machine.site === null) machine.end(kind);
+    else machine.gate.arm(machine.gate.calls + fault.calls, fault.moment, kind);
+  }
+
+  private restartLater(machine: Machine<InspectedSite>): void {
+    const millis = this.restartAfter.get(machine.name) ?? 1000;
+    this.world.after(millis, () => {
+      if (!this.leftOut.has(machine.name)) machine.start();
+    });
+  }
+
+  /** A copy that its site has given up: first the disk is mended and the site started again; if that is no use, a new disk is put in. */
+  private mendLater(machine: Machine<InspectedSite>, reason: string): void {
+    const { life } = machine;
+    this.world.after(this.chance.spread(200, 8000), () => {
+      if (machine.life !== life || this.leftOut.has(machine.name)) return;
+      const failures = (this.failures.get(machine.name) ?? 0) + 1;
+      this.failures.set(machine.name, failures);
+      Object.assign(machine.disk.trouble, { writeErrors: 0, readErrors: 0, flushErrors: 0, full: false });
+      this.restartAfter.set(machine.name, 100);
+      if (failures > 1 || reason.includes('damaged')) this.replaceDisk(machine);
+      else machine.end('crash');
+    });
+  }
+
+  /** Only where another copy is true: the last good one is never thrown away. */
+  private replaceDisk(machine: Machine<InspectedSite>): void {
+    const others = this.witness.state?.copies.some((copy) => copy.site !== machine.name && copy.mode === 'sync' && copy.flag) ?? false;
+    if (!others) return;
+    this.failures.delete(machine.name);
+    machine.end('power');
+    machine.disk.wipe();
+    this.watch.harm(machine, 'wipe');
+  }
+
+  private later(millis: number, run: () => void): void {
+    const { round } = this;
+    this.world.after(millis, () => {
+      if (round === this.round) run();
+    });
+  }
+
+  private cutPaths(paths: readonly string[], millis: number): void {
+    for (const path of paths) {
+      this.cuts.set(path, (this.cuts.get(path) ?? 0) + 1);
+      this.network.block(...splitPath(path));
+    }
+    this.later(millis, () => {
+      for (const path of paths) {
+        const left = (this.cuts.get(path) ?? 1) - 1;
+        this.cuts.set(path, left);
+        if (left === 0) this.network.open(...splitPath(path));
+      }
+    });
+  }
+
+  private isolate(machine: Machine<InspectedSite>, fault: Fault): void {
+    const others = this.machines.filter((other) => other !== machine);
+    this.cutPaths(
+      others.flatMap((other) => pathsBetween(machine.name, other.name, 0)),
+      fault.millis,
+    );
+    if (fault.amount > 300) this.cutWitness(machine.name, fault.millis);
+  }
+
+  private cutWitness(name: string, millis: number): void {
+    this.witness.cut.add(name);
+    this.later(millis, () => this.witness.cut.delete(name));
+  }
+
+  private slowLink(a: string, b: string, fault: Fault): void {
+    const paths = [this.network.path(a, b), this.network.path(b, a)];
+    for (const path of paths) path.latency = this.network.nature.latency + fault.amount;
+    this.later(fault.millis, () => {
+      for (const path of paths) path.latency = this.network.nature.latency;
+    });
+  }
+
+  private troubleWitness(machine: Machine<InspectedSite>, fault: Fault): void {
+    const { trouble } = this.witness;
+    switch (fault.kind) {
+      case 'witness-cut':
+        return this.cutWitness(machine.name, fault.millis);
+      case 'witness-down':
+        this.witness.stop();
+        return this.later(fault.millis, () => this.witness.start());
+      case 'witness-lossy':
+        trouble.lostRequests = fault.amount / 3000;
+        trouble.lostAnswers = (1000 - fault.amount / 2) / 1500;
+        trouble.doubled = fault.amount % 3 === 0 ? 0.5 : 0.05;
+        return this.later(fault.millis * 2, () => {
+          trouble.lostRequests = trouble.lostAnswers = trouble.doubled = 0;
+        });
+      default:
+        trouble.slowness = 1 + fault.amount / 20;
+        return this.later(fault.millis, () => {
+          trouble.slowness = 1;
+        });
+    }
+  }
+
+  private troubleDisk(machine: Machine<InspectedSite>, fault: Fault): void {
+    const { trouble } = machine.disk;
+    switch (fault.kind) {
+      case 'slow-disk':
+        trouble.slowness = fault.amount;
+        return this.later(fault.millis, () => {
+          trouble.slowness = 1;
+        });
+      case 'write-error':
+        trouble.writeErrors = 1;
+        return undefined;
+      case 'read-error':
+        trouble.readErrors = 1;
+        return undefined;
+      case 'flush-error':
+        trouble.flushErrors = 1;
+        return undefined;
+      case 'full':
+        trouble.full = true;
+        return this.later(fault.millis, () => {
+          trouble.full = false;
+        });
+      case 'flip':
+        return this.flip(machine, fault);
+      case 'wipe':
+        this.restartAfter.set(machine.name, fault.millis);
+        return this.replaceDisk(machine);
+      default:
+        throw new Error(`no such fault: ${fault.kind}`);
+    }
+  }
+
+  /** A bit rots in the log while the process is down: what it reads at its next start. Base images carry no checksums of their own. */
+  private flip(machine: Machine<InspectedSite>, fault: Fault): void {
+    this.restartAfter.set(machine.name, fault.millis);
+    machine.end(fault.amount > 500 ? 'crash' : 'power');
+    if (machine.site !== null) return;
+    const place = machine.disk.flipBit((name) => !name.startsWith('base'));
+    if (place === null) return;
+    this.world.note(machine.name, 'flipped', 0, 0, () => place);
+    this.watch.harm(machine, 'flip');
+  }
+}
+
+/** Both directions between two machines, or one of them. */
+function pathsBetween(a: string, b: string, amount: number): readonly string[] {
+  if (amount > 850) return [`${a}>${b}`];
+  if (amount > 700) return [`${b}>${a}`];
+  return [`${a}>${b}`, `${b}>${a}`];
+}
+
+function splitPath(path: string): [string, string] {
+  const [from, to] = path.split('>');
+  return [from as string, to as string];
+}

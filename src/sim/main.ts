@@ -1,0 +1,232 @@
+// The simulator's command line. One seed is replayed in this process; many are spread over worker processes, each of which is this program again.
+//
+//   npm run sim -- --seed 7 [--trace] [--shrink]      replay one run, exactly
+//   npm run sim -- --seeds 2000 [--from 1] [--jobs 2]  many runs; fails when a rule is broken or a listed state was never reached
+//   npm run sim -- --seeds 200 --twice                 the same runs in two processes: their hashes must be equal
+//   npm run sim -- --planted all|NAME [--seeds 300]    does it find the bugs that are planted on purpose?
+//   npm run sim -- --crash-points [--jobs 2]           every port call of short scenarios x before, after, torn x crash, power loss
+
+import { type ChildProcess, fork } from 'node:child_process';
+import { registerHooks } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Coverage, type State } from './coverage.ts';
+import { PLANTED, plant } from './planted.ts';
+import type { RunOptions, RunResult } from './run.ts';
+
+const SELF = fileURLToPath(import.meta.url);
+/** States are demanded of sets of at least this many seeds. */
+const COVERAGE_SEEDS = 1000;
+
+const { values: flags } = parseArgs({
+  options: {
+    seed: { type: 'string' },
+    seeds: { type: 'string' },
+    from: { type: 'string', default: '1' },
+    jobs: { type: 'string', default: String(Math.min(2, availableParallelism())) },
+    trace: { type: 'boolean', default: false },
+    shrink: { type: 'boolean', default: false },
+    twice: { type: 'boolean', default: false },
+    planted: { type: 'string' },
+    'crash-points': { type: 'boolean', default: false },
+    worker: { type: 'boolean', default: false },
+  },
+});
+
+/** What a worker tells of a run, as JSON. */
+type Told = Omit<RunResult, 'coverage' | 'schedule'> & { readonly coverage: readonly (readonly [State, number])[]; readonly point?: RunOptions['crashPoint'] };
+
+/** The runner, loaded late: a planted bug must be in place before the core is. */
+async function load(): Promise<typeof import('./run.ts')> {
+  return import('./run.ts');
+}
+
+function count(text: string | undefined, name: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) {
+    console.error(`--${name} needs a whole number, not "${text}"`);
+    process.exit(2);
+  }
+  return value;
+}
+
+/** A worker: runs what it is sent, one after the other, and tells the results. */
+async function work(): Promise<void> {
+  if (flags.planted !== undefined) plantHere(flags.planted);
+  const { run } = await load();
+  process.on('message', (options: RunOptions) => {
+    const result = run(options);
+    const told: Told = { ...result, coverage: [...result.coverage], ...(options.crashPoint === undefined ? {} : { point: options.crashPoint }) };
+    process.send?.({ ...told, schedule: undefined });
+  });
+  process.on('disconnect', () => process.exit(0));
+  process.send?.('ready');
+}
+
+function plantHere(name: string): void {
+  const bug = PLANTED.find((candidate) => candidate.name === name);
+  if (bug === undefined) {
+    console.error(`there is no planted bug "${name}"; there are: ${PLANTED.map((candidate) => candidate.name).join(', ')}`);
+    process.exit(2);
+  }
+  registerHooks({ load: plant(bug) });
+}
+
+/** Runs jobs in worker processes; `take` gets each result and returns false to stop early. */
+async function spread(jobs: readonly RunOptions[], workers: number, planted: string | null, take: (told: Told) => boolean): Promise<void> {
+  let next = 0;
+  let stopped = false;
+  const one = async (): Promise<void> => {
+    const child: ChildProcess = fork(SELF, ['--worker', ...(planted === null ? [] : ['--planted', planted])], { execPath: process.execPath });
+    await new Promise<void>((resolve, reject) => {
+      const feed = (): void => {
+        const job = jobs[next];
+        if (stopped || job === undefined) {
+          child.disconnect();
+          return;
+        }
+        next++;
+        child.send(job);
+      };
+      child.on('message', (message: Told | 'ready') => {
+        if (message !== 'ready' && !stopped && !take(message)) stopped = true;
+        feed();
+      });
+      child.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a worker ended with code ${code} near job ${next - 1}: ${JSON.stringify(jobs[next - 1])}`))));
+    });
+  };
+  await Promise.all(Array.from({ length: Math.min(workers, jobs.length) }, one));
+}
+
+function replayLine(told: { readonly seed: number; readonly point?: RunOptions['crashPoint'] }): string {
+  return `npm run sim -- --seed ${told.seed} --trace${told.point === undefined ? '' : `  (crash point ${JSON.stringify(told.point)})`}`;
+}
+
+async function one(seed: number): Promise<number> {
+  if (flags.planted !== undefined) plantHere(flags.planted);
+  const { run } = await load();
+  const result = run({ seed, trace: flags.trace ? (line) => console.log(line) : null });
+  const { violation } = result;
+  console.log(
+    `seed ${seed}: ${violation === null ? 'ok' : 'VIOLATION'}, ${result.events} events, ${(result.simulatedMillis / 1000).toFixed(1)} s simulated, ` +
+      `${result.acknowledged} writes acknowledged, ${result.readsChecked} reads checked, hash ${result.hash.toString(16).padStart(8, '0')}`,
+  );
+  if (violation === null) return 0;
+  console.log(`  at ${violation.time.toFixed(3)} ms, rule ${violation.rule}: ${violation.text}`);
+  if (flags.shrink) {
+    const { shrink } = await import('./shrink.ts');
+    const small = shrink(result.schedule, (schedule) => run({ seed, schedule }).violation?.rule === violation.rule, 200);
+    console.log(`  ${small.items.length} of ${result.schedule.length} faults are enough (${small.runs} runs):`);
+    for (const fault of small.items) console.log(`    ${JSON.stringify(fault)}`);
+    if (flags.trace) run({ seed, schedule: small.items, trace: (line) => console.log(line) });
+  }
+  return 1;
+}
+
+async function many(seeds: number, from: number, workers: number): Promise<number> {
+  const began = process.hrtime.bigint();
+  const coverage = new Coverage();
+  let events = 0;
+  let millis = 0;
+  let done = 0;
+  let settled = 0;
+  let failures = 0;
+  const jobs = Array.from({ length: seeds }, (_, index) => ({ seed: from + index }));
+  await spread(jobs, workers, flags.planted ?? null, (told) => {
+    done++;
+    events += told.events;
+    millis += told.simulatedMillis;
+    if (told.settled === true) settled++;
+    coverage.add(new Map(told.coverage));
+    if (told.violation !== null) {
+      failures++;
+      console.log(`seed ${told.seed}: rule ${told.violation.rule}: ${told.violation.text.split('\n')[0]}\n    ${replayLine(told)}`);
+    }
+    return failures < 20;
+  });
+  const seconds = Number(process.hrtime.bigint() - began) / 1e9;
+  const cpuSeconds = seconds * workers;
+  console.log(coverage.table());
+  console.log(
+    `${done} seeds, ${failures} violations, ${settled} settled after healing; ${(millis / 3_600_000).toFixed(1)} simulated hours in ${seconds.toFixed(1)} s on ${workers} workers: ` +
+      `${Math.round(millis / 1000 / cpuSeconds)} x real time and ${Math.round(events / cpuSeconds)} events per worker-second`,
+  );
+  const missing = coverage.missing();
+  if (missing.length > 0) console.log(`never reached: ${missing.join('; ')}`);
+  return failures > 0 || (missing.length > 0 && done >= COVERAGE_SEEDS) ? 1 : 0;
+}
+
+async function twice(seeds: number, from: number): Promise<number> {
+  const jobs = Array.from({ length: seeds }, (_, index) => ({ seed: from + index }));
+  const passes = await Promise.all(
+    [0, 1].map(async () => {
+      const hashes = new Map<number, number>();
+      await spread(jobs, 1, null, (told) => {
+        hashes.set(told.seed, told.hash);
+        return true;
+      });
+      return hashes;
+    }),
+  );
+  let different = 0;
+  for (const { seed } of jobs) {
+    if (passes[0]?.get(seed) === passes[1]?.get(seed)) continue;
+    different++;
+    console.log(`seed ${seed}: hash ${passes[0]?.get(seed)?.toString(16)} in one process, ${passes[1]?.get(seed)?.toString(16)} in the other`);
+  }
+  console.log(`${seeds} seeds run in two processes: ${different} with different hashes`);
+  return different === 0 ? 0 : 1;
+}
+
+async function findPlanted(seeds: number, from: number, workers: number): Promise<number> {
+  const jobs = Array.from({ length: seeds }, (_, index) => ({ seed: from + index }));
+  let found = 0;
+  const chosen = flags.planted === 'all' ? PLANTED : PLANTED.filter((bug) => bug.name === flags.planted);
+  for (const bug of chosen) {
+    let runs = 0;
+    let first: Told | null = null;
+    await spread(jobs, workers, bug.name, (told) => {
+      runs++;
+      if (told.violation !== null) first ??= told;
+      return first === null;
+    });
+    const caught = first as Told | null;
+    if (caught !== null) found++;
+    const how = caught === null ? `NOT FOUND in ${runs} seeds` : `seed ${String(caught.seed).padStart(5)} after ${String(runs).padStart(4)} runs by ${caught.violation?.rule}`;
+    console.log(`${bug.name.padEnd(34)} breaks ${bug.breaks.padEnd(18)} ${how}`);
+  }
+  console.log(`${found} of ${chosen.length} planted bugs were found`);
+  return found === chosen.length ? 0 : 1;
+}
+
+async function crashPoints(workers: number): Promise<number> {
+  const { crashPointJobs } = await import('./crash-points.ts');
+  const jobs = crashPointJobs();
+  let failures = 0;
+  let runs = 0;
+  await spread(jobs, workers, null, (told) => {
+    runs++;
+    if (told.violation !== null) {
+      failures++;
+      console.log(`rule ${told.violation.rule}: ${told.violation.text.split('\n')[0]}\n    ${replayLine(told)}`);
+    }
+    return failures < 20;
+  });
+  console.log(`${runs} crash points, ${failures} violations`);
+  return failures === 0 ? 0 : 1;
+}
+
+async function main(): Promise<number> {
+  const workers = Math.max(1, count(flags.jobs, 'jobs'));
+  const from = count(flags.from, 'from');
+  if (flags['crash-points']) return crashPoints(workers);
+  if (flags.seed !== undefined) return one(count(flags.seed, 'seed'));
+  const seeds = count(flags.seeds ?? '300', 'seeds');
+  if (flags.twice) return twice(seeds, from);
+  if (flags.planted !== undefined) return findPlanted(seeds, from, workers);
+  return many(seeds, from, workers);
+}
+
+if (flags.worker) await work();
+else process.exitCode = await main();

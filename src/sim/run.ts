@@ -1,0 +1,268 @@
+// One run: a world made from a seed, a group set up in it, faults, healing, and the questions at the end. The same seed, schedule and mode give
+// the same events and the same hash, in any process.
+
+import { compareAll } from './check/contents.ts';
+import type { InspectedSite, SeenSite } from './check/observe.ts';
+import { allRules } from './check/rules.ts';
+import { coreFactory } from './core.ts';
+import type { State } from './coverage.ts';
+import { Faults } from './faults.ts';
+import type { CrashKind, CrashMoment } from './gate.ts';
+import { Hosts } from './host.ts';
+import { Machine } from './machine.ts';
+import { Network } from './network.ts';
+import { type Fault, makeSchedule } from './schedule.ts';
+import { type Settings, settingsOf, SITES } from './settings.ts';
+import { Watch } from './watch.ts';
+import { SimWitness } from './witness.ts';
+import { type TraceSink, type Violation, World } from './world.ts';
+
+/** What may differ between two runs of one seed. */
+export interface RunOptions {
+  readonly seed: number;
+  readonly trace?: TraceSink | null;
+  /** Faults instead of those that the seed makes. */
+  readonly schedule?: readonly Fault[];
+  /** Ends one site at one port call, counted from the end of the set-up. */
+  readonly crashPoint?: { readonly site: number; readonly call: number; readonly moment: CrashMoment; readonly kind: CrashKind };
+}
+
+/** What came of it. */
+export interface RunResult {
+  readonly seed: number;
+  readonly violation: Violation | null;
+  readonly events: number;
+  readonly simulatedMillis: number;
+  readonly hash: number;
+  readonly acknowledged: number;
+  readonly readsChecked: number;
+  readonly coverage: ReadonlyMap<State, number>;
+  readonly schedule: readonly Fault[];
+  /** Whether the healed group was asked to settle, and did; null when it could not be asked. */
+  readonly settled: boolean | null;
+  /** Port calls of each site after the set-up. */
+  readonly portCalls: readonly number[];
+}
+
+const SETUP_MILLIS = 60_000;
+const SETTLE_MILLIS = 60_000;
+const STEP_MILLIS = 100;
+
+/** A world with its three sites, its witness and its hosts. */
+export class Simulation {
+  readonly world: World;
+  readonly settings: Settings;
+  readonly network: Network;
+  readonly witness: SimWitness;
+  readonly watch: Watch;
+  readonly machines: readonly Machine<InspectedSite>[];
+  readonly hosts: Hosts<InspectedSite>;
+  readonly faults: Faults;
+
+  constructor(seed: number, trace: TraceSink | null) {
+    this.world = new World(seed, trace);
+    const { world } = this;
+    this.settings = settingsOf(world.chance('settings'));
+    const { settings } = this;
+    const volumeBytes = settings.volumes.map((volume) => volume.sizeBytes);
+    this.network = new Network(world, settings.network);
+    this.witness = new SimWitness(world, settings.witnessTimeoutMillis);
+    this.watch = new Watch({
+      world,
+      network: this.network,
+      witness: this.witness,
+      rules: allRules(volumeBytes, settings.hosts.unitBytes),
+      specs: SITES,
+      unitCounts: volumeBytes.map((bytes) => bytes / settings.hosts.unitBytes),
+      holdMillis: settings.timings.holdMillis,
+    });
+    this.machines = SITES.map((_spec, index) => this.makeMachine(index));
+    this.watch.setMachines(this.machines);
+    this.hosts = new Hosts(world, settings.hosts, this.machines, this.watch);
+    this.watch.hosts = this.hosts;
+    this.faults = new Faults({ world, network: this.network, witness: this.witness, machines: this.machines, watch: this.watch });
+  }
+
+  private makeMachine(index: number): Machine<InspectedSite> {
+    const { settings } = this;
+    const machine = new Machine<InspectedSite>(
+      {
+        world: this.world,
+        network: this.network,
+        witness: this.witness,
+        factory: coreFactory,
+        listener: this.watch,
+        others: () => this.machines,
+      },
+      {
+        group: 'group',
+        site: (SITES[index] as { name: string }).name,
+        sites: SITES,
+        volumes: settings.volumes,
+        timings: settings.timings,
+        segmentBytes: settings.segmentBytes,
+        capacityBytes: settings.capacityBytes,
+        destageIdleMillis: settings.destageIdleMillis,
+        destageBacklogBytes: settings.destageBacklogBytes,
+      },
+      settings.clocks[index] as { offset: number; drift: number },
+    );
+    machine.disk.trouble.cold = settings.cold;
+    return machine;
+  }
+
+  /** Makes the group at the first site and waits until every copy is whole. */
+  setUp(): void {
+    for (const machine of this.machines) machine.start();
+    const first = this.machines[0] as Machine<InspectedSite>;
+    const order = (): void => {
+      if (this.witness.state !== null) return;
+      first.enter('create', first.life, () => first.site?.create(() => undefined));
+      this.world.after(500, order);
+    };
+    this.world.after(50, order);
+    if (!this.waitUntil(SETUP_MILLIS, () => this.witness.state?.copies.every((copy) => copy.flag) === true)) {
+      this.world.fail('L1 liveness', `the group was not complete ${SETUP_MILLIS} ms after its creation: ${this.describe()}`);
+    }
+  }
+
+  /** Lets time pass until something holds. */
+  waitUntil(millis: number, holds: () => boolean): boolean {
+    const end = this.world.now + millis;
+    while (this.world.violation === null && this.world.now < end) {
+      this.world.runUntil(Math.min(end, this.world.now + STEP_MILLIS));
+      this.checkHeld();
+      if (holds()) return true;
+    }
+    return false;
+  }
+
+  /** Whether one site serves, every other follows it, and all hold the same. */
+  settled(): boolean {
+    const sites = this.watch.sites.filter((site) => !this.faults.leftOut.has(site.name));
+    const primary = sites.find((site) => site.machine.site?.serving === true);
+    if (primary?.inside == null) return false;
+    for (const site of sites) {
+      if (site === primary) continue;
+      if (site.role !== 'mirror' || site.inside === null || site.inside.epoch !== primary.inside.epoch) return false;
+      if (site.inside.marks.received !== primary.inside.marks.received) return false;
+      if (this.witness.state?.copies.find((copy) => copy.site === site.name)?.flag !== true) return false;
+    }
+    return true;
+  }
+
+  /** Each site in a few words. */
+  describe(): string {
+    const flags = (this.witness.state?.copies ?? []).map((copy) => `${copy.site}=${copy.flag ? 1 : 0}`).join(' ');
+    const sites = this.watch.sites.map((site) => {
+      const { inside, machine } = site;
+      const marks = inside === null ? 'no replica' : `epoch ${inside.epoch} received ${inside.marks.received}${inside.unclean ? ' unclean' : ''}${inside.consistent ? '' : ' inconsistent'}`;
+      const waits = machine.site === null ? [] : machine.site.status().waiting.map((waiting) => waiting.cause);
+      return `${site.name} ${machine.site === null ? 'down' : site.role}${site.serving ? ' serving' : ''} ${marks}${machine.failure === null ? '' : ` failed: ${machine.failure}`} [${waits.join('; ')}]`;
+    });
+    return `witness epoch ${this.witness.state?.epoch} primary ${this.witness.state?.primary} ${flags}; ${sites.join('; ')}`;
+  }
+
+  /** Nobody waits longer for an answer than the policy says. */
+  private checkHeld(): void {
+    const oldest = this.hosts.oldestWaiting();
+    if (oldest === null || this.world.now - oldest.since < this.watch.holdMillis * 1.05 + 3000) return;
+    const { operation } = oldest;
+    this.world.fail('L1 liveness', `${operation.session.machine.name} has not answered ${operation.command} ${operation.number} for ${Math.round(this.world.now - oldest.since)} ms`);
+  }
+
+  /** Mends everything and asks for what must follow. */
+  heal(): boolean | null {
+    const { leftOut } = this.settings;
+    if (leftOut !== null) this.faults.leftOut.add(leftOut);
+    if (leftOut === 'witness') this.witness.stop();
+    this.faults.heal();
+    if (leftOut === 'witness') {
+      this.world.runUntil(this.world.now + 5000);
+      return null;
+    }
+    const settled = this.waitUntil(SETTLE_MILLIS, () => this.settled());
+    if (this.world.violation !== null || settled) return settled;
+    if (this.mayBeStuck()) return null;
+    this.world.fail('L1 liveness', `not settled ${SETTLE_MILLIS} ms after everything was mended: ${this.describe()}`);
+    return false;
+  }
+
+  /** Whether the rules forbid going on without an operator: no copy that may serve is usable, or the one that is must ask another. */
+  private mayBeStuck(): boolean {
+    const { state } = this.witness;
+    if (state === null) return true;
+    const able = this.watch.sites.filter((site) => site.mode === 'sync' && state.copies.some((copy) => copy.site === site.name && copy.flag));
+    const usable = able.filter((site) => site.inside?.consistent === true && !this.faults.leftOut.has(site.name));
+    if (usable.length === 0) return true;
+    const away = able.filter((site) => !usable.includes(site));
+    return away.length > 0 && usable.every((site) => site.inside?.unclean === true);
+  }
+
+  /** Stops the hosts, reads everything, and compares all copies and then their base images. */
+  finish(): void {
+    this.hosts.running = false;
+    const { world } = this;
+    if (!this.waitUntil(SETTLE_MILLIS, () => this.hosts.waitingCount === 0 && this.settled())) {
+      world.fail('L1 liveness', `not settled after the last request: ${this.describe()}`);
+      return;
+    }
+    const primary = this.watch.sites.find((site) => site.serving) as SeenSite;
+    this.hosts.readAll(primary.machine);
+    world.runUntil(world.now + 1000);
+    const copies = this.watch.sites.filter((site) => !this.faults.leftOut.has(site.name));
+    for (const site of copies) if (world.violation === null) compareAll(this.watch, site, this.settings.hosts.volumeBytes, this.settings.hosts.unitBytes);
+    const drained = (site: SeenSite): boolean => site.inside !== null && site.inside.marks.destaged === site.inside.marks.received;
+    if (!this.waitUntil(SETTLE_MILLIS, () => copies.every((site) => drained(site)))) {
+      world.fail('L1 liveness', `the base images do not catch up: ${copies.map((site) => `${site.name} ${JSON.stringify(site.inside?.marks)}`).join('; ')}`);
+      return;
+    }
+    this.compareBases(copies);
+  }
+
+  private compareBases(copies: readonly SeenSite[]): void {
+    for (const volume of this.settings.volumes) {
+      const first = copies[0]?.machine.disk.contentsOf(volume.baseFile) ?? null;
+      for (const site of copies) {
+        const bytes = site.machine.disk.contentsOf(volume.baseFile);
+        const equal = bytes !== null && first !== null && bytes.length === first.length && Buffer.compare(bytes, first) === 0;
+        if (!equal) this.world.fail('R5 contents', `the base image of ${volume.name} differs between ${copies[0]?.name} and ${site.name} after everything was destaged`);
+      }
+    }
+  }
+}
+
+/** Carries out one run. */
+export function run(options: RunOptions): RunResult {
+  const simulation = new Simulation(options.seed, options.trace ?? null);
+  const { world, settings, machines } = simulation;
+  simulation.setUp();
+  const from = world.now;
+  const schedule = options.schedule ?? makeSchedule(world.chance('schedule'), 500, settings.chaosMillis, SITES.length);
+  const callsBefore = machines.map((machine) => machine.gate.calls);
+  simulation.hosts.start();
+  for (const fault of schedule) world.at(from + fault.at, () => simulation.faults.apply(fault));
+  const point = options.crashPoint;
+  if (point !== undefined) {
+    const { gate } = machines[point.site] as Machine<InspectedSite>;
+    gate.arm(gate.calls + point.call, point.moment, point.kind);
+  }
+  const chaosMillis = options.schedule === undefined ? settings.chaosMillis : Math.min(settings.chaosMillis, (schedule.at(-1)?.at ?? 0) + 10_000);
+  simulation.waitUntil(chaosMillis, () => false);
+  const portCalls = machines.map((machine, index) => machine.gate.calls - (callsBefore[index] as number));
+  const settled = world.violation === null ? simulation.heal() : null;
+  if (settled === true && world.violation === null) simulation.finish();
+  return {
+    seed: options.seed,
+    violation: world.violation,
+    events: world.events,
+    simulatedMillis: world.now,
+    hash: world.hash,
+    acknowledged: simulation.hosts.acknowledged,
+    readsChecked: simulation.hosts.readsChecked,
+    coverage: simulation.watch.coverage.counts,
+    schedule,
+    settled,
+    portCalls,
+  };
+}

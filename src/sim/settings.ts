@@ -1,0 +1,88 @@
+// Everything about a run that its seed decides before it begins: the sites' options, the hosts, the network, the clocks, and how long it lasts.
+// The ranges are such that bounds are met within seconds: small segments, a small sidefile, short leases.
+
+import type { HostNature } from './host.ts';
+import type { ClockNature } from './machine.ts';
+import type { NetworkNature } from './network.ts';
+import { Chance } from './random.ts';
+import type { SiteSpec, Timings, VolumeSpec } from '../core/site/contract.ts';
+
+/** The three sites of every run. */
+export const SITES: readonly SiteSpec[] = [
+  { name: 'prim', mode: 'sync' },
+  { name: 'near', mode: 'sync' },
+  { name: 'far', mode: 'async' },
+];
+
+/** What the seed has decided. */
+export interface Settings {
+  readonly volumes: readonly VolumeSpec[];
+  readonly timings: Timings;
+  readonly segmentBytes: number;
+  readonly capacityBytes: number;
+  readonly destageIdleMillis: number;
+  readonly destageBacklogBytes: number;
+  readonly hosts: HostNature;
+  readonly network: NetworkNature;
+  readonly clocks: readonly ClockNature[];
+  readonly witnessTimeoutMillis: number;
+  /** Probability that a read of a base image needs the disk. */
+  readonly cold: number;
+  /** Milliseconds in which faults happen. */
+  readonly chaosMillis: number;
+  /** What stays down when everything else is mended; null for nothing. */
+  readonly leftOut: string | null;
+}
+
+/** The settings of a seed. */
+export function settingsOf(chance: Chance): Settings {
+  const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
+  const timings: Timings = {
+    leaseMillis,
+    heartbeatMillis: leaseMillis / chance.integer(4, 8),
+    peerTimeoutMillis: chance.pick([0.5, 1, 1, 1.5]) * leaseMillis,
+    witnessRetryMillis: chance.pick([100, 250, 500]),
+    driftShare: 0.02,
+    holdMillis: chance.pick([2000, 5000, 10_000]),
+    asyncDelayMillis: chance.pick([0, 5, 50]),
+  };
+  const blocks = chance.pick([16, 32, 64]);
+  const volumes: VolumeSpec[] = [{ name: 'vol0', sizeBytes: blocks * 4096, baseFile: 'base-vol0' }];
+  if (chance.happens(0.3)) volumes.push({ name: 'vol1', sizeBytes: 16 * 4096, baseFile: 'base-vol1' });
+  const small = chance.happens(0.5);
+  return {
+    volumes,
+    timings,
+    segmentBytes: small ? 64 * 1024 : 256 * 1024,
+    capacityBytes: small ? chance.pick([192, 256, 512]) * 1024 : 4 * 1024 * 1024,
+    destageIdleMillis: chance.pick([20, 100, 1000]),
+    destageBacklogBytes: chance.pick([16, 64, 1024]) * 1024,
+    hosts: hostNature(chance, volumes, timings),
+    network: {
+      latency: chance.spread(0.2, 30),
+      jitter: chance.pick([0.1, 1, 5]),
+      rate: chance.pick([1e9, 1e9, 20_000, 2000]),
+      split: chance.pick([0, 0.05, 0.3]),
+    },
+    clocks: SITES.map(() => ({ offset: chance.between(0, 1e6), drift: chance.between(-0.005, 0.005) })),
+    witnessTimeoutMillis: chance.pick([300, 1000, 2000]),
+    cold: chance.pick([0, 0.05, 0.5, 1]),
+    chaosMillis: chance.pick([15_000, 30_000, 60_000]),
+    leftOut: chance.happens(0.25) ? chance.pick(['prim', 'near', 'far', 'witness']) : null,
+  };
+}
+
+function hostNature(chance: Chance, volumes: readonly VolumeSpec[], timings: Timings): HostNature {
+  const pauseLeast = chance.pick([5, 20, 100]);
+  return {
+    clients: chance.integer(1, 4),
+    unitBytes: chance.pick([4096, 512, 512, 64]),
+    volumeBytes: volumes.map((volume) => volume.sizeBytes),
+    depth: chance.pick([1, 4, 16]),
+    pauseLeast,
+    pauseMost: pauseLeast * 20,
+    requestBytes: chance.pick([4096, 16_384, 65_536]),
+    patienceMillis: chance.pick([0.3, 1.5]) * timings.holdMillis,
+    stray: 0.05,
+  };
+}

@@ -1,0 +1,366 @@
+// Watches a run: keeps what the oracles know up to date with each event, calls them, and counts the states that were reached. Everything that a
+// site, a host or the witness does passes through here.
+
+import { Coverage } from './coverage.ts';
+import type { CrashKind } from './gate.ts';
+import type { HostListener, HostOperation, Hosts } from './host.ts';
+import type { Machine, MachineListener } from './machine.ts';
+import type { Network } from './network.ts';
+import type { SimWitness, WitnessStep } from './witness.ts';
+import type { World } from './world.ts';
+import { flagOf, type InspectedSite, NOTHING, type Rule, type Scene, type SeenSite, trueSyncPeers } from './check/observe.ts';
+import { Truth } from './check/truth.ts';
+import type { WitnessOperation, WitnessState } from '../core/arbiter/witness-state.ts';
+import { epochOf } from '../core/base/position.ts';
+import type { SiteName } from '../core/base/units.ts';
+import type { HostError, SiteSpec } from '../core/site/contract.ts';
+
+/** What destroys records in a way that the rules do not answer for. */
+export type Harm = 'flip' | 'wipe' | 'disk';
+
+/** The scene that the oracles look at, and the listener that keeps it true. */
+export class Watch implements Scene, MachineListener<InspectedSite>, HostListener<InspectedSite> {
+  readonly world: World;
+  readonly sites: readonly SeenSite[];
+  readonly truth: Truth;
+  readonly coverage: Coverage = new Coverage();
+  readonly holdMillis: number;
+  forced = false;
+  /** Set by the run once the hosts exist. */
+  hosts: Hosts<InspectedSite> | null = null;
+  /** Told when a process ended, and when a site gave its copy up: the operator. */
+  onEnded: (machine: Machine<InspectedSite>) => void = () => undefined;
+  onFailed: (machine: Machine<InspectedSite>, reason: string) => void = () => undefined;
+  private readonly network: Network;
+  private readonly witnessMachine: SimWitness;
+  private readonly rules: readonly Rule[];
+  private readonly pending = new Map<SiteName, Set<HostOperation>>();
+  private readonly seen = new Map<SiteName, SeenSite>();
+
+  constructor(parts: {
+    world: World;
+    network: Network;
+    witness: SimWitness;
+    rules: readonly Rule[];
+    specs: readonly SiteSpec[];
+    unitCounts: readonly number[];
+    holdMillis: number;
+  }) {
+    this.world = parts.world;
+    this.network = parts.network;
+    this.witnessMachine = parts.witness;
+    this.rules = parts.rules;
+    this.truth = new Truth(parts.unitCounts);
+    this.holdMillis = parts.holdMillis;
+    this.sites = parts.specs.map(({ name, mode }) => {
+      const site = {
+        name,
+        mode,
+        machine: null as unknown as Machine<InspectedSite>,
+        inside: null,
+        role: 'stopped',
+        serving: false,
+        held: NOTHING,
+        durable: NOTHING,
+        everHeld: new Map(),
+        everDurable: new Map(),
+        lostAt: -1,
+        harmed: false,
+      } satisfies SeenSite;
+      this.seen.set(name, site);
+      this.pending.set(name, new Set());
+      return site;
+    });
+    parts.witness.onStep = (step) => this.witnessStep(step);
+    parts.witness.onLost = (operation, happened) => this.witnessLost(operation, happened);
+  }
+
+  get witness(): WitnessState | null {
+    return this.witnessMachine.state;
+  }
+
+  /** The machines, which need this listener to be made. */
+  setMachines(machines: readonly Machine<InspectedSite>[]): void {
+    for (const machine of machines) this.site(machine).machine = machine;
+  }
+
+  site(machine: { readonly name: SiteName }): SeenSite {
+    return this.seen.get(machine.name) as SeenSite;
+  }
+
+  connectedSince(from: SiteName, to: SiteName): number | null {
+    let oldest: number | null = null;
+    for (const end of this.network.endsAt(from)) {
+      if (end.peerName === to) oldest = Math.min(oldest ?? Infinity, end.born);
+    }
+    return oldest;
+  }
+
+  /** Records were destroyed at a site in a way that the rules do not answer for. */
+  harm(machine: Machine<InspectedSite>, harm: Harm): void {
+    const site = this.site(machine);
+    site.harmed = true;
+    site.lostAt = this.world.now;
+    site.held = harm === 'disk' ? site.durable : NOTHING;
+    site.durable = site.held;
+    this.takeBack('harm');
+  }
+
+  // ── machines ──
+
+  started(machine: Machine<InspectedSite>): void {
+    for (const rule of this.rules) rule.started?.(this, this.site(machine));
+  }
+
+  afterEvent(machine: Machine<InspectedSite>, _what: string): void {
+    const site = this.site(machine);
+    const before = site.role;
+    this.refresh(site);
+    if (site.role === 'primary' && !site.serving) this.coverage.hit('lease ran out while primary');
+    if (before === 'standby' && site.role === 'joining' && site.inside?.unclean === true) this.coverage.hit('joined as unclean');
+    for (const rule of this.rules) {
+      rule.afterEvent?.(this, site);
+      if (this.world.violation !== null) return;
+    }
+  }
+
+  servingChanged(machine: Machine<InspectedSite>, serving: boolean): void {
+    if (!serving) this.dropHosts(machine);
+  }
+
+  failed(machine: Machine<InspectedSite>, reason: string): void {
+    this.coverage.hit(reason.includes('damaged') ? 'damage found at start' : 'disk failed');
+    this.onFailed(machine, reason);
+  }
+
+  cut(_machine: Machine<InspectedSite>, call: string): void {
+    if (call.startsWith('before')) this.coverage.hit('crash before a port call');
+    else if (call.startsWith('after')) this.coverage.hit('crash after a port call');
+    else if (call === 'torn write') this.coverage.hit('crash in the middle of a write');
+  }
+
+  ended(machine: Machine<InspectedSite>, kind: CrashKind): void {
+    const site = this.site(machine);
+    this.countEnd(site, kind);
+    site.inside = null;
+    site.serving = false;
+    if (kind === 'power') {
+      if (site.held.upTo > site.durable.upTo) this.coverage.hit('unflushed writes of a power loss were lost');
+      site.held = site.durable;
+      site.lostAt = this.world.now;
+    }
+    for (const rule of this.rules) rule.ended?.(this, site, kind);
+    this.dropHosts(machine);
+    // Numbers that the site would have told: nobody knows them now.
+    this.pending.get(site.name)?.clear();
+    if (kind === 'power') this.takeBack('power');
+    this.onEnded(machine);
+  }
+
+  journal(machine: Machine<InspectedSite>, event: string, facts: Readonly<Record<string, unknown>>): void {
+    const { coverage } = this;
+    if (event === 'mirror.cut-back') coverage.hit('cut back');
+    else if (event === 'coverage.lost') coverage.hit('coverage lost');
+    else if (event === 'resync.begin') this.countResync(facts);
+    else if (event === 'mirror.copy-end') {
+      coverage.hit('whole copy ended');
+      const site = this.site(machine);
+      if (site.harmed) coverage.hit('new disk filled');
+    } else if (event === 'exclude.refused') coverage.hit('exclude refused');
+  }
+
+  // ── hosts ──
+
+  sending(machine: Machine<InspectedSite>, operation: HostOperation): void {
+    if (operation.write !== null) {
+      this.pending.get(machine.name)?.add(operation);
+      this.truth.unplaced.set(operation.number, operation);
+    } else if (operation.command === 'flush') {
+      const epochs = [...this.truth.reigns.values()].filter((reign) => reign.acknowledged > 0);
+      const newest = epochs.reduce<(typeof epochs)[number] | null>((a, b) => (a === null || b.epoch > a.epoch ? b : a), null);
+      operation.flushTo = newest === null ? null : { epoch: newest.epoch, seq: newest.acknowledged };
+    }
+  }
+
+  answering(machine: Machine<InspectedSite>, operation: HostOperation, error: HostError, data: Uint8Array | null): void {
+    const site = this.site(machine);
+    this.refresh(site);
+    if (operation.write !== null && error !== 0 && operation.request.seq === 0) {
+      this.pending.get(site.name)?.delete(operation);
+      this.truth.unplaced.delete(operation.number);
+    }
+    for (const rule of this.rules) rule.answering?.(this, site, operation, error, data);
+    if (error !== 0) {
+      this.coverage.hit(this.world.now - operation.invoked >= this.holdMillis * 0.9 ? 'request failed after the hold limit' : 'request refused by a site that does not serve');
+      return;
+    }
+    this.remember(site, operation);
+  }
+
+  /** What a host has been told, it may rely on. */
+  private remember(site: SeenSite, operation: HostOperation): void {
+    if (operation.write !== null) {
+      this.countAnswer(site, operation);
+      const place = this.truth.places.get(operation.number);
+      if (place === undefined) return;
+      const reign = this.truth.reign(place.epoch);
+      reign.acknowledged = Math.max(reign.acknowledged, place.seq);
+      if (operation.fua) reign.flushed = Math.max(reign.flushed, place.seq);
+    } else if (operation.command === 'flush') {
+      this.coverage.hit('answer to a flush');
+      const to = operation.flushTo;
+      if (to !== null) this.truth.reign(to.epoch).flushed = Math.max(this.truth.reign(to.epoch).flushed, Math.min(to.seq, this.truth.reign(to.epoch).acknowledged));
+    } else if (operation.command === 'read' && this.world.now > operation.invoked && operation.request.needSeq > 0) {
+      this.coverage.hit('read waited for its commit');
+    }
+  }
+
+  // ── witness ──
+
+  private witnessStep(step: WitnessStep): void {
+    const { operation, before, reply } = step;
+    this.countStep(step);
+    for (const rule of this.rules) rule.witnessStep?.(this, step);
+    if (operation.kind === 'force' && reply.outcome === 'done') this.forced = true;
+    if (operation.kind === 'admit' && reply.outcome === 'done' && !flagOf(before, operation.site)) {
+      const site = this.seen.get(operation.site);
+      if (site !== undefined) site.harmed = false;
+    }
+  }
+
+  private witnessLost(operation: WitnessOperation, happened: boolean): void {
+    if (operation.kind === 'claim') this.coverage.hit(happened ? 'claim answer lost' : 'claim request lost');
+    else if (operation.kind === 'exclude' && happened) this.coverage.hit('exclude answer lost');
+    else if (operation.kind === 'admit' && happened) this.coverage.hit('admit answer lost');
+  }
+
+  // ── inside ──
+
+  private refresh(site: SeenSite): void {
+    const { machine } = site;
+    const core = machine.site;
+    if (core === null) {
+      site.inside = null;
+      site.role = 'stopped';
+      site.serving = false;
+      return;
+    }
+    const inside = core.inspect();
+    site.inside = inside;
+    site.role = core.role;
+    site.serving = core.serving;
+    if (inside === null) return;
+    this.place(site);
+    const { history, marks, consistent } = inside;
+    if (!consistent) {
+      site.held = site.durable = NOTHING;
+      return;
+    }
+    site.held = { history, upTo: marks.received };
+    site.durable = { history, upTo: marks.durable };
+    const epoch = epochOf(history, marks.received);
+    if ((site.everHeld.get(epoch) ?? 0) < marks.received) site.everHeld.set(epoch, marks.received);
+    const durableEpoch = epochOf(history, marks.durable);
+    if ((site.everDurable.get(durableEpoch) ?? 0) < marks.durable) site.everDurable.set(durableEpoch, marks.durable);
+    if (marks.destaged > 0) this.coverage.hit('destaged');
+    if (marks.oldest > 1) this.coverage.hit('sidefile dropped records');
+  }
+
+  /** Learns the numbers that a primary has given. */
+  private place(site: SeenSite): void {
+    const pending = this.pending.get(site.name) as Set<HostOperation>;
+    if (pending.size === 0) return;
+    for (const operation of pending) {
+      if (operation.request.seq === 0) continue;
+      pending.delete(operation);
+      this.truth.place(operation, site.inside?.epoch ?? 0);
+    }
+  }
+
+  private dropHosts(machine: Machine<InspectedSite>): void {
+    if (this.hosts?.hasOpen(machine) === true) this.coverage.hit('connection dropped with requests open');
+    this.hosts?.drop(machine);
+  }
+
+  /**
+   * After a loss: writes that hosts were told of and that no sync copy holds any more. In a power loss that must not be one that a flush has
+   * covered; other harm may destroy anything.
+   */
+  private takeBack(cause: 'power' | 'harm'): void {
+    const forgiven: number[] = [];
+    for (const reign of this.truth.reigns.values()) {
+      if (reign.acknowledged === 0) continue;
+      let kept = 0;
+      for (const site of this.sites) {
+        if (site.mode !== 'sync') continue;
+        const { history, upTo } = site.held;
+        const index = history.findIndex((start) => start.epoch === reign.epoch);
+        const start = history[index];
+        if (start === undefined || upTo < start.firstSeq) continue;
+        kept = Math.max(kept, Math.min(upTo, (history[index + 1]?.firstSeq ?? Infinity) - 1));
+      }
+      if (kept >= reign.acknowledged) continue;
+      if (cause === 'power' && kept < reign.flushed && !this.sites.some((site) => site.harmed)) {
+        this.world.fail('R7 flush', `record (${reign.epoch}, ${reign.flushed}), which a flush had covered, is on no disk after a power loss`);
+      }
+      for (const { seq, operation } of reign.records) if (seq > kept && operation.write !== null) forgiven.push(operation.number);
+      reign.acknowledged = kept;
+      reign.flushed = Math.min(reign.flushed, kept);
+    }
+    if (forgiven.length === 0) return;
+    this.coverage.hit('acknowledged writes were lost that may be');
+    this.hosts?.forgive(forgiven);
+  }
+
+  // ── counting ──
+
+  private countAnswer(site: SeenSite, operation: HostOperation): void {
+    const peers = trueSyncPeers(this, site.name);
+    const views = this.sites.filter((peer) => peer.mode === 'sync' && peer !== site).map((peer) => site.inside?.flagView(peer.name));
+    if (views.includes('maybe')) this.coverage.hit('answer while changing');
+    else this.coverage.hit(peers.length > 0 ? 'answer mirrored' : 'answer solo');
+    if (operation.fua) this.coverage.hit('answer with FUA');
+    if (peers.length > 0 && (!this.witnessMachine.up || this.witnessMachine.cut.has(site.name))) this.coverage.hit('witness away while mirrored, and hosts were served');
+  }
+
+  private countResync(facts: Readonly<Record<string, unknown>>): void {
+    if (facts['rung'] === 'copy') this.coverage.hit('whole copy begun');
+    else this.coverage.hit(facts['records'] === 0 ? 'delta with nothing missing' : 'delta');
+  }
+
+  private countEnd(site: SeenSite, kind: CrashKind): void {
+    const { coverage } = this;
+    const { role } = site;
+    if (site.inside !== null && !site.inside.consistent) coverage.hit('whole copy cut off');
+    if (kind === 'power') {
+      if (role === 'primary') coverage.hit('power lost as primary');
+      else if (role === 'mirror') coverage.hit('power lost as mirror');
+      else if (role === 'joining') coverage.hit('power lost while joining');
+      else if (role === 'claiming') coverage.hit('power lost while claiming');
+      const others = this.sites.filter((other) => other !== site && other.mode === 'sync');
+      if (site.mode === 'sync' && others.every((other) => !other.machine.powered)) coverage.hit('power lost of both sync sites');
+    } else if (role === 'primary') coverage.hit('crash as primary');
+    else if (role === 'mirror') coverage.hit('crash as mirror');
+    else if (role === 'claiming') coverage.hit('crash while claiming');
+  }
+
+  private countStep({ operation, before, reply }: WitnessStep): void {
+    const { coverage } = this;
+    const done = reply.outcome === 'done';
+    if (reply.outcome !== 'unknown' && reply.repeated === true) coverage.hit('a witness request arrived twice');
+    else if (operation.kind === 'claim') {
+      if (!done) coverage.hit('claim refused');
+      else {
+        if (before?.primary !== null) coverage.hit(before?.primary === operation.from ? 'claim again by the last primary' : 'takeover');
+        const site = this.seen.get(operation.from);
+        if (site?.machine.site === null) coverage.hit('claim granted whose site had died meanwhile');
+        if (site?.inside?.unclean === true && trueSyncPeersBefore(before, operation.from)) coverage.hit('claim as unclean while another flag is true');
+      }
+    } else if (done && operation.kind === 'exclude') coverage.hit('exclude done');
+    else if (done && operation.kind === 'admit') coverage.hit('admit done');
+  }
+}
+
+function trueSyncPeersBefore(before: WitnessState | null, from: SiteName): boolean {
+  return before?.copies.some((copy) => copy.site !== from && copy.mode === 'sync' && copy.flag) ?? false;
+}

@@ -1,0 +1,153 @@
+// A disk whose background work takes its time: reads and writes in parts are half done when they begin and done when a test says so, in any
+// order, and reads may be cold. What was not ordered by its user shows as torn content. Stands on MemoryStorage, which can lose power.
+
+import type { DiskDone, Extent, FilePart, Storage, StoredFile } from '../../src/core/base/ports.ts';
+import { BLOCK_BYTES } from '../../src/core/base/units.ts';
+import type { MemoryStorage } from './memory-storage.ts';
+
+/** See the top of the file. */
+export class StepStorage implements Storage {
+  readonly disk: MemoryStorage;
+  /** Whether a read must wait for the disk. */
+  cold: (name: string, offset: number) => boolean = () => false;
+  #events: (() => void)[] = [];
+
+  constructor(disk: MemoryStorage) {
+    this.disk = disk;
+  }
+
+  /** Events that have not happened yet. */
+  get waiting(): number {
+    return this.#events.length;
+  }
+
+  /** Lets one waiting event happen: the one at this share (0 to 1) of the queue. False when there is none. */
+  step(share = 0): boolean {
+    const [event] = this.#events.splice(Math.floor(share * this.#events.length), 1);
+    event?.();
+    return event !== undefined;
+  }
+
+  /** Lets all events happen, and those that they bring. */
+  settle(): void {
+    while (this.step()) continue;
+  }
+
+  /** Nothing that is waiting will ever happen: the process has ended. */
+  forget(): void {
+    this.#events = [];
+  }
+
+  list(): readonly string[] {
+    return this.disk.list();
+  }
+
+  open(name: string, options: { create: boolean }): StoredFile {
+    return new StepFile(this, this.disk.open(name, options));
+  }
+
+  remove(name: string): void {
+    this.disk.remove(name);
+  }
+
+  flush(files: readonly StoredFile[], done: DiskDone): void {
+    let result: Parameters<DiskDone>[0] = null;
+    this.disk.flush(
+      files.map((file) => (file as StepFile).inner),
+      (failure) => {
+        result = failure;
+      },
+    );
+    this.later(() => {
+      this.disk.settle();
+      done(result);
+    });
+  }
+
+  later(event: () => void): void {
+    this.#events.push(event);
+  }
+}
+
+class StepFile implements StoredFile {
+  readonly name: string;
+  readonly inner: StoredFile;
+  readonly #storage: StepStorage;
+  #busy = 0;
+
+  constructor(storage: StepStorage, inner: StoredFile) {
+    this.#storage = storage;
+    this.inner = inner;
+    this.name = inner.name;
+  }
+
+  size(): number {
+    return this.inner.size();
+  }
+
+  write(offset: number, parts: readonly Uint8Array[]): void {
+    this.inner.write(offset, parts);
+  }
+
+  read(offset: number, into: Uint8Array): number {
+    return this.inner.read(offset, into);
+  }
+
+  readCached(offset: number, into: Uint8Array): boolean {
+    if (!this.#storage.cold(this.name, offset)) return this.inner.readCached(offset, into);
+    into.fill(0xee);
+    return false;
+  }
+
+  truncate(size: number): void {
+    this.inner.truncate(size);
+  }
+
+  punch(offset: number, length: number): void {
+    this.inner.punch(offset, length);
+  }
+
+  /** A block that reads as zeroes is a hole, but for every fifth: file systems fill those in now and then. */
+  extents(offset: number, length: number, extentsMax: number): readonly Extent[] {
+    const bytes = new Uint8Array(length);
+    this.inner.read(offset, bytes);
+    const found: { offset: number; length: number; hole: boolean }[] = [];
+    for (let at = offset; at < offset + length; ) {
+      const block = Math.floor(at / BLOCK_BYTES);
+      const end = Math.min((block + 1) * BLOCK_BYTES, offset + length);
+      const hole = block % 5 !== 4 && bytes.subarray(at - offset, end - offset).every((byte) => byte === 0);
+      const last = found.at(-1);
+      if (last?.hole === hole) last.length += end - at;
+      else if (found.length === extentsMax) break;
+      else found.push({ offset: at, length: end - at, hole });
+      at = end;
+    }
+    return found;
+  }
+
+  readParts(parts: readonly FilePart[], done: DiskDone): void {
+    this.#halves(parts, done, (offset, bytes) => {
+      this.inner.read(offset, bytes);
+    });
+  }
+
+  writeParts(parts: readonly FilePart[], done: DiskDone): void {
+    this.#halves(parts, done, (offset, bytes) => this.inner.write(offset, [bytes]));
+  }
+
+  close(): void {
+    if (this.#busy > 0) throw new Error(`${this.name} is closed while it is read or written in the background`);
+    this.inner.close();
+  }
+
+  /** Half of each part now, the other half when the event comes. */
+  #halves(parts: readonly FilePart[], done: DiskDone, act: (offset: number, bytes: Uint8Array) => void): void {
+    for (const { offset, bytes } of parts) act(offset, bytes.subarray(0, bytes.length / 2));
+    this.#busy++;
+    this.#storage.later(() => {
+      for (const { offset, bytes } of parts) act(offset + Math.floor(bytes.length / 2), bytes.subarray(bytes.length / 2));
+      this.#busy--;
+      done(null);
+    });
+  }
+}

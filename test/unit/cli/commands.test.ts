@@ -1,0 +1,314 @@
+// The commands, from their command line to their exit code, against daemons and a witness that speak the real API on real sockets.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { test } from 'node:test';
+import { styleText } from 'node:util';
+
+import { readAddress } from '../../../src/api/address.ts';
+import { startControl } from '../../../src/api/server.ts';
+import { VERSION } from '../../../src/api/program.ts';
+import { runCli } from '../../../src/cli/app.ts';
+import type { CliContext } from '../../../src/cli/context.ts';
+import type { StatusReport } from '../../../src/cli/status-report.ts';
+import { EXIT } from '../../../src/core/base/errors.ts';
+import type { OrderOutcome, SiteStatus } from '../../../src/core/site/contract.ts';
+import { memoryStore } from '../../../src/witness/memory-store.ts';
+import { startWitness } from '../../../src/witness/server.ts';
+import { mirrorSample, statusSample } from './sample.ts';
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+interface World {
+  /** Runs a command line with this world's configuration. */
+  run(line: string, context?: Partial<Pick<CliContext, 'ask' | 'colour'>>): Promise<Outcome>;
+  /** Orders that the daemons were given. */
+  readonly orders: string[];
+  readonly folder: string;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Runs a command line. */
+async function tercet(inputs: readonly string[], context: Partial<CliContext> = {}): Promise<Outcome> {
+  let out = '';
+  let err = '';
+  const fake: CliContext['process'] = {
+    stdout: { write: (text: string) => void (out += text) },
+    stderr: { write: (text: string) => void (err += text) },
+    env: { STRICLI_NO_COLOR: '1' },
+  };
+  await runCli(inputs, { process: fake, env: {}, colour: false, ask: null, ...context });
+  return { code: Number(fake.exitCode ?? 0), out, err };
+}
+
+const DONE: OrderOutcome = { kind: 'done', text: 'it is so' };
+
+/** Sites alpha and beta with control sockets; only those in `statuses` have a daemon, and each says what is given for it. */
+async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatus>>, outcome: OrderOutcome = DONE): Promise<World> {
+  const folder = mkdtempSync(join(tmpdir(), 'tercet-cli-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const witnessPort = await freePort();
+  const site = (name: string, port: number): string =>
+    `[site.${name}]\ndata = "${name}"\nlink = "127.0.0.1:${port}"\nnbd = ["unix:/x/${name}"]\ncontrol = "unix:${folder}/${name}.sock"\n`;
+  const file = join(folder, 'tercet.toml');
+  const sites = `${site('alpha', 1)}${site('beta', 2)}${site('gamma', 3)}`;
+  const group = '[group.db]\nsites = ["alpha", "beta", "gamma"]\nasync = ["gamma"]\n[[group.db.volume]]\nname = "disk0"\nsize = "1GiB"\n';
+  writeFileSync(file, `[witness]\naddress = "127.0.0.1:${witnessPort}"\n${sites}${group}`);
+  const orders: string[] = [];
+  for (const [name, status] of Object.entries(statuses)) {
+    const reading = readAddress(`unix:${folder}/${name}.sock`);
+    assert.ok('address' in reading);
+    const control = await startControl(
+      {
+        status: () => ({ site: status.site, version: '0.1.0', groups: [status] }),
+        create: async () => {
+          orders.push(`${name}: create`);
+          return outcome;
+        },
+        promote: async (_group, { force }) => {
+          orders.push(`${name}: promote${force ? ' by force' : ''}`);
+          return outcome;
+        },
+      },
+      reading.address,
+      () => {},
+    );
+    t.after(() => control.close());
+  }
+  const run: World['run'] = (line, context = {}) => tercet([...line.split(' '), '--config', file], context);
+  return { run, orders, folder };
+}
+
+test('status of a well group is one line and exit code 0', async (t) => {
+  const { run } = await world(t, { alpha: statusSample(), beta: mirrorSample() });
+  assert.deepEqual(await run('status'), {
+    code: EXIT.done,
+    out: 'db: alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind\n',
+    err: '',
+  });
+});
+
+test('status --json is the whole report', async (t) => {
+  const { run, folder } = await world(t, { alpha: statusSample() });
+  const { code, out } = await run('status --json');
+  assert.equal(code, EXIT.done);
+  const report = JSON.parse(out) as StatusReport;
+  assert.deepEqual(Object.keys(report), ['well', 'sites', 'groups']);
+  assert.deepEqual(report.groups[0]?.sites, [statusSample()]);
+  assert.deepEqual(
+    report.sites.map(({ site, reachable, address }) => [site, reachable, address]),
+    [
+      ['alpha', true, `unix:${folder}/alpha.sock`],
+      ['beta', false, `unix:${folder}/beta.sock`],
+      ['gamma', false, `unix:${folder}/gamma.sock`],
+    ],
+  );
+});
+
+test('status of a group in trouble ends with 3, and with 4 when nobody answers', async (t) => {
+  const trouble = await world(t, { alpha: statusSample({ protection: 'solo' }) });
+  const told = await trouble.run('status', { colour: true });
+  assert.equal(told.code, EXIT.notInState);
+  assert.equal(told.out.split('\n')[0], `db: ${styleText('red', 'new writes are on alpha alone', { validateStream: false })}`);
+  const silent = await world(t, {});
+  const nobody = await silent.run('status');
+  assert.equal(nobody.code, EXIT.unreachable);
+  assert.match(
+    nobody.out,
+    /^db: no site of the group answers from here\nsite alpha: the daemon at unix:.*alpha.sock does not answer \(ENOENT\)/,
+  );
+});
+
+test('a site whose control address is answered by another one counts as not reachable', async (t) => {
+  const { run } = await world(t, { alpha: statusSample(), beta: statusSample() });
+  const { out } = await run('status --json');
+  const report = JSON.parse(out) as StatusReport;
+  assert.match(report.sites[1]?.error ?? '', /^site alpha answers at unix:.*beta.sock: that of beta is on another machine$/);
+  const { code, err } = await run('promote db --site beta');
+  assert.equal(code, EXIT.unreachable);
+  assert.match(err, /site alpha answers there; run this command on the machine of beta/);
+});
+
+test('status --site asks one site only, and only of its groups', async (t) => {
+  const { run } = await world(t, { alpha: statusSample(), beta: mirrorSample() });
+  const { out, code } = await run('status --site beta');
+  assert.equal(out, 'db: beta following alpha, which cannot be asked from here\n');
+  assert.equal(code, EXIT.done);
+  const none = await run('status --site delta');
+  assert.deepEqual(none, {
+    code: EXIT.usage,
+    out: '',
+    err: 'tercet: there is no site "delta": the configuration has alpha, beta, gamma\n',
+  });
+});
+
+test('create goes to the first site of the group, or to the one that is named', async (t) => {
+  const { run, orders } = await world(t, { alpha: statusSample(), beta: mirrorSample() });
+  assert.deepEqual(await run('create db'), { code: EXIT.done, out: 'it is so\n', err: '' });
+  await run('create db --first beta');
+  assert.deepEqual(orders, ['alpha: create', 'beta: create']);
+});
+
+test('create refuses a first site that is async or elsewhere, and a group that is not there', async (t) => {
+  const { run, orders } = await world(t, { alpha: statusSample() });
+  const async = await run('create db --first gamma');
+  assert.equal(async.code, EXIT.usage);
+  assert.equal(async.err, 'tercet: bad request to `tercet create`: gamma is async in group db; the first site must be a sync one\n');
+  const elsewhere = await run('create db --first delta');
+  assert.equal(elsewhere.err, 'tercet: bad request to `tercet create`: delta is not a site of group db, which has alpha, beta, gamma\n');
+  const group = await run('create web');
+  assert.deepEqual([group.code, group.err], [EXIT.usage, 'tercet: there is no group "web" here: the configuration has db\n']);
+  assert.deepEqual(orders, []);
+});
+
+test('an order that the site refuses ends with the reason, the way out, and its exit code', async (t) => {
+  const { run } = await world(t, { alpha: statusSample() }, { kind: 'refused', text: 'beta may have more', remedy: 'start beta first' });
+  assert.deepEqual(await run('create db'), {
+    code: EXIT.notInState,
+    out: '',
+    err: 'tercet: group db was not created: beta may have more; start beta first\n',
+  });
+  assert.deepEqual(await run('promote db --site alpha'), {
+    code: EXIT.unsafe,
+    out: '',
+    err: 'tercet: refused, because data could be lost: beta may have more; way out: start beta first\n',
+  });
+});
+
+test('promote --force shows what is known of the loss and asks first', async (t) => {
+  const { run, orders } = await world(t, {
+    beta: mirrorSample({ peers: [{ ...statusSample().peers[0], site: 'alpha', lagRecords: 7, lagSeconds: 1.5 } as never] }),
+  });
+  const loss =
+    'beta has all records up to (epoch 3, 1200). The primary it knows is alpha; last known, that had 7 records more (1.5 s). ' +
+    'Records that are not here are lost for good, acknowledged ones too.\n';
+  const nobody = await run('promote db --site beta --force');
+  assert.deepEqual(nobody, {
+    code: EXIT.usage,
+    out: loss,
+    err: 'tercet: bad request to `tercet promote`: --force asks first, and there is no terminal to ask at: add --yes\n',
+  });
+  const questions: string[] = [];
+  const answering =
+    (yes: boolean): CliContext['ask'] =>
+    async (question) => {
+      questions.push(question);
+      return yes;
+    };
+  const no = await run('promote db --site beta --force', { ask: answering(false) });
+  assert.deepEqual([no.code, no.err], [EXIT.notInState, 'tercet: beta was not promoted: the question was answered with no\n']);
+  assert.deepEqual(orders, []);
+  const yes = await run('promote db --site beta --force', { ask: answering(true) });
+  assert.deepEqual([yes.code, yes.out], [EXIT.done, `${loss}it is so\n`]);
+  assert.deepEqual(questions, Array(2).fill('Make beta the primary of db with what it has?'));
+  await run('promote db --site beta --force --yes');
+  await run('promote db --site beta');
+  assert.deepEqual(orders, ['beta: promote by force', 'beta: promote by force', 'beta: promote']);
+});
+
+test('a daemon that is not there ends an order with 4', async (t) => {
+  const { run } = await world(t, {});
+  const { code, err } = await run('promote db --site alpha');
+  assert.equal(code, EXIT.unreachable);
+  assert.match(err, /^tercet: the daemon at unix:.*alpha.sock does not answer \(ENOENT\): is it running, and is this its address\?\n$/);
+});
+
+test('witness status says what the witness knows, or that nothing answers there', async (t) => {
+  const { folder } = await world(t, {});
+  const witness = await startWitness({ dataFolder: folder, store: memoryStore('w-1'), log: () => {} });
+  t.after(() => witness.close());
+  const config = (port: number): string => {
+    const site = '[site.alpha]\ndata = "d"\nlink = "127.0.0.1:1"\nnbd = ["127.0.0.1:2"]\ncontrol = "127.0.0.1:3"\n';
+    const file = join(folder, `witness-${port}.toml`);
+    writeFileSync(
+      file,
+      `[witness]\naddress = "127.0.0.1:${port}"\n${site}[group.db]\nsites = ["alpha"]\n[[group.db.volume]]\nname = "v"\nsize = 4096\n`,
+    );
+    return file;
+  };
+  const file = config(witness.address.port);
+  const unknown = await tercet(['witness', 'status', '--config', file]);
+  assert.deepEqual(unknown, { code: EXIT.notInState, out: 'db: the witness does not know it: not created yet\n', err: '' });
+  const copies = [{ site: 'alpha', mode: 'sync' }];
+  const operation = { kind: 'create', requestId: 'r1', group: 'db', from: 'alpha', groupId: 'g1', copies, first: 'alpha' };
+  const created = await fetch(`http://127.0.0.1:${witness.address.port}/v1/groups/db/operations`, {
+    method: 'POST',
+    body: JSON.stringify(operation),
+  });
+  assert.equal(created.status, 200);
+  const known = await tercet(['witness', 'status', '--config', file]);
+  assert.deepEqual(known, { code: EXIT.done, out: 'db: epoch 0, primary none, revision 1; flags: alpha true\n', err: '' });
+  const { out } = await tercet(['witness', 'status', '--json', '--config', file]);
+  const json = JSON.parse(out) as { address: string; groups: { group: string; view: { instance: string } }[] };
+  assert.equal(json.groups[0]?.view.instance, witness.instance);
+  const port = await freePort();
+  const silent = await tercet(['witness', 'status', '--config', config(port)]);
+  assert.deepEqual(silent, {
+    code: EXIT.unreachable,
+    out: '',
+    err: `tercet: the witness at 127.0.0.1:${port} does not answer (ECONNREFUSED): is it running, and is this its address?\n`,
+  });
+});
+
+test('witness run refuses an address in the open, and one that is none', async () => {
+  const open = await tercet(['witness', 'run', '--data', '/x', '--listen', '10.0.0.9:7400']);
+  assert.deepEqual([open.code, open.out], [EXIT.usage, '']);
+  assert.match(
+    open.err,
+    /10.0.0.9:7400 is reached from other machines, and nothing is encrypted yet; add --insecure if this network is trusted/,
+  );
+  const none = await tercet(['witness', 'run', '--data', '/x', '--listen', 'here']);
+  assert.equal(none.code, EXIT.usage);
+  assert.match(none.err, /must be HOST:PORT, such as 10.0.0.9:7400/);
+});
+
+test('check-config counts what is sound and reports what is not', async (t) => {
+  const { run, folder } = await world(t, {});
+  const sound = await run('check-config');
+  assert.deepEqual(sound, { code: EXIT.done, out: `${folder}/tercet.toml is sound: 3 sites, 1 group, 1 volume\n`, err: '' });
+  writeFileSync(join(folder, 'bad.toml'), 'insecure = 1');
+  const bad = await tercet(['check-config'], { env: { TERCET_CONFIG: join(folder, 'bad.toml') } });
+  assert.equal(bad.code, EXIT.configuration);
+  assert.match(bad.err, /^tercet: the configuration .*bad.toml has 4 fault\(s\):\n  line 1: insecure = 1: must be true or false/);
+  const missing = await tercet(['check-config']);
+  assert.equal(missing.code, EXIT.configuration);
+  assert.match(missing.err, /the configuration \/etc\/tercet\/tercet.toml cannot be read/);
+});
+
+test('wrong command lines end with 2 and say what was meant', async () => {
+  for (const [line, text] of [
+    ['statsu', /status/],
+    ['status --jsn', /--json/],
+    ['create', /GROUP/],
+    ['promote db', /--site/],
+  ] as const) {
+    const { code, err } = await tercet(line.split(' '));
+    assert.equal(code, EXIT.usage, line);
+    assert.match(err, text);
+  }
+});
+
+test('version and help are answered on standard output', async () => {
+  assert.deepEqual(await tercet(['version']), { code: EXIT.done, out: `tercet ${VERSION}\n`, err: '' });
+  const help = await tercet(['--help']);
+  assert.equal(help.code, EXIT.done);
+  for (const command of ['status', 'create', 'promote', 'witness', 'check-config', 'version']) assert.match(help.out, new RegExp(command));
+});

@@ -1,0 +1,225 @@
+// How the state of a group is told: one line when all is well, and otherwise first what is wrong.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import type { DaemonStatus } from '../../../src/api/schema.ts';
+import type { SiteAnswer } from '../../../src/cli/status-report.ts';
+import { reportOf, statusLines } from '../../../src/cli/status-report.ts';
+import { summarize } from '../../../src/cli/summary.ts';
+import { bytesText, countText, secondsText } from '../../../src/cli/text.ts';
+import type { PeerStatus, SiteStatus } from '../../../src/core/site/contract.ts';
+import { mirrorSample, peerSample, statusSample } from './sample.ts';
+
+const plain = (_kind: string, text: string): string => text;
+const gamma = (change: Partial<PeerStatus> = {}): PeerStatus => peerSample({ site: 'gamma', mode: 'async', ...change });
+
+/** A primary whose peer beta is so. */
+function withBeta(change: Partial<PeerStatus>, own: Partial<SiteStatus> = {}): SiteStatus {
+  return statusSample({ peers: [peerSample(change), gamma()], ...own });
+}
+
+function problemsOf(...statuses: SiteStatus[]): readonly string[] {
+  return summarize('db', statuses).problems;
+}
+
+test('a group that is well is one line, whoever of its sites answers', () => {
+  const primary = summarize('db', [statusSample(), mirrorSample()]);
+  assert.deepEqual(primary, {
+    group: 'db',
+    well: true,
+    serving: 'alpha',
+    problems: [],
+    state: 'alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind',
+  });
+  const mirror = summarize('db', [mirrorSample()]);
+  assert.equal(mirror.well, true);
+  assert.equal(mirror.serving, null);
+  assert.equal(mirror.state, 'beta following alpha, which cannot be asked from here');
+});
+
+const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; problems: readonly string[] }[] = [
+  { what: 'no answer at all', statuses: [], problems: ['no site of the group answers from here'] },
+  {
+    what: 'a group that is not created',
+    statuses: [statusSample({ role: 'absent', serving: false, knownPrimary: null, protection: null, consistent: false })],
+    problems: ['not created yet: `tercet create` does that'],
+  },
+  {
+    what: 'nobody serving',
+    statuses: [mirrorSample({ role: 'standby', knownPrimary: null, peers: [] })],
+    problems: ['nobody serves, as far as can be seen from here'],
+  },
+  {
+    what: 'a mirror whose primary is not connected',
+    statuses: [mirrorSample({ peers: [peerSample({ site: 'alpha', connected: false })] })],
+    problems: ['nobody serves, as far as can be seen from here'],
+  },
+  {
+    what: 'two that say they serve',
+    statuses: [statusSample(), statusSample({ site: 'beta' })],
+    problems: ['alpha and beta both say that they serve: ask again, since the answers may be of different moments'],
+  },
+  {
+    what: 'a primary that may not serve',
+    statuses: [statusSample({ serving: false, protection: null })],
+    problems: ['alpha is primary, but may not serve now'],
+  },
+  {
+    what: 'a peer that is away',
+    statuses: [withBeta({ connected: false, attached: 'no', flag: 'false', lastError: 'ECONNREFUSED' }, { protection: 'solo' })],
+    problems: ['new writes are on alpha alone', 'beta is not connected to alpha (ECONNREFUSED)'],
+  },
+  {
+    what: 'a peer that does not follow',
+    statuses: [withBeta({ attached: 'no', lastError: 'history differs' })],
+    problems: ['beta is connected to alpha and does not follow (history differs)'],
+  },
+  { what: 'a peer that joins', statuses: [withBeta({ attached: 'joining' })], problems: ['beta is joining alpha'] },
+  {
+    what: 'a whole copy',
+    statuses: [withBeta({ attached: 'copying', flag: 'false', copiedBytes: 3 * 2 ** 30, copyTotalBytes: 8 * 2 ** 30 })],
+    problems: ['beta receives a whole copy: 37 %, 3.0 GiB of 8.0 GiB'],
+  },
+  {
+    what: 'a whole copy of unknown size',
+    statuses: [withBeta({ attached: 'copying' })],
+    problems: ['beta receives a whole copy'],
+  },
+  { what: 'a follower without its flag', statuses: [withBeta({ flag: 'false' })], problems: ['beta follows, but may not serve yet'] },
+  { what: 'a flag in doubt', statuses: [withBeta({ flag: 'maybe' })], problems: ['it is not known yet whether beta may serve'] },
+  { what: 'a failed peer', statuses: [withBeta({ role: 'failed', lastError: 'EIO' })], problems: ['the copy at beta has failed (EIO)'] },
+  {
+    what: 'a silent witness',
+    statuses: [statusSample({ witness: { reachable: false, view: null, ageMillis: 9000 } })],
+    problems: ['the witness does not answer alpha: no failover until it does'],
+  },
+  {
+    what: 'a failed copy of its own',
+    statuses: [statusSample(), mirrorSample({ role: 'failed', failure: 'write of seg-1 failed with EIO' })],
+    problems: ['the copy at beta has failed: write of seg-1 failed with EIO'],
+  },
+  {
+    what: 'an inconsistent copy that was ill after a loss of power',
+    statuses: [statusSample(), mirrorSample({ consistent: false, unclean: true })],
+    problems: [
+      'the copy at beta is inconsistent: it can serve nothing until it is whole',
+      'beta came back from a loss of power and has not caught up since',
+    ],
+  },
+  {
+    what: 'a site that starts',
+    statuses: [statusSample(), mirrorSample({ role: 'starting', marks: null, consistent: false })],
+    problems: ['beta is starting'],
+  },
+  {
+    what: 'held requests and what they wait for',
+    statuses: [
+      statusSample({
+        serving: false,
+        heldRequests: 3,
+        waiting: [{ what: 'to answer hosts', cause: 'beta is silent', deadlineMillis: 700, next: 'it is excluded' }],
+      }),
+    ],
+    problems: [
+      'alpha is primary, but may not serve now',
+      '3 requests of hosts held at alpha',
+      'alpha waits to answer hosts: beta is silent; in 0.7 s: it is excluded',
+    ],
+  },
+  {
+    what: 'a wait without a deadline',
+    statuses: [statusSample({ waiting: [{ what: 'to become primary', cause: 'no answer', deadlineMillis: null, next: 'it asks again' }] })],
+    problems: ['alpha waits to become primary: no answer; then: it asks again'],
+  },
+];
+
+for (const { what, statuses, problems } of PROBLEMS) {
+  test(`the summary begins with ${what}`, () => {
+    const summary = summarize('db', statuses);
+    assert.deepEqual(summary.problems, problems);
+    assert.equal(summary.well, false);
+  });
+}
+
+test('what the primary says of a peer is not said twice', () => {
+  const away = withBeta({ connected: false, attached: 'no', flag: 'false' });
+  assert.deepEqual(problemsOf(away, mirrorSample({ role: 'standby' })), ['beta is not connected to alpha']);
+  assert.deepEqual(problemsOf(statusSample(), mirrorSample({ role: 'standby' })), ['beta has a copy and follows nobody']);
+});
+
+test('requests under way at a site that serves are no fault, nor is what a site without a copy waits for', () => {
+  assert.deepEqual(problemsOf(statusSample({ heldRequests: 9 })), []);
+  const waiting = [{ what: 'to become primary', cause: 'there is no replica here', deadlineMillis: null, next: 'it is filled' }];
+  const absent = mirrorSample({ role: 'absent', consistent: false, knownPrimary: null, waiting });
+  assert.deepEqual(problemsOf(absent), ['not created yet: `tercet create` does that']);
+});
+
+test('an async follower needs no flag and may be behind', () => {
+  assert.deepEqual(problemsOf(statusSample({ peers: [peerSample(), gamma({ flag: 'false', lagRecords: 900 })] })), []);
+  assert.match(
+    summarize('db', [statusSample({ peers: [gamma({ lagRecords: 1, lagBytes: null, lagSeconds: null })] })]).state,
+    /gamma 1 record behind$/,
+  );
+  assert.match(summarize('db', [statusSample({ peers: [gamma({ lagRecords: null })] })]).state, /gamma follows$/);
+});
+
+const answer = (site: string, error: string | null): SiteAnswer => ({
+  site,
+  address: `unix:/run/${site}.sock`,
+  reachable: error === null,
+  version: error === null ? '0.1.0' : null,
+  error,
+});
+const daemon = (...groups: SiteStatus[]): DaemonStatus => ({ site: groups[0]?.site ?? 'x', version: '0.1.0', groups });
+
+test('a report is one line for each group when all is well, sites that cannot be asked or not', () => {
+  const report = reportOf(
+    [
+      { answer: answer('beta', 'ENOENT'), status: null },
+      { answer: answer('alpha', null), status: daemon(statusSample({ group: 'web' }), statusSample()) },
+    ],
+    ['web', 'db'],
+  );
+  assert.equal(report.well, true);
+  assert.deepEqual(
+    report.sites.map((site) => site.site),
+    ['alpha', 'beta'],
+  );
+  const state = 'alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind';
+  assert.deepEqual(statusLines(report, plain), [`db: ${state}`, `web: ${state}`]);
+});
+
+test('a report of trouble begins with it, and ends with the sites that could not be asked', () => {
+  const report = reportOf(
+    [
+      { answer: answer('alpha', null), status: daemon(withBeta({ connected: false, attached: 'no' }, { protection: 'solo' })) },
+      { answer: answer('beta', 'the daemon does not answer'), status: null },
+    ],
+    ['db'],
+  );
+  assert.equal(report.well, false);
+  assert.deepEqual(
+    statusLines(report, (kind, text) => `<${kind}>${text}`),
+    [
+      'db: <bad>new writes are on alpha alone',
+      'db: <bad>beta is not connected to alpha',
+      'db: alpha serves (epoch 3), gamma in step',
+      '<dim>site beta: the daemon does not answer',
+    ],
+  );
+});
+
+test('numbers are written with the unit that suits them', () => {
+  assert.deepEqual([0, 1023, 1024, 1536, 2 ** 30, 3 * 2 ** 40, 5 * 2 ** 50].map(bytesText), [
+    '0 B',
+    '1023 B',
+    '1.0 KiB',
+    '1.5 KiB',
+    '1.0 GiB',
+    '3.0 TiB',
+    '5120.0 TiB',
+  ]);
+  assert.deepEqual([0, 0.25, 12.4, 119, 600, 9000].map(secondsText), ['0.0 s', '0.3 s', '12 s', '119 s', '10 min', '2.5 h']);
+  assert.deepEqual([countText(1, 'record'), countText(2, 'record')], ['1 record', '2 records']);
+});

@@ -1,0 +1,102 @@
+// What hosts may attach at a site, and what becomes of them when it stops serving.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import type { HostRequest, Role } from '../../../src/core/site/contract.ts';
+import type { ExportedGroup } from '../../../src/daemon/exports.ts';
+import { Exports } from '../../../src/daemon/exports.ts';
+
+interface FakeGroup extends ExportedGroup {
+  role: Role;
+  knownPrimary: string | null;
+  readonly requests: HostRequest[];
+}
+
+function group(name: string, volumes: readonly string[]): FakeGroup {
+  const requests: HostRequest[] = [];
+  return {
+    group: name,
+    site: 'alpha',
+    volumes: volumes.map((volume) => ({ name: volume, sizeBytes: 1 << 20, baseFile: `base-${volume}.img` })),
+    role: 'primary',
+    knownPrimary: 'alpha',
+    requests,
+    request: (request) => requests.push(request),
+  };
+}
+
+function textOf(exports: Exports, name: string): string {
+  const found = exports.find(name);
+  return 'refused' in found ? `${found.refused}: ${found.text}` : found.name;
+}
+
+test('an export is found by its group and name, and by its name alone where that is clear', () => {
+  const exports = new Exports([group('db', ['data', 'log']), group('web', ['log'])]);
+  assert.equal(textOf(exports, 'db/log'), 'db/log');
+  assert.equal(textOf(exports, 'data'), 'db/data');
+  assert.equal(textOf(exports, 'log'), 'unknown: "log" is not clear: say one of db/log, web/log');
+  assert.equal(textOf(exports, ''), 'unknown: "" is not clear: say one of db/data, db/log, web/log');
+  assert.equal(textOf(exports, 'db'), 'unknown: there is no export "db" here: known are db/data, db/log, web/log');
+  assert.equal(textOf(new Exports([group('db', ['data'])]), ''), 'db/data');
+  const found = exports.find('db/log');
+  assert.ok(!('refused' in found));
+  assert.deepEqual([found.volume, found.sizeBytes, found.readOnly], [1, 1 << 20, false]);
+});
+
+test('a site that does not serve a group refuses its exports, with the site that does', () => {
+  const db = group('db', ['data']);
+  const exports = new Exports([db, group('web', ['log'])]);
+  assert.deepEqual(
+    exports.list().map((each) => each.name),
+    ['db/data', 'web/log'],
+  );
+  db.role = 'mirror';
+  db.knownPrimary = 'beta';
+  assert.deepEqual(
+    exports.list().map((each) => each.name),
+    ['web/log'],
+  );
+  assert.equal(textOf(exports, 'db/data'), 'not-serving: group db is served by beta, not here (alpha)');
+  db.role = 'standby';
+  db.knownPrimary = null;
+  assert.equal(textOf(exports, 'data'), 'not-serving: group db is not served by alpha, which is standby now: see `tercet status`');
+});
+
+/** The bytes of a client that attaches an export by the oldest way and then flushes. */
+function attachAndFlush(name: string): Uint8Array {
+  const option = Buffer.alloc(4 + 16);
+  option.writeUInt32BE(3, 0);
+  option.write('IHAVEOPT', 4, 'latin1');
+  option.writeUInt32BE(1, 12);
+  option.writeUInt32BE(name.length, 16);
+  const flush = Buffer.alloc(28);
+  flush.writeUInt32BE(0x25609513, 0);
+  flush.writeUInt16BE(3, 6);
+  return Buffer.concat([option, Buffer.from(name), flush]);
+}
+
+test('requests go to the group of their export, and dropping a group ends its sessions only', () => {
+  const db = group('db', ['data']);
+  const web = group('web', ['log']);
+  const exports = new Exports([db, web]);
+  const sessions = ['db/data', 'web/log'].map((name) => {
+    const session = exports.newSession();
+    session.start();
+    session.receive(attachAndFlush(name));
+    assert.equal(session.state, 'transmission');
+    return session;
+  });
+  assert.deepEqual([db.requests.length, web.requests.length], [1, 1]);
+  exports.drop('db');
+  assert.deepEqual(
+    sessions.map((session) => session.finished),
+    [true, false],
+  );
+  const late = db.requests[0];
+  assert.ok(late !== undefined);
+  const before = sessions[0]?.takeOutput().length;
+  late.session.reply(late, 0);
+  assert.equal(sessions[0]?.takeOutput().length, 0, 'no answer leaves after the drop');
+  assert.equal(before, 0, 'nothing that was queued leaves either');
+});

@@ -1,0 +1,105 @@
+// One message of each kind, with values that show where each field lies. test/golden/wire-v1.bin is exactly these, one behind the other.
+
+import { encodeFrame, frameBytes } from '../../../src/core/record/encode.ts';
+import { RECORD_KIND } from '../../../src/core/record/layout.ts';
+import type { Follow, Hello, Join, Joined, PeerState } from '../../../src/core/mirror/forms.ts';
+import {
+  ACKNOWLEDGE_BODY,
+  encodeHeader,
+  encodeJson,
+  encodeMessage,
+  encodeNumbers,
+  FLUSH_BODY,
+  HEARTBEAT_ANSWER_BODY,
+  HEARTBEAT_BODY,
+  IMAGE_ACKNOWLEDGE_BODY,
+  IMAGE_BODY,
+  IMAGE_END_BODY,
+  type MessageName,
+} from '../../../src/core/mirror/messages.ts';
+import { digests, GROUP_TAG } from '../../support/records.ts';
+
+export const HELLO: Hello = { group: 'db', groupId: 'test-group', from: 'near', to: 'alpha' };
+export const STATE: PeerState = {
+  role: 'standby',
+  groupId: 'test-group',
+  epoch: 2,
+  endEpoch: 2,
+  endSeq: 105,
+  chain: 3_735_928_559,
+  unclean: true,
+  consistent: true,
+  startCount: 4,
+  primary: null,
+};
+export const JOIN: Join = {
+  epoch: 2,
+  history: [
+    { epoch: 1, firstSeq: 1 },
+    { epoch: 2, firstSeq: 101 },
+  ],
+  received: 105,
+  durable: 103,
+  destageTarget: 90,
+  oldest: 41,
+  consistent: true,
+  unclean: true,
+  needsCopy: null,
+};
+export const FOLLOW: Follow = {
+  epoch: 3,
+  history: [...JOIN.history, { epoch: 3, firstSeq: 104 }],
+  rung: 'delta',
+  position: 103,
+  chain: 3_735_928_559,
+  target: 110,
+  retain: 80,
+};
+export const JOINED: Joined = { epoch: 3, received: 103, durable: 103 };
+
+/** A frame of one small write, as a sidefile holds it. */
+export function sampleFrame(): Uint8Array {
+  const payload = new Uint8Array([0x54, 0x65, 0x72, 0x63, 0x65, 0x74, 0x21, 0x0a]);
+  const records = [{ kind: RECORD_KIND.write, volume: 1, offset: 12_288, length: payload.length, payload }];
+  const head = { groupTag: GROUP_TAG, epoch: 3, firstSeq: 104, timeMillis: 1_700_000_000_000, chainBefore: 0xdead_beef, committed: 103 };
+  return encodeFrame(head, records, new Uint8Array(frameBytes(records)), digests).bytes;
+}
+
+export interface Sample {
+  readonly name: MessageName;
+  readonly meaning: string;
+  readonly bytes: Uint8Array;
+}
+
+function whole(name: MessageName, meaning: string, body: Uint8Array): Sample {
+  return { name, meaning, bytes: encodeMessage(name, body, digests) };
+}
+
+/** A frame's body has its own checksums, so its message says 0. */
+function frame(): Sample {
+  const body = sampleFrame();
+  const header = encodeHeader('frame', body.length, 0, digests);
+  return { name: 'frame', meaning: 'primary to mirror: records, as they stand in the sidefile', bytes: new Uint8Array([...header, ...body]) };
+}
+
+/** All kinds, in the order of their numbers. */
+export function wireSamples(): readonly Sample[] {
+  const image = encodeNumbers(IMAGE_BODY, [3, 1, 8192, 4, 1, 1, 0]);
+  return [
+    whole('hello', 'first message of each side', encodeJson(HELLO)),
+    whole('state', 'each to each: what a site says of itself', encodeJson(STATE)),
+    whole('join', 'mirror to primary: asks to follow', encodeJson(JOIN)),
+    whole('follow', 'primary to mirror: from where', encodeJson(FOLLOW)),
+    whole('joined', 'mirror to primary: it follows', encodeJson(JOINED)),
+    frame(),
+    whole('acknowledge', 'mirror to primary: what it holds', encodeNumbers(ACKNOWLEDGE_BODY, [3, 104, 103, 90])),
+    whole('heartbeat', 'primary to mirror: asks for a promise', encodeNumbers(HEARTBEAT_BODY, [3, 17, 103, 80])),
+    whole('heartbeatAnswer', 'mirror to primary: promises', encodeNumbers(HEARTBEAT_ANSWER_BODY, [3, 17, 1500, 0])),
+    whole('flush', 'primary to mirror: make durable', encodeNumbers(FLUSH_BODY, [3, 104])),
+    whole('image', 'primary to mirror: content of a range', new Uint8Array([...image, 0xca, 0xfe, 0xf0, 0x0d])),
+    whole('imageEnd', 'primary to mirror: the end marker of a whole copy', encodeNumbers(IMAGE_END_BODY, [3, 104])),
+    whole('imageAcknowledge', 'mirror to primary: images written', encodeNumbers(IMAGE_ACKNOWLEDGE_BODY, [3, 1])),
+    whole('refuse', 'each to each: why the connection ends', encodeJson({ reason: 'this is site "near", not "far"' })),
+    whole('ping', 'each to each: still here', new Uint8Array(0)),
+  ];
+}
