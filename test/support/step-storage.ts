@@ -1,7 +1,7 @@
 // A disk whose background work takes its time: reads and writes in parts are half done when they begin and done when a test says so, in any
 // order, and reads may be cold. What was not ordered by its user shows as torn content. Stands on MemoryStorage, which can lose power.
 
-import type { DiskDone, Extent, FilePart, Storage, StoredFile } from '../../src/core/base/ports.ts';
+import { type DiskDone, DiskError, type DiskFailure, type Extent, type FilePart, type Storage, type StoredFile } from '../../src/core/base/ports.ts';
 import { BLOCK_BYTES } from '../../src/core/base/units.ts';
 import type { MemoryStorage } from './memory-storage.ts';
 
@@ -142,12 +142,22 @@ class StepFile implements StoredFile {
 
   /** Half of each part now, the other half when the event comes. */
   #halves(parts: readonly FilePart[], done: DiskDone, act: (offset: number, bytes: Uint8Array) => void): void {
-    for (const { offset, bytes } of parts) act(offset, bytes.subarray(0, bytes.length / 2));
+    let failure: DiskFailure | null = null;
+    const half = (from: (bytes: Uint8Array) => number, to: (bytes: Uint8Array) => number): void => {
+      try {
+        for (const { offset, bytes } of parts) if (failure === null) act(offset + from(bytes), bytes.subarray(from(bytes), to(bytes)));
+      } catch (error) {
+        if (!(error instanceof DiskError)) throw error;
+        failure = error.failure;
+      }
+    };
+    const middle = (bytes: Uint8Array): number => Math.floor(bytes.length / 2);
+    half(() => 0, middle);
     this.#busy++;
     this.#storage.later(() => {
-      for (const { offset, bytes } of parts) act(offset + Math.floor(bytes.length / 2), bytes.subarray(bytes.length / 2));
+      half(middle, (bytes) => bytes.length);
       this.#busy--;
-      done(null);
+      done(failure);
     });
   }
 }

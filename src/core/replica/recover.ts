@@ -250,9 +250,6 @@ class Scan {
   /** The same with those that have become void: what the sidefile held while it was written. */
   readonly #ever: Line;
   #epochBefore: Epoch = 0;
-  /** firstSeq in the header of the first segment that counts; null when there is none or its header cannot be read. */
-  #headSeq: Seq | null = null;
-  #headEpoch: Epoch = 0;
   #break: Break | null = null;
   /** Evidence found behind the break: records that do not connect, and what a mark says was durable. */
   #behind: { firstSeq: Seq; lastSeq: Seq } | null = null;
@@ -277,15 +274,14 @@ class Scan {
     this.#segments.push(segment);
     const check = decodeSegmentHeader(window.get(0, SEGMENT_HEADER_BYTES), number, this.#options.groupTag, this.#options.digests);
     let at = SEGMENT_HEADER_BYTES;
-    if (check.kind === 'segment') {
-      if (this.#segments.length === 1) this.#setHead(check.header.firstSeq, check.header.epochBefore);
-    } else {
+    if (check.kind !== 'segment') {
       const short = check.kind === 'short';
       const why = check.kind === 'short' ? 'the header of the segment is cut short' : check.why;
       this.#setBreak(segment, 0, { why, short, certain: check.kind === 'damaged' && check.version !== undefined });
       at = window.findMagic(0);
     }
-    let head = check.kind === 'segment' ? check.header : null;
+    // Until a record of the segment was taken, a gap before it may be the trace of segments that were dropped.
+    let atHead = check.kind === 'segment';
     while (at < window.size) {
       const item = this.#itemAt(window, at);
       if (item.kind === 'bad') {
@@ -296,15 +292,10 @@ class Scan {
         at += MARK_BYTES;
       } else {
         const { byteCount } = item.frame;
-        if (this.#frame(segment, at, item.frame, head)) head = null;
+        if (this.#frame(segment, at, item.frame, atHead)) atHead = false;
         at += byteCount;
       }
     }
-  }
-
-  #setHead(seq: Seq | null, epochBefore: Epoch): void {
-    this.#headSeq = seq;
-    this.#headEpoch = epochBefore;
   }
 
   /** The first record that is not there. */
@@ -353,7 +344,7 @@ class Scan {
   }
 
   /** Takes in one frame whose table is sound. True when its records count, false when it is void or does not connect. */
-  #frame(segment: Segment, at: number, frame: FrameView, head: { firstSeq: Seq; epochBefore: Epoch } | null): boolean {
+  #frame(segment: Segment, at: number, frame: FrameView, atHead: boolean): boolean {
     const { destaged } = this.#options;
     const lastSeq = this.#lastLive(frame);
     if (lastSeq < 0) {
@@ -362,10 +353,10 @@ class Scan {
     }
     // A front that ends before a gap, all of it destaged: segments that were dropped, and came back with a power loss.
     const gap = !this.#live.empty && frame.firstSeq > this.#live.received + 1;
-    if (gap && this.#break === null && head !== null && this.#live.received <= destaged) this.#forgetFront(head);
+    if (gap && this.#break === null && atHead && this.#live.received <= destaged) this.#forgetFront();
     const leftover = !this.#live.empty && frame.firstSeq < this.#live.oldest && lastSeq <= destaged;
     if (leftover) return false;
-    const why = this.#whyNot(frame, at);
+    const why = this.#whyNot(frame);
     if (why !== null) {
       if (this.#break === null) this.#setBreak(segment, at, why);
       this.#foundBehind(frame.firstSeq, lastSeq);
@@ -377,7 +368,7 @@ class Scan {
       return false;
     }
     this.#mend();
-    if (this.#live.empty) this.#epochBefore = this.#headSeq === frame.firstSeq ? this.#headEpoch : epochOf(this.#options.history, frame.firstSeq - 1);
+    if (this.#live.empty) this.#epochBefore = epochOf(this.#options.history, frame.firstSeq - 1);
     this.#live.take(segment, at, frame, lastSeq);
     if (this.#ever.connects(frame)) this.#ever.take(segment, at, frame, frame.lastSeq);
     else this.#ever.copyFrom(this.#live);
@@ -408,7 +399,7 @@ class Scan {
   }
 
   /** Why a frame does not go on from the records so far; null when it does (also by replacing the last of them). */
-  #whyNot(frame: FrameView, at: number): { why: string; short: boolean; certain: boolean } | null {
+  #whyNot(frame: FrameView): { why: string; short: boolean; certain: boolean } | null {
     const gap = (from: Seq): { why: string; short: boolean; certain: boolean } => ({
       why: `records ${from} to ${frame.firstSeq - 1} are missing before this frame`,
       short: false,
@@ -416,12 +407,8 @@ class Scan {
     });
     const found = this.#break;
     if (found !== null && found.certain) return found;
-    if (this.#live.empty) {
-      // Behind unreadable bytes the header of the first segment tells what comes first; if it is itself what cannot be read, its place does.
-      const headOnly = found !== null && found.offset === 0 && this.#segments.length === 1 && at === SEGMENT_HEADER_BYTES;
-      const from = found === null || headOnly ? this.#options.startSeq : Math.min(this.#options.startSeq, this.#headSeq ?? 0);
-      return frame.firstSeq <= from ? null : gap(this.#options.startSeq);
-    }
+    // The base image holds everything before startSeq: where the front cannot be read, the sidefile begins behind it.
+    if (this.#live.empty) return frame.firstSeq <= this.#options.startSeq ? null : gap(this.#options.startSeq);
     if (this.#live.connects(frame)) return null;
     if (frame.firstSeq > this.#live.received + 1) return gap(this.#live.received + 1);
     const behind = frame.firstSeq < this.#live.oldest;
@@ -436,17 +423,16 @@ class Scan {
     return frame.badPayload(Math.max(destaged + 1 - frame.firstSeq, 0), lastSeq - frame.firstSeq, digests);
   }
 
-  #forgetFront(head: { firstSeq: Seq; epochBefore: Epoch }): void {
+  #forgetFront(): void {
     this.#live.clear(0, 0);
     this.#ever.clear(0, 0);
-    this.#setHead(head.firstSeq, head.epochBefore);
   }
 
   /** Decides, and brings the files into the state that was decided on. */
   finish(): Recovery {
     const { destaged, startChain, startSeq, history, storage, digests, groupTag, segmentBytes } = this.#options;
     // All that is left are segments that were dropped: the base image holds more than they do.
-    if (this.#break === null && !this.#live.empty && this.#live.received < destaged) this.#forgetFront({ firstSeq: 0, epochBefore: 0 });
+    if (this.#break === null && !this.#live.empty && this.#live.received < destaged) this.#forgetFront();
     if (this.#live.empty) {
       this.#live.clear(startSeq - 1, startChain);
       this.#epochBefore = epochOf(history, startSeq - 1);

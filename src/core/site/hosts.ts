@@ -63,6 +63,8 @@ export class HostDesk {
   /** Flushes and writes with FUA: answered once `needSeq` is durable wherever it must be. */
   readonly #flushing = new Queue();
   readonly #extents = new Map<HostRequest, readonly BlockExtent[]>();
+  /** Writes among `incoming` whose bytes are in memory of their own. */
+  readonly #kept = new Set<HostRequest>();
   /** Rises when the requests of a reign are dropped: what still completes for them is forgotten. */
   #reign = 0;
   #coldReads = 0;
@@ -127,6 +129,19 @@ export class HostDesk {
       if (request.command !== 'flush') continue;
       this.#counters.flushes++;
       this.#waitForFlush(request, received, lead);
+    }
+  }
+
+  /** Ends a turn: writes that could not be carried out in it keep their bytes, whose memory the network uses again. */
+  keep(): void {
+    if (this.#incoming.length === 0) {
+      if (this.#kept.size > 0) this.#kept.clear();
+      return;
+    }
+    for (const request of this.#incoming) {
+      if (request.payload === null || this.#kept.has(request)) continue;
+      request.payload = request.payload.slice();
+      this.#kept.add(request);
     }
   }
 

@@ -46,6 +46,7 @@ export class Site implements LinkOwner {
   #lastFlush: Millis = -Infinity;
   readonly #claimant: Claimant;
   #groupId: string | null = null;
+  /** An empty replica is being made and opened. */
   #creating = false;
   #resigned = false;
   #onRole: (() => void)[] = [];
@@ -236,6 +237,7 @@ export class Site implements LinkOwner {
       this.#standby(now);
     }
     if (this.#lead === null) this.#hosts.refuseAll();
+    this.#hosts.keep();
     this.#announce();
     this.#reportServing();
   }
@@ -337,6 +339,7 @@ export class Site implements LinkOwner {
 
   #openReplica(): void {
     openReplica(this.#replicaOptions(''), (opened) => {
+      this.#creating = false;
       if (this.#role === 'stopped') return;
       if (opened.kind === 'refused') return this.#fail(opened.error.message);
       if (opened.kind === 'absent') {
@@ -361,7 +364,6 @@ export class Site implements LinkOwner {
     if (this.#creating) return;
     this.#creating = true;
     createReplica(this.#replicaOptions(groupId), { consistent: false }, (failure) => {
-      this.#creating = false;
       if (failure !== null) return this.#fail('why' in failure ? failure.why : failureError(failure).message);
       if (this.#role === 'absent') this.#openReplica();
     });

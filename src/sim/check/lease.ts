@@ -10,7 +10,10 @@ export function lease(): Rule {
     witnessStep: (scene, { operation, before, after, reply }) => {
       if (reply.outcome !== 'done' || operation.kind !== 'claim' || after === null || after.epoch === before?.epoch) return;
       for (const site of scene.sites) {
-        if (site.name === operation.from) checkPromise(scene, site);
+        // A claim from before a restart was sent when its promises were over, and none was given since.
+        if (site.name === operation.from) {
+          if (operation.requestId.startsWith(`${site.name}-${site.machine.life}-`)) checkPromise(scene, site);
+        }
         // A lease counts by its holder's clock, which a frozen process does not look at, but will.
         else if (site.machine.site?.serving === true) {
           scene.world.fail('2 lease', `${operation.from} is given epoch ${after.epoch} while ${site.name} still holds every lease it needs to serve`);

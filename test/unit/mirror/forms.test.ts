@@ -1,0 +1,93 @@
+// The JSON bodies: each is read back as it was written, and a field that is missing, of another type or out of range makes the whole one nothing.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { encodeUtf8 } from '../../../src/core/base/utf8.ts';
+import { limits } from '../../../src/core/base/limits.ts';
+import { readFollow, readHello, readJoin, readJoined, readState } from '../../../src/core/mirror/forms.ts';
+import { decodeJson, encodeJson } from '../../../src/core/mirror/messages.ts';
+import { FOLLOW, HELLO, JOIN, JOINED, STATE } from './wire-sample.ts';
+
+type Form = Readonly<Record<string, unknown>>;
+const FORMS: readonly { name: string; read: (body: Uint8Array) => unknown; value: Form; texts: readonly string[]; mayBeNull: readonly string[] }[] = [
+  { name: 'hello', read: readHello, value: { ...HELLO }, texts: ['group', 'from', 'to'], mayBeNull: ['groupId'] },
+  { name: 'state', read: readState, value: { ...STATE }, texts: ['role'], mayBeNull: ['groupId', 'primary'] },
+  { name: 'join', read: readJoin, value: { ...JOIN }, texts: [], mayBeNull: ['needsCopy'] },
+  { name: 'follow', read: readFollow, value: { ...FOLLOW }, texts: [], mayBeNull: [] },
+  { name: 'joined', read: readJoined, value: { ...JOINED }, texts: [], mayBeNull: [] },
+];
+
+for (const { name, read, value, texts, mayBeNull } of FORMS) {
+  describe(`a ${name}`, () => {
+    test('is read as it was written', () => {
+      assert.deepEqual(read(encodeJson(value)), value);
+    });
+
+    test('of a newer program may say more, which is not handed on', () => {
+      assert.deepEqual(read(encodeJson({ ...value, later: 1 })), value);
+    });
+
+    test('without one of its fields is none', () => {
+      for (const field of Object.keys(value)) {
+        const { [field]: _, ...rest } = value;
+        assert.equal(read(encodeJson(rest)), null, field);
+      }
+    });
+
+    test('with a field of another type is none', () => {
+      for (const [field, right] of Object.entries(value)) {
+        for (const wrong of [{}, [1], ...(typeof right === 'number' ? ['1', -1, 1.5, 2 ** 53, true] : [7])]) {
+          assert.equal(read(encodeJson({ ...value, [field]: wrong })), null, `${field} = ${JSON.stringify(wrong)}`);
+        }
+        if (!mayBeNull.includes(field)) assert.equal(read(encodeJson({ ...value, [field]: null })), null, field);
+      }
+    });
+
+    test('has texts of a bounded length', () => {
+      for (const field of [...texts, ...mayBeNull]) {
+        assert.notEqual(read(encodeJson({ ...value, [field]: 'x'.repeat(128) })), null, field);
+        assert.equal(read(encodeJson({ ...value, [field]: 'x'.repeat(129) })), null, field);
+        assert.equal(read(encodeJson({ ...value, [field]: '' })), null, field);
+      }
+      for (const field of mayBeNull) assert.notEqual(read(encodeJson({ ...value, [field]: null })), null, field);
+    });
+
+    test('is never read out of rubbish', () => {
+      for (const text of ['', '{', 'null', '[]', '7', '"hello"', '{"group":']) assert.equal(read(encodeUtf8(text)), null, text);
+      fc.assert(fc.property(fc.uint8Array({ maxLength: 40 }), (body) => read(body) === null));
+      fc.assert(fc.property(fc.json(), (text) => read(encodeUtf8(text)) === null));
+    });
+  });
+}
+
+describe('a history on the wire', () => {
+  const history = (list: unknown): unknown => readJoin(encodeJson({ ...JOIN, history: list }));
+
+  test('may be empty', () => assert.notEqual(history([]), null));
+
+  test('names rising epochs whose starts do not fall', () => {
+    assert.equal(history([{ epoch: 2, firstSeq: 1 }, { epoch: 2, firstSeq: 5 }]), null);
+    assert.equal(history([{ epoch: 3, firstSeq: 1 }, { epoch: 2, firstSeq: 5 }]), null);
+    assert.equal(history([{ epoch: 2, firstSeq: 6 }, { epoch: 3, firstSeq: 5 }]), null);
+    assert.notEqual(history([{ epoch: 2, firstSeq: 5 }, { epoch: 4, firstSeq: 5 }]), null);
+  });
+
+  test('has starts of two counts, and no more of them than a superblock holds', () => {
+    for (const item of [null, 7, {}, { epoch: 1 }, { epoch: 1, firstSeq: -1 }, { epoch: '1', firstSeq: 1 }]) assert.equal(history([item]), null);
+    const starts = (count: number): unknown[] => Array.from({ length: count }, (_, i) => ({ epoch: i + 1, firstSeq: i }));
+    assert.notEqual(history(starts(limits.historyEpochsMax)), null);
+    assert.equal(history(starts(limits.historyEpochsMax + 1)), null);
+  });
+});
+
+test('a rung is one that this version knows', () => {
+  assert.notEqual(readFollow(encodeJson({ ...FOLLOW, rung: 'copy' })), null);
+  assert.equal(readFollow(encodeJson({ ...FOLLOW, rung: 'bitmap' })), null);
+});
+
+test('a body that is not UTF-8 or no object is no JSON body', () => {
+  assert.equal(decodeJson(new Uint8Array([0x7b, 0xff, 0x7d])), null);
+  assert.equal(decodeJson(encodeUtf8('[{}]')), null);
+  assert.deepEqual(decodeJson(encodeUtf8('{"a":[1]}')), { a: [1] });
+});
