@@ -73,7 +73,7 @@ export async function writeImage(image: DiskImage, target: { uri: string; addres
 export async function checkFileSystem(path: string): Promise<{ clean: boolean; text: string } | null> {
   if (findTool('e2fsck') === null) return null;
   const { code, stdout, stderr } = await runTool('e2fsck', ['-f', '-n', path]);
-  return { clean: code === 0, text: `${stdout}${stderr}`.trim() };
+  return { clean: code === 0, text: `${stderr}${stdout}`.trim() };
 }
 
 /** Offset of the first byte at which files differ, each compared with the first; null when all are equal up to `byteCount`. */

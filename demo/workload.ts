@@ -70,9 +70,23 @@ export class Workload {
     this.#running = null;
   }
 
-  /** The next acknowledgement after this call. Ends never if none comes: give it a deadline. */
-  nextAcknowledgement(): Promise<Acknowledgement> {
-    return new Promise((resolve) => this.#waiting.push(resolve));
+  /** The next acknowledgement after this call that fits; null when none comes in time. */
+  async nextAcknowledgement(millisMax: number, fits: (acknowledgement: Acknowledgement) => boolean = () => true): Promise<Acknowledgement | null> {
+    const deadline = performance.now() + millisMax;
+    for (;;) {
+      const next = await this.#next(deadline - performance.now());
+      if (next === null || fits(next)) return next;
+    }
+  }
+
+  #next(millisMax: number): Promise<Acknowledgement | null> {
+    return new Promise((resolve) => {
+      const late = setTimeout(() => resolve(null), Math.max(0, millisMax));
+      this.#waiting.push((acknowledgement) => {
+        clearTimeout(late);
+        resolve(acknowledgement);
+      });
+    });
   }
 
   async #run(): Promise<void> {

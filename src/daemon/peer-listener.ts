@@ -33,13 +33,14 @@ export interface PeerListenerOptions {
 
 /** Listens for peers. */
 export class PeerListener {
-  readonly #links = new Set<SocketLink>();
+  /** Connections that stand, each with what cuts it. */
+  readonly #links = new Map<SocketLink, () => void>();
   #server: StreamServer | null = null;
   #stopped: Promise<void> = Promise.resolve();
 
   /** Throws TERCET_PORT_IN_USE. */
   async open(options: PeerListenerOptions): Promise<void> {
-    const { buffers, config, findSite, journal, site, turns } = options;
+    const { buffers, config, journal, site, turns } = options;
     const silentMillis = Math.max(HELLO_MILLIS_MAX, ...config.groups.map((group) => 4 * group.timings.leaseMillis));
     this.#server = await openLinkServer({
       listen: [streamAddress(site.link)],
@@ -49,7 +50,7 @@ export class PeerListener {
       connectionsMax: LINKS_PER_PEER_MAX * limits.groupSitesMax * config.groups.length,
       accept: (link) => {
         link.closeWhenSilent(silentMillis);
-        this.#accept(link, findSite, options.clock);
+        this.#accept(link, options);
       },
     });
   }
@@ -61,34 +62,37 @@ export class PeerListener {
 
   /** After stop(), and after the groups have ended theirs: closes what is left, and waits until all are gone. */
   async gone(): Promise<void> {
-    for (const link of this.#links) link.close();
+    for (const cut of this.#links.values()) cut();
     await this.#stopped;
   }
 
-  #accept(link: SocketLink, findSite: (group: string) => Site | null, clock: Clock): void {
+  #accept(link: SocketLink, { findSite, clock, buffers }: Pick<PeerListenerOptions, 'findSite' | 'clock' | 'buffers'>): void {
     let said = false;
     let receiver: LinkReceiver | null = null;
     const find = (group: string): Site | null => {
       said = true;
       return findSite(group);
     };
-    this.#links.add(link);
-    const silent = setTimeout(() => {
-      if (said) return;
+    const forget = (): void => {
+      clearTimeout(silent);
+      this.#links.delete(link);
+    };
+    const cut = (): void => {
+      forget();
       link.close();
       receiver?.closed();
-      this.#links.delete(link);
+    };
+    const silent = setTimeout(() => {
+      if (!said) cut();
     }, HELLO_MILLIS_MAX);
+    this.#links.set(link, cut);
     attachLink(
       link,
       (port) => {
-        receiver = acceptLink(port, find, { clock, digests: machineDigests });
+        receiver = acceptLink(port, find, { clock, digests: machineDigests, buffers });
         return receiver;
       },
-      () => {
-        clearTimeout(silent);
-        this.#links.delete(link);
-      },
+      forget,
     );
   }
 }

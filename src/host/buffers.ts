@@ -1,5 +1,5 @@
-// Memory that is used again. A fresh megabyte costs page faults and a garbage collection; a used one costs nothing. Sizes are powers of two,
-// so that what one frame gave back fits the next.
+// Memory that is used again. A fresh megabyte costs page faults and a garbage collection; a used one costs nothing. Sizes are powers of
+// two, so that what one frame gave back fits the next.
 
 import { assert } from '../core/base/assert.ts';
 import type { Buffers } from '../core/base/ports.ts';

@@ -49,8 +49,8 @@ export interface NbdListener {
   /** Cuts every connection at once: a site that stopped serving must not answer any more. New clients are still accepted. */
   dropAll(reason: string): void;
   /**
-   * Accepts nothing more, takes nothing more from any client, answers what is under way, and closes; what lasts longer than `graceMillis` is
-   * cut. Ends when all connections are gone.
+   * Accepts nothing more, takes nothing more from any client, answers what is under way, and closes; what lasts longer than `graceMillis`
+   * is cut. Ends when all connections are gone.
    */
   close(options: { graceMillis: number }): Promise<void>;
 }
@@ -151,8 +151,8 @@ class Client implements StreamEvents {
   }
 
   /**
-   * The client sends no more. After a disconnect request that is in order. Else it has died, and what it has asked for and not yet got must not
-   * be begun any more: its machine may have sent it again on another connection.
+   * The client sends no more. After a disconnect request that is in order. Else it has died, and what it has asked for and not yet got must
+   * not be begun any more: its machine may have sent it again on another connection.
    */
   ended(): void {
     if (this.#session.state !== 'closing') this.#end('the client closed the connection');

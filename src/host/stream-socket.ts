@@ -1,8 +1,8 @@
-// A connection as this daemon uses it: bytes are received into memory of our own that is used again, and sent with one call for many pieces.
+// A connection as this daemon uses it: bytes are received into memory of our own that is used again, and sent with one call for many parts.
 //
-// Node can receive into given memory (`onread`), but offers that for outgoing connections only. For an accepted one its handle is taken over
-// by a second Socket. That touches a property without documentation, so it is done in this file alone, tested, and where the property is
-// missing the usual 'data' events are used: same behaviour, half the throughput of large writes (2.9 against 6.2 GiB/s), equal for small ones.
+// Node can receive into given memory (`onread`), but offers that for outgoing connections only. For an accepted one its handle is taken
+// over by a second Socket. That touches a property without documentation, so it is done in this file alone, tested, and where the property
+// is missing the usual 'data' events are used: same behaviour, half the throughput of large writes (2.9 against 6.2 GiB/s).
 
 import { type NetConnectOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import type { Buffers } from '../core/base/ports.ts';

@@ -88,8 +88,8 @@ export class SocketLink implements LinkPort {
 export type DialOutcome = { readonly kind: 'link'; readonly link: SocketLink } | { readonly kind: 'failed'; readonly reason: string };
 
 /**
- * Connects to a peer. `done` is called once, later; it attaches to the link at once. Returns what gives the attempt up, after which `done` is
- * not called.
+ * Connects to a peer. `done` is called once, later; it attaches to the link at once. Returns what gives the attempt up, after which
+ * `done` is not called.
  */
 export function dial(
   address: StreamAddress,

@@ -18,8 +18,10 @@ export interface Run {
 const RUN_BYTES_MAX = 1024 * 1024;
 /** Pieces of one call; the system takes 1024. */
 const RUN_PIECES_MAX = 256;
-/** Transfers at once in this process; libuv's pool has four threads unless UV_THREADPOOL_SIZE says more. */
-const PARALLEL_MAX = 4;
+/** Threads of libuv's pool, which flushes and look-ups of host names share. */
+const POOL_THREADS = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) || 4;
+/** Transfers at once in this process: not more than are fast, and one thread left for a flush. */
+const PARALLEL_MAX = Math.max(1, Math.min(4, POOL_THREADS - 1));
 
 type Transfer = (done: () => void) => void;
 

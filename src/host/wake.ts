@@ -1,5 +1,5 @@
-// When the daemon acts: at the end of a turn of the event loop in which something happened, and when a deadline is reached. All that arrived
-// in one turn is one batch, so a turn ends once, after its last event, whoever asked for it.
+// When the daemon acts: at the end of a turn of the event loop in which something happened, and when a deadline is reached. All that
+// arrived in one turn is one batch, so a turn ends once, after its last event, whoever asked for it.
 
 import type { Clock } from '../core/base/ports.ts';
 import type { Millis } from '../core/base/units.ts';
@@ -97,7 +97,7 @@ export class TurnScheduler {
 /** Longest time that setTimeout takes. */
 const TIMER_MILLIS_MAX = 2 ** 31 - 1;
 
-/** One timer to one deadline, which may be moved often at little cost: a timer that is armed earlier than needed is left, and armed again then. */
+/** One timer to one deadline, which may be moved often at little cost: one armed earlier than needed is left, and armed again then. */
 export class Waker {
   readonly #clock: Clock;
   readonly #wake: Work;

@@ -8,7 +8,7 @@ import type { LinkPort } from '../core/base/ports.ts';
 import type { SiteOptions } from '../core/site/contract.ts';
 import { Site } from '../core/site/site.ts';
 import type { InspectedSite, Inspection } from './check/observe.ts';
-import type { Machine, SiteFactory } from './machine.ts';
+import { type Machine, PoisoningBuffers, type SiteFactory } from './machine.ts';
 
 const digests: SiteOptions['digests'] = { crc32: (bytes, seed) => crc32(bytes, seed) };
 
@@ -91,6 +91,6 @@ export const coreFactory: SiteFactory<InspectedSite> = {
       const site = (machine.site as CoreSite | null)?.site ?? null;
       return site !== null && site.group === group ? site : null;
     };
-    return acceptLink(port, find, { clock: { now: () => machine.now(), wall: () => 0 }, digests });
+    return acceptLink(port, find, { clock: { now: () => machine.now(), wall: () => 0 }, digests, buffers: new PoisoningBuffers() });
   },
 };

@@ -366,7 +366,7 @@ export class Machine<S extends DrivenSite> implements Station {
 }
 
 /** Memory that is full of junk when it is taken and again when it is given back. */
-class PoisoningBuffers implements Buffers {
+export class PoisoningBuffers implements Buffers {
   take(byteCount: number): Uint8Array {
     return new Uint8Array(byteCount).fill(0xa5);
   }

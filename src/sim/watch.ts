@@ -66,6 +66,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         everDurable: new Map(),
         lostAt: -1,
         harmed: false,
+        resigned: false,
       } satisfies SeenSite;
       this.seen.set(name, site);
       this.pending.set(name, new Set());
@@ -129,7 +130,10 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   }
 
   failed(machine: Machine<InspectedSite>, reason: string): void {
-    this.coverage.hit(reason.includes('damaged') ? 'damage found at start' : 'disk failed');
+    const damaged = reason.includes('damaged');
+    this.coverage.hit(damaged ? 'damage found at start' : 'disk failed');
+    // A failed write or flush may have dropped anything that was not durable before it.
+    if (!damaged) this.harm(machine, 'disk');
     this.onFailed(machine, reason);
   }
 
@@ -224,7 +228,11 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (operation.kind === 'force' && reply.outcome === 'done') this.forced = true;
     if (operation.kind === 'admit' && reply.outcome === 'done' && !flagOf(before, operation.site)) {
       const site = this.seen.get(operation.site);
-      if (site !== undefined) site.harmed = false;
+      if (site !== undefined) site.harmed = site.resigned = false;
+    }
+    if (operation.kind === 'resign' && reply.outcome === 'done') {
+      const site = this.seen.get(operation.from);
+      if (site !== undefined) site.resigned = true;
     }
   }
 

@@ -33,6 +33,8 @@ export class FollowedPeer {
   uncovered = false;
   /** When it began to follow last. */
   attachedAt: Millis = -Infinity;
+  /** It was excluded because it did not acknowledge in time: it is not admitted again before, so that it does not come and go. */
+  admitNotBefore: Millis = -Infinity;
   /** While joining: the seq that it was told to follow from. */
   joinAt: Seq = 0;
   /** Next record to send. */

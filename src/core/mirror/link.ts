@@ -4,7 +4,7 @@
 import { encodeMessage, encodeHeader, encodeJson, MessageReader, type Message, type MessageName } from './messages.ts';
 import { readHello, type Hello } from './forms.ts';
 import { limits } from '../base/limits.ts';
-import type { Clock, Digests, LinkPort } from '../base/ports.ts';
+import type { Buffers, Clock, Digests, LinkPort } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 
 /** What the shell gives the bytes of a connection to. */
@@ -50,13 +50,14 @@ export class Link implements LinkReceiver {
     port: LinkPort;
     digests: Digests;
     clock: Clock;
+    buffers: Buffers;
     dialled: { owner: LinkOwner; peer: SiteName } | null;
     findOwner: (group: string) => LinkOwner | null;
   }) {
     this.#port = options.port;
     this.#digests = options.digests;
     this.#clock = options.clock;
-    this.#reader = new MessageReader(options.digests);
+    this.#reader = new MessageReader(options.digests, options.buffers);
     this.#findOwner = options.findOwner;
     this.dialled = options.dialled !== null;
     this.lastHeard = this.lastSent = options.clock.now();
@@ -125,6 +126,7 @@ export class Link implements LinkReceiver {
   #end(reason: string): void {
     if (!this.#open) return;
     this.#open = false;
+    this.#reader.end();
     const wasUp = this.up;
     this.up = false;
     if (wasUp) this.#owner?.linkDown(this, reason);

@@ -5,7 +5,7 @@
 import { assert } from '../base/assert.ts';
 import { getU64, layout, setU64, viewOf, type Layout } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
-import type { Digests } from '../base/ports.ts';
+import type { Buffers, Digests } from '../base/ports.ts';
 import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
 
 /** Version of the whole protocol between sites; both sides must have the same. */
@@ -188,8 +188,17 @@ export class MessageReader {
   /** Largest body that is taken; small until the peer has said who it is. */
   bodyBytesMax: number = limits.helloBytesMax;
 
-  constructor(digests: Digests) {
+  readonly #buffers: Buffers;
+
+  constructor(digests: Digests, buffers: Buffers) {
     this.#digests = digests;
+    this.#buffers = buffers;
+  }
+
+  /** Gives back what a message that will never be complete has taken. */
+  end(): void {
+    if (this.#body !== null) this.#buffers.give(this.#body);
+    this.#body = null;
   }
 
   /**
@@ -214,7 +223,7 @@ export class MessageReader {
         body = bytes.subarray(at, at + missing);
         at += missing;
       } else {
-        this.#body ??= new Uint8Array(this.#bodyBytes);
+        this.#body ??= this.#buffers.take(this.#bodyBytes);
         const take = Math.min(missing, bytes.length - at);
         this.#body.set(bytes.subarray(at, at + take), this.#bodyFilled);
         this.#bodyFilled += take;
@@ -223,12 +232,15 @@ export class MessageReader {
         body = this.#body;
       }
       const name = this.#name;
+      const assembled = this.#body;
       this.#headerBytes = 0;
       this.#body = null;
       this.#bodyFilled = 0;
       this.#bodyBytes = -1;
       if (name !== 'frame' && this.#digests.crc32(body, 0) !== this.#bodyCrc) return `the body of a ${name} message fails its checksum`;
-      if (!deliver({ name, body })) return null;
+      const goOn = deliver({ name, body });
+      if (assembled !== null) this.#buffers.give(assembled);
+      if (!goOn) return null;
     }
     return null;
   }

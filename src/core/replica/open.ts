@@ -126,7 +126,7 @@ function readSuperblock(options: ReplicaOptions): Superblock | TercetError | nul
 function foreignFault(options: ReplicaOptions, value: SuperblockValue, folder: string): TercetError | null {
   const sameGroup = value.group === options.group && (options.groupId === '' || value.groupId === options.groupId);
   if (sameGroup && value.site === options.site) return null;
-  const named = value.group !== options.group || options.groupId === '';
+  const named = value.group !== options.group || options.groupId === '' || value.groupId === options.groupId;
   const found = named ? value.group : `${value.group} (${value.groupId})`;
   const wanted = named ? options.group : `${options.group} (${options.groupId})`;
   return new TercetError('TERCET_REPLICA_FOREIGN', { folder, found, foundSite: value.site, wanted, wantedSite: options.site });

@@ -380,9 +380,10 @@ class Scan {
    * cut back by then. An epoch that the history does not reach proves nothing, for its cut may never have been durable.
    */
   #voidFrame(segment: Segment, at: number, frame: FrameView): void {
-    const { history } = this.#options;
+    const { history, startSeq } = this.#options;
     const newest = history[history.length - 1]?.epoch ?? 0;
-    if (frame.epoch > newest || !this.#ever.connects(frame)) return;
+    const goesOn = this.#ever.empty ? frame.firstSeq <= startSeq : this.#ever.connects(frame);
+    if (frame.epoch > newest || !goesOn) return;
     if (this.#break?.certain !== true) this.#mend();
     this.#ever.take(segment, at, frame, frame.lastSeq);
   }

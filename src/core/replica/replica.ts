@@ -259,7 +259,10 @@ export class Replica {
     if (this.#refused(done)) return;
     assert(epoch > this.epoch, 'epochs rise', { epoch, newest: this.epoch });
     this.#begin('a new epoch');
-    const history = trimHistory([...this.history, { epoch, firstSeq: this.#marks.received + 1 }], this.#marks);
+    const firstSeq = this.#marks.received + 1;
+    // After a power loss the records of the newest epochs may be gone altogether, and their starts lie behind what is left.
+    const known = this.history.filter((start) => start.firstSeq <= firstSeq);
+    const history = trimHistory([...known, { epoch, firstSeq }], this.#marks);
     this.#update({ epoch, history }, (failure) => {
       this.#end();
       done(failure);
@@ -368,8 +371,7 @@ export class Replica {
     try {
       this.#reader.readCold(volume, offset, into, this.#marks.committed, done);
     } catch (error) {
-      this.#caught(error);
-      if (this.#failure === null) throw error;
+      this.#note(error);
       this.#later((failure) => done(0, failure));
     }
   }
@@ -517,8 +519,7 @@ export class Replica {
     try {
       this.#sidefile.reset({ nextSeq: position + 1, chain, epoch });
     } catch (error) {
-      if (!(error instanceof DiskError)) throw error;
-      this.#fail(error.failure);
+      this.#note(error);
     }
   }
 
@@ -661,9 +662,7 @@ export class Replica {
         this.#drop();
         this.#options.wake();
       },
-      failed: (error) => {
-        this.#caught(error);
-      },
+      failed: (error) => this.#note(error),
     });
   }
 
@@ -718,9 +717,15 @@ export class Replica {
 
   /** Notes a failure of the storage; returns the error to throw on. */
   #caught(error: unknown): unknown {
+    if (error instanceof DiskError || error instanceof SidefileDamage) this.#note(error);
+    return error;
+  }
+
+  /** Notes a failure of the storage; anything else is thrown on. */
+  #note(error: unknown): void {
     if (error instanceof DiskError) this.#fail(error.failure);
     else if (error instanceof SidefileDamage) this.#fail(error);
-    return error;
+    else throw error;
   }
 
   #fail(failure: ReplicaFailure): void {

@@ -123,6 +123,14 @@ export class Lead {
     this.#options.journal('mirror.copied', { site }, `${site} has a whole copy and follows`);
   }
 
+  /** The witness has told its state: a copy may have put its own flag to false, and is then not relied on any more. */
+  viewed(view: WitnessView): void {
+    for (const peer of this.#followed.values()) {
+      const copy = view.copies.find((candidate) => candidate.site === peer.site);
+      if (peer.peer.mode === 'sync' && peer.flag === 'true' && copy?.flag === false) peer.flag = 'maybe';
+    }
+  }
+
   message(site: SiteName, message: Message): void {
     const peer = this.#followed.get(site);
     if (peer === undefined) return;

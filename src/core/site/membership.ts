@@ -13,6 +13,9 @@ import type { Lead } from './lead.ts';
 /** Records that a peer may still lack when its admission begins; the stream carries them meanwhile. */
 const CAUGHT_UP_RECORDS = 256;
 
+/** How many timeouts a peer that was too slow follows without being required, before it is admitted again. */
+const SLOW_PEER_REST = 10;
+
 interface Excluding {
   readonly peer: FollowedPeer;
   /** Own records up to here are to be durable before the witness is asked. */
@@ -57,7 +60,7 @@ export class Membership {
   turn(now: Millis): void {
     if (this.#excluding === null) this.#beginExclude(now);
     this.#goOnExcluding();
-    if (this.#excluding === null && this.#admitting === null) this.#beginAdmit();
+    if (this.#excluding === null && this.#admitting === null) this.#beginAdmit(now);
     this.#goOnAdmitting();
   }
 
@@ -99,6 +102,7 @@ export class Membership {
       if (!overwritten && !gone) continue;
       if (peer.attached === 'following') {
         peer.peer.lastError = 'it did not acknowledge in time';
+        peer.admitNotBefore = now + SLOW_PEER_REST * this.#options.timings.peerTimeoutMillis;
         peer.peer.link?.refuse('this copy did not acknowledge in time: join anew');
       }
       if (this.#admitting?.peer === peer) {
@@ -144,7 +148,7 @@ export class Membership {
     });
   }
 
-  #beginAdmit(): void {
+  #beginAdmit(now: Millis): void {
     if (this.#desk.busy) return;
     const { committed, received } = this.#replica.marks;
     for (const peer of this.#followed.values()) {
@@ -154,7 +158,7 @@ export class Membership {
       if (received - peer.received > CAUGHT_UP_RECORDS) continue;
       if (peer.peer.mode === 'sync') {
         // Required from here on. Its promise comes first: without it the hosts would wait.
-        if (!peer.lease.holds(this.#options.clock.now())) continue;
+        if (!peer.lease.holds(now) || now < peer.admitNotBefore) continue;
         peer.flag = 'maybe';
       }
       this.#admitting = { peer, durableTo: committed, asked: false };

@@ -44,6 +44,7 @@ export class Site implements LinkOwner {
   #announced: PeerState | null = null;
   #wasServing = false;
   #lastFlush: Millis = -Infinity;
+  #lastTick: Millis = 0;
   readonly #claimant: Claimant;
   #groupId: string | null = null;
   /** An empty replica is being made and opened. */
@@ -149,8 +150,8 @@ export class Site implements LinkOwner {
   }
 
   dialled(peer: SiteName, port: LinkPort): LinkReceiver {
-    const { clock, digests } = this.#options;
-    return new Link({ port, clock, digests, dialled: { owner: this, peer }, findOwner: () => this });
+    const { clock, digests, buffers } = this.#options;
+    return new Link({ port, clock, digests, buffers, dialled: { owner: this, peer }, findOwner: () => this });
   }
 
   knowsPeer(name: SiteName): boolean {
@@ -541,6 +542,8 @@ export class Site implements LinkOwner {
     if (view.epoch > replica.epoch) this.#becomeStandby(`the witness says that epoch ${view.epoch} has begun, with ${view.primary ?? 'nobody'} as primary`);
     else if (view.epoch === replica.epoch && (view.primary !== this.site || own?.flag !== true)) {
       this.#becomeStandby('the witness says that this copy may not serve');
+    } else if (view.epoch === replica.epoch) {
+      this.#lead?.viewed(view);
     }
   }
 
@@ -651,6 +654,10 @@ export class Site implements LinkOwner {
   }
 
   #watchLinks(now: Millis): void {
+    // After a stop of this very process the silence was ours: what the peers sent meanwhile is still to be read.
+    const stalled = now - this.#lastTick >= this.#silenceMillis() / 2;
+    this.#lastTick = now;
+    if (stalled) for (const peer of this.#peers.values()) if (peer.link !== null) peer.link.lastHeard = Math.max(peer.link.lastHeard, now - this.#silenceMillis() / 2);
     for (const peer of this.#peers.values()) {
       const { link } = peer;
       if (link === null) continue;

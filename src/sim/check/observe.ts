@@ -85,6 +85,8 @@ export interface SeenSite {
   lostAt: number;
   /** A fault was made on its disk that no copy need survive. */
   harmed: boolean;
+  /** It has put its own flag to false, which the primary may not know yet. */
+  resigned: boolean;
 }
 
 /** What goes on in a run, for the rules. */

@@ -264,7 +264,9 @@ describe('dialling', () => {
 
   test('is given up after its time against a machine that does not answer', async () => {
     // A stopped process whose queue of connections is full: the system drops what comes then, as a dead machine would.
-    const program = `require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () { console.log(this.address().port) })`;
+    const program = `
+      const server = require('net').createServer();
+      server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(server.address().port));`;
     const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
     const [line] = (await once(child.stdout, 'data')) as [Buffer];
     child.kill('SIGSTOP');

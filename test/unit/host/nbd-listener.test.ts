@@ -1,5 +1,5 @@
-// NBD clients on real sockets, with a session that speaks a protocol of single letters instead of NBD, so that each rule of the listener can
-// be seen by itself. Real clients and the real session meet in the end-to-end tests.
+// NBD clients on real sockets, with a session that speaks a protocol of single letters instead of NBD, so that each rule of the listener
+// can be seen by itself. Real clients and the real session meet in the end-to-end tests.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

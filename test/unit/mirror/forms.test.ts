@@ -10,7 +10,13 @@ import { decodeJson, encodeJson } from '../../../src/core/mirror/messages.ts';
 import { FOLLOW, HELLO, JOIN, JOINED, STATE } from './wire-sample.ts';
 
 type Form = Readonly<Record<string, unknown>>;
-const FORMS: readonly { name: string; read: (body: Uint8Array) => unknown; value: Form; texts: readonly string[]; mayBeNull: readonly string[] }[] = [
+const FORMS: readonly {
+  name: string;
+  read: (body: Uint8Array) => unknown;
+  value: Form;
+  texts: readonly string[];
+  mayBeNull: readonly string[];
+}[] = [
   { name: 'hello', read: readHello, value: { ...HELLO }, texts: ['group', 'from', 'to'], mayBeNull: ['groupId'] },
   { name: 'state', read: readState, value: { ...STATE }, texts: ['role'], mayBeNull: ['groupId', 'primary'] },
   { name: 'join', read: readJoin, value: { ...JOIN }, texts: [], mayBeNull: ['needsCopy'] },
@@ -67,14 +73,39 @@ describe('a history on the wire', () => {
   test('may be empty', () => assert.notEqual(history([]), null));
 
   test('names rising epochs whose starts do not fall', () => {
-    assert.equal(history([{ epoch: 2, firstSeq: 1 }, { epoch: 2, firstSeq: 5 }]), null);
-    assert.equal(history([{ epoch: 3, firstSeq: 1 }, { epoch: 2, firstSeq: 5 }]), null);
-    assert.equal(history([{ epoch: 2, firstSeq: 6 }, { epoch: 3, firstSeq: 5 }]), null);
-    assert.notEqual(history([{ epoch: 2, firstSeq: 5 }, { epoch: 4, firstSeq: 5 }]), null);
+    assert.equal(
+      history([
+        { epoch: 2, firstSeq: 1 },
+        { epoch: 2, firstSeq: 5 },
+      ]),
+      null,
+    );
+    assert.equal(
+      history([
+        { epoch: 3, firstSeq: 1 },
+        { epoch: 2, firstSeq: 5 },
+      ]),
+      null,
+    );
+    assert.equal(
+      history([
+        { epoch: 2, firstSeq: 6 },
+        { epoch: 3, firstSeq: 5 },
+      ]),
+      null,
+    );
+    assert.notEqual(
+      history([
+        { epoch: 2, firstSeq: 5 },
+        { epoch: 4, firstSeq: 5 },
+      ]),
+      null,
+    );
   });
 
   test('has starts of two counts, and no more of them than a superblock holds', () => {
-    for (const item of [null, 7, {}, { epoch: 1 }, { epoch: 1, firstSeq: -1 }, { epoch: '1', firstSeq: 1 }]) assert.equal(history([item]), null);
+    for (const item of [null, 7, {}, { epoch: 1 }, { epoch: 1, firstSeq: -1 }, { epoch: '1', firstSeq: 1 }])
+      assert.equal(history([item]), null);
     const starts = (count: number): unknown[] => Array.from({ length: count }, (_, i) => ({ epoch: i + 1, firstSeq: i }));
     assert.notEqual(history(starts(limits.historyEpochsMax)), null);
     assert.equal(history(starts(limits.historyEpochsMax + 1)), null);

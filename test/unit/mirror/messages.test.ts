@@ -27,13 +27,14 @@ import {
 } from '../../../src/core/mirror/messages.ts';
 import { readFollow, readHello, readJoin, readJoined, readState } from '../../../src/core/mirror/forms.ts';
 import { digests, equal } from '../../support/records.ts';
+import { WatchedBuffers } from './watched-buffers.ts';
 import { FOLLOW, HELLO, JOIN, JOINED, sampleFrame, STATE, wireSamples } from './wire-sample.ts';
 
 const GOLDEN = join(import.meta.dirname, '../../golden');
 const golden = new Uint8Array(readFileSync(join(GOLDEN, 'wire-v1.bin')));
 
-function newReader(bodyBytesMax: number = limits.messageBytesMax): MessageReader {
-  const reader = new MessageReader(digests);
+function newReader(bodyBytesMax: number = limits.messageBytesMax, buffers: WatchedBuffers = new WatchedBuffers()): MessageReader {
+  const reader = new MessageReader(digests, buffers);
   reader.bodyBytesMax = bodyBytesMax;
   return reader;
 }
@@ -156,24 +157,44 @@ describe('a reader of messages', () => {
     assert.deepEqual([seen, wrong], [['ping', 'flush'], null]);
   });
 
+  test('gives back the memory of every message that came in pieces, and of one that will never be complete', () => {
+    const buffers = new WatchedBuffers();
+    const reader = newReader(limits.messageBytesMax, buffers);
+    read(cut(golden, [...golden.keys()]), reader);
+    assert.equal(buffers.outCount, 0);
+    read([FLUSH.subarray(0, 30)], reader);
+    assert.equal(buffers.outCount, 1);
+    reader.end();
+    assert.equal(buffers.outCount, 0);
+  });
+
   test('never throws, and takes no changed message for one that was sent', () => {
     const sent = read([golden]).messages;
     const isSent = (message: Message): boolean => sent.some((one) => one.name === message.name && equal(one.body, message.body));
-    const change = fc.record({ at: fc.nat(golden.length - 1), value: fc.nat(255), span: fc.nat(24), kind: fc.constantFrom('set', 'zero', 'move', 'cut') });
+    const change = fc.record({
+      at: fc.nat(golden.length - 1),
+      value: fc.nat(255),
+      span: fc.nat(24),
+      kind: fc.constantFrom('set', 'zero', 'move', 'cut'),
+    });
     fc.assert(
-      fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), fc.array(fc.nat(golden.length), { maxLength: 8 }), (changes, places) => {
-        let bytes = copyOf(golden);
-        for (const { at, value, span, kind } of changes) {
-          if (at >= bytes.length) continue;
-          if (kind === 'set') bytes[at] = value;
-          else if (kind === 'zero') bytes.fill(0, at, at + span);
-          else if (kind === 'move') bytes.copyWithin(at, (at + value) % bytes.length, ((at + value) % bytes.length) + span);
-          else bytes = bytes.slice(0, at);
-        }
-        const cuts = places.filter((place) => place <= bytes.length);
-        // A frame's body is checked by whoever takes it: its checksums are its own.
-        for (const message of read(cut(bytes, cuts)).messages) assert.ok(message.name === 'frame' || isSent(message), message.name);
-      }),
+      fc.property(
+        fc.array(change, { minLength: 1, maxLength: 4 }),
+        fc.array(fc.nat(golden.length), { maxLength: 8 }),
+        (changes, places) => {
+          let bytes = copyOf(golden);
+          for (const { at, value, span, kind } of changes) {
+            if (at >= bytes.length) continue;
+            if (kind === 'set') bytes[at] = value;
+            else if (kind === 'zero') bytes.fill(0, at, at + span);
+            else if (kind === 'move') bytes.copyWithin(at, (at + value) % bytes.length, ((at + value) % bytes.length) + span);
+            else bytes = bytes.slice(0, at);
+          }
+          const cuts = places.filter((place) => place <= bytes.length);
+          // A frame's body is checked by whoever takes it: its checksums are its own.
+          for (const message of read(cut(bytes, cuts)).messages) assert.ok(message.name === 'frame' || isSent(message), message.name);
+        },
+      ),
       { numRuns: 5000 },
     );
   });
@@ -203,7 +224,11 @@ describe('a reader of messages', () => {
     ['no Tercet site', new TextEncoder().encode('GET / HTTP/1.1\r\nHost: near\r\n\r\n'), /not the bytes of a Tercet site/],
     ['a header with a wrong checksum', copyOf(FLUSH).fill(9, 12, 13), /header fails its checksum/],
     ['a body with a wrong checksum', copyOf(FLUSH).fill(9, 30, 31), /body of a flush message fails its checksum/],
-    ['another version', withHeader(FLUSH, (view) => view.setUint16(MESSAGE_HEADER.at.version, 2, true)), /speaks protocol version 2, this side 1/],
+    [
+      'another version',
+      withHeader(FLUSH, (view) => view.setUint16(MESSAGE_HEADER.at.version, 2, true)),
+      /speaks protocol version 2, this side 1/,
+    ],
     ['an unknown kind', withHeader(FLUSH, (view) => view.setUint16(MESSAGE_HEADER.at.type, 99, true)), /unknown kind of message 99/],
     ['kind 0', withHeader(FLUSH, (view) => view.setUint16(MESSAGE_HEADER.at.type, 0, true)), /unknown kind of message 0/],
     [
@@ -221,9 +246,9 @@ describe('a reader of messages', () => {
 
   test('takes no more than a hello from a stranger, and decides it by the header alone', () => {
     const header = encodeHeader('hello', limits.helloBytesMax + 1, 0, digests);
-    assert.match(read([header], new MessageReader(digests)).wrong ?? '', /over the limit of 4096/);
+    assert.match(read([header], new MessageReader(digests, new WatchedBuffers())).wrong ?? '', /over the limit of 4096/);
     const fits = encodeMessage('hello', new Uint8Array(limits.helloBytesMax), digests);
-    assert.equal(read([fits], new MessageReader(digests)).messages.length, 1);
+    assert.equal(read([fits], new MessageReader(digests, new WatchedBuffers())).messages.length, 1);
   });
 });
 

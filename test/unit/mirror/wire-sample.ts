@@ -79,7 +79,11 @@ function whole(name: MessageName, meaning: string, body: Uint8Array): Sample {
 function frame(): Sample {
   const body = sampleFrame();
   const header = encodeHeader('frame', body.length, 0, digests);
-  return { name: 'frame', meaning: 'primary to mirror: records, as they stand in the sidefile', bytes: new Uint8Array([...header, ...body]) };
+  return {
+    name: 'frame',
+    meaning: 'primary to mirror: records, as they stand in the sidefile',
+    bytes: new Uint8Array([...header, ...body]),
+  };
 }
 
 /** All kinds, in the order of their numbers. */

@@ -1,0 +1,249 @@
+// The site's side of the witness: a question is asked again with its id until its answer is known, and nothing older than what is known is believed.
+
+import assert from 'node:assert/strict';
+import { beforeEach, describe, test } from 'node:test';
+import { type Change, WitnessDesk } from '../../../src/core/arbiter/ask.ts';
+import type { WitnessAnswer, WitnessOperation, WitnessReply, WitnessView } from '../../../src/core/arbiter/witness-state.ts';
+import { InvariantError } from '../../../src/core/base/assert.ts';
+
+const RETRY_MILLIS = 500;
+const VIEW: WitnessView = {
+  group: 'db',
+  groupId: 'g1',
+  instance: 'w1',
+  revision: 7,
+  epoch: 2,
+  primary: 'alpha',
+  copies: [
+    { site: 'alpha', mode: 'sync', flag: true },
+    { site: 'near', mode: 'sync', flag: true },
+  ],
+};
+const EXCLUDE: Change = { kind: 'exclude', site: 'near', epoch: 2, revision: 7 };
+const done = (view: Partial<WitnessView> = {}, repeated = false): WitnessReply => ({
+  outcome: 'done',
+  view: { ...VIEW, ...view },
+  ...(repeated ? { repeated: true as const } : {}),
+});
+const UNKNOWN: WitnessReply = { outcome: 'unknown' };
+const REFUSED: WitnessReply = { outcome: 'refused', reason: 'revision', text: 'decided on revision 7', view: { ...VIEW, revision: 8 } };
+const NO_GROUP: WitnessReply = { outcome: 'refused', reason: 'unknown-group', text: 'no such group', view: null };
+
+let now: number;
+let ids: number;
+let asked: { operation: WitnessOperation; reply: (reply: WitnessReply) => void }[];
+let views: number[];
+let events: string[];
+let desk: WitnessDesk;
+
+beforeEach(() => {
+  now = 1000;
+  ids = 0;
+  asked = [];
+  views = [];
+  events = [];
+  desk = new WitnessDesk({
+    group: 'db',
+    site: 'alpha',
+    port: { call: (operation, reply) => asked.push({ operation, reply }) },
+    clock: { now: () => now, wall: () => 0 },
+    random: { id: () => `id${++ids}` },
+    journal: (event) => events.push(event),
+    retryMillis: RETRY_MILLIS,
+    onView: (view) => views.push(view.revision),
+  });
+});
+
+/** Answers the oldest question that has no answer yet. */
+function answer(reply: WitnessReply): void {
+  const question = asked.shift();
+  assert.ok(question !== undefined, 'a question is under way');
+  question.reply(reply);
+}
+
+function ask(change: Change = EXCLUDE, requestId?: string): WitnessAnswer[] {
+  const answers: WitnessAnswer[] = [];
+  desk.ask(change, (one) => answers.push(one), requestId);
+  return answers;
+}
+
+describe('a change', () => {
+  test('is asked with the names of group and site, and an id of its own', () => {
+    ask();
+    assert.deepEqual(asked[0]?.operation, { ...EXCLUDE, requestId: 'id1', group: 'db', from: 'alpha' });
+    assert.equal(desk.busy, true);
+  });
+
+  test('whose answer is lost is asked again with the same id, after the pause and not before', () => {
+    const answers = ask();
+    answer(UNKNOWN);
+    assert.equal(desk.deadline(), 1500);
+    now = 1499;
+    desk.tick(now);
+    assert.equal(asked.length, 0);
+    now = 1500;
+    desk.tick(now);
+    assert.equal(asked[0]?.operation.requestId, 'id1');
+    answer(done({ revision: 8 }));
+    assert.deepEqual(
+      answers.map((one) => one.outcome),
+      ['done'],
+    );
+    assert.deepEqual([desk.busy, desk.deadline()], [false, Infinity]);
+  });
+
+  test('is not asked twice while an answer may still come', () => {
+    ask();
+    now += 10 * RETRY_MILLIS;
+    desk.tick(now);
+    assert.equal(asked.length, 1);
+    assert.equal(desk.deadline(), Infinity);
+  });
+
+  test('from before a restart is asked with the id that it had then', () => {
+    ask({ kind: 'claim', epoch: 2, revision: 7 }, 'from-before');
+    assert.equal(asked[0]?.operation.requestId, 'from-before');
+    assert.equal(ids, 0);
+  });
+
+  test('that was refused is answered, and the newer view that came with it is known', () => {
+    const answers = ask();
+    answer(REFUSED);
+    assert.deepEqual(
+      answers.map((one) => one.outcome),
+      ['refused'],
+    );
+    assert.equal(desk.view?.revision, 8);
+  });
+
+  test('is one at a time', () => {
+    ask();
+    assert.throws(() => ask(), InvariantError);
+  });
+
+  test('that was given up is answered to nobody, but what came with the answer is known', () => {
+    const answers = ask();
+    desk.abandon();
+    assert.equal(desk.busy, false);
+    answer(done({ revision: 9 }));
+    assert.deepEqual([answers, desk.view?.revision], [[], 9]);
+  });
+
+  test('that was given up does not end the one that was asked after it', () => {
+    const first = ask();
+    desk.abandon();
+    const second = ask({ ...EXCLUDE, revision: 8 });
+    answer(done({ revision: 8 }));
+    assert.deepEqual([first.length, second.length, desk.busy], [0, 0, true]);
+    answer(done({ revision: 9 }));
+    assert.deepEqual([first.length, second.length, desk.busy], [0, 1, false]);
+  });
+
+  test('is not answered by another witness', () => {
+    desk.remember({ instance: 'w1', revision: 7 });
+    const answers = ask();
+    answer(done({ instance: 'w2', revision: 100, epoch: 50 }));
+    assert.deepEqual([answers, desk.view, desk.busy], [[], null, true]);
+    assert.ok(events.includes('witness.foreign'));
+    now += RETRY_MILLIS;
+    desk.tick(now);
+    assert.equal(asked.length, 1, 'it is asked again');
+  });
+});
+
+describe('a view', () => {
+  test('is as old as the question that it answers', () => {
+    desk.read();
+    now = 1300;
+    answer(done());
+    assert.deepEqual([desk.view?.revision, desk.viewAt, views], [7, 1000, [7]]);
+  });
+
+  test('that is older than one already seen is not believed', () => {
+    desk.read();
+    const slow = asked.shift();
+    ask();
+    answer(done({ revision: 8 }));
+    slow?.reply(done({ revision: 7 }));
+    assert.deepEqual([desk.view?.revision, views], [8, [8]]);
+  });
+
+  test('older than what was known before a restart is not believed either', () => {
+    desk.remember({ instance: 'w1', revision: 20 });
+    desk.read();
+    answer(done({ revision: 19 }));
+    assert.deepEqual(views, []);
+    now += RETRY_MILLIS;
+    desk.read();
+    answer(done({ revision: 20 }));
+    assert.equal(desk.view?.revision, 20);
+  });
+
+  test('of an answer about the past is not taken for the present', () => {
+    const answers = ask();
+    answer(done({ revision: 40 }, true));
+    assert.deepEqual([answers.length, desk.view], [1, null]);
+  });
+
+  test('is of the first witness that was seen, and of no other afterwards', () => {
+    desk.read();
+    answer(done());
+    desk.read();
+    answer(done({ instance: 'w2', revision: 8 }));
+    assert.equal(desk.view?.instance, 'w1');
+  });
+});
+
+describe('reading', () => {
+  test('is one question at a time, and a fresh id each time', () => {
+    desk.read();
+    desk.read();
+    assert.equal(asked.length, 1);
+    const before = asked[0]?.operation.requestId;
+    answer(UNKNOWN);
+    desk.read();
+    assert.notEqual(asked[0]?.operation.requestId, before);
+  });
+
+  test('by a probe waits until the last question is old enough', () => {
+    desk.read();
+    answer(done());
+    now = 1999;
+    desk.probe(1000);
+    assert.equal(asked.length, 0);
+    now = 2000;
+    desk.probe(1000);
+    assert.equal(asked.length, 1);
+    assert.equal(desk.nextProbeBase, 2000);
+  });
+
+  test('says whether the witness answers, once for each change', () => {
+    assert.equal(desk.reachable, null);
+    for (const reply of [UNKNOWN, UNKNOWN, done(), done({ revision: 8 }), UNKNOWN]) {
+      desk.read();
+      answer(reply);
+    }
+    assert.deepEqual([desk.reachable, events], [false, ['witness.unreachable', 'witness.reachable', 'witness.unreachable']]);
+  });
+
+  test('says when the witness does not know the group, until it does', () => {
+    desk.read();
+    answer(NO_GROUP);
+    assert.deepEqual([desk.unknownGroup, desk.reachable, desk.view], [true, true, null]);
+    desk.read();
+    answer(done());
+    assert.equal(desk.unknownGroup, false);
+  });
+});
+
+test('a desk that was stopped asks nothing and hears nothing', () => {
+  const answers = ask();
+  desk.read();
+  desk.stop();
+  answer(done());
+  answer(done());
+  desk.read();
+  now += 10 * RETRY_MILLIS;
+  desk.tick(now);
+  assert.deepEqual([answers, views, asked.length, desk.busy], [[], [], 0, false]);
+});

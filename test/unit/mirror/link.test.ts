@@ -1,0 +1,280 @@
+// The first words on a connection: who may talk to whom, what a stranger is told, and that a connection that has ended delivers nothing more.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { limits } from '../../../src/core/base/limits.ts';
+import type { LinkPort } from '../../../src/core/base/ports.ts';
+import { copyOf } from '../../../src/core/base/bytes.ts';
+import { acceptLink } from '../../../src/core/mirror/accept.ts';
+import { readHello } from '../../../src/core/mirror/forms.ts';
+import { Link, type LinkOwner } from '../../../src/core/mirror/link.ts';
+import { decodeJson, encodeHeader, encodeJson, encodeMessage, MessageReader, type MessageName } from '../../../src/core/mirror/messages.ts';
+import { digests } from '../../support/records.ts';
+import { WatchedBuffers } from './watched-buffers.ts';
+
+/** What was sent into one end, and whether that end was closed. */
+class Port implements LinkPort {
+  readonly backlogBytes = 0;
+  isClosed = false;
+  sent: Uint8Array[] = [];
+
+  send(parts: readonly Uint8Array[], sent?: () => void): void {
+    for (const part of parts) this.sent.push(copyOf(part));
+    sent?.();
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+
+  /** The messages that were sent since the last call, with what their JSON says. */
+  take(): { name: MessageName; says: Record<string, unknown> | null; body: Uint8Array }[] {
+    const reader = new MessageReader(digests, new WatchedBuffers());
+    reader.bodyBytesMax = limits.messageBytesMax;
+    const found: ReturnType<Port['take']> = [];
+    for (const bytes of this.sent) {
+      const wrong = reader.receive(bytes, ({ name, body }) => {
+        found.push({ name, says: decodeJson(body), body: copyOf(body) });
+        return true;
+      });
+      assert.equal(wrong, null);
+    }
+    this.sent = [];
+    return found;
+  }
+}
+
+/** A site that notes what it hears. */
+class Owner implements LinkOwner {
+  readonly group = 'db';
+  readonly site: string;
+  readonly groupId: string | null;
+  readonly peers: readonly string[];
+  readonly heard: string[] = [];
+
+  constructor(site: string, groupId: string | null, peers: readonly string[]) {
+    this.site = site;
+    this.groupId = groupId;
+    this.peers = peers;
+  }
+
+  knowsPeer(name: string): boolean {
+    return this.peers.includes(name);
+  }
+
+  linkUp(link: Link): void {
+    this.heard.push(`up ${link.peer}`);
+  }
+
+  linkMessage(link: Link, { name, body }: { name: MessageName; body: Uint8Array }): void {
+    this.heard.push(`${name} from ${link.peer}, ${body.length} bytes`);
+  }
+
+  linkDown(link: Link, reason: string): void {
+    this.heard.push(`down ${link.peer}: ${reason}`);
+  }
+}
+
+const buffers = new WatchedBuffers();
+const clock = { time: 0, now: (): number => clock.time, wall: (): number => 0 };
+const hello = (says: Record<string, unknown>): Uint8Array => encodeMessage('hello', encodeJson(says), digests);
+const FROM_NEAR = { group: 'db', groupId: 'g1', from: 'near', to: 'alpha' };
+
+function accepted(owner: Owner | null = new Owner('alpha', 'g1', ['near', 'far'])): { port: Port; owner: Owner; link: Link } {
+  const port = new Port();
+  const found = owner ?? new Owner('alpha', 'g1', []);
+  const link = acceptLink(port, (group) => (owner !== null && group === owner.group ? owner : null), { clock, digests, buffers });
+  return { port, owner: found, link: link as Link };
+}
+
+function dialled(owner: Owner = new Owner('alpha', 'g1', ['near', 'far']), peer = 'near'): { port: Port; owner: Owner; link: Link } {
+  const port = new Port();
+  const link = new Link({ port, digests, clock, buffers, dialled: { owner, peer }, findOwner: () => owner });
+  return { port, owner, link };
+}
+
+/** What the other side is told when it is turned away; null when it is not. */
+function refusal(port: Port): string | null {
+  const refused = port.take().find((message) => message.name === 'refuse');
+  assert.equal(refused !== undefined, port.isClosed, 'whoever is turned away is told why and cut off');
+  return refused === undefined ? null : String(refused.says?.['reason']);
+}
+
+describe('a connection that comes in', () => {
+  test('is silent until the stranger has said who it is, then answers in kind', () => {
+    const { port, owner, link } = accepted();
+    assert.deepEqual(port.take(), []);
+    link.receive(hello(FROM_NEAR));
+    assert.deepEqual(
+      port.take().map(({ name, body }) => [name, readHello(body)]),
+      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near' }]],
+    );
+    assert.deepEqual([owner.heard, link.up, link.peer, link.peerGroupId], [['up near'], true, 'near', 'g1']);
+  });
+
+  for (const [what, says, text] of [
+    ['another group', { ...FROM_NEAR, group: 'web' }, 'there is no group "web" here'],
+    ['another site', { ...FROM_NEAR, to: 'beta' }, 'this is site "alpha", not "beta"'],
+    ['a site that has no copy', { ...FROM_NEAR, from: 'delta' }, 'site "delta" is not a copy of group "db"'],
+    ['this very site', { ...FROM_NEAR, from: 'alpha' }, 'site "alpha" is not a copy of group "db"'],
+    ['another group of the same name', { ...FROM_NEAR, groupId: 'g2' }, 'group "db" here is another one of the same name (g1, not g2)'],
+  ] as const) {
+    test(`from or to ${what} is refused with the reason`, () => {
+      const { port, owner, link } = accepted();
+      link.receive(hello(says));
+      assert.equal(refusal(port), text);
+      assert.deepEqual([owner.heard, link.open], [[], false]);
+    });
+  }
+
+  for (const [what, bytes, text] of [
+    ['anything but a hello', encodeMessage('ping', new Uint8Array(0), digests), /the first message of a connection must be a hello/],
+    ['a hello that is not one', hello({ group: 'db' }), /the first message of a connection must be a hello/],
+    ['garbage', new TextEncoder().encode('SSH-2.0-OpenSSH_9.6\r\n and so on'), /not the bytes of a Tercet site/],
+    ['a hello larger than any', encodeHeader('hello', limits.helloBytesMax + 1, 0, digests), /over the limit of 4096/],
+  ] as const) {
+    test(`that begins with ${what} is refused with the reason`, () => {
+      const { port, owner, link } = accepted();
+      link.receive(bytes);
+      assert.match(refusal(port) ?? '', text);
+      assert.deepEqual(owner.heard, []);
+    });
+  }
+
+  test('between a site with a copy and one that has none yet is welcome, either way round', () => {
+    const stranger = accepted();
+    stranger.link.receive(hello({ ...FROM_NEAR, groupId: null }));
+    assert.equal(stranger.link.up, true);
+    const empty = accepted(new Owner('alpha', null, ['near']));
+    empty.link.receive(hello(FROM_NEAR));
+    assert.equal(empty.link.up, true);
+  });
+});
+
+describe('a connection that goes out', () => {
+  test('begins with a hello, and is up when the right site has answered', () => {
+    const { port, owner, link } = dialled();
+    assert.deepEqual(
+      port.take().map(({ name, says }) => [name, says]),
+      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near' }]],
+    );
+    assert.equal(link.up, false);
+    link.receive(hello(FROM_NEAR));
+    assert.deepEqual([port.take(), owner.heard], [[], ['up near']]);
+  });
+
+  test('to a site that is answered by another one is refused', () => {
+    const { port, link } = dialled();
+    port.take();
+    link.receive(hello({ ...FROM_NEAR, from: 'far' }));
+    assert.equal(refusal(port), 'site "far" answers where "near" was expected');
+  });
+
+  test('to another group is refused', () => {
+    const { port, link } = dialled();
+    port.take();
+    link.receive(hello({ ...FROM_NEAR, group: 'web' }));
+    assert.equal(refusal(port), 'this is group "db", not "web"');
+  });
+
+  test('that is refused itself ends without a word', () => {
+    const { port, owner, link } = dialled();
+    port.take();
+    link.receive(encodeMessage('refuse', encodeJson({ reason: 'no' }), digests));
+    assert.deepEqual([port.take(), port.isClosed, link.open, owner.heard], [[], true, false, []]);
+  });
+});
+
+describe('a connection that is up', () => {
+  test('hands on every message that comes with its hello or after it', () => {
+    const { owner, link } = accepted();
+    const flush = encodeMessage('flush', new Uint8Array(16), digests);
+    link.receive(new Uint8Array([...hello(FROM_NEAR), ...flush]));
+    link.receive(flush.subarray(0, 30));
+    link.receive(flush.subarray(30));
+    assert.deepEqual(owner.heard, ['up near', 'flush from near, 16 bytes', 'flush from near, 16 bytes']);
+  });
+
+  test('takes larger messages than a stranger may send', () => {
+    const { owner, link } = accepted();
+    link.receive(hello(FROM_NEAR));
+    link.receive(encodeMessage('state', new Uint8Array(limits.helloBytesMax + 1), digests));
+    assert.deepEqual(owner.heard, ['up near', `state from near, ${limits.helloBytesMax + 1} bytes`]);
+  });
+
+  test('is refused and ended by bytes that are no message', () => {
+    const { port, owner, link } = accepted();
+    link.receive(hello(FROM_NEAR));
+    port.take();
+    link.receive(new Uint8Array(24));
+    assert.match(refusal(port) ?? '', /not the bytes of a Tercet site/);
+    assert.deepEqual(owner.heard, ['up near', 'down near: these are not the bytes of a Tercet site']);
+  });
+
+  test('delivers and sends nothing after its end, whatever the network still brings', () => {
+    const { port, owner, link } = accepted();
+    link.receive(hello(FROM_NEAR));
+    port.take();
+    link.close('a newer connection has come');
+    link.receive(encodeMessage('flush', new Uint8Array(16), digests));
+    link.send('ping', new Uint8Array(0));
+    link.closed();
+    link.refuse('again');
+    assert.deepEqual([port.take(), port.isClosed], [[], true]);
+    assert.deepEqual(owner.heard, ['up near', 'down near: a newer connection has come']);
+  });
+
+  test('that is ended by its owner in the middle of what came delivers nothing of the rest', () => {
+    const owner = new Owner('alpha', 'g1', ['near']);
+    const { link } = accepted(owner);
+    owner.linkMessage = (ended, { name }) => {
+      owner.heard.push(name);
+      ended.close('enough');
+    };
+    const flush = encodeMessage('flush', new Uint8Array(16), digests);
+    link.receive(new Uint8Array([...hello(FROM_NEAR), ...flush, ...flush]));
+    assert.deepEqual(owner.heard, ['up near', 'flush', 'down near: enough']);
+  });
+
+  test('gives memory back that it was to send after its end', () => {
+    const { link } = accepted();
+    link.close('gone');
+    let isBack = false;
+    link.sendParts('frame', [new Uint8Array(8)], 0, () => {
+      isBack = true;
+    });
+    assert.ok(isBack);
+  });
+
+  test('gives back the memory of a message that it ended in the middle of', () => {
+    const { link } = accepted();
+    link.receive(hello(FROM_NEAR));
+    link.receive(encodeMessage('flush', new Uint8Array(16), digests).subarray(0, 30));
+    assert.equal(buffers.outCount, 1);
+    link.close('gone');
+    assert.equal(buffers.outCount, 0);
+  });
+
+  test('sends a large body in parts as one message', () => {
+    const { port, link } = accepted();
+    link.receive(hello(FROM_NEAR));
+    port.take();
+    const parts = [new Uint8Array([1, 2, 3]), new Uint8Array([4, 5])];
+    link.sendParts('image', parts, digests.crc32(new Uint8Array([1, 2, 3, 4, 5]), 0));
+    assert.deepEqual(
+      port.take().map(({ name, body }) => [name, [...body]]),
+      [['image', [1, 2, 3, 4, 5]]],
+    );
+  });
+
+  test('knows when it last heard and sent', () => {
+    clock.time = 1000;
+    const { link } = accepted();
+    clock.time = 1200;
+    link.receive(hello(FROM_NEAR).subarray(0, 5));
+    assert.deepEqual([link.lastHeard, link.lastSent], [1200, 1000]);
+    clock.time = 1300;
+    link.send('ping', new Uint8Array(0));
+    assert.deepEqual([link.lastHeard, link.lastSent], [1200, 1300]);
+  });
+});

@@ -1,0 +1,471 @@
+// The replica's promises one by one; test/property/replica.test.ts mixes them.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DiskError } from '../../../src/core/base/ports.ts';
+import { BLOCK_BYTES } from '../../../src/core/base/units.ts';
+import { RECORD_KIND } from '../../../src/core/record/layout.ts';
+import { assertSame, ReplicaRig, VOLUMES, WIDE_BLOCKS, write, zero } from '../../support/replica-rig.ts';
+
+test('a new replica holds nothing and reads as zeroes', () => {
+  const rig = new ReplicaRig().start();
+  assert.deepEqual(rig.replica.marks, { oldest: 1, destaged: 0, destageTarget: 0, committed: 0, durable: 0, received: 0 });
+  assert.deepEqual(rig.replica.end, { epoch: 0, seq: 0 });
+  assert.deepEqual(rig.replica.history, [{ epoch: 1, firstSeq: 1 }]);
+  assert.equal(rig.replica.consistent, true);
+  assert.equal(rig.replica.unclean, false);
+  assert.equal(rig.replica.startCount, 1);
+  rig.check();
+});
+
+test('a folder without a replica is absent, and a replica is made only once', () => {
+  const rig = new ReplicaRig();
+  assert.equal(rig.tryOpen(), 'absent');
+  rig.create();
+  rig.open();
+  assert.throws(() => rig.create(), /already has a replica/);
+});
+
+test('a read gives the newest content and the newest record that is not committed yet', () => {
+  const rig = new ReplicaRig().start();
+  rig.append([write(0, 1, 2, 0x11), write(0, 2, 1, 0x22)]);
+  rig.append([zero('zeroes', 0, 3, 1)]);
+  const into = new Uint8Array(3 * BLOCK_BYTES);
+  assert.equal(rig.replica.read(0, 1 * BLOCK_BYTES, into), 3);
+  assert.equal(into[0], 0x11);
+  assert.equal(into[BLOCK_BYTES], 0x22);
+  assert.equal(into[2 * BLOCK_BYTES], 0);
+  rig.replica.commit(2);
+  assert.equal(rig.replica.read(0, 1 * BLOCK_BYTES, into.subarray(0, 2 * BLOCK_BYTES)), 0);
+  assert.equal(rig.replica.read(0, 1 * BLOCK_BYTES, into), 3);
+  rig.replica.commit(99);
+  assert.equal(rig.replica.marks.committed, 3);
+  assert.equal(rig.replica.read(0, 1 * BLOCK_BYTES, into), 0);
+  rig.check();
+});
+
+test('a read that would wait for the disk says so, and its cold form gives the content of its own moment', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 4, 0x31);
+  rig.replica.commit(1);
+  assert.equal(rig.wait((done) => rig.replica.drain(done)), null);
+  rig.storage.cold = (name) => name === 'base-small';
+  const into = new Uint8Array(4 * BLOCK_BYTES);
+  assert.equal(rig.replica.read(0, 0, into), -1);
+  rig.write(0, 1, 1, 0x41);
+  const answers: number[] = [];
+  rig.replica.readCold(0, 0, into, (needSeq, failure) => {
+    assert.equal(failure, null);
+    answers.push(needSeq);
+  });
+  // A newer record of the same blocks is committed, durable and due for destaging while the read is under way.
+  rig.write(0, 0, 4, 0x51);
+  rig.replica.commit(3);
+  rig.now += 1000;
+  rig.replica.flush();
+  rig.replica.work(rig.now);
+  assert.equal(answers.length, 0);
+  rig.storage.step(0.999);
+  while (answers.length === 0) rig.storage.step();
+  assert.deepEqual(answers, [2]);
+  assert(into.subarray(0, BLOCK_BYTES).every((byte) => byte === 0x31));
+  assert(into.subarray(BLOCK_BYTES, 2 * BLOCK_BYTES).every((byte) => byte === 0x41));
+  assert(into.subarray(2 * BLOCK_BYTES).every((byte) => byte === 0x31));
+  rig.replica.work(rig.now);
+  rig.storage.settle();
+  assert.equal(rig.replica.marks.destaged, 3);
+  rig.check();
+});
+
+test('destaging writes to a base only when the cold reads before it have ended', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 2, 0x61);
+  rig.replica.commit(1);
+  assert.equal(rig.wait((done) => rig.replica.drain(done)), null);
+  const into = new Uint8Array(2 * BLOCK_BYTES);
+  let ended = false;
+  rig.replica.readCold(0, 0, into, () => {
+    ended = true;
+  });
+  rig.write(0, 0, 2, 0x71);
+  rig.replica.commit(2);
+  rig.replica.drain(() => undefined);
+  // Everything goes on but the read, which is the oldest event.
+  for (let i = 0; i < 20 && rig.storage.waiting > 1; i++) rig.storage.step(0.999);
+  assert.equal(ended, false);
+  assert.equal(rig.disk.contentOf('base-small')[0], 0x61);
+  rig.storage.settle();
+  assert.equal(ended, true);
+  assert(into.every((byte) => byte === 0x61));
+  assert.equal(rig.disk.contentOf('base-small')[0], 0x71);
+});
+
+test('an unaligned write merges with what is there, also with records that are not committed', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 3, 0x10);
+  const payload = new Uint8Array(5000).fill(0x20);
+  const records = rig.replica.align({ kind: RECORD_KIND.write, volume: 0, offset: 4000, length: 5000, payload });
+  assert.deepEqual(
+    records.map(({ offset, length }) => ({ offset, length })),
+    [{ offset: 0, length: 3 * BLOCK_BYTES }],
+  );
+  rig.append(records);
+  const into = new Uint8Array(3 * BLOCK_BYTES);
+  rig.replica.read(0, 0, into);
+  assert(into.every((byte, at) => byte === (at >= 4000 && at < 9000 ? 0x20 : 0x10)));
+});
+
+test('unaligned zeroes write their edges, an unaligned trim keeps to whole blocks', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 6, 0x10);
+  const zeroes = rig.replica.align({ kind: RECORD_KIND.zeroes, volume: 0, offset: 100, length: 3 * BLOCK_BYTES, payload: null });
+  assert.deepEqual(
+    zeroes.map(({ kind, offset, length }) => [kind, offset, length]),
+    [
+      [RECORD_KIND.write, 0, BLOCK_BYTES],
+      [RECORD_KIND.zeroes, BLOCK_BYTES, 2 * BLOCK_BYTES],
+      [RECORD_KIND.write, 3 * BLOCK_BYTES, BLOCK_BYTES],
+    ],
+  );
+  rig.append(zeroes);
+  const into = new Uint8Array(6 * BLOCK_BYTES);
+  rig.replica.read(0, 0, into);
+  assert(into.every((byte, at) => byte === (at >= 100 && at < 100 + 3 * BLOCK_BYTES ? 0 : 0x10)));
+  const within = rig.replica.align({ kind: RECORD_KIND.zeroes, volume: 0, offset: 5 * BLOCK_BYTES + 10, length: 20, payload: null });
+  assert.deepEqual(
+    within.map(({ kind, length }) => [kind, length]),
+    [[RECORD_KIND.write, BLOCK_BYTES]],
+  );
+  const trim = rig.replica.align({ kind: RECORD_KIND.trim, volume: 0, offset: 100, length: 2 * BLOCK_BYTES, payload: null });
+  assert.deepEqual(
+    trim.map(({ kind, offset, length }) => [kind, offset, length]),
+    [[RECORD_KIND.trim, BLOCK_BYTES, BLOCK_BYTES]],
+  );
+  assert.deepEqual(rig.replica.align({ kind: RECORD_KIND.trim, volume: 0, offset: 100, length: BLOCK_BYTES, payload: null }), []);
+});
+
+test('flushes that are asked for while one is under way share the next', () => {
+  const rig = new ReplicaRig().start();
+  const told: number[] = [];
+  const durable = (): number => rig.replica.marks.durable;
+  rig.write(0, 0, 1, 1);
+  rig.replica.flush();
+  rig.write(0, 1, 1, 2);
+  rig.replica.flush();
+  rig.write(0, 2, 1, 3);
+  rig.replica.flush();
+  while (rig.storage.step()) told.push(durable());
+  assert.deepEqual(told, [1, 3]);
+});
+
+test('only what is committed and durable is destaged', () => {
+  const rig = new ReplicaRig().start();
+  for (let i = 0; i < 4; i++) rig.write(0, i, 1, 0x80 + i);
+  rig.replica.commit(2);
+  assert.equal(rig.wait((done) => rig.replica.drain(done)), null);
+  const { destaged, destageTarget, durable } = rig.replica.marks;
+  assert.deepEqual({ destaged, destageTarget, durable }, { destaged: 2, destageTarget: 2, durable: 4 });
+  const base = rig.disk.contentOf('base-small');
+  assert.deepEqual([base[0], base[BLOCK_BYTES], base[2 * BLOCK_BYTES], base[3 * BLOCK_BYTES]], [0x80, 0x81, 0, 0]);
+  rig.check();
+});
+
+test('the superblock names the target before the first byte of a base changes', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 1, 0x99);
+  rig.replica.commit(1);
+  rig.wait((done) => {
+    rig.replica.flush();
+    rig.storage.settle();
+    done(null);
+  });
+  rig.now += 1000;
+  rig.replica.work(rig.now);
+  assert.equal(rig.replica.superblock.durableValue.destageTarget, 0);
+  assert.equal(rig.disk.contentOf('base-small')[0], 0);
+  rig.storage.settle();
+  assert.equal(rig.replica.superblock.durableValue.destaged, 1);
+  assert.equal(rig.disk.contentOf('base-small')[0], 0x99);
+});
+
+test('work is due when records are old, or too many, and never when nothing may be destaged', () => {
+  const rig = new ReplicaRig().start();
+  assert.equal(rig.replica.nextWork, Infinity);
+  rig.write(0, 0, 1, 1);
+  assert.equal(rig.replica.nextWork, Infinity);
+  rig.replica.commit(1);
+  assert.equal(rig.replica.nextWork, rig.now + 100);
+  rig.replica.work(rig.now + 99);
+  assert.equal(rig.storage.waiting, 0);
+  rig.now += 100;
+  rig.replica.work(rig.now);
+  assert(rig.storage.waiting > 0);
+  rig.storage.settle();
+  rig.replica.work(rig.now);
+  rig.storage.settle();
+  assert.equal(rig.replica.marks.destaged, 1);
+  for (let i = 0; i < 20; i++) rig.write(1, i * 4, 4, 2);
+  rig.replica.commit(99);
+  assert(rig.replica.nextWork <= rig.now, 'a backlog hurries');
+});
+
+test('trims become holes and zeroes are written, in the base as in the overlay', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(1, 0, WIDE_BLOCKS / 2, 0x77);
+  rig.write(1, WIDE_BLOCKS / 2, WIDE_BLOCKS / 2, 0x78);
+  rig.replica.commit(2);
+  rig.wait((done) => rig.replica.drain(done));
+  rig.append([zero('trim', 1, 10, 100), zero('zeroes', 1, 120, 100), write(1, 50, 1, 0x79), zero('zeroes', 1, 130, 3), zero('trim', 1, 200, 2)]);
+  rig.check();
+  rig.replica.commit(99);
+  rig.check();
+  const extents = rig.replica.extents(1, 0, VOLUMES[1].sizeBytes, 100);
+  assert.deepEqual(
+    extents.map(({ length, hole, zero: zeroed }) => [length / BLOCK_BYTES, hole, zeroed]),
+    [
+      [10, false, false],
+      [40, true, true],
+      [1, false, false],
+      [59, true, true],
+      [10, false, false],
+      [80, false, true],
+      [2, true, true],
+      [18, false, true],
+      [80, false, false],
+    ],
+  );
+  rig.wait((done) => rig.replica.drain(done));
+  assert.equal(rig.replica.marks.destaged, 7);
+  rig.check();
+  assertSame(rig.disk.contentOf('base-wide'), rig.reference.now.bytes[1] as Uint8Array, 'the base');
+});
+
+test('a sidefile that is full holds writers until it has been destaged and dropped', () => {
+  const rig = new ReplicaRig({ capacityBytes: 300 * 1024 }).start();
+  while (!rig.replica.full) rig.write(1, rig.reference.end % 100, 2, rig.reference.end & 0xff);
+  assert(rig.replica.spaceLeft() <= 0);
+  rig.replica.commit(rig.reference.end);
+  rig.replica.retainFrom = 1;
+  rig.wait((done) => rig.replica.drain(done));
+  assert.equal(rig.replica.full, true);
+  assert.equal(rig.replica.covers(1), true);
+  rig.replica.overflow(20);
+  assert.equal(rig.replica.covers(1), false);
+  assert.equal(rig.replica.covers(20), true);
+  assert.equal(rig.replica.full, false);
+  rig.replica.retainFrom = Infinity;
+  assert(rig.replica.heldBytes <= 64 * 1024);
+  rig.check();
+});
+
+test('a frame is taken once, in order, and only when it is of this history', () => {
+  const primary = new ReplicaRig().start();
+  const mirror = new ReplicaRig();
+  mirror.create();
+  mirror.open();
+  mirror.wait((done) => mirror.replica.adopt({ epoch: 1, history: primary.replica.history, cutTo: 0 }, done));
+  const frames = [0, 1, 2].map((i) => primary.append([write(0, i, 1, i + 1), write(0, i + 1, 1, i + 100)]));
+  const [first, second, third] = frames as [Uint8Array, Uint8Array, Uint8Array];
+  assert.deepEqual(mirror.replica.accept(second), { kind: 'gap', expected: 1 });
+  assert.deepEqual(mirror.replica.accept(first), { kind: 'appended', lastSeq: 2 });
+  assert.deepEqual(mirror.replica.accept(first), { kind: 'held' });
+  const damaged = second.slice();
+  damaged[damaged.length - 1] = (damaged.at(-1) as number) ^ 1;
+  assert.equal(mirror.replica.accept(damaged).kind, 'damaged');
+  assert.equal(mirror.replica.accept(second.subarray(0, 100)).kind, 'damaged');
+  assert.deepEqual(mirror.replica.accept(second), { kind: 'appended', lastSeq: 4 });
+  assert.deepEqual(mirror.replica.accept(third), { kind: 'appended', lastSeq: 6 });
+  assert.equal(mirror.replica.chain, primary.replica.chain);
+  assert.deepEqual(mirror.replica.end, primary.replica.end);
+  primary.beginEpoch();
+  assert.equal(mirror.replica.accept(primary.write(0, 9, 1, 9)).kind, 'foreign');
+  assert.equal(mirror.replica.marks.received, 6);
+});
+
+test('of a frame that overlaps what is held only the new records are taken, if the old ones are the same', () => {
+  const primary = new ReplicaRig().start();
+  const other = new ReplicaRig().start();
+  const mirror = new ReplicaRig().start();
+  const three = [write(0, 1, 1, 1), write(0, 2, 1, 2), write(0, 3, 1, 3)];
+  const long = primary.append(three);
+  const short = other.append(three.slice(0, 2));
+  mirror.replica.accept(short);
+  assert.deepEqual(mirror.replica.accept(long), { kind: 'appended', lastSeq: 3 });
+  assert.equal(mirror.replica.chain, primary.replica.chain);
+  const different = new ReplicaRig().start();
+  different.append([write(0, 1, 1, 0xff)]);
+  assert.equal(different.replica.accept(long).kind, 'foreign');
+  assert.equal(different.replica.marks.received, 1);
+  mirror.reference.addFrame(long);
+  mirror.check();
+});
+
+test('adopting an epoch cuts the tail that the new primary does not have', () => {
+  const rig = new ReplicaRig().start();
+  for (let i = 0; i < 6; i++) rig.write(0, i % 3, 2, i + 1);
+  rig.replica.commit(3);
+  const adopt = (options: { cutTo: number; force?: boolean }): unknown => {
+    const history = [...rig.replica.history, { epoch: 2, firstSeq: options.cutTo + 1 }];
+    return rig.wait((done) => rig.replica.adopt({ epoch: 2, history, ...options }, done));
+  };
+  assert.throws(() => adopt({ cutTo: 2 }), /only by force/);
+  rig.wait((done) => {
+    rig.replica.flush();
+    rig.storage.settle();
+    done(null);
+  });
+  assert.equal(adopt({ cutTo: 4 }), 'done');
+  rig.reference.cutTo(4);
+  assert.deepEqual(rig.replica.end, { epoch: 1, seq: 4 });
+  assert.equal(rig.replica.epoch, 2);
+  assert.equal(rig.replica.marks.durable, 4);
+  rig.check();
+  rig.told = 4;
+  rig.write(0, 5, 1, 0x55);
+  assert.deepEqual(rig.replica.end, { epoch: 2, seq: 5 });
+  rig.crash();
+  rig.open();
+  rig.takeBack(5);
+  rig.check();
+});
+
+test('a cut below what may be in the base needs a whole copy', () => {
+  const rig = new ReplicaRig().start();
+  for (let i = 0; i < 4; i++) rig.write(0, i, 1, i + 1);
+  rig.replica.commit(3);
+  rig.wait((done) => rig.replica.drain(done));
+  const history = [
+    { epoch: 1, firstSeq: 1 },
+    { epoch: 2, firstSeq: 3 },
+  ];
+  assert.equal(
+    rig.wait((done) => rig.replica.adopt({ epoch: 2, history, cutTo: 2, force: true }, done)),
+    'needs-copy',
+  );
+  assert.equal(rig.replica.marks.received, 4);
+  assert.equal(rig.replica.epoch, 1);
+});
+
+test('a power loss makes a replica unclean until it is marked clean, also after another start', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 1, 1);
+  rig.losePower(() => 0);
+  rig.open();
+  assert.equal(rig.replica.unclean, true);
+  rig.crash();
+  rig.open();
+  assert.equal(rig.replica.unclean, true);
+  assert.equal(rig.replica.startCount, 3);
+  assert.equal(rig.wait((done) => rig.replica.markClean(done)), null);
+  rig.crash();
+  rig.open();
+  assert.equal(rig.replica.unclean, false);
+});
+
+test('an orderly stop is clean across a reboot', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 1, 1);
+  rig.write(0, 1, 1, 2);
+  assert.equal(
+    rig.wait((done) => rig.replica.close({ clean: true }, done)),
+    null,
+  );
+  rig.losePower(() => 1);
+  rig.open();
+  assert.equal(rig.replica.unclean, false);
+  rig.takeBack(2);
+  rig.check();
+});
+
+test('closing waits for what is under way', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 4, 1);
+  rig.replica.commit(1);
+  rig.replica.drain(() => undefined);
+  rig.storage.step();
+  rig.storage.step();
+  assert.equal(
+    rig.wait((done) => rig.replica.close({ clean: false }, done)),
+    null,
+  );
+  assert.equal(rig.storage.waiting, 0);
+  assert.equal(rig.buffers.taken, 0);
+});
+
+test('a replica of another group or site, or of other volumes, is refused', () => {
+  const rig = new ReplicaRig().start();
+  const reopen = (overrides: object): string => new ReplicaRig(overrides, rig.disk).tryOpen();
+  rig.crash();
+  assert.match(reopen({ site: 'there' }), /holds a replica of group "rig" at site "here", not of "rig" at "there"/);
+  assert.match(reopen({ group: 'other' }), /not of "other"/);
+  assert.match(reopen({ groupId: 'another-id' }), /not of "rig \(another-id\)"/);
+  assert.match(reopen({ volumes: [VOLUMES[0]] }), /volume 1 is "wide" in the replica and "none"/);
+  assert.match(reopen({ volumes: [VOLUMES[0], { ...VOLUMES[1], sizeBytes: 4096 }] }), /volume wide/);
+  assert.equal(reopen({ groupId: '' }), 'ready');
+});
+
+test('a failed write is final: the failure is told once and nothing is accepted any more', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 1, 1);
+  rig.disk.faultAt = (operation, file) => (operation === 'write' && file.startsWith('sidefile') ? 'EIO' : null);
+  assert.throws(() => rig.replica.append([write(0, 1, 1, 2)]), DiskError);
+  rig.disk.faultAt = null;
+  assert.throws(() => rig.replica.append([write(0, 1, 1, 2)]), DiskError);
+  assert.throws(() => rig.replica.read(0, 0, new Uint8Array(10)), DiskError);
+  assert.equal(rig.failures.length, 1);
+  assert.notEqual(
+    rig.wait((done) => rig.replica.drain(done)),
+    null,
+  );
+  assert.notEqual(
+    rig.wait((done) => rig.replica.close({ clean: true }, done)),
+    null,
+  );
+  rig.crash();
+  rig.open();
+  rig.takeBack(1);
+  rig.check();
+});
+
+test('a failed flush is final and is not tried again', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 1, 1);
+  let flushes = 0;
+  rig.disk.faultAt = (operation, file) => (operation === 'flush' && file.startsWith('sidefile') && ++flushes > 0 ? 'EIO' : null);
+  rig.replica.flush();
+  rig.replica.flush();
+  rig.storage.settle();
+  rig.replica.flush();
+  rig.storage.settle();
+  assert.equal(flushes, 1);
+  assert.equal(rig.replica.marks.durable, 0);
+  assert.deepEqual(rig.failures, [{ operation: 'flush', file: 'sidefile-000000000000', code: 'EIO' }]);
+});
+
+test('a base that cannot be written fails the replica and leaves its records where they are', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 4, 1);
+  rig.replica.commit(1);
+  rig.disk.faultAt = (operation, file) => (operation === 'write' && file === 'base-small' ? 'ENOSPC' : null);
+  const failure = rig.wait((done) => rig.replica.drain(done));
+  assert.deepEqual(failure, { operation: 'write', file: 'base-small', code: 'ENOSPC' });
+  assert.equal(rig.replica.marks.destaged, 0);
+  rig.disk.faultAt = null;
+  rig.crash();
+  rig.open();
+  rig.takeBack(1);
+  rig.check();
+});
+
+test('bytes behind a position are never said to be fewer than they are', () => {
+  const rig = new ReplicaRig().start();
+  const sizes: number[] = [];
+  for (let i = 0; i < 50; i++) sizes.push(rig.write(1, i, 1 + (i % 9), i).length);
+  for (let seq = 0; seq <= 50; seq++) {
+    const truth = sizes.slice(seq).reduce((sum, size) => sum + size, 0);
+    const said = rig.replica.bytesAfter(seq);
+    assert(said >= truth, `after ${seq}: ${said} is less than ${truth}`);
+    assert(said <= truth + 300 * 1024);
+  }
+  assert.equal(rig.replica.bytesAfter(50), 0);
+});
