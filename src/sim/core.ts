@@ -66,6 +66,8 @@ class CoreSite implements InspectedSite {
     return {
       epoch: replica.epoch,
       history: replica.history,
+      durableEpoch: replica.superblock.durableValue.epoch,
+      durableHistory: replica.superblock.durableValue.history,
       marks: replica.marks,
       consistent: replica.consistent,
       unclean: replica.unclean,

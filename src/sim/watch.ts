@@ -66,7 +66,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         everDurable: new Map(),
         lostAt: -1,
         harmed: false,
-        resigned: false,
+        resignedAt: Infinity,
       } satisfies SeenSite;
       this.seen.set(name, site);
       this.pending.set(name, new Set());
@@ -137,7 +137,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     this.onFailed(machine, reason);
   }
 
-  cut(_machine: Machine<InspectedSite>, call: string): void {
+  cut(machine: Machine<InspectedSite>, call: string): void {
+    // What it did in this event before its end counts: it may have told others of it.
+    this.refresh(this.site(machine));
     if (call.startsWith('before')) this.coverage.hit('crash before a port call');
     else if (call.startsWith('after')) this.coverage.hit('crash after a port call');
     else if (call === 'torn write') this.coverage.hit('crash in the middle of a write');
@@ -228,11 +230,14 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (operation.kind === 'force' && reply.outcome === 'done') this.forced = true;
     if (operation.kind === 'admit' && reply.outcome === 'done' && !flagOf(before, operation.site)) {
       const site = this.seen.get(operation.site);
-      if (site !== undefined) site.harmed = site.resigned = false;
+      if (site !== undefined) {
+        site.harmed = false;
+        site.resignedAt = Infinity;
+      }
     }
     if (operation.kind === 'resign' && reply.outcome === 'done') {
       const site = this.seen.get(operation.from);
-      if (site !== undefined) site.resigned = true;
+      if (site !== undefined) site.resignedAt = this.world.now;
     }
   }
 
@@ -265,7 +270,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       return;
     }
     site.held = { history, upTo: marks.received };
-    site.durable = { history, upTo: marks.durable };
+    site.durable = { history: inside.durableHistory, upTo: marks.durable };
     const epoch = epochOf(history, marks.received);
     if ((site.everHeld.get(epoch) ?? 0) < marks.received) site.everHeld.set(epoch, marks.received);
     const durableEpoch = epochOf(history, marks.durable);

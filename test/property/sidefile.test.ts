@@ -30,7 +30,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 10, arbitrary: fc.record({ kind: fc.constant('append' as const), count: fc.integer({ min: 1, max: 6 }) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('cut' as const), back: fc.nat(12), recorded: fc.boolean() }) },
   { weight: 5, arbitrary: fc.record({ kind: fc.constantFrom('beginFlush' as const, 'endFlush' as const, 'recordDurable' as const) }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('destage' as const), share: fc.double({ min: 0, max: 1, noNaN: true }), drop: fc.boolean() }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant('destage' as const), share: fc.double({ min: 0, max: 1, noNaN: true }), drop: fc.boolean() }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('crash' as const), torn: fc.double({ min: 0, max: 0.99, noNaN: true }) }) },
   {
     weight: 1,
@@ -135,7 +138,12 @@ class Run {
   crash(torn: number): void {
     this.storage.killAt = this.storage.calls;
     this.storage.tornShare = torn;
-    const frame = frameOf({ epoch: this.epoch, firstSeq: this.sidefile.received + 1, lastSeq: this.sidefile.received + 2, chainBefore: this.sidefile.chain });
+    const frame = frameOf({
+      epoch: this.epoch,
+      firstSeq: this.sidefile.received + 1,
+      lastSeq: this.sidefile.received + 2,
+      chainBefore: this.sidefile.chain,
+    });
     assert.throws(() => this.sidefile.append(frame.bytes, frame), { name: 'Killed' });
     this.storage.restart();
     reached.tornAppend++;
@@ -194,5 +202,6 @@ test('records come back as they were written, whatever happens to the process an
     }),
     { numRuns: 1500 },
   );
-  for (const [state, count] of Object.entries(reached)) assert.ok(count > 10, `${state} was reached ${count} times: the runs try too little`);
+  for (const [state, count] of Object.entries(reached))
+    assert.ok(count > 10, `${state} was reached ${count} times: the runs try too little`);
 });

@@ -1,7 +1,15 @@
 // A disk for unit and property tests: it knows what is visible and what is on stable storage, and can lose power (any part of what no flush
 // covered may be gone, in units of a sector, in any order), lose the process (nothing is lost), fail, or be killed at a given call.
 
-import { DiskError, type DiskDone, type DiskFailure, type Extent, type FilePart, type Storage, type StoredFile } from '../../src/core/base/ports.ts';
+import {
+  DiskError,
+  type DiskDone,
+  type DiskFailure,
+  type Extent,
+  type FilePart,
+  type Storage,
+  type StoredFile,
+} from '../../src/core/base/ports.ts';
 
 /** Thrown out of the call at which the process dies. */
 export class Killed extends Error {
@@ -189,7 +197,8 @@ export class MemoryStorage implements Storage {
     if (code !== null) throw new DiskError({ operation, file: file.name, code });
     const dying = this.calls === this.killAt;
     if (change !== null && (!dying || change.kind === 'write')) {
-      const done = dying && change.kind === 'write' ? { ...change, bytes: change.bytes.slice(0, change.bytes.length * this.tornShare) } : change;
+      const done =
+        dying && change.kind === 'write' ? { ...change, bytes: change.bytes.slice(0, change.bytes.length * this.tornShare) } : change;
       file.inode.visible.apply(done);
       file.inode.pending.push(done);
     }
@@ -237,7 +246,7 @@ function tear(durable: Content, change: Change, kept: () => boolean): void {
     if (kept()) durable.apply(change);
     return;
   }
-  for (let at = 0; at < change.bytes.length; ) {
+  for (let at = 0; at < change.bytes.length;) {
     const sectorEnd = Math.floor((change.offset + at) / SECTOR_BYTES + 1) * SECTOR_BYTES;
     const end = Math.min(sectorEnd - change.offset, change.bytes.length);
     if (kept()) durable.write(change.offset + at, change.bytes.subarray(at, end));

@@ -107,7 +107,11 @@ export function contents(sidefile: Sidefile): string[] {
       const record = frame.record(index);
       const payload = new Uint8Array(frame.payloadBytesAt(index));
       sidefile.read(segment, at + record.payloadAt, payload);
-      const same = record.kind === wanted.kind && record.offset === wanted.offset && record.length === wanted.length && record.volume === wanted.volume;
+      const same =
+        record.kind === wanted.kind &&
+        record.offset === wanted.offset &&
+        record.length === wanted.length &&
+        record.volume === wanted.volume;
       if (!same || !equal(payload, wanted.payload ?? new Uint8Array(0))) throw new Error(`record (${frame.epoch}, ${seq}) is another one`);
       found.push(`${frame.epoch}.${seq}`);
     }

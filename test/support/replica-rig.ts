@@ -12,7 +12,7 @@ import type { ReplicaFailure, ReplicaOptions } from '../../src/core/replica/opti
 import type { Replica } from '../../src/core/replica/replica.ts';
 import { MemoryStorage } from './memory-storage.ts';
 import { digests } from './records.ts';
-import { StepStorage } from './step-storage.ts';
+import { isZero, StepStorage } from './step-storage.ts';
 
 export const GROUP_ID = 'rig-group-id';
 export const SMALL_BLOCKS = 24;
@@ -296,7 +296,7 @@ export class ReplicaRig {
       for (const extent of extents) {
         assert(extent.length > 0);
         assert(extent.zero || !extent.hole, 'a hole reads as zeroes');
-        if (extent.zero) assert(wanted.subarray(at, at + extent.length).every((byte) => byte === 0), `bytes at ${at} are called zero and are not`);
+        if (extent.zero) assert(isZero(wanted.subarray(at, at + extent.length)), `bytes at ${at} are called zero and are not`);
         at += extent.length;
       }
       assert(at <= offset + length, 'extents end with their range');

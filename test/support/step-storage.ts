@@ -109,13 +109,13 @@ class StepFile implements StoredFile {
 
   /** A block that reads as zeroes is a hole, but for every fifth: file systems fill those in now and then. */
   extents(offset: number, length: number, extentsMax: number): readonly Extent[] {
-    const bytes = new Uint8Array(length);
-    this.inner.read(offset, bytes);
+    const bytes = new Uint8Array(BLOCK_BYTES);
     const found: { offset: number; length: number; hole: boolean }[] = [];
     for (let at = offset; at < offset + length; ) {
       const block = Math.floor(at / BLOCK_BYTES);
       const end = Math.min((block + 1) * BLOCK_BYTES, offset + length);
-      const hole = block % 5 !== 4 && bytes.subarray(at - offset, end - offset).every((byte) => byte === 0);
+      this.inner.read(at, bytes.subarray(0, end - at));
+      const hole = block % 5 !== 4 && isZero(bytes.subarray(0, end - at));
       const last = found.at(-1);
       if (last?.hole === hole) last.length += end - at;
       else if (found.length === extentsMax) break;
@@ -160,4 +160,15 @@ class StepFile implements StoredFile {
       done(failure);
     });
   }
+}
+
+const zeroes = new Uint8Array(64 * 1024);
+
+/** Whether bytes are all zero. */
+export function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += zeroes.length) {
+    const part = bytes.subarray(at, at + zeroes.length);
+    if (Buffer.compare(part, zeroes.subarray(0, part.length)) !== 0) return false;
+  }
+  return true;
 }

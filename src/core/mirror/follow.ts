@@ -32,6 +32,8 @@ export interface FollowingReplica {
   readonly consistent: boolean;
   readonly unclean: boolean;
   readonly full: boolean;
+  /** A change of epoch, or a copy's begin or end, is under way. */
+  readonly changing: boolean;
   retainFrom: Seq;
   readonly volumes: readonly { readonly sizeBytes: number }[];
   chainAt(seq: Seq): number | null;
@@ -48,8 +50,8 @@ export interface FollowingReplica {
   markClean(done: (failure: ReplicaFailure | null) => void): void;
 }
 
-/** asking: the join was sent. adopting: cutting back, or preparing for a copy. Then copying or following. */
-export type FollowState = 'asking' | 'adopting' | 'copying' | 'following' | 'ended';
+/** waiting: a change of the replica that a former connection began is not through yet. asking: the join was sent. adopting: cutting back, or preparing for a copy. Then copying or following. */
+export type FollowState = 'waiting' | 'asking' | 'adopting' | 'copying' | 'following' | 'ended';
 
 export class Follower {
   readonly link: Link;
@@ -60,7 +62,7 @@ export class Follower {
   readonly #promiseMillis: Millis;
   readonly #changed: () => void;
   readonly #wake: () => void;
-  #state: FollowState = 'asking';
+  #state: FollowState = 'waiting';
   #needsCopy: string | null = null;
   #acknowledgeDue = false;
   #flushWanted: Seq = 0;
@@ -96,7 +98,7 @@ export class Follower {
     this.#promiseMillis = options.promiseMillis;
     this.#changed = options.changed;
     this.#wake = options.wake;
-    this.#join();
+    if (!this.#replica.changing) this.#join();
   }
 
   get state(): FollowState {
@@ -130,6 +132,8 @@ export class Follower {
 
   /** Called at the end of each turn: one acknowledgement covers everything that the turn brought. */
   turn(): void {
+    if (this.#state === 'waiting' && !this.#replica.changing) this.#join();
+    this.#makeRoom();
     while (this.#waitingFrames.length > 0 && !this.#ending && !this.#replica.full && this.#streaming()) this.#accept(this.#waitingFrames.shift() as Uint8Array);
     this.#finishCopy();
     this.#becomeClean();
@@ -143,6 +147,17 @@ export class Follower {
   /** The replica's durable position has moved. */
   durable(): void {
     this.#acknowledgeDue = true;
+  }
+
+  /**
+   * A mirror takes what the primary sends: when its sidefile is full of records that are kept for another copy only, those go, and that copy's
+   * coverage here with them.
+   */
+  #makeRoom(): void {
+    const { full, marks, retainFrom } = this.#replica;
+    if (!full || retainFrom > marks.destaged) return;
+    this.#journal('coverage.lost', { lacksFrom: retainFrom, keptFrom: marks.destaged + 1 }, 'the sidefile is full: records kept for another copy are dropped');
+    this.#replica.retainFrom = marks.destaged + 1;
   }
 
   #streaming(): boolean {
@@ -210,7 +225,6 @@ export class Follower {
     this.#replica.beginCopy({ epoch, history, position, chain }, (failure) => {
       if (this.#state !== 'adopting' || failure !== null) return;
       this.#needsCopy = null;
-      this.#cleanTarget = null;
       this.#joined('copying');
     });
   }
@@ -306,6 +320,7 @@ export class Follower {
       this.#ending = false;
       if (this.#state !== 'copying' || failure !== null) return;
       this.#state = 'following';
+      this.#cleanTarget = end;
       this.#acknowledgeDue = true;
       this.#journal('mirror.copy-end', { seq: end }, 'the whole copy is complete and consistent');
       this.#changed();

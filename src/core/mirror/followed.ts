@@ -123,6 +123,8 @@ export class FollowedPeer {
     this.keptFrom = how === 'following' ? position.durable + 1 : position.received + 1;
     this.uncovered = false;
     this.owingSince = Infinity;
+    // What it lacks already is sent at once; only what comes later is collected.
+    this.sendDue = now;
     this.flushAsked = 0;
     this.#resetFlight();
   }

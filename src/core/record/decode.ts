@@ -71,7 +71,10 @@ interface HeaderFields {
   readonly frameBytes: number;
 }
 
-type HeaderCheck = { readonly kind: 'header'; readonly header: HeaderFields } | { readonly kind: 'short'; readonly needBytes: number } | FrameDamage;
+type HeaderCheck =
+  | { readonly kind: 'header'; readonly header: HeaderFields }
+  | { readonly kind: 'short'; readonly needBytes: number }
+  | FrameDamage;
 
 /** A frame that has been checked, over the bytes that it was read from (not a copy). Records are counted from 0 here. */
 export class FrameView {
@@ -174,7 +177,10 @@ export class FrameView {
 
   /** Index of the first record from `first` to `last` whose payload does not have its checksum; -1 when all are right. Needs the whole frame. */
   badPayload(first: number, last: number, digests: Digests): number {
-    assert(this.bytes.length === this.byteCount, 'payloads are checked in a whole frame', { bytes: this.bytes.length, byteCount: this.byteCount });
+    assert(this.bytes.length === this.byteCount, 'payloads are checked in a whole frame', {
+      bytes: this.bytes.length,
+      byteCount: this.byteCount,
+    });
     for (let index = first; index <= last; index++) {
       const byteCount = this.payloadBytesAt(index);
       if (byteCount === 0) continue;
@@ -231,7 +237,8 @@ function readHeader(bytes: Uint8Array, offset: number, options: Omit<FrameOption
     return { kind: 'damaged', why: 'the header of the frame does not have its checksum' };
   }
   const version = view.getUint16(at.version, true);
-  if (version !== FRAME_VERSION) return { kind: 'damaged', why: `the frame has format version ${version}, this program reads ${FRAME_VERSION}`, version };
+  if (version !== FRAME_VERSION)
+    return { kind: 'damaged', why: `the frame has format version ${version}, this program reads ${FRAME_VERSION}`, version };
   if (view.getUint32(at.groupTag, true) !== options.groupTag) return { kind: 'damaged', why: 'the frame belongs to another group' };
   const recordCount = view.getUint32(at.recordCount, true);
   const payloadBytes = view.getUint32(at.payloadBytes, true);
@@ -267,7 +274,8 @@ function tableFault(frame: Uint8Array, header: HeaderFields, digests: Digests): 
   const view = viewOf(frame);
   const { at } = recordEntryLayout;
   const tableEnd = FRAME_HEADER_BYTES + header.recordCount * RECORD_ENTRY_BYTES;
-  if (digests.crc32(frame.subarray(FRAME_HEADER_BYTES, tableEnd), 0) !== header.tableCrc) return 'the table of the frame does not have its checksum';
+  if (digests.crc32(frame.subarray(FRAME_HEADER_BYTES, tableEnd), 0) !== header.tableCrc)
+    return 'the table of the frame does not have its checksum';
   let chain = header.chainBefore;
   let payloadBytes = 0;
   for (let entry = FRAME_HEADER_BYTES; entry < tableEnd; entry += RECORD_ENTRY_BYTES) {
@@ -277,7 +285,8 @@ function tableFault(frame: Uint8Array, header: HeaderFields, digests: Digests): 
     const length = view.getUint32(entry + at.length, true);
     const fault = recordFault(kind, view.getUint16(entry + at.volume, true), getU64(view, entry + at.offset), length);
     if (fault !== null) return fault;
-    if (view.getUint8(entry + at.flags) !== 0 || getU64(view, entry + at.reserved) !== 0) return 'a record has fields that version 1 does not know';
+    if (view.getUint8(entry + at.flags) !== 0 || getU64(view, entry + at.reserved) !== 0)
+      return 'a record has fields that version 1 does not know';
     if (kind === RECORD_KIND.write) payloadBytes += length;
     else if (view.getUint32(entry + at.payloadCrc, true) !== 0) return 'a record without payload has a checksum of one';
   }

@@ -114,7 +114,10 @@ function assertRecord(record: NewRecord, room: number): void {
   assert(isCount(record.volume), 'a volume index is a count', { volume: record.volume });
   if (record.kind === RECORD_KIND.write) {
     assert(record.payload !== null, 'a write has a payload');
-    assert(record.payload.length === record.length, 'a payload is as long as its range', { payload: record.payload.length, length: record.length });
+    assert(record.payload.length === record.length, 'a payload is as long as its range', {
+      payload: record.payload.length,
+      length: record.length,
+    });
     assert(record.length <= room, 'a frame fits the memory that it is given', { length: record.length, room });
   } else {
     assert(record.payload === null, 'only a write has a payload', { kind: record.kind });

@@ -17,6 +17,8 @@ export const BASE = -3;
 const PARTS = 64;
 const PART_SHIFT = 26;
 const PART_SLOTS_MIN = 16;
+/** Stands for every part that has no entry yet: an overlay of nothing costs nothing. Never written. */
+const NO_ENTRIES = new Float64Array(PART_SLOTS_MIN * 4);
 /** Numbers of one slot: block + 1 (0: free), seq, segment (or ZEROES, TRIMMED), byte offset in the segment. */
 const STRIDE = 4;
 const STRIDE_SHIFT = 2;
@@ -38,7 +40,7 @@ export class Overlay {
   segment: number = BASE;
   /** Of the block that seek() found: byte offset of its content in the segment. */
   at = 0;
-  #parts: Float64Array[] = [];
+  readonly #parts: Float64Array[] = new Array<Float64Array>(PARTS).fill(NO_ENTRIES);
   readonly #counts = new Int32Array(PARTS);
   #blockCount = 0;
   // Zeroed ranges, disjoint and ascending: [start, end) in blocks, the seq of their record, and ZEROES or TRIMMED.
@@ -46,10 +48,6 @@ export class Overlay {
   readonly #ends: number[] = [];
   readonly #seqs: Seq[] = [];
   readonly #kinds: number[] = [];
-
-  constructor() {
-    this.clear();
-  }
 
   /** Blocks that are entered one by one, those under a newer range included. */
   get blockCount(): number {
@@ -142,18 +140,10 @@ export class Overlay {
 
   /** Forgets everything. */
   clear(): void {
-    this.#parts = Array.from({ length: PARTS }, () => new Float64Array(PART_SLOTS_MIN * STRIDE));
+    this.#parts.fill(NO_ENTRIES);
     this.#counts.fill(0);
     this.#blockCount = 0;
     this.removeRanges(Infinity);
-  }
-
-  /** First block at or after `block` where a zeroed range begins or ends; Infinity when none does. Cheap steps over wide ranges for extents. */
-  rangeEdgeAfter(block: number): number {
-    const index = this.#firstEndingAfter(block);
-    if (index === this.#starts.length) return Infinity;
-    const start = this.#starts[index] as number;
-    return start > block ? start : (this.#ends[index] as number);
   }
 
   /** Visits everything that is entered, ascending, in runs that lie in one piece: adjacent blocks of one segment, or zeroes of one kind. */
@@ -220,7 +210,8 @@ export class Overlay {
     const hash = hashOf(block);
     const index = hash >>> PART_SHIFT;
     let part = this.#parts[index] as Float64Array;
-    if (((this.#counts[index] as number) + 1) * 5 * STRIDE > part.length * 3) part = this.#resize(index, part.length * 2);
+    if (part === NO_ENTRIES) part = this.#resize(index, part.length);
+    else if (((this.#counts[index] as number) + 1) * 5 * STRIDE > part.length * 3) part = this.#resize(index, part.length * 2);
     const mask = part.length - 1;
     let slot = (hash << STRIDE_SHIFT) & mask;
     for (;;) {

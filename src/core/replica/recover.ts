@@ -118,13 +118,14 @@ const TABLE_BYTES_MAX = FRAME_HEADER_BYTES + limits.frameRecordsMax * RECORD_ENT
 class FileWindow {
   readonly file: StoredFile;
   readonly size: number;
-  #buffer = new Uint8Array(WINDOW_BYTES);
+  #buffer: Uint8Array;
   #from = 0;
   #count = 0;
 
   constructor(file: StoredFile) {
     this.file = file;
     this.size = file.size();
+    this.#buffer = new Uint8Array(Math.min(WINDOW_BYTES, this.size));
   }
 
   /** Bytes from `offset`, fewer at the end of the file. Valid until the next call. */
@@ -141,7 +142,7 @@ class FileWindow {
 
   /** First place from `offset` on where a frame or mark may begin; the file's size when there is none. */
   findMagic(offset: number): number {
-    for (let at = offset; at < this.size; ) {
+    for (let at = offset; at < this.size;) {
       const bytes = this.get(at, WINDOW_BYTES);
       for (let i = bytes.indexOf(FRAME_MAGIC & 0xff); i >= 0 && i + 4 <= bytes.length; i = bytes.indexOf(FRAME_MAGIC & 0xff, i + 1)) {
         const magic = magicAt(bytes, i);
@@ -364,7 +365,12 @@ class Scan {
     }
     const bad = this.#badPayload(frame, lastSeq);
     if (bad >= 0) {
-      this.#setBreak(segment, at, { why: 'the payload does not have its checksum', short: false, certain: false, seq: frame.firstSeq + bad });
+      this.#setBreak(segment, at, {
+        why: 'the payload does not have its checksum',
+        short: false,
+        certain: false,
+        seq: frame.firstSeq + bad,
+      });
       return false;
     }
     this.#mend();
@@ -413,7 +419,9 @@ class Scan {
     if (this.#live.connects(frame)) return null;
     if (frame.firstSeq > this.#live.received + 1) return gap(this.#live.received + 1);
     const behind = frame.firstSeq < this.#live.oldest;
-    const why = behind ? `record ${frame.firstSeq} stands behind record ${this.#live.received}` : 'the frame does not continue the chain of the records before it';
+    const why = behind
+      ? `record ${frame.firstSeq} stands behind record ${this.#live.received}`
+      : 'the frame does not continue the chain of the records before it';
     return { why, short: false, certain: true };
   }
 
@@ -452,7 +460,12 @@ class Scan {
       nextSegment: (this.#segments[this.#segments.length - 1]?.number ?? -1) + 1,
     };
     const start = { nextSeq: startSeq, chain: startChain, epoch: this.#epochBefore };
-    return { kind: 'ok', sidefile: new Sidefile({ storage, digests, groupTag, segmentBytes }, start, recovered), tornBytes, droppedTail: this.#behind };
+    return {
+      kind: 'ok',
+      sidefile: new Sidefile({ storage, digests, groupTag, segmentBytes }, start, recovered),
+      tornBytes,
+      droppedTail: this.#behind,
+    };
   }
 
   /** Damage, or null when everything that must be there is, and whatever is wrong may be cut off. */
@@ -467,7 +480,8 @@ class Scan {
     }
     const last = this.#segments[this.#segments.length - 1];
     const end = { file: last?.file.name ?? segmentName(0), offset: last?.size ?? 0, seq: this.#live.received + 1 };
-    if (this.#live.received < required) return this.#damaged(end, `records up to ${required} were on stable storage, but the sidefile ends before this one`);
+    if (this.#live.received < required)
+      return this.#damaged(end, `records up to ${required} were on stable storage, but the sidefile ends before this one`);
     if (this.#live.chainAt(startSeq - 1) !== startChain) {
       return this.#damaged({ ...end, offset: 0, seq: startSeq - 1 }, 'the base image was made from other records than the sidefile holds');
     }

@@ -137,6 +137,11 @@ export class Replica {
     return this.#failure;
   }
 
+  /** Whether a change of epoch, or a copy's begin or end, is under way: another one, and records, have to wait for it. */
+  get changing(): boolean {
+    return this.#changing !== null;
+  }
+
   get closed(): boolean {
     return this.#closed;
   }

@@ -112,7 +112,8 @@ export function decodeSegmentHeader(bytes: Uint8Array, number: number, groupTag:
   const head = bytes.subarray(0, SEGMENT_HEADER_BYTES);
   const view = viewOf(head);
   const { at } = segmentHeaderLayout;
-  if (view.getUint32(at.magic, true) !== SEGMENT_MAGIC) return { kind: 'damaged', why: 'the file does not begin as a segment (no magic number)' };
+  if (view.getUint32(at.magic, true) !== SEGMENT_MAGIC)
+    return { kind: 'damaged', why: 'the file does not begin as a segment (no magic number)' };
   if (view.getUint32(at.headerCrc, true) !== digests.crc32(head.subarray(CRC_FROM), 0)) {
     return { kind: 'damaged', why: 'the header of the segment does not have its checksum' };
   }

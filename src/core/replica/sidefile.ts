@@ -8,7 +8,15 @@ import type { Epoch, Seq, WallMillis } from '../base/units.ts';
 import { type FrameView, readFrame, readFrameTable, subFrame } from '../record/decode.ts';
 import { FRAME_HEADER_BYTES, RECORD_ENTRY_BYTES } from '../record/layout.ts';
 import { FrameIndex } from './frame-index.ts';
-import { encodeMark, encodeSegmentHeader, MARK_BYTES, type Segment, SEGMENT_HEADER_BYTES, segmentName, segmentNumberOf } from './segment.ts';
+import {
+  encodeMark,
+  encodeSegmentHeader,
+  MARK_BYTES,
+  type Segment,
+  SEGMENT_HEADER_BYTES,
+  segmentName,
+  segmentNumberOf,
+} from './segment.ts';
 
 /** Where a frame begins: number of its segment, and byte in it. The payload of a record lies at `at` plus its payloadAt in the frame. */
 export interface Place {
@@ -130,8 +138,14 @@ export class Sidefile {
   #failed = false;
 
   /** Makes an empty sidefile where no segment file exists (else: recoverSidefile, or discardSidefile first), or takes over what a recovery found. */
-  constructor(options: SidefileOptions & { readonly firstSegment?: number }, start: SidefileStart, recovered: RecoveredFrames | null = null) {
-    assert(options.segmentBytes > SEGMENT_HEADER_BYTES, 'a segment has room for more than its header', { segmentBytes: options.segmentBytes });
+  constructor(
+    options: SidefileOptions & { readonly firstSegment?: number },
+    start: SidefileStart,
+    recovered: RecoveredFrames | null = null,
+  ) {
+    assert(options.segmentBytes > SEGMENT_HEADER_BYTES, 'a segment has room for more than its header', {
+      segmentBytes: options.segmentBytes,
+    });
     this.#options = options;
     if (recovered === null) {
       const files = segmentFiles(options.storage);
@@ -143,6 +157,7 @@ export class Sidefile {
       this.#baseEpoch = start.epoch;
       this.#received = start.nextSeq - 1;
       this.#durable = start.nextSeq - 1;
+      this.#markedDurable = this.#durable;
       this.#chain = start.chain;
       this.#epoch = start.epoch;
       return;
@@ -305,7 +320,7 @@ export class Sidefile {
     const parts: Uint8Array[] = [];
     let total = 0;
     let next = seq;
-    for (let i = this.#index.find(seq); i < this.#index.count; ) {
+    for (let i = this.#index.find(seq); i < this.#index.count;) {
       const run = this.#readRun(i, this.#index.count - 1, bytesMax - total);
       for (; i <= run.last; i++) {
         const frame = this.#frameIn(run, i);
@@ -331,7 +346,7 @@ export class Sidefile {
     assert(fromSeq >= this.oldest, 'only records that are held can be read', { fromSeq, oldest: this.oldest });
     assert(toSeq <= this.#received, 'only records that are held can be read', { toSeq, received: this.#received });
     const end = this.#index.find(toSeq);
-    for (let i = this.#index.find(fromSeq); i <= end; ) {
+    for (let i = this.#index.find(fromSeq); i <= end;) {
       const run = this.#readRun(i, end, READ_BYTES);
       for (; i <= run.last; i++) {
         const frame = this.#frameIn(run, i);
@@ -366,7 +381,8 @@ export class Sidefile {
     const bytes = run.bytes.subarray(begin, begin + this.#index.byteCount(i));
     const { groupTag, digests } = this.#options;
     const check = readFrame(bytes, 0, { groupTag, digests, checkPayload: false });
-    if (check.kind !== 'frame') throw this.#damage(i, this.#index.firstSeq(i), check.kind === 'short' ? 'the frame is cut short' : check.why);
+    if (check.kind !== 'frame')
+      throw this.#damage(i, this.#index.firstSeq(i), check.kind === 'short' ? 'the frame is cut short' : check.why);
     const { frame } = check;
     this.#checkIdentity(i, frame);
     const bad = frame.badPayload(0, this.#lastLive(i) - frame.firstSeq, digests);
@@ -379,21 +395,29 @@ export class Sidefile {
     const bytes = new Uint8Array(Math.min(this.#index.byteCount(i), FRAME_HEADER_BYTES + limits.frameRecordsMax * RECORD_ENTRY_BYTES));
     this.#fileOf(this.#index.segment(i)).read(this.#index.at(i), bytes);
     const check = readFrameTable(bytes, 0, this.#options);
-    if (check.kind !== 'frame') throw this.#damage(i, this.#index.firstSeq(i), check.kind === 'short' ? 'the frame is cut short' : check.why);
+    if (check.kind !== 'frame')
+      throw this.#damage(i, this.#index.firstSeq(i), check.kind === 'short' ? 'the frame is cut short' : check.why);
     this.#checkIdentity(i, check.frame);
     return check;
   }
 
   #checkIdentity(i: number, frame: FrameView): void {
     const last = this.#lastLive(i);
-    const same = frame.epoch === this.#index.epoch(i) && frame.firstSeq === this.#index.firstSeq(i) && frame.byteCount === this.#index.byteCount(i);
+    const same =
+      frame.epoch === this.#index.epoch(i) && frame.firstSeq === this.#index.firstSeq(i) && frame.byteCount === this.#index.byteCount(i);
     if (!same || frame.lastSeq < last || frame.chainAt(last - frame.firstSeq) !== this.#index.chainAfter(i)) {
       throw this.#damage(i, this.#index.firstSeq(i), 'another frame lies where this one was written');
     }
   }
 
   #damage(i: number, seq: Seq, why: string): SidefileDamage {
-    return new SidefileDamage({ file: segmentName(this.#index.segment(i)), offset: this.#index.at(i), epoch: this.#index.epoch(i), seq, why });
+    return new SidefileDamage({
+      file: segmentName(this.#index.segment(i)),
+      offset: this.#index.at(i),
+      epoch: this.#index.epoch(i),
+      seq,
+      why,
+    });
   }
 
   /**
@@ -477,7 +501,7 @@ export class Sidefile {
     this.#index = new FrameIndex();
     this.#received = start.nextSeq - 1;
     this.#durable = start.nextSeq - 1;
-    this.#markedDurable = 0;
+    this.#markedDurable = this.#durable;
     this.#chain = start.chain;
     this.#epoch = start.epoch;
     this.#baseChain = start.chain;

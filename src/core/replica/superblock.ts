@@ -74,7 +74,14 @@ export class Superblock {
   #waiting: DiskDone[] = [];
   #failure: DiskFailure | null = null;
 
-  private constructor(parts: { storage: Storage; digests: Digests; file: StoredFile; value: SuperblockValue; revision: number; slot: SlotIndex }) {
+  private constructor(parts: {
+    storage: Storage;
+    digests: Digests;
+    file: StoredFile;
+    value: SuperblockValue;
+    revision: number;
+    slot: SlotIndex;
+  }) {
     this.#storage = parts.storage;
     this.#digests = parts.digests;
     this.#file = parts.file;
@@ -104,7 +111,9 @@ export class Superblock {
         return { kind: 'value', superblock: new Superblock({ storage, digests, file, value, revision: state.revision, slot: state.slot }) };
       }
       file.close();
-      return format !== null && format !== SUPERBLOCK_FORMAT ? { kind: 'version', found: format } : { kind: 'damaged', why: fault ?? 'it has no format number' };
+      return format !== null && format !== SUPERBLOCK_FORMAT
+        ? { kind: 'version', found: format }
+        : { kind: 'damaged', why: fault ?? 'it has no format number' };
     }
     file.close();
     if (state.kind === 'version') return state;
@@ -196,7 +205,11 @@ function assertMove(now: SuperblockValue, next: SuperblockValue): void {
   assert(copying || next.destaged >= now.destaged, 'destaged falls only with a whole copy', facts);
   // Records of an epoch that is adopted now cannot have been durable before: whoever cuts back must take `durable` back with it.
   const adopted = next.history.find((start) => start.epoch > now.epoch);
-  assert(copying || adopted === undefined || next.durable < adopted.firstSeq, 'durable is not behind the start of a newly adopted epoch', facts);
+  assert(
+    copying || adopted === undefined || next.durable < adopted.firstSeq,
+    'durable is not behind the start of a newly adopted epoch',
+    facts,
+  );
 }
 
 function formatOf(value: Json): number | null {

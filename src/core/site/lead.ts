@@ -111,6 +111,8 @@ export class Lead {
     const peer = this.#followed.get(site);
     if (peer === undefined) return;
     peer.detach(this.#options.clock.now());
+    // While it is away it may have failed and put its own flag to false: it stays required, and is relied on again only when the witness says so.
+    if (peer.peer.mode === 'sync' && peer.flag === 'true') peer.flag = 'maybe';
     this.#membership.lost(peer);
   }
 
@@ -146,7 +148,7 @@ export class Lead {
     for (const peer of this.#followed.values()) {
       if (!peer.streaming) continue;
       const due = peer.peer.mode === 'sync' || now >= peer.sendDue || received - peer.nextSeq >= ASYNC_RECORDS;
-      if (due && peer.nextSeq <= received) this.#counters.sentBytes += pump(peer, this.#replica, now);
+      if (due) this.#counters.sentBytes += pump(peer, this.#replica, now);
       peer.copy?.pump(peer.nextSeq);
       this.#askFlush(peer);
     }
@@ -160,7 +162,8 @@ export class Lead {
   deadline(): Millis {
     let earliest = Math.min(this.#heartbeatAt + this.#options.timings.heartbeatMillis, this.#membership.deadline());
     for (const peer of this.#followed.values()) {
-      if (peer.streaming && peer.peer.mode === 'async' && peer.windowBytes > 0) earliest = Math.min(earliest, peer.sendDue);
+      const canSend = peer.streaming && peer.windowBytes > 0 && peer.copy?.holdsStream !== true;
+      if (canSend && peer.peer.mode === 'async') earliest = Math.min(earliest, peer.sendDue);
     }
     return earliest;
   }

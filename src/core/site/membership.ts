@@ -4,6 +4,7 @@
 
 import type { WitnessAnswer, WitnessView } from '../arbiter/witness-state.ts';
 import type { WitnessDesk } from '../arbiter/ask.ts';
+import type { FlagView } from '../base/copies.ts';
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -27,6 +28,8 @@ interface Admitting {
   readonly peer: FollowedPeer;
   /** What the peer is to have on stable storage: everything that was acknowledged when it became required. */
   readonly durableTo: Seq;
+  /** What was known before: taken back to that, and no further, when the peer is lost before the witness was asked. */
+  readonly flagBefore: FlagView;
   asked: boolean;
 }
 
@@ -77,8 +80,8 @@ export class Membership {
   /** A peer is gone: an admission that the witness has not been asked for is simply taken back. */
   lost(peer: FollowedPeer): void {
     if (this.#admitting?.peer !== peer || this.#admitting.asked) return;
+    peer.flag = this.#admitting.flagBefore === 'false' ? 'false' : 'maybe';
     this.#admitting = null;
-    peer.flag = 'false';
   }
 
   end(): void {
@@ -156,12 +159,13 @@ export class Membership {
       const waits = peer.peer.mode === 'sync' ? peer.flag !== 'true' : peer.flag === 'false';
       if (!waits || peer.attached !== 'following' || said === null || said.unclean || !said.consistent) continue;
       if (received - peer.received > CAUGHT_UP_RECORDS) continue;
+      const flagBefore = peer.flag;
       if (peer.peer.mode === 'sync') {
         // Required from here on. Its promise comes first: without it the hosts would wait.
         if (!peer.lease.holds(now) || now < peer.admitNotBefore) continue;
         peer.flag = 'maybe';
       }
-      this.#admitting = { peer, durableTo: committed, asked: false };
+      this.#admitting = { peer, durableTo: committed, flagBefore, asked: false };
       return;
     }
   }

@@ -42,7 +42,14 @@ function checkHeld(scene: Scene, site: SeenSite, epoch: Epoch, seq: Seq, what: s
     }
   }
   if (peers.length > 0 || holds(site.durable, epoch, seq)) return;
+  // A copy that has just given itself up had said that it holds the record; until the primary hears of that it counts.
+  if (scene.sites.some((peer) => peer !== site && hasJustResigned(scene, site, peer) && (peer.everHeld.get(epoch) ?? 0) >= seq)) return;
   scene.world.fail('3 acknowledge', `${site.name} ${what}, record (${epoch}, ${seq}), alone and before it is on its disk`);
+}
+
+function hasJustResigned(scene: Scene, site: SeenSite, peer: SeenSite): boolean {
+  const since = scene.connectedSince(site.name, peer.name);
+  return peer.resignedAt !== Infinity && since !== null && since < peer.resignedAt;
 }
 
 function checkDurable(scene: Scene, site: SeenSite, epoch: Epoch, seq: Seq, what: string): void {

@@ -34,7 +34,7 @@ function checkProtection(scene: Scene, site: SeenSite, status: SiteStatus): void
   const anyTrue = peers.some((peer) => flagOf(scene.witness, peer.name));
   const seenTrue = peers.some((peer) => status.witness.view?.copies.some((copy) => copy.site === peer.name && copy.flag) === true);
   // A copy may resign by itself: until the primary has heard of it, it is no lie to rely on it.
-  const trueAsKnown = anyTrue || (seenTrue && peers.some((peer) => peer.resigned));
+  const trueAsKnown = anyTrue || (seenTrue && peers.some((peer) => peer.resignedAt !== Infinity));
   if (status.serving !== site.serving) scene.world.fail('12 honest', `${site.name} says serving ${status.serving}, and that is not so`);
   if (status.protection === 'mirrored' && (!status.serving || !trueAsKnown)) {
     scene.world.fail('12 honest', `${site.name} says it is mirrored, but no sync peer's flag is true`);

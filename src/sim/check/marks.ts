@@ -21,7 +21,7 @@ export function marks(): Rule {
       checkOrder(scene, site);
       const before = epochs.get(site.name) ?? 0;
       if (inside.epoch < before && !site.harmed) scene.world.fail('W5 epochs', `${site.name} falls back from epoch ${before} to ${inside.epoch}`);
-      epochs.set(site.name, inside.epoch);
+      epochs.set(site.name, inside.durableEpoch);
       const debt = owed.get(site.name);
       owed.delete(site.name);
       if (debt === undefined || site.harmed || !inside.consistent) return;

@@ -27,6 +27,9 @@ export interface SeenMarks {
 export interface Inspection {
   readonly epoch: Epoch;
   readonly history: History;
+  /** The same as they are on stable storage. */
+  readonly durableEpoch: Epoch;
+  readonly durableHistory: History;
   readonly marks: SeenMarks;
   readonly consistent: boolean;
   readonly unclean: boolean;
@@ -85,8 +88,8 @@ export interface SeenSite {
   lostAt: number;
   /** A fault was made on its disk that no copy need survive. */
   harmed: boolean;
-  /** It has put its own flag to false, which the primary may not know yet. */
-  resigned: boolean;
+  /** When it put its own flag to false, which the primary may not know yet; Infinity when it has not. */
+  resignedAt: number;
 }
 
 /** What goes on in a run, for the rules. */

@@ -7,7 +7,13 @@ import { InvariantError } from '../../../src/core/base/assert.ts';
 import { limits } from '../../../src/core/base/limits.ts';
 import { type FrameCheck, type FrameView, readFrame, readFrameTable, subFrame } from '../../../src/core/record/decode.ts';
 import { type EncodedFrame, encodeFrame, frameBytes, type NewRecord } from '../../../src/core/record/encode.ts';
-import { FRAME_HEADER_BYTES, frameHeaderLayout, RECORD_ENTRY_BYTES, RECORD_KIND, recordEntryLayout } from '../../../src/core/record/layout.ts';
+import {
+  FRAME_HEADER_BYTES,
+  frameHeaderLayout,
+  RECORD_ENTRY_BYTES,
+  RECORD_KIND,
+  recordEntryLayout,
+} from '../../../src/core/record/layout.ts';
 import { digests, frameOf, GROUP_TAG, recordOf } from '../../support/records.ts';
 
 const OPTIONS = { groupTag: GROUP_TAG, checkPayload: true, digests };
@@ -44,7 +50,9 @@ function withTable(bytes: Uint8Array, change: (view: DataView) => void): Uint8Ar
     chain = digests.crc32(copy.subarray(at + 4, at + RECORD_ENTRY_BYTES), chain);
     view.setUint32(at, chain, true);
   }
-  return withHeader(copy, (head) => head.setUint32(frameHeaderLayout.at.tableCrc, digests.crc32(copy.subarray(FRAME_HEADER_BYTES, end), 0), true));
+  return withHeader(copy, (head) =>
+    head.setUint32(frameHeaderLayout.at.tableCrc, digests.crc32(copy.subarray(FRAME_HEADER_BYTES, end), 0), true),
+  );
 }
 
 function why(bytes: Uint8Array): string {
@@ -54,12 +62,18 @@ function why(bytes: Uint8Array): string {
 }
 
 const anyRecord = fc.oneof(
-  fc.record({ volume: fc.nat(63), offset: fc.nat(2 ** 45), payload: fc.uint8Array({ minLength: 1, maxLength: 40 }) }).map(
-    (r): NewRecord => ({ ...r, kind: RECORD_KIND.write, length: r.payload.length }),
-  ),
-  fc.record({ volume: fc.nat(63), offset: fc.nat(2 ** 45), length: fc.integer({ min: 1, max: limits.zeroesBytesMax }), trim: fc.boolean() }).map(
-    ({ volume, offset, length, trim }): NewRecord => ({ volume, offset, length, kind: trim ? RECORD_KIND.trim : RECORD_KIND.zeroes, payload: null }),
-  ),
+  fc
+    .record({ volume: fc.nat(63), offset: fc.nat(2 ** 45), payload: fc.uint8Array({ minLength: 1, maxLength: 40 }) })
+    .map((r): NewRecord => ({ ...r, kind: RECORD_KIND.write, length: r.payload.length })),
+  fc
+    .record({ volume: fc.nat(63), offset: fc.nat(2 ** 45), length: fc.integer({ min: 1, max: limits.zeroesBytesMax }), trim: fc.boolean() })
+    .map(({ volume, offset, length, trim }): NewRecord => ({
+      volume,
+      offset,
+      length,
+      kind: trim ? RECORD_KIND.trim : RECORD_KIND.zeroes,
+      payload: null,
+    })),
 );
 
 describe('a frame', () => {
@@ -73,14 +87,20 @@ describe('a frame', () => {
         assert.equal(check.kind, 'frame');
         const view = (check as FrameCheck & { kind: 'frame' }).frame;
         assert.deepEqual([view.epoch, view.firstSeq, view.lastSeq, view.recordCount], [3, 106, 105 + records.length, records.length]);
-        assert.deepEqual([view.timeMillis, view.committed, view.chainBefore, view.chainAfter], [HEAD.timeMillis, 99, 0xdead_beef, frame.chain]);
+        assert.deepEqual(
+          [view.timeMillis, view.committed, view.chainBefore, view.chainAfter],
+          [HEAD.timeMillis, 99, 0xdead_beef, frame.chain],
+        );
         assert.deepEqual(view.bytes, frame.bytes);
         // Backwards too: the place of a payload does not depend on what was asked before.
         const order = [...records.keys(), ...[...records.keys()].reverse()];
         for (const index of order) {
           const record = view.record(index);
           const wanted = records[index] as NewRecord;
-          assert.deepEqual([record.kind, record.volume, record.offset, record.length], [wanted.kind, wanted.volume, wanted.offset, wanted.length]);
+          assert.deepEqual(
+            [record.kind, record.volume, record.offset, record.length],
+            [wanted.kind, wanted.volume, wanted.offset, wanted.length],
+          );
           const payload = view.bytes.slice(record.payloadAt, record.payloadAt + view.payloadBytesAt(index));
           assert.deepEqual(payload, new Uint8Array(wanted.payload ?? []));
         }

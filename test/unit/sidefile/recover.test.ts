@@ -12,7 +12,10 @@ import { appendUpTo, contents, digests, flush, frameOf, GROUP_TAG, names, newSid
 const E1 = [{ epoch: 1, firstSeq: 1 }];
 
 /** Records 1 to `last` of epoch 1, two in a frame, in segments of this size; places of all frames by their first seq. */
-function written(last: number, segmentBytes: number = 4096): { storage: MemoryStorage; at: Map<number, { file: string; at: number; bytes: number }> } {
+function written(
+  last: number,
+  segmentBytes: number = 4096,
+): { storage: MemoryStorage; at: Map<number, { file: string; at: number; bytes: number }> } {
   const storage = new MemoryStorage();
   const sidefile = newSidefile(storage, segmentBytes);
   const at = new Map<number, { file: string; at: number; bytes: number }>();
@@ -47,9 +50,16 @@ describe('recovery', () => {
     const files = storage.list();
     const before = files.map((name) => storage.contentOf(name));
     const sidefile = recovered(storage, { history: E1 });
-    assert.deepEqual(files.map((name) => storage.contentOf(name)), before, 'nothing is changed');
+    assert.deepEqual(
+      files.map((name) => storage.contentOf(name)),
+      before,
+      'nothing is changed',
+    );
     assert.deepEqual(contents(sidefile), names(E1, 1, 61));
-    assert.equal(sidefile.heldBytes, before.reduce((sum, bytes) => sum + bytes.length, 0));
+    assert.equal(
+      sidefile.heldBytes,
+      before.reduce((sum, bytes) => sum + bytes.length, 0),
+    );
     assert.deepEqual([sidefile.epochAt(0), sidefile.chainAt(0)], [0, 0]);
     appendUpTo(sidefile, 1, 64);
     sidefile.close();
@@ -83,7 +93,10 @@ describe('recovery', () => {
     const all = storage.list();
     assert.ok(files.length > 1);
     assert.ok(files.length < all.length);
-    assert.deepEqual(files.map((file) => file.name), all.slice(-files.length));
+    assert.deepEqual(
+      files.map((file) => file.name),
+      all.slice(-files.length),
+    );
   });
 
   test('fails with the disk, and leaves no file open to be used', () => {
@@ -150,7 +163,10 @@ describe('a torn tail', () => {
   test('may be anything after a power loss, records behind it included, as long as no flush covered it', () => {
     const { storage, at } = written(20, 1024);
     // In the second of four segments, behind its first frame.
-    const [first, hole] = [...at].filter(([, place]) => place.file === segmentName(1))[1] as [number, { file: string; at: number; bytes: number }];
+    const [first, hole] = [...at].filter(([, place]) => place.file === segmentName(1))[1] as [
+      number,
+      { file: string; at: number; bytes: number },
+    ];
     const bytes = storage.contentOf(hole.file);
     bytes.fill(0, hole.at, hole.at + hole.bytes);
     storage.plant(hole.file, bytes);
@@ -187,7 +203,13 @@ describe('a torn tail', () => {
     spoil(behind, segmentName(0), at + 5);
     assert.equal(recovered(behind, { history: E1, powerLost: true }).received, 10);
     // A mark of an epoch that was given up proves nothing about the records that replaced it.
-    const other = recover(inside, { history: [{ epoch: 1, firstSeq: 1 }, { epoch: 2, firstSeq: 9 }], powerLost: true });
+    const other = recover(inside, {
+      history: [
+        { epoch: 1, firstSeq: 1 },
+        { epoch: 2, firstSeq: 9 },
+      ],
+      powerLost: true,
+    });
     assert.equal(other.kind, 'ok');
     assert.equal(other.kind === 'ok' && other.sidefile.received, 8);
   });
@@ -286,7 +308,13 @@ describe('a cut back tail', () => {
     appendUpTo(sidefile, 2, 14);
     appendUpTo(sidefile, 2, 16);
     sidefile.close();
-    return { storage, history: [{ epoch: 1, firstSeq: 1 }, { epoch: 2, firstSeq: 12 }] };
+    return {
+      storage,
+      history: [
+        { epoch: 1, firstSeq: 1 },
+        { epoch: 2, firstSeq: 12 },
+      ],
+    };
   }
 
   test('is void by the history, in the middle of a frame too', () => {
@@ -311,7 +339,11 @@ describe('a cut back tail', () => {
 
   test('without anything behind it goes, and records that the new epoch has yet to bring are not missed', () => {
     const { storage } = written(20);
-    const history = [{ epoch: 1, firstSeq: 1 }, { epoch: 2, firstSeq: 12 }, { epoch: 4, firstSeq: 31 }];
+    const history = [
+      { epoch: 1, firstSeq: 1 },
+      { epoch: 2, firstSeq: 12 },
+      { epoch: 4, firstSeq: 31 },
+    ];
     const sidefile = recovered(storage, { history, durable: 11 });
     assert.deepEqual([sidefile.received, sidefile.epoch], [11, 1]);
     assert.deepEqual(contents(sidefile), names(history, 1, 11));
@@ -368,7 +400,14 @@ describe('removed segments that a power loss brings back', () => {
 
   test('are all that is there when a whole copy has just begun', () => {
     const { storage } = written(20);
-    const sidefile = recovered(storage, { history: [{ epoch: 1, firstSeq: 1 }, { epoch: 7, firstSeq: 100 }], destaged: 500, startChain: 3 });
+    const sidefile = recovered(storage, {
+      history: [
+        { epoch: 1, firstSeq: 1 },
+        { epoch: 7, firstSeq: 100 },
+      ],
+      destaged: 500,
+      startChain: 3,
+    });
     assert.deepEqual([sidefile.oldest, sidefile.received, sidefile.chain, sidefile.heldBytes], [501, 500, 3, 0]);
     assert.deepEqual(storage.list(), []);
     const { segment } = sidefile.append(...next(sidefile.chain));

@@ -65,7 +65,10 @@ describe('an empty sidefile', () => {
     assert.throws(() => newSidefile(storage), InvariantError);
     const next = discardSidefile(storage);
     assert.ok(next > 0);
-    const again = new Sidefile({ storage, digests, groupTag: GROUP_TAG, segmentBytes: 4096, firstSegment: next }, { nextSeq: 1, chain: 0, epoch: 0 });
+    const again = new Sidefile(
+      { storage, digests, groupTag: GROUP_TAG, segmentBytes: 4096, firstSegment: next },
+      { nextSeq: 1, chain: 0, epoch: 0 },
+    );
     assert.equal(appendUpTo(again, 1, 3).segment, next);
   });
 });
@@ -141,14 +144,18 @@ describe('what is held', () => {
     const storage = new MemoryStorage();
     const sidefile = newSidefile(storage, 512);
     const chains = [0];
-    for (let seq = 1; seq <= 40; seq++) chains.push(frameOf({ epoch: 1, firstSeq: seq, lastSeq: seq, chainBefore: chains[seq - 1] as number }).chain);
+    for (let seq = 1; seq <= 40; seq++)
+      chains.push(frameOf({ epoch: 1, firstSeq: seq, lastSeq: seq, chainBefore: chains[seq - 1] as number }).chain);
     for (let i = 0; sidefile.received < 40; i++) appendUpTo(sidefile, 1, Math.min(40, sidefile.received + 1 + (i % 4)));
     for (let seq = 0; seq <= 40; seq++) assert.equal(sidefile.chainAt(seq), chains[seq], `chain of ${seq}`);
     for (let seq = 1; seq <= 40; seq++) assert.equal(sidefile.epochAt(seq), 1);
     assert.equal(sidefile.epochAt(0), 0);
     assert.equal(sidefile.epochAt(41), null);
     // The time is that of the frame: records 2 and 3 came in one.
-    assert.deepEqual([sidefile.timeAt(1), sidefile.timeAt(2), sidefile.timeAt(3)], [1_700_000_000_001, 1_700_000_000_002, 1_700_000_000_002]);
+    assert.deepEqual(
+      [sidefile.timeAt(1), sidefile.timeAt(2), sidefile.timeAt(3)],
+      [1_700_000_000_001, 1_700_000_000_002, 1_700_000_000_002],
+    );
     assert.deepEqual([sidefile.timeAt(0), sidefile.timeAt(41)], [null, null]);
   });
 
@@ -161,7 +168,10 @@ describe('what is held', () => {
         const list = received(run.parts, sidefile.chainAt(seq - 1) as number);
         assert.deepEqual(list, names([{ epoch: 1, firstSeq: 1 }], seq, run.lastSeq));
         assert.equal(run.firstSeq, seq);
-        assert.equal(run.bytes, run.parts.reduce((sum, part) => sum + part.length, 0));
+        assert.equal(
+          run.bytes,
+          run.parts.reduce((sum, part) => sum + part.length, 0),
+        );
         assert.ok(run.bytes <= bytesMax || run.parts.length === 1);
         if (bytesMax === 100_000) assert.equal(run.lastSeq, 40);
       }
@@ -212,7 +222,8 @@ describe('what is held', () => {
     file.write(SEGMENT_HEADER_BYTES, [other.bytes]);
     assert.throws(
       () => sidefile.visit(1, 12, () => true),
-      (error) => error instanceof SidefileDamage && error.seq === 1 && error.file === segmentName(0) && error.offset === SEGMENT_HEADER_BYTES,
+      (error) =>
+        error instanceof SidefileDamage && error.seq === 1 && error.file === segmentName(0) && error.offset === SEGMENT_HEADER_BYTES,
     );
   });
 });
@@ -225,7 +236,11 @@ describe('cutTo', () => {
       const chain = sidefile.chainAt(cut) as number;
       sidefile.cutTo(cut);
       assert.deepEqual([sidefile.received, sidefile.chain], [cut, chain]);
-      assert.deepEqual(storage.list().map((name) => storage.contentOf(name)), before, 'a cut changes no byte');
+      assert.deepEqual(
+        storage.list().map((name) => storage.contentOf(name)),
+        before,
+        'a cut changes no byte',
+      );
       appendUpTo(sidefile, 2, cut + 3);
       const history = [
         { epoch: 1, firstSeq: 1 },
@@ -256,7 +271,10 @@ describe('dropBefore', () => {
     const freed = sidefile.dropBefore(31);
     assert.ok(freed > 0);
     assert.equal(sidefile.heldBytes, held - freed);
-    assert.equal(sidefile.heldBytes, storage.list().reduce((sum, name) => sum + storage.contentOf(name).length, 0));
+    assert.equal(
+      sidefile.heldBytes,
+      storage.list().reduce((sum, name) => sum + storage.contentOf(name).length, 0),
+    );
     assert.ok(sidefile.oldest <= 31);
     assert.ok(sidefile.oldest > 20);
     for (let seq = sidefile.oldest - 1; seq <= 60; seq++) assert.equal(sidefile.chainAt(seq), chains[seq]);
@@ -290,7 +308,10 @@ describe('flushing', () => {
     const { storage, sidefile } = filled(30);
     const { files, upTo } = sidefile.beginFlush();
     assert.equal(upTo, 30);
-    assert.deepEqual(files.map((file) => file.name), storage.list());
+    assert.deepEqual(
+      files.map((file) => file.name),
+      storage.list(),
+    );
     appendUpTo(sidefile, 1, 31);
     assert.throws(() => sidefile.beginFlush(), InvariantError);
     assert.equal(sidefile.endFlush(true), 30);

@@ -1,0 +1,190 @@
+// The forms on disk, pinned: these bytes are read for ever, and this program writes exactly them. A new form gets a new version and new files
+// beside these. The documentation's offset tables come from the same layouts.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { CELL_BYTES, slotLayout } from '../../../src/core/base/cell.ts';
+import { limits } from '../../../src/core/base/limits.ts';
+import { readFrame } from '../../../src/core/record/decode.ts';
+import { encodeFrame, frameBytes, type NewRecord } from '../../../src/core/record/encode.ts';
+import {
+  FRAME_HEADER_BYTES,
+  frameHeaderLayout,
+  groupTagOf,
+  RECORD_ENTRY_BYTES,
+  RECORD_KIND,
+  recordEntryLayout,
+} from '../../../src/core/record/layout.ts';
+import { recoverSidefile } from '../../../src/core/replica/recover.ts';
+import { MARK_BYTES, markLayout, SEGMENT_HEADER_BYTES, segmentHeaderLayout, segmentName } from '../../../src/core/replica/segment.ts';
+import { Sidefile } from '../../../src/core/replica/sidefile.ts';
+import { Superblock, SUPERBLOCK_FILE, type SuperblockValue } from '../../../src/core/replica/superblock.ts';
+import { dump, offsetTable, reading } from '../../support/forms.ts';
+import { MemoryStorage } from '../../support/memory-storage.ts';
+import { digests } from '../../support/records.ts';
+
+const GROUP_TAG = groupTagOf('golden-group', digests);
+const SEGMENT_BYTES = 4096;
+
+const RECORDS: NewRecord[] = [
+  { kind: RECORD_KIND.write, volume: 0, offset: 4096, length: 6, payload: Uint8Array.from([0x74, 0x65, 0x72, 0x63, 0x65, 0x74]) },
+  { kind: RECORD_KIND.zeroes, volume: 1, offset: 1_099_511_627_776, length: 65_536, payload: null },
+  { kind: RECORD_KIND.trim, volume: 0, offset: 0, length: 1_073_741_824, payload: null },
+  { kind: RECORD_KIND.write, volume: 63, offset: 512, length: 1, payload: Uint8Array.of(0xff) },
+];
+const HEAD = { groupTag: GROUP_TAG, epoch: 3, firstSeq: 106, timeMillis: 1_700_000_000_000, chainBefore: 0x0102_0304, committed: 104 };
+
+const SUPERBLOCK: SuperblockValue = {
+  format: 1,
+  group: 'db',
+  groupId: 'golden-group',
+  site: 'near',
+  volumes: [
+    { name: 'db', sizeBytes: 1_073_741_824 },
+    { name: 'log', sizeBytes: 4096 },
+  ],
+  epoch: 4,
+  history: [
+    { epoch: 1, firstSeq: 1 },
+    { epoch: 4, firstSeq: 106 },
+  ],
+  destaged: 100,
+  destageTarget: 104,
+  destagedChain: 3_735_928_559,
+  durable: 105,
+  consistent: true,
+  copying: null,
+  unclean: false,
+  bootId: '5f0c',
+  cleanShutdown: true,
+  startCount: 7,
+  pendingClaim: { requestId: 'r-1', epoch: 4, revision: 12 },
+  committed: 104,
+  witness: { instance: 'w-1', revision: 12 },
+};
+
+function golden(name: string): Uint8Array {
+  return new Uint8Array(readFileSync(new URL(`../../golden/${name}`, import.meta.url)));
+}
+
+function goldenText(name: string): string {
+  return readFileSync(new URL(`../../golden/${name}`, import.meta.url), 'utf8');
+}
+
+function frame(): Uint8Array {
+  return encodeFrame(HEAD, RECORDS, new Uint8Array(frameBytes(RECORDS)), digests).bytes;
+}
+
+function frameReading(bytes: Uint8Array, offset: number): string[] {
+  const check = readFrame(bytes, offset, { groupTag: GROUP_TAG, checkPayload: true, digests });
+  assert.equal(check.kind, 'frame');
+  if (check.kind !== 'frame') return [];
+  const lines = reading('frame header', frameHeaderLayout, bytes, offset);
+  const { recordCount, firstSeq, payloadStart, byteCount } = check.frame;
+  for (let index = 0; index < recordCount; index++) {
+    lines.push(
+      ...reading(`entry of record ${firstSeq + index}`, recordEntryLayout, bytes, offset + FRAME_HEADER_BYTES + index * RECORD_ENTRY_BYTES),
+    );
+  }
+  return [...lines, ...dump('payloads', bytes, offset + payloadStart, byteCount - payloadStart)];
+}
+
+/** A segment with its header, a frame, a durable mark and another frame. */
+function segment(): { bytes: Uint8Array; second: number } {
+  const storage = new MemoryStorage();
+  const options = { storage, digests, groupTag: GROUP_TAG, segmentBytes: SEGMENT_BYTES, firstSegment: 42 };
+  const sidefile = new Sidefile(options, { nextSeq: 106, chain: HEAD.chainBefore, epoch: 2 });
+  const first = encodeFrame(HEAD, RECORDS, new Uint8Array(frameBytes(RECORDS)), digests);
+  sidefile.append(first.bytes, first);
+  sidefile.beginFlush();
+  sidefile.endFlush(true);
+  const records = RECORDS.slice(0, 1);
+  const head = { ...HEAD, firstSeq: 110, timeMillis: HEAD.timeMillis + 5, chainBefore: first.chain, committed: 109 };
+  const next = encodeFrame(head, records, new Uint8Array(frameBytes(records)), digests);
+  const { at } = sidefile.append(next.bytes, next);
+  return { bytes: storage.contentOf(segmentName(42)), second: at };
+}
+
+/** Bytes of a superblock that was just created, without the zeroes at its end. */
+function superblock(): Uint8Array {
+  const storage = new MemoryStorage();
+  Superblock.create(storage, digests, SUPERBLOCK, () => undefined);
+  const bytes = storage.contentOf(SUPERBLOCK_FILE);
+  assert.equal(bytes.length, CELL_BYTES);
+  assert.ok(bytes.subarray(limits.cellSlotBytes).every((byte) => byte === 0));
+  return bytes.slice(0, bytes.findLastIndex((byte) => byte !== 0) + 1);
+}
+
+describe('the form on disk', () => {
+  test('of a frame', () => {
+    assert.deepEqual(frame(), golden('frame-v1.bin'));
+    assert.equal(
+      `A frame of four records, version 1.\n${frameReading(golden('frame-v1.bin'), 0).join('\n')}\n`,
+      goldenText('frame-v1.txt'),
+    );
+  });
+
+  test('of a segment with a durable mark', () => {
+    const { bytes, second } = segment();
+    const pinned = golden('segment-v1.bin');
+    assert.deepEqual(bytes, pinned);
+    const lines = [
+      'Segment 42: a frame, a durable mark, another frame; version 1.',
+      ...reading('segment header', segmentHeaderLayout, pinned, 0),
+      ...frameReading(pinned, SEGMENT_HEADER_BYTES),
+      ...reading('durable mark', markLayout, pinned, second - MARK_BYTES),
+      ...frameReading(pinned, second),
+    ];
+    assert.equal(`${lines.join('\n')}\n`, goldenText('segment-v1.txt'));
+    const storage = new MemoryStorage();
+    storage.plant(segmentName(42), pinned);
+    const recovery = recoverSidefile({
+      storage,
+      digests,
+      groupTag: GROUP_TAG,
+      segmentBytes: SEGMENT_BYTES,
+      history: [{ epoch: 3, firstSeq: 1 }],
+      destaged: 105,
+      destageTarget: 105,
+      durable: 110,
+      startSeq: 106,
+      startChain: HEAD.chainBefore,
+      powerLost: false,
+    });
+    assert.equal(recovery.kind === 'ok' && recovery.sidefile.received, 110);
+  });
+
+  test('of a superblock', () => {
+    const pinned = golden('superblock-v1.bin');
+    assert.deepEqual(superblock(), pinned);
+    const storage = new MemoryStorage();
+    storage.plant(SUPERBLOCK_FILE, pinned);
+    const read = Superblock.read(storage, digests);
+    assert.equal(read.kind, 'value');
+    if (read.kind === 'value') assert.deepEqual(read.superblock.value, SUPERBLOCK);
+    const json = new TextDecoder().decode(pinned.subarray(slotLayout.bytes));
+    const lines = [
+      'First slot of a superblock, without the zeroes behind it; version 1.',
+      ...reading('slot header', slotLayout, pinned, 0),
+      '',
+      json,
+    ];
+    assert.equal(`${lines.join('\n')}\n`, goldenText('superblock-v1.txt'));
+  });
+});
+
+test('the documentation has the offset table of each form', () => {
+  const page = readFileSync(new URL('../../../docs/internals/sidefile.md', import.meta.url), 'utf8');
+  for (const layout of [frameHeaderLayout, recordEntryLayout, segmentHeaderLayout, markLayout]) {
+    assert.ok(page.includes(offsetTable(layout)), `docs/internals/sidefile.md lacks this table:\n${offsetTable(layout)}`);
+  }
+});
+
+test('the documentation shows the golden frame as it is', () => {
+  const page = readFileSync(new URL('../../../docs/internals/sidefile.md', import.meta.url), 'utf8');
+  const lines = goldenText('frame-v1.txt')
+    .split('\n')
+    .filter((line) => /^ *[0-9]+ {2}/.test(line));
+  for (const line of lines) assert.ok(page.includes(line), `docs/internals/sidefile.md lacks this line of the worked example:\n${line}`);
+});
