@@ -46,6 +46,10 @@ export class ControlClient {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/promote`, { force: options.force });
   }
 
+  drain(group: string): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/drain`, {});
+  }
+
   #order(path: string, body: object): Promise<OrderOutcome> {
     return this.#ask({ method: 'POST', path, body, schema: outcomeSchema, millis: this.#questionMillis + limits.orderMillis });
   }

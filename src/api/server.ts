@@ -26,6 +26,8 @@ export interface Control {
   status(): DaemonStatus;
   create(group: string): Promise<OrderOutcome>;
   promote(group: string, options: { force: boolean }): Promise<OrderOutcome>;
+  /** Resolves when the base images of this site hold everything that was committed when it was asked. */
+  drain(group: string): Promise<OrderOutcome>;
 }
 
 /** A control API that listens. */
@@ -79,8 +81,13 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     const { force } = await readBody(c, promoteSchema);
     return answer(c, await inTime(control.promote(group, { force }), `promoting this site for group ${group}`, bounds));
   });
+  app.post('/v1/groups/:group/drain', async (c) => {
+    const group = nameOf(c.req.param('group'));
+    await readBody(c, emptySchema);
+    return answer(c, await inTime(control.drain(group), `draining group ${group}`, bounds));
+  });
   app.notFound((c) => {
-    const routes = 'GET /v1/status, GET /v1/health, POST /v1/groups/GROUP/create and POST /v1/groups/GROUP/promote';
+    const routes = 'GET /v1/status, GET /v1/health, POST /v1/groups/GROUP/create, .../promote and .../drain';
     return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
   });
   app.onError((error, c) => {

@@ -7,6 +7,7 @@ import { VERSION } from '../api/program.ts';
 import { RemoteError } from '../api/client.ts';
 import { EXIT, TercetError } from '../core/base/errors.ts';
 import { createCommand } from './commands/create.ts';
+import { drainCommand } from './commands/drain.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { statusCommand } from './commands/status.ts';
 import { witnessRoutes } from './commands/witness.ts';
@@ -55,6 +56,7 @@ const app: Application<CliContext> = buildApplication(
       status: statusCommand,
       create: createCommand,
       promote: promoteCommand,
+      drain: drainCommand,
       witness: witnessRoutes,
       'check-config': checkConfigCommand,
       version: versionCommand,

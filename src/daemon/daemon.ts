@@ -142,5 +142,6 @@ function controlOf(site: SiteName, groups: readonly GroupRunner[]): Control {
     // Async, so that a group that is not here is a rejected order like any other.
     create: async (group) => find(group).create(),
     promote: async (group, options) => find(group).promote(options),
+    drain: async (group) => find(group).drain(),
   };
 }

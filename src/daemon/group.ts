@@ -132,6 +132,10 @@ export class GroupRunner implements ExportedGroup {
     return this.#order((done) => this.#core.promote(options, done));
   }
 
+  drain(): Promise<OrderOutcome> {
+    return this.#order((done) => this.#core.drain(done));
+  }
+
   /** Ends the site's part in the group, in order as far as the disk allows that in time, and gives the data folder back. */
   async stop(): Promise<void> {
     for (const dialer of this.#dialers) dialer.stop();

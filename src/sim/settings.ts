@@ -67,15 +67,15 @@ export function settingsOf(chance: Chance): Settings {
     clocks: SITES.map(() => ({ offset: chance.between(0, 1e6), drift: chance.between(-0.005, 0.005) })),
     witnessTimeoutMillis: chance.pick([300, 1000, 2000]),
     cold: chance.pick([0, 0.05, 0.5, 1]),
-    chaosMillis: chance.pick([15_000, 30_000, 60_000]),
+    chaosMillis: chance.pick([10_000, 20_000, 40_000]),
     leftOut: chance.happens(0.25) ? chance.pick(['prim', 'near', 'far', 'witness']) : null,
   };
 }
 
 function hostNature(chance: Chance, volumes: readonly VolumeSpec[], timings: Timings): HostNature {
-  const pauseLeast = chance.pick([5, 20, 100]);
+  const pauseLeast = chance.pick([20, 50, 100]);
   return {
-    clients: chance.integer(1, 4),
+    clients: chance.integer(1, 3),
     unitBytes: chance.pick([4096, 512, 512, 64]),
     volumeBytes: volumes.map((volume) => volume.sizeBytes),
     depth: chance.pick([1, 4, 16]),

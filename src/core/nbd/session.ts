@@ -161,6 +161,11 @@ export class NbdSession {
     this.#handshake = new Handshake({ catalog: options.catalog, out: this.#out, optionsMax: this.#limits.optionsMax });
   }
 
+  /** The connection is gone: nothing that is still held for it may be begun. */
+  get gone(): boolean {
+    return this.#state === 'closed';
+  }
+
   get state(): NbdSessionState {
     return this.#state;
   }

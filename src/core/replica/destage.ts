@@ -31,6 +31,8 @@ export interface DestageLayers {
   readonly buffers: Buffers;
   /** Bytes read and written in one step. */
   readonly roundBytes: number;
+  /** Bytes between two flushes of the base images. */
+  readonly flushBytes: number;
   /** Seq up to which everything is destaged now. */
   readonly destaged: Seq;
   /** Never taken back: after a whole copy it may be behind the pass's own target. */
@@ -39,8 +41,6 @@ export interface DestageLayers {
   readonly finished: (upTo: Seq, byteCount: number) => void;
 }
 
-/** Bytes between two flushes of the base images: enough to make a flush cheap, few enough to free the overlay and the sidefile in time. */
-const FLUSH_BYTES = 128 * 1024 * 1024;
 /** Pieces below this are copied together where they are adjacent in the base. */
 const MERGE_BYTES = 64 * 1024;
 const ZERO_BYTES = 256 * 1024;
@@ -89,7 +89,7 @@ export function* destage(layers: DestageLayers, target: Seq): Generator<DestageE
   while (destaged < target) {
     const touched = new Touched(layers.overlays);
     let upTo = destaged;
-    while (touched.byteCount < FLUSH_BYTES && upTo < target) {
+    while (touched.byteCount < layers.flushBytes && upTo < target) {
       upTo = gather(layers, round, touched, { from: upTo + 1, target });
       // A read that began before these records were appended may still be reading their blocks from a base.
       yield { kind: 'settle' };

@@ -433,7 +433,7 @@ export class Replica {
   #drop(): void {
     if (this.#stopped || this.#failure !== null) return;
     const { destaged, received } = this.#marks;
-    if (this.#block.durableValue.destaged < destaged) return;
+    assert(this.#block.durableValue.destaged >= destaged, 'what is dropped is destaged by the superblock on disk', { destaged });
     this.#tried(() => this.#sidefile.dropBefore(Math.min(destaged + 1, this.#retainFrom, received + 1)));
     this.#marks.oldest = this.#sidefile.oldest;
     this.#amount.dropBefore(this.#marks.oldest);

@@ -15,11 +15,14 @@ import type { Sidefile } from './sidefile.ts';
 import type { SuperblockValue } from './superblock.ts';
 
 const ROUND_BYTES = 1024 * 1024;
+const FLUSH_BYTES = 128 * 1024 * 1024;
 
 /** When to destage, and how much at once. */
 export interface DestageOptions {
   /** Bytes read from the sidefile and written to a base in one step: bounds how long one step keeps everything else waiting. 1 MiB unless given. */
   readonly roundBytes?: number;
+  /** Bytes between two flushes of the bases: enough to make a flush cheap, few enough to free the sidefile in time. 128 MiB unless given. */
+  readonly flushBytes?: number;
   /** Records are destaged when they are this old. */
   readonly idleMillis: Millis;
   /** Records are destaged at once when more than this wait. */
@@ -156,12 +159,13 @@ export class Schedule {
     this.#passBegan = clock.now();
     this.#layers.aimed(target);
     const { destaged, destageTarget } = marks;
+    const roundBytes = Math.min(options.roundBytes ?? ROUND_BYTES, limits.destageRoundBytes);
+    const flushBytes = options.flushBytes ?? FLUSH_BYTES;
     const finished = (upTo: Seq, byteCount: number): void => {
       this.#backlogBytes = Math.max(0, this.#backlogBytes - byteCount);
       this.#layers.moved(upTo);
     };
-    const roundBytes = Math.min(options.roundBytes ?? ROUND_BYTES, limits.destageRoundBytes);
-    this.#pass = destage({ overlays, bases, sidefile, buffers, roundBytes, destaged, destageTarget, finished }, target);
+    this.#pass = destage({ overlays, bases, sidefile, buffers, roundBytes, flushBytes, destaged, destageTarget, finished }, target);
     this.#resume();
   }
 

@@ -77,6 +77,8 @@ export type HostError = 0 | 1 | 5 | 12 | 22 | 28 | 75 | 95 | 108;
 
 /** Where a request's answer goes: a client's connection. */
 export interface HostSession {
+  /** True once the client is gone: what has not been carried out for it by then must not be. */
+  readonly gone?: boolean;
   /** Data of at most 16 KiB is valid only during the call; longer data stays as it is until the garbage collector has it. */
   reply(request: HostRequest, error: HostError, data?: Uint8Array | null): void;
   replyStatus(request: HostRequest, extents: readonly BlockExtent[]): void;
@@ -158,6 +160,7 @@ export interface PeerStatus {
 export interface Waiting {
   readonly what: string;
   readonly cause: string;
+  /** By the site's own clock; the control API turns it into milliseconds from now. */
   readonly deadlineMillis: Millis | null;
   readonly next: string;
 }

@@ -111,7 +111,10 @@ export class HostDesk {
   /** Carries out what came in, as far as there is room: reads first, then all writes as few frames, then flushes. */
   carryOut(lead: Lead, replica: Replica): void {
     if (this.#incoming.length === 0) return;
-    const requests = this.#incoming;
+    // A client that is gone may have sent the same again elsewhere, and something newer since: its untouched requests are never carried out.
+    const requests = this.#incoming.some((request) => request.session.gone === true)
+      ? this.#incoming.filter((request) => request.session.gone !== true)
+      : this.#incoming;
     this.#incoming = [];
     let writes = 0;
     let flushes = 0;

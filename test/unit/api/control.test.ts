@@ -43,6 +43,11 @@ function fakeControl(): Control & { readonly orders: string[] } {
       orders.push(`promote ${group} ${force}`);
       return force ? { kind: 'done', text: 'promoted' } : REFUSED;
     },
+    drain: async (group) => {
+      known(group);
+      orders.push(`drain ${group}`);
+      return { kind: 'done', text: 'drained' };
+    },
   };
 }
 

@@ -87,6 +87,10 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
           orders.push(`${name}: promote${force ? ' by force' : ''}`);
           return outcome;
         },
+        drain: async () => {
+          orders.push(`${name}: drain`);
+          return outcome;
+        },
       },
       reading.address,
       () => {},

@@ -100,6 +100,24 @@ test('destaging writes to a base only when the cold reads before it have ended',
   assert.equal(rig.disk.contentOf('base-small')[0], 0x71);
 });
 
+test('destaging waits for every cold read before it, whichever ends first', () => {
+  const rig = new ReplicaRig().start();
+  const into = [new Uint8Array(BLOCK_BYTES), new Uint8Array(BLOCK_BYTES)];
+  const ended: number[] = [];
+  for (const [i, bytes] of into.entries()) rig.replica.readCold(0, i * BLOCK_BYTES, bytes, () => ended.push(i));
+  rig.write(0, 0, 2, 0x61);
+  rig.replica.commit(1);
+  rig.replica.drain(() => undefined);
+  // The second read ends first; everything else goes on but the first read.
+  for (let i = 0; i < 20 && rig.storage.waiting > 1; i++) rig.storage.step(i === 0 ? 0.4 : 0.999);
+  assert.deepEqual(ended, [1]);
+  assert.equal(rig.disk.contentOf('base-small')[0], 0);
+  rig.storage.settle();
+  assert.deepEqual(ended, [1, 0]);
+  assert.equal(rig.replica.marks.destaged, 1);
+  assert(into.every((bytes) => bytes.every((byte) => byte === 0)));
+});
+
 test('an unaligned write merges with what is there, also with records that are not committed', () => {
   const rig = new ReplicaRig().start();
   rig.write(0, 0, 3, 0x10);
@@ -344,6 +362,22 @@ test('a cut below what may be in the base needs a whole copy', () => {
   );
   assert.equal(rig.replica.marks.received, 4);
   assert.equal(rig.replica.epoch, 1);
+});
+
+test('a cut below the target of a pass that has only begun needs a whole copy', () => {
+  const rig = new ReplicaRig().start();
+  for (let i = 0; i < 4; i++) rig.write(0, i, 1, i + 1);
+  rig.replica.commit(3);
+  rig.replica.drain(() => undefined);
+  while (rig.replica.marks.destageTarget === 0) rig.storage.step();
+  assert.equal(rig.replica.marks.destaged, 0);
+  const history = [...rig.replica.history, { epoch: 2, firstSeq: 3 }];
+  const results: unknown[] = [];
+  rig.replica.adopt({ epoch: 2, history, cutTo: 2, force: true }, (result) => results.push(result));
+  rig.storage.settle();
+  assert.deepEqual(results, ['needs-copy']);
+  assert.equal(rig.replica.marks.destaged, 3);
+  rig.check();
 });
 
 test('a power loss makes a replica unclean until it is marked clean, also after another start', () => {

@@ -1,0 +1,97 @@
+// Clean ends and starts keep everything; a real file system survives a failover; a primary that was away longer than the sidefile reaches back is
+// filled anew.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { firstDifference, makeImage, writeImage } from '../../demo/image.ts';
+import { baseImage } from '../../demo/layout.ts';
+import { mustRun } from '../../demo/tools.ts';
+import { MIB, withCluster } from '../support/cluster.ts';
+
+test('a clean stop and start of everything keeps every write, flushed or not', async () => {
+  await withCluster({}, async (test) => {
+    const load = test.load({ flushEvery: 10_000 });
+    for (let round = 0; round < 2; round++) {
+      await test.acknowledged(load, 300);
+      await test.cluster.stop();
+      for (const { layout } of test.cluster.members) assert.match(readFileSync(layout.log, 'utf8').trimEnd().split('\n').at(-1) ?? '', /"stopped"/);
+      await test.cluster.start();
+      await test.healed();
+    }
+    await test.acknowledged(load, 100);
+    await load.workload.stop();
+    await test.verify(load);
+    await test.compareCopies(load);
+  });
+});
+
+test('each site may be restarted in order while a host writes', async () => {
+  await withCluster({}, async (test) => {
+    const watch = test.watch();
+    const load = test.load();
+    await test.acknowledged(load, 200);
+    for (const site of ['gamma', 'beta', 'alpha'] as const) {
+      const ending = await test.member(site).daemon.stop();
+      assert.deepEqual(ending, { code: 0, signal: null });
+      await test.acknowledged(load, 200);
+      await test.member(site).daemon.start();
+      await test.healed();
+    }
+    assert.deepEqual(await test.cluster.witness.stop(), { code: 0, signal: null });
+    await test.acknowledged(load, 200);
+    await test.cluster.witness.start();
+    const report = await watch.stop();
+    assert.deepEqual(report.faults, []);
+    await load.workload.stop();
+    await test.verify(load);
+    await test.compareCopies(load);
+  });
+});
+
+test('an ext4 file system made from a real tree is whole after a failover, with all its files', async () => {
+  await withCluster({ sizeBytes: 192 * MIB }, async (test) => {
+    const image = await makeImage(join(test.layout.folder, 'image'), 80 * MIB);
+    assert.equal(image.kind, 'ext4');
+    const load = test.load();
+    const { address, uri } = { address: test.member('alpha').layout.nbd, uri: test.uri('alpha') };
+    assert.equal(await writeImage(image, { uri, address, exportName: test.exportName }), 'qemu-img');
+    await test.member('alpha').daemon.kill();
+    await test.acknowledged(load, 200);
+
+    const copy = join(test.layout.folder, 'copy.raw');
+    await mustRun('nbdcopy', [test.uri('beta'), copy]);
+    await mustRun('e2fsck', ['-f', '-n', copy]);
+    const out = join(test.layout.folder, 'out');
+    await mustRun('mkdir', [out]);
+    await mustRun('debugfs', ['-R', `rdump / ${out}`, copy]);
+    await mustRun('diff', ['-r', '--exclude=lost+found', join(test.layout.folder, 'image', 'tree'), out]);
+
+    await test.member('alpha').daemon.start();
+    await test.compareCopies(load);
+    const bases = test.layout.sites.map((site) => baseImage(test.layout, site));
+    assert.equal(firstDifference([image.path, ...bases], image.sizeBytes), null);
+    for (const base of bases) await mustRun('e2fsck', ['-f', '-n', base]);
+  });
+});
+
+test('a mirror that lacks more than the sidefile holds is filled by a whole copy, and the primary serves meanwhile', async () => {
+  await withCluster({ sizeBytes: 192 * MIB }, async (test) => {
+    const load = test.load({ depth: 16, blockCount: 4096 });
+    await test.acknowledged(load, 100);
+    const { copies } = (await test.status('alpha')).counters;
+    await test.member('gamma').daemon.kill();
+    // More than the 128 MiB that the sidefile may take.
+    const write = ['--name=much', '--ioengine=nbd', `--uri=${test.uri('alpha', 'unix')}`, '--rw=randwrite', '--bs=64k', '--size=96m', '--io_size=288m', '--iodepth=8'];
+    await mustRun('fio', [...write, '--minimal']);
+    await test.member('gamma').daemon.start();
+    await test.acknowledged(load, 200);
+    await test.healed();
+    assert.ok((await test.status('alpha')).counters.copies > copies, 'a whole copy was made');
+    await load.workload.stop();
+    await test.verify(load);
+    await test.compareCopies(load);
+  });
+});
