@@ -10,6 +10,7 @@ import type { Ending } from './daemon.ts';
 import { Daemon } from './daemon.ts';
 import type { ConfigChoices, Layout, SiteLayout } from './layout.ts';
 import { configText } from './layout.ts';
+import { until } from './waiting.ts';
 
 export interface ClusterOptions {
   readonly layout: Layout;
@@ -26,6 +27,7 @@ export interface ClusterOptions {
 export type SiteStatus = DaemonStatus['groups'][number];
 
 const QUESTION_MILLIS = 2_000;
+const WITNESS_MILLIS = 20_000;
 
 /** One member: its process, its layout, and how to ask it. */
 export interface Member {
@@ -98,10 +100,12 @@ export class Cluster {
     return Promise.all(this.members.map((member) => this.status(member.layout.name)));
   }
 
-  /** Makes the group exist, its first site first. */
+  /** Makes the group exist, its first site first, once that has reached the witness. */
   async create(): Promise<void> {
     const [first] = this.members;
     if (first === undefined) throw new Error('there is no site');
+    const name = first.layout.name;
+    await until(`${name} has reached the witness`, WITNESS_MILLIS, async () => (await this.status(name))?.witness.reachable === true);
     const outcome = await first.client.create(this.layout.group);
     if (outcome.kind === 'refused') throw new Error(`the group was not made: ${outcome.text}; ${outcome.remedy}`);
   }

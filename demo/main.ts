@@ -107,6 +107,8 @@ function attachLines(layout: Layout, siteName: string): readonly string[] {
 
 async function createIfNew(cluster: Cluster): Promise<boolean> {
   const statuses = await until('every site has looked at its data folder', CREATE_MILLIS, async () => {
+    const gone = cluster.daemons.find((daemon) => daemon.pid === null);
+    if (gone !== undefined) throw new Error(`${gone.name} ended by itself (${endingText(await gone.ended)}); its last lines are\n${gone.logTail()}`);
     const all = await cluster.statuses();
     return all.every((status) => status !== null && status.role !== 'starting') ? all : null;
   });

@@ -7,10 +7,10 @@ import { delimiter, join } from 'node:path';
 // An ordinary user's PATH leaves out the folders where Debian keeps mke2fs and e2fsck.
 const FOLDERS = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin'];
 
-/** Path of a program; null when it is not installed. */
+/** Path of a program, which is given by its name or its path; null when it is not installed. */
 export function findTool(name: string): string | null {
-  for (const folder of FOLDERS) {
-    const path = join(folder, name);
+  for (const folder of name.includes('/') ? [''] : FOLDERS) {
+    const path = folder === '' ? name : join(folder, name);
     try {
       accessSync(path, constants.X_OK);
       return path;

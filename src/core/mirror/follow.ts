@@ -41,7 +41,7 @@ export interface FollowingReplica {
   commit(seq: Seq): void;
   flush(): void;
   adopt(
-    options: { epoch: Epoch; history: History; cutTo: Seq },
+    options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean },
     done: (result: 'done' | 'needs-copy' | ReplicaFailure) => void,
   ): void;
   beginCopy(options: { epoch: Epoch; history: History; position: Seq; chain: number }, done: (failure: ReplicaFailure | null) => void): void;
@@ -125,7 +125,15 @@ export class Follower {
         return this.#image(message.body);
       case 'imageEnd':
         return this.#imageEnd(message.body);
-      default:
+      case 'ping':
+      case 'hello':
+      case 'state':
+      case 'refuse':
+      case 'join':
+      case 'joined':
+      case 'acknowledge':
+      case 'heartbeatAnswer':
+      case 'imageAcknowledge':
         return this.#refuse(`a ${message.name} message makes no sense from a primary`);
     }
   }
@@ -203,7 +211,11 @@ export class Follower {
     }
     this.#state = 'adopting';
     this.cutBackRecords = received - follow.position;
-    replica.adopt({ epoch: follow.epoch, history: follow.history, cutTo: follow.position }, (result) => {
+    const { committed } = replica.marks;
+    // Committed records are lost at the primary only after power was lost at every copy that had to hold them, or by a forced promotion.
+    const force = follow.position < committed;
+    if (force) this.#journal('mirror.committed-cut', { to: follow.position, committed }, 'the primary does not have records that were committed: they are cut here too');
+    replica.adopt({ epoch: follow.epoch, history: follow.history, cutTo: follow.position, force }, (result) => {
       if (this.#state !== 'adopting') return;
       if (result === 'needs-copy') {
         this.#needsCopy = `the base image holds records after ${follow.position}`;

@@ -7,11 +7,11 @@ import type { Digests, StoredFile } from '../base/ports.ts';
 import { type Epoch, isCount, type Seq } from '../base/units.ts';
 
 /** 'TCSG' as it reads in a dump. */
-export const SEGMENT_MAGIC = 0x4753_4354;
+const SEGMENT_MAGIC = 0x4753_4354;
 /** 'TCDM' as it reads in a dump. */
 export const MARK_MAGIC = 0x4d44_4354;
 /** The only version of either form so far. */
-export const SEGMENT_VERSION = 1;
+const SEGMENT_VERSION = 1;
 
 const segmentFields = [
   ['magic', 'u32', "'TCSG'"],

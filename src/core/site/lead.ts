@@ -242,7 +242,16 @@ export class Lead {
         if (said === null) return 'a confirmation of images is malformed';
         return said.epoch === this.#replica.epoch && peer.copy !== null ? peer.copy.acknowledged(said.number) : null;
       }
-      default:
+      case 'ping':
+      case 'hello':
+      case 'state':
+      case 'refuse':
+      case 'follow':
+      case 'frame':
+      case 'heartbeat':
+      case 'flush':
+      case 'image':
+      case 'imageEnd':
         return `a ${message.name} message makes no sense from a mirror`;
     }
   }

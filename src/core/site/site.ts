@@ -218,7 +218,12 @@ export class Site implements LinkOwner {
         // Late messages for a reign that is over are no fault of the peer, which has not heard yet.
         this.#lead?.message(peer.name, message);
         return;
-      default:
+      case 'follow':
+      case 'frame':
+      case 'heartbeat':
+      case 'flush':
+      case 'image':
+      case 'imageEnd':
         if (this.#follower?.link === link) this.#follower.message(message);
     }
   }

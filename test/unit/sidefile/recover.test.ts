@@ -189,7 +189,11 @@ describe('a torn tail', () => {
   test('does not reach back before a durable mark, also when the superblock does not know', () => {
     const storage = new MemoryStorage();
     const sidefile = newSidefile(storage, 100_000);
-    while (sidefile.received < 10) appendUpTo(sidefile, 1, sidefile.received + 2);
+    const places = new Map<number, number>();
+    while (sidefile.received < 10) {
+      const place = appendUpTo(sidefile, 1, sidefile.received + 2);
+      places.set(place.firstSeq, place.at);
+    }
     flush(storage, sidefile);
     const { at } = appendUpTo(sidefile, 1, 12);
     appendUpTo(sidefile, 1, 14);
@@ -203,15 +207,14 @@ describe('a torn tail', () => {
     spoil(behind, segmentName(0), at + 5);
     assert.equal(recovered(behind, { history: E1, powerLost: true }).received, 10);
     // A mark of an epoch that was given up proves nothing about the records that replaced it.
-    const other = recover(inside, {
-      history: [
-        { epoch: 1, firstSeq: 1 },
-        { epoch: 2, firstSeq: 9 },
-      ],
-      powerLost: true,
-    });
-    assert.equal(other.kind, 'ok');
-    assert.equal(other.kind === 'ok' && other.sidefile.received, 8);
+    const header = storage.copy();
+    spoil(header, segmentName(0), places.get(9) as number);
+    const history = [
+      { epoch: 1, firstSeq: 1 },
+      { epoch: 2, firstSeq: 9 },
+    ];
+    assert.equal(recovered(header.copy(), { history, powerLost: true }).received, 8);
+    assert.equal(recover(header, { history: E1, powerLost: true }).kind, 'damaged');
   });
 });
 
@@ -253,6 +256,51 @@ describe('damage', () => {
       spoil(header, storage.list()[0] as string, offset);
       assert.equal(recover(header, { history: E1, durable: 40, powerLost: true }).kind, 'ok', 'the frames say the same');
       assert.deepEqual(contents(recovered(header, { history: E1, powerLost: true })), names(E1, 1, 40));
+    }
+  });
+
+  test('is a segment that ends inside a frame while another follows', () => {
+    const { storage } = written(40, 1024);
+    const middle = storage.list()[1] as string;
+    shorten(storage, middle, storage.contentOf(middle).length - 3);
+    assert.equal(recover(storage, { history: E1 }).kind, 'damaged');
+    assert.equal(recover(storage, { history: E1, powerLost: true }).kind, 'ok');
+  });
+
+  test('is not mended by bytes that a host wrote to look like the record that is missing', () => {
+    for (const spoilAt of ['table', 'payload'] as const) {
+      const storage = new MemoryStorage();
+      const sidefile = newSidefile(storage, 100_000);
+      appendUpTo(sidefile, 1, 4);
+      const forged = frameOf({ epoch: 1, firstSeq: 5, lastSeq: 9, chainBefore: sidefile.chain });
+      const records = [{ kind: RECORD_KIND.write, volume: 0, offset: 0, length: forged.bytes.length, payload: forged.bytes }];
+      const head = { groupTag: GROUP_TAG, epoch: 1, firstSeq: 5, timeMillis: 1, chainBefore: sidefile.chain, committed: 0 };
+      const outer = encodeFrame(head, records, new Uint8Array(frameBytes(records)), digests);
+      const { at } = sidefile.append(outer.bytes, outer);
+      appendUpTo(sidefile, 1, 7);
+      sidefile.close();
+      // The payload must stay what it is: spoil its checksum in the table, or a byte behind what looks like a frame.
+      spoil(storage, segmentName(0), spoilAt === 'table' ? at + 70 : at + outer.bytes.length - 1);
+      assert.equal(recover(storage.copy(), { history: E1 }).kind, 'damaged');
+      assert.equal(recovered(storage.copy(), { history: E1, powerLost: true }).received, 4);
+    }
+  });
+
+  test('is found out by what lies behind it, also across the edge of what is read at once', () => {
+    for (const shift of [-4, -3, -2, -1, 0, 1]) {
+      const storage = new MemoryStorage();
+      const sidefile = newSidefile(storage, 1_000_000);
+      // The search begins one byte behind the frame's begin and reads 256 KiB at once: the next frame's first bytes lie across that edge.
+      const payload = new Uint8Array(256 * 1024 + 1 + shift - 96).fill(1);
+      const records = [{ kind: RECORD_KIND.write, volume: 0, offset: 0, length: payload.length, payload }];
+      const head = { groupTag: GROUP_TAG, epoch: 1, firstSeq: 1, timeMillis: 1, chainBefore: 0, committed: 0 };
+      const large = encodeFrame(head, records, new Uint8Array(frameBytes(records)), digests);
+      const { at } = sidefile.append(large.bytes, large);
+      appendUpTo(sidefile, 1, 3);
+      sidefile.close();
+      spoil(storage, segmentName(0), at);
+      const result = recover(storage, { history: E1, powerLost: true });
+      assert.deepEqual(result.kind === 'ok' && result.droppedTail, { firstSeq: 2, lastSeq: 3 }, `shift ${shift}`);
     }
   });
 
@@ -347,6 +395,74 @@ describe('a cut back tail', () => {
     const sidefile = recovered(storage, { history, durable: 11 });
     assert.deepEqual([sidefile.received, sidefile.epoch], [11, 1]);
     assert.deepEqual(contents(sidefile), names(history, 1, 11));
+  });
+
+  test('whose replacement is unreadable is missed, when the superblock does not know of the cut', () => {
+    const { storage } = cut();
+    const intact = recovered(storage.copy(), { history: E1 });
+    let place = { file: '', at: 0 };
+    intact.visit(15, 15, (_frame, segment, at) => {
+      place = { file: segmentName(segment), at };
+      return true;
+    });
+    spoil(storage, place.file, place.at);
+    const result = recover(storage, { history: E1, durable: 10 });
+    assert.deepEqual(result.kind === 'damaged' && [result.file, result.offset, result.seq], [place.file, place.at, 15]);
+  });
+
+  test('may be the work of a newer program, which is not passed over', () => {
+    for (const history of [
+      [
+        { epoch: 1, firstSeq: 1 },
+        { epoch: 2, firstSeq: 12 },
+      ],
+      [
+        { epoch: 1, firstSeq: 1 },
+        { epoch: 3, firstSeq: 12 },
+      ],
+    ]) {
+      const { storage } = cut();
+      let place = { file: '', at: 0 };
+      recovered(storage.copy(), { history: E1 }).visit(15, 15, (_frame, segment, at) => {
+        place = { file: segmentName(segment), at };
+        return true;
+      });
+      const bytes = storage.contentOf(place.file);
+      new DataView(bytes.buffer).setUint16(place.at + frameHeaderLayout.at.version, 2, true);
+      new DataView(bytes.buffer).setUint32(place.at + 4, digests.crc32(bytes.subarray(place.at + 8, place.at + 64), 0), true);
+      storage.plant(place.file, bytes);
+      const result = recover(storage, { history, powerLost: true });
+      assert.match(result.kind === 'damaged' ? result.why : '', /version 2/);
+    }
+  });
+
+  test('that was received again, and lost again, is the first one', () => {
+    const storage = new MemoryStorage();
+    const sidefile = newSidefile(storage, 100_000);
+    const append = (epoch: number, lastSeq: number): { at: number; bytes: number } => {
+      const { at, bytes } = appendUpTo(sidefile, epoch, lastSeq);
+      return { at, bytes: bytes.length };
+    };
+    append(1, 20);
+    sidefile.cutTo(11);
+    append(2, 16);
+    sidefile.cutTo(11);
+    const again = append(1, 20);
+    append(3, 24);
+    const lost = append(3, 26);
+    sidefile.cutTo(24);
+    append(4, 25);
+    sidefile.close();
+    const bytes = storage.contentOf(segmentName(0));
+    bytes.fill(0, again.at, again.at + again.bytes);
+    bytes.fill(0, lost.at, lost.at + lost.bytes);
+    storage.plant(segmentName(0), bytes);
+    const history = [
+      { epoch: 1, firstSeq: 1 },
+      { epoch: 3, firstSeq: 21 },
+      { epoch: 5, firstSeq: 25 },
+    ];
+    assert.deepEqual(contents(recovered(storage, { history, durable: 24 })), names(history, 1, 24));
   });
 
   test('may be unreadable: no record is missing', () => {

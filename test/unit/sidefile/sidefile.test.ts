@@ -350,6 +350,17 @@ describe('flushing', () => {
     assert.equal(sidefile.heldBytes, held + MARK_BYTES + first.bytes.length + second.bytes.length);
   });
 
+  test('leaves a mark again for records that took the place of marked ones', () => {
+    const { storage, sidefile } = filled(20, 100_000);
+    flush(storage, sidefile);
+    appendUpTo(sidefile, 1, 21);
+    sidefile.cutTo(12);
+    appendUpTo(sidefile, 2, 14);
+    flush(storage, sidefile);
+    const held = sidefile.heldBytes;
+    assert.equal(appendUpTo(sidefile, 2, 15).at, held + MARK_BYTES);
+  });
+
   test('keeps the files that it covers until it has ended', () => {
     const { storage, sidefile } = filled(60);
     const { files } = sidefile.beginFlush();
