@@ -1,7 +1,7 @@
 // The files of a replica in a data folder of the real file system. Base images may lie elsewhere, on block devices too, by configuration.
 // A lock keeps a second daemon out, and stays until the last operation in the background has ended.
 
-import { closeSync, constants, fdatasync, fsync, fsyncSync, mkdirSync, openSync, readdirSync, statSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, fdatasync, fsync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, statSync, unlink, unlinkSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { assert } from '../core/base/assert.ts';
 import { TercetError } from '../core/base/errors.ts';
@@ -31,6 +31,8 @@ export interface ReplicaFolder {
 
 /** The lock file is no file of the replica: list() does not show it. */
 const LOCK_NAME = 'lock';
+/** A removed file whose space is not free yet. */
+const REMOVED_PREFIX = '.removed-';
 const FILE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 /**
@@ -43,6 +45,7 @@ export function openReplicaFolder(folder: string, options: FolderOptions = {}): 
   const lock = lockFile(join(path, LOCK_NAME));
   if (lock === null) throw new TercetError('TERCET_REPLICA_LOCKED', { folder: path });
   const storage = new FolderStorage(path, options);
+  storage.clearRemoved();
   return { storage, close: () => storage.close(lock) };
 }
 
@@ -69,6 +72,7 @@ class FolderStorage implements Storage, FileOwner {
   readonly #directories = new Map<string, Directory>();
   /** Files whose flush has failed once, by name: the system may have dropped what was written, so no later flush may succeed. */
   readonly #poisoned = new Map<string, string>();
+  #removed = 0;
   #underWay = 0;
   #closed = false;
   #idle: (() => void) | null = null;
@@ -83,7 +87,9 @@ class FolderStorage implements Storage, FileOwner {
   list(): readonly string[] {
     const names = new Set<string>();
     const entries = attempt('list', this.#folder, () => readdirSync(this.#folder, { withFileTypes: true }));
-    for (const entry of entries) if (entry.isFile() && entry.name !== LOCK_NAME) names.add(entry.name);
+    for (const entry of entries) {
+      if (entry.isFile() && entry.name !== LOCK_NAME && !entry.name.startsWith(REMOVED_PREFIX)) names.add(entry.name);
+    }
     for (const [name, path] of this.#paths) {
       if (attempt('list', name, () => statSync(path, { throwIfNoEntry: false })) === undefined) names.delete(name);
       else names.add(name);
@@ -117,10 +123,25 @@ class FolderStorage implements Storage, FileOwner {
     // What the configuration named is the administrator's, and may be a device.
     if (this.#paths.has(name)) throw new DiskError({ operation: 'remove', file: name, code: 'EPERM' });
     const path = this.#pathOf(name);
-    attempt('remove', name, () => unlinkSync(path));
+    // Freeing the space of a large file takes tens of milliseconds: its name goes at once, its space in the background.
+    const doomed = join(dirname(path), `${REMOVED_PREFIX}${++this.#removed}`);
+    attempt('remove', name, () => renameSync(path, doomed));
+    this.begun();
+    unlink(doomed, (error) => {
+      const failure: DiskFailure | null = error === null ? null : { operation: 'remove', file: name, code: codeOf(error) };
+      // Space that is not freed is no danger to any data: the next start tries again.
+      this.ended(() => {}, failure);
+    });
     this.#open.delete(name);
     this.#poisoned.delete(name);
     this.#directoryOf(path).changes++;
+  }
+
+  /** What an earlier process removed, and had no time to free. */
+  clearRemoved(): void {
+    for (const name of attempt('list', this.#folder, () => readdirSync(this.#folder))) {
+      if (name.startsWith(REMOVED_PREFIX)) attempt('remove', name, () => unlinkSync(join(this.#folder, name)));
+    }
   }
 
   flush(files: readonly StoredFile[], done: DiskDone): void {

@@ -61,7 +61,7 @@ class CoreSite implements InspectedSite {
   }
 
   inspect(): Inspection | null {
-    const { replica, lead, follower, promisedUntil, role } = this.site.inspect();
+    const { replica, lead, follower, promisedUntil, role, counters, pendingRequests } = this.site.inspect();
     if (replica === null || replica.failure !== null || role === 'failed' || role === 'stopped') return null;
     return {
       epoch: replica.epoch,
@@ -75,6 +75,8 @@ class CoreSite implements InspectedSite {
       leaseUntil: (site) => lead?.followed.get(site)?.lease.until ?? null,
       promiseUntil: promisedUntil,
       attached: follower !== null,
+      coldReads: counters.coldReads,
+      blocked: pendingRequests > 0 && replica.full,
       chainAt: (seq) => replica.chainAt(seq),
       readNow: (volume, offset, into) => {
         // The oracle's reads never wait for the disk (Gate.quiet).

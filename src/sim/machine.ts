@@ -55,7 +55,7 @@ export interface MachineListener<S extends DrivenSite> {
   ended(machine: Machine<S>, kind: CrashKind): void;
   started(machine: Machine<S>): void;
   /** A line that the site writes for people. */
-  journal(machine: Machine<S>, event: string, facts: Readonly<Record<string, unknown>>): void;
+  journal(machine: Machine<S>, event: string, facts: Readonly<Record<string, unknown>>, text: string): void;
   /** A crash in the middle of an event: the site is still there, for the last time. */
   cut(machine: Machine<S>, call: string): void;
 }
@@ -344,7 +344,7 @@ export class Machine<S extends DrivenSite> implements Station {
       buffers: new PoisoningBuffers(),
       witness: this.witness.portOf(this),
       journal: (event, facts, text) => {
-        this.listener.journal(this, event, facts);
+        this.listener.journal(this, event, facts, text);
         this.world.trace?.(`${this.world.now.toFixed(3).padStart(11)} ${this.name.padEnd(8)} . ${event}: ${text} ${JSON.stringify(facts)}`);
       },
       shell: {

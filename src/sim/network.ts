@@ -52,6 +52,8 @@ export class Network {
   readonly world: World;
   readonly chance: Chance;
   readonly nature: NetworkNature;
+  /** Called when bytes reach an end that was closed. */
+  onLateBytes: () => void = () => undefined;
   private readonly paths = new Map<string, Path>();
   private readonly ends = new Set<End>();
   private connections = 0;
@@ -303,6 +305,7 @@ export class End implements LinkPort {
   /** Bytes arrive at this end, or the end of the stream (null). */
   take(bytes: Uint8Array | null): void {
     if (!this.isOpen) {
+      if (bytes !== null && this.station.listening) this.network.onLateBytes();
       // A machine that knows nothing of this connection says so; one without power says nothing.
       if (bytes !== null && this.station.powered) this.out.push(null);
       return;

@@ -8,7 +8,7 @@ import type { Machine, MachineListener } from './machine.ts';
 import type { Network } from './network.ts';
 import type { SimWitness, WitnessStep } from './witness.ts';
 import type { World } from './world.ts';
-import { flagOf, type InspectedSite, NOTHING, type Rule, type Scene, type SeenSite, trueSyncPeers } from './check/observe.ts';
+import { endOf, flagOf, holds, type InspectedSite, NOTHING, type Rule, type Scene, type SeenSite, trueSyncPeers } from './check/observe.ts';
 import { Truth } from './check/truth.ts';
 import type { WitnessOperation, WitnessState } from '../core/arbiter/witness-state.ts';
 import { epochOf } from '../core/base/position.ts';
@@ -66,12 +66,14 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         everDurable: new Map(),
         lostAt: -1,
         harmed: false,
+        flipped: false,
         resignedAt: Infinity,
       } satisfies SeenSite;
       this.seen.set(name, site);
       this.pending.set(name, new Set());
       return site;
     });
+    parts.network.onLateBytes = () => this.coverage.hit('bytes of a dead connection arrived');
     parts.witness.onStep = (step) => this.witnessStep(step);
     parts.witness.onLost = (operation, happened) => this.witnessLost(operation, happened);
   }
@@ -101,6 +103,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   harm(machine: Machine<InspectedSite>, harm: Harm): void {
     const site = this.site(machine);
     site.harmed = true;
+    if (harm === 'flip') site.flipped = true;
+    else if (harm === 'wipe') site.flipped = false;
     site.lostAt = this.world.now;
     site.held = harm === 'disk' ? site.durable : NOTHING;
     site.durable = site.held;
@@ -117,7 +121,10 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     const site = this.site(machine);
     const before = site.role;
     this.refresh(site);
-    if (site.role === 'primary' && !site.serving) this.coverage.hit('lease ran out while primary');
+    if (site.role === 'primary' && !site.serving) {
+      this.coverage.hit('lease ran out while primary');
+      if (machine.thawedAt === this.world.now) this.coverage.hit('frozen primary past its lease');
+    }
     if (before === 'standby' && site.role === 'joining' && site.inside?.unclean === true) this.coverage.hit('joined as unclean');
     for (const rule of this.rules) {
       rule.afterEvent?.(this, site);
@@ -131,6 +138,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
 
   failed(machine: Machine<InspectedSite>, reason: string): void {
     const damaged = reason.includes('damaged');
+    const { flipped } = this.site(machine);
+    if (damaged && !flipped) this.world.fail('C3 damage', `${machine.name} finds its copy damaged although nothing has harmed its disk: ${reason}`);
     this.coverage.hit(damaged ? 'damage found at start' : 'disk failed');
     // A failed write or flush may have dropped anything that was not durable before it.
     if (!damaged) this.harm(machine, 'disk');
@@ -163,16 +172,18 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     this.onEnded(machine);
   }
 
-  journal(machine: Machine<InspectedSite>, event: string, facts: Readonly<Record<string, unknown>>): void {
+  journal(machine: Machine<InspectedSite>, event: string, facts: Readonly<Record<string, unknown>>, text: string): void {
     const { coverage } = this;
-    if (event === 'mirror.cut-back') coverage.hit('cut back');
+    if (event === 'role') this.countRole(facts, text);
+    else if (event === 'sidefile.torn') coverage.hit('torn tail');
+    else     if (event === 'mirror.cut-back') coverage.hit('cut back');
     else if (event === 'coverage.lost') coverage.hit('coverage lost');
     else if (event === 'resync.begin') this.countResync(facts);
     else if (event === 'mirror.copy-end') {
       coverage.hit('whole copy ended');
       const site = this.site(machine);
       if (site.harmed) coverage.hit('new disk filled');
-    } else if (event === 'exclude.refused') coverage.hit('exclude refused');
+    }
   }
 
   // ── hosts ──
@@ -270,11 +281,16 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       return;
     }
     site.held = { history, upTo: marks.received };
-    site.durable = { history: inside.durableHistory, upTo: marks.durable };
+    // After a restart a site may know less of what is durable than is so: what was flushed before it is there all the same.
+    const before = endOf(site.durable);
+    const known = before.seq > marks.durable && holds(site.held, before.epoch, before.seq) ? before.seq : marks.durable;
+    site.durable = { history: inside.durableHistory, upTo: known };
     const epoch = epochOf(history, marks.received);
     if ((site.everHeld.get(epoch) ?? 0) < marks.received) site.everHeld.set(epoch, marks.received);
     const durableEpoch = epochOf(history, marks.durable);
     if ((site.everDurable.get(durableEpoch) ?? 0) < marks.durable) site.everDurable.set(durableEpoch, marks.durable);
+    if (inside.coldReads > 0) this.coverage.hit('read from a cold base');
+    if (inside.blocked) this.coverage.hit('sidefile full, writers waited');
     if (marks.destaged > 0) this.coverage.hit('destaged');
     if (marks.oldest > 1) this.coverage.hit('sidefile dropped records');
   }
@@ -334,6 +350,11 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else this.coverage.hit(peers.length > 0 ? 'answer mirrored' : 'answer solo');
     if (operation.fua) this.coverage.hit('answer with FUA');
     if (peers.length > 0 && (!this.witnessMachine.up || this.witnessMachine.cut.has(site.name))) this.coverage.hit('witness away while mirrored, and hosts were served');
+  }
+
+  private countRole(facts: Readonly<Record<string, unknown>>, text: string): void {
+    if (facts['was'] === 'starting' && facts['role'] === 'claiming') this.coverage.hit('restart with a pending claim');
+    if (facts['was'] === 'primary' && text.includes(' epoch ')) this.coverage.hit('deposed primary met a newer epoch');
   }
 
   private countResync(facts: Readonly<Record<string, unknown>>): void {

@@ -24,8 +24,22 @@ const WORLD = 6 * RANGE;
 const extent = { block: fc.nat(WORLD - 1), place: fc.nat(3) };
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: fc.record({ kind: fc.constant('data' as const), ...extent, blockCount: fc.integer({ min: 1, max: 40 }) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('zeroes' as const, 'trim' as const), ...extent, blockCount: fc.integer({ min: 1, max: RANGE }) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('zeroes' as const, 'trim' as const), ...extent, blockCount: fc.integer({ min: RANGE + 1, max: 3 * RANGE }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constantFrom('zeroes' as const, 'trim' as const),
+      ...extent,
+      blockCount: fc.integer({ min: 1, max: RANGE }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constantFrom('zeroes' as const, 'trim' as const),
+      ...extent,
+      blockCount: fc.integer({ min: RANGE + 1, max: 3 * RANGE }),
+    }),
+  },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('destage' as const), part: fc.double({ min: 0, max: 1, noNaN: true }) }) },
   { weight: 1, arbitrary: fc.constant({ kind: 'clear' as const }) },
 );
@@ -104,7 +118,10 @@ class Model {
         seen.push(block + i);
       }
     });
-    assert.deepEqual(seen, [...this.newest.keys()].sort((a, b) => a - b));
+    assert.deepEqual(
+      seen,
+      [...this.newest.keys()].sort((a, b) => a - b),
+    );
   }
 }
 

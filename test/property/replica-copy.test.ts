@@ -10,7 +10,12 @@ import { assertSame, ReplicaRig, SMALL_BLOCKS, VOLUMES, WIDE_BLOCKS, write, zero
 
 type Message =
   | { readonly kind: 'frame'; readonly bytes: Uint8Array }
-  | { readonly kind: 'image'; readonly volume: number; readonly offset: number; readonly content: Uint8Array | { readonly zeroLength: number } }
+  | {
+      readonly kind: 'image';
+      readonly volume: number;
+      readonly offset: number;
+      readonly content: Uint8Array | { readonly zeroLength: number };
+    }
   | { readonly kind: 'end'; readonly seq: Seq };
 
 const IMAGE_BYTES = 7 * BLOCK_BYTES;
@@ -55,14 +60,21 @@ class Copying {
     const { epoch, history, chain, marks } = primary.replica;
     if (mirror.replica.consistent) {
       const cutTo = mirror.replica.marks.received;
-      assert.equal(mirror.wait((done) => mirror.replica.adopt({ epoch, history, cutTo }, done)), 'done');
-      for (const part of primary.replica.framesFrom(cutTo + 1, Infinity)?.parts ?? []) this.#link.push({ kind: 'frame', bytes: part.slice() });
+      assert.equal(
+        mirror.wait((done) => mirror.replica.adopt({ epoch, history, cutTo }, done)),
+        'done',
+      );
+      for (const part of primary.replica.framesFrom(cutTo + 1, Infinity)?.parts ?? [])
+        this.#link.push({ kind: 'frame', bytes: part.slice() });
       return;
     }
     assert.equal(this.ended, false, 'what was consistent stays so');
     this.#volume = 0;
     this.#offset = 0;
-    assert.equal(mirror.wait((done) => mirror.replica.beginCopy({ epoch, history, position: marks.received, chain }, done)), null);
+    assert.equal(
+      mirror.wait((done) => mirror.replica.beginCopy({ epoch, history, position: marks.received, chain }, done)),
+      null,
+    );
     assert.equal(mirror.replica.consistent, false);
     assert.equal(mirror.replica.superblock.durableValue.consistent, false);
   }
@@ -200,7 +212,10 @@ class Copying {
     assert.deepEqual(mirror.replica.end, primary.replica.end);
     assert.equal(mirror.replica.chain, primary.replica.chain);
     mirror.replica.commit(mirror.replica.marks.received);
-    assert.equal(mirror.wait((done) => mirror.replica.drain(done)), null);
+    assert.equal(
+      mirror.wait((done) => mirror.replica.drain(done)),
+      null,
+    );
     for (const [volume, { baseFile }] of VOLUMES.entries()) {
       assertSame(mirror.disk.contentOf(baseFile), primary.reference.now.bytes[volume] as Uint8Array, `the mirror's ${baseFile}`);
     }
@@ -210,18 +225,23 @@ class Copying {
 
 test('a mirror that is filled by a whole copy holds what the primary held, and never claims less than that', () => {
   fc.assert(
-    fc.property(fc.integer(), fc.integer({ min: 0, max: 500 }), fc.array(fc.tuple(fc.integer({ min: 1, max: 400 }), fc.boolean()), { maxLength: 3 }), (seed, steps, deaths) => {
-      const copying = new Copying(seed);
-      for (let i = 0; i < steps; i++) copying.step();
-      for (const [after, power] of deaths) {
+    fc.property(
+      fc.integer(),
+      fc.integer({ min: 0, max: 500 }),
+      fc.array(fc.tuple(fc.integer({ min: 1, max: 400 }), fc.boolean()), { maxLength: 3 }),
+      (seed, steps, deaths) => {
+        const copying = new Copying(seed);
+        for (let i = 0; i < steps; i++) copying.step();
+        for (const [after, power] of deaths) {
+          copying.check();
+          copying.die(power);
+          copying.begin();
+          for (let i = 0; i < after; i++) copying.step();
+        }
         copying.check();
-        copying.die(power);
-        copying.begin();
-        for (let i = 0; i < after; i++) copying.step();
-      }
-      copying.check();
-      copying.finish();
-    }),
+        copying.finish();
+      },
+    ),
     { numRuns: 40 },
   );
 });

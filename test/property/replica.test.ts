@@ -70,7 +70,9 @@ class Run {
     if (this.rig.replica.full) return;
     const records: NewRecord[] = [];
     for (let i = below(4, action.c); i >= 0; i--) {
-      records.push(recordFrom({ ...action, a: (action.a + i * 0.37) % 1, b: (action.b + i * 0.11) % 1 }, this.rig.reference.end + i * 7 + 1));
+      records.push(
+        recordFrom({ ...action, a: (action.a + i * 0.37) % 1, b: (action.b + i * 0.11) % 1 }, this.rig.reference.end + i * 7 + 1),
+      );
     }
     this.rig.append(records);
   }
@@ -127,7 +129,10 @@ class Run {
   #drain(): void {
     const { rig } = this;
     const { committed } = rig.replica.marks;
-    assert.equal(rig.wait((done) => rig.replica.drain(done)), null);
+    assert.equal(
+      rig.wait((done) => rig.replica.drain(done)),
+      null,
+    );
     assert(rig.replica.marks.destaged >= committed);
   }
 
@@ -139,7 +144,10 @@ class Run {
     const cutTo = least + below(received - least + 1, part);
     const epoch = rig.replica.epoch + 1;
     const history = [...rig.replica.history, { epoch, firstSeq: cutTo + 1 }];
-    assert.equal(rig.wait((done) => rig.replica.adopt({ epoch, history, cutTo }, done)), 'done');
+    assert.equal(
+      rig.wait((done) => rig.replica.adopt({ epoch, history, cutTo }, done)),
+      'done',
+    );
     rig.reference.cutTo(cutTo);
     rig.told = Math.min(rig.told, cutTo);
     assert.equal(rig.replica.marks.received, cutTo);
@@ -157,13 +165,19 @@ class Run {
     this.rig.losePower(this.#dice, keepShare);
     this.#reopen(told);
     assert.equal(this.rig.replica.unclean, true);
-    assert.equal(this.rig.wait((done) => this.rig.replica.markClean(done)), null);
+    assert.equal(
+      this.rig.wait((done) => this.rig.replica.markClean(done)),
+      null,
+    );
   }
 
   #stop(power: boolean): void {
     const { rig } = this;
     const { received } = rig.replica.marks;
-    assert.equal(rig.wait((done) => rig.replica.close({ clean: true }, done)), null);
+    assert.equal(
+      rig.wait((done) => rig.replica.close({ clean: true }, done)),
+      null,
+    );
     assert.equal(rig.buffers.taken, 0);
     if (power) rig.losePower(this.#dice);
     else rig.crash();
@@ -196,7 +210,10 @@ class Run {
     assert.equal(this.#cold.length, 0, 'every cold read has ended');
     rig.check();
     rig.replica.commit(rig.reference.end);
-    assert.equal(rig.wait((done) => rig.replica.drain(done)), null);
+    assert.equal(
+      rig.wait((done) => rig.replica.drain(done)),
+      null,
+    );
     for (const [volume, { baseFile }] of VOLUMES.entries()) {
       assertSame(rig.disk.contentOf(baseFile), rig.reference.now.bytes[volume] as Uint8Array, `the base ${baseFile} after a drain`);
     }
@@ -265,7 +282,10 @@ function checkAfter(rig: ReplicaRig, least: number): boolean {
   rig.beginEpoch();
   rig.write(0, 3, 2, 0x77);
   rig.replica.commit(rig.reference.end);
-  assert.equal(rig.wait((done) => rig.replica.drain(done)), null);
+  assert.equal(
+    rig.wait((done) => rig.replica.drain(done)),
+    null,
+  );
   rig.check();
   assertSame(rig.disk.contentOf('base-small'), rig.reference.now.bytes[0] as Uint8Array, 'the small base');
   assertSame(rig.disk.contentOf('base-wide'), rig.reference.now.bytes[1] as Uint8Array, 'the wide base');

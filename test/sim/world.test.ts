@@ -1,6 +1,7 @@
 // The queue of events, chance and shrinking: what every replay rests on.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { PLANTED, plantInto } from '../../src/sim/planted.ts';
 import { Chance } from '../../src/sim/random.ts';
@@ -74,13 +75,23 @@ describe('the simulated world', () => {
 
 describe('planted bugs', () => {
   test('an edit must fit exactly once', () => {
-    const bug = { name: 'x', file: 'f', find: 'a < b', replace: 'a <= b', breaks: 'r' };
-    assert.equal(plantInto(bug, 'if (a < b) c();'), 'if (a <= b) c();');
-    assert.throws(() => plantInto(bug, 'nothing here'), /0 times/);
-    assert.throws(() => plantInto(bug, 'a < b; a < b'), /2 times/);
+    const edit = { file: 'f', find: 'a < b', replace: 'a <= b' };
+    assert.equal(plantInto('x', edit, 'if (a < b) c();'), 'if (a <= b) c();');
+    assert.throws(() => plantInto('x', edit, 'nothing here'), /0 times/);
+    assert.throws(() => plantInto('x', edit, 'a < b; a < b'), /2 times/);
   });
 
   test('each has a name of its own', () => {
     assert.equal(new Set(PLANTED.map((bug) => bug.name)).size, PLANTED.length);
+  });
+
+  test('each fits the source as it is now', () => {
+    for (const bug of PLANTED) {
+      const sources = new Map<string, string>();
+      for (const edit of bug.edits) {
+        const source = sources.get(edit.file) ?? readFileSync(new URL(`../../src/core/${edit.file}`, import.meta.url), 'utf8');
+        sources.set(edit.file, plantInto(bug.name, edit, source));
+      }
+    }
   });
 });

@@ -52,8 +52,8 @@ export interface TestClusterOptions {
   readonly network?: boolean;
   /** Keys of the group in place of those for tests. */
   readonly group?: Readonly<Record<string, number>>;
-  /** Called before anything is started: to put something in place of a data folder. */
-  readonly prepare?: (layout: Layout) => Promise<void>;
+  /** Called before anything is started, to put something in place of a data folder. What it returns is called at the very end. */
+  readonly prepare?: (layout: Layout) => Promise<() => Promise<void>>;
 }
 
 /** What a host does in a test. */
@@ -84,7 +84,8 @@ export class TestCluster {
   /** Processes that ended and should not have. */
   readonly deaths: string[] = [];
   readonly #proxies: ReadonlyMap<string, Proxy>;
-  readonly #prepare: ((layout: Layout) => Promise<void>) | null;
+  readonly #prepare: TestClusterOptions['prepare'];
+  #unprepare: () => Promise<void> = () => Promise.resolve();
   readonly #endings: (() => Promise<void>)[] = [];
 
   /** Plans and prepares; starts nothing. */
@@ -108,7 +109,7 @@ export class TestCluster {
     });
     // One file serves all sites in real life. Here each has its own, in which the others are behind relays.
     if (proxies.size > 0) for (const site of layout.sites) writeFileSync(join(layout.folder, `${site.name}.toml`), siteConfig(layout, site, { proxies, group }));
-    this.#prepare = options.prepare ?? null;
+    this.#prepare = options.prepare;
   }
 
   get layout(): Layout {
@@ -133,7 +134,7 @@ export class TestCluster {
 
   /** Starts all processes, creates the group, and waits until all copies are in step. */
   async begin(): Promise<void> {
-    await this.#prepare?.(this.layout);
+    if (this.#prepare !== undefined) this.#unprepare = await this.#prepare(this.layout);
     await this.cluster.start();
     await this.cluster.create();
     await this.healed();
@@ -149,6 +150,7 @@ export class TestCluster {
     for (const ending of this.#endings.reverse()) await ending();
     await this.cluster.kill();
     for (const proxy of this.#proxies.values()) await proxy.close();
+    await this.#unprepare();
   }
 
   // ── states ──

@@ -294,14 +294,15 @@ export class ReplicaRig {
   checkExtents(volume: number, offset: number, length: number): void {
     const wanted = this.reference.now.bytes[volume] as Uint8Array;
     const committed = this.reference.contentAt(Math.min(this.replica.marks.committed, this.reference.end)).bytes[volume] as Uint8Array;
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length;) {
       const extents = this.replica.extents(volume, at, offset + length - at, 7);
       assert(extents.length > 0 && extents.length <= 7);
       for (const extent of extents) {
         assert(extent.length > 0);
         assert(extent.zero || !extent.hole, 'a hole reads as zeroes');
         // What is not committed may never have been: then the bytes are those from before.
-        if (extent.zero) assert(isZero(committed.subarray(at, at + extent.length)), `bytes at ${at} are called zero and were not, when last committed`);
+        if (extent.zero)
+          assert(isZero(committed.subarray(at, at + extent.length)), `bytes at ${at} are called zero and were not, when last committed`);
         if (extent.zero) assert(isZero(wanted.subarray(at, at + extent.length)), `bytes at ${at} are called zero and are not`);
         at += extent.length;
       }

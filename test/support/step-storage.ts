@@ -1,7 +1,15 @@
 // A disk whose background work takes its time: reads and writes in parts are half done when they begin and done when a test says so, in any
 // order, and reads may be cold. What was not ordered by its user shows as torn content. Stands on MemoryStorage, which can lose power.
 
-import { type DiskDone, DiskError, type DiskFailure, type Extent, type FilePart, type Storage, type StoredFile } from '../../src/core/base/ports.ts';
+import {
+  type DiskDone,
+  DiskError,
+  type DiskFailure,
+  type Extent,
+  type FilePart,
+  type Storage,
+  type StoredFile,
+} from '../../src/core/base/ports.ts';
 import { BLOCK_BYTES } from '../../src/core/base/units.ts';
 import type { MemoryStorage } from './memory-storage.ts';
 
@@ -111,7 +119,7 @@ class StepFile implements StoredFile {
   extents(offset: number, length: number, extentsMax: number): readonly Extent[] {
     const bytes = new Uint8Array(BLOCK_BYTES);
     const found: { offset: number; length: number; hole: boolean }[] = [];
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length;) {
       const block = Math.floor(at / BLOCK_BYTES);
       const end = Math.min((block + 1) * BLOCK_BYTES, offset + length);
       this.inner.read(at, bytes.subarray(0, end - at));

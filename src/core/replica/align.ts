@@ -17,7 +17,12 @@ function isAligned(offset: number, length: number): boolean {
 }
 
 /** Why a record cannot be of these volumes; null when it can: it must cover whole blocks within one of them. */
-export function rangeFault(volumes: readonly { name: string; sizeBytes: number }[], volume: VolumeIndex, offset: number, length: number): string | null {
+export function rangeFault(
+  volumes: readonly { name: string; sizeBytes: number }[],
+  volume: VolumeIndex,
+  offset: number,
+  length: number,
+): string | null {
   const found = volumes[volume];
   if (found === undefined) return `there is no volume ${volume}`;
   if (!isAligned(offset, length)) return `${length} bytes at ${offset} are not whole blocks`;

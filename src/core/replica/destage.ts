@@ -235,7 +235,7 @@ function runsOf(newest: Overlay, bytesMax: number): Run[] {
   const runs: Run[] = [];
   const blocksMax = Math.max(1, Math.floor(bytesMax / BLOCK_BYTES));
   newest.visitRuns((block, blockCount, segment, at) => {
-    for (let done = 0; done < blockCount; ) {
+    for (let done = 0; done < blockCount;) {
       const count = segment >= 0 ? Math.min(blockCount - done, blocksMax) : blockCount;
       runs.push({ offset: (block + done) * BLOCK_BYTES, length: count * BLOCK_BYTES, segment, at: at + done * BLOCK_BYTES });
       done += count;
@@ -248,7 +248,7 @@ function runsOf(newest: Overlay, bytesMax: number): Run[] {
 function* writeZeroes(base: StoredFile, offset: number, length: number): Generator<DestageEffect, void, void> {
   const end = offset + length;
   let parts: FilePart[] = [];
-  for (let at = offset; at < end; ) {
+  for (let at = offset; at < end;) {
     for (const extent of base.extents(at, end - at, BASE_EXTENTS_MAX)) {
       const extentEnd = Math.min(extent.offset + extent.length, end);
       while (!extent.hole && at < extentEnd) {
@@ -270,7 +270,7 @@ function* writeZeroes(base: StoredFile, offset: number, length: number): Generat
 function* writeBatch(buffers: Buffers, base: StoredFile, batch: readonly Piece[]): Generator<DestageEffect, void, void> {
   const taken: Uint8Array[] = [];
   const parts: FilePart[] = [];
-  for (let first = 0; first < batch.length; ) {
+  for (let first = 0; first < batch.length;) {
     const { offset, bytes } = batch[first] as Piece;
     let end = offset + bytes.length;
     let next = first + 1;

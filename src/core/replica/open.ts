@@ -49,7 +49,11 @@ export function openReplica(options: ReplicaOptions, done: (opened: Opened) => v
   const { value } = found.parts.superblock;
   const { startPatch } = found.parts;
   if (startPatch.unclean === true && !value.unclean) {
-    options.journal('replica.unclean', { group: options.group, received: replica.marks.received }, 'power was lost: records that were not flushed may be gone');
+    options.journal(
+      'replica.unclean',
+      { group: options.group, received: replica.marks.received },
+      'power was lost: records that were not flushed may be gone',
+    );
   }
   replica.superblock.update(startPatch, (failure) => {
     if (failure !== null) return done({ kind: 'refused', error: failureError(failure) });
@@ -139,7 +143,10 @@ function volumesFault(options: ReplicaOptions, value: SuperblockValue): TercetEr
     const wanted = options.volumes[index];
     if (found?.name !== wanted?.name) {
       const reason = `volume ${index} is "${found?.name ?? 'none'}" in the replica and "${wanted?.name ?? 'none'}" in the configuration`;
-      return new TercetError('TERCET_NOT_IN_STATE', { what: `replica ${folderOf(options)}`, reason: `${reason}: make the configuration as it was` });
+      return new TercetError('TERCET_NOT_IN_STATE', {
+        what: `replica ${folderOf(options)}`,
+        reason: `${reason}: make the configuration as it was`,
+      });
     }
     if (found !== undefined && wanted !== undefined && found.sizeBytes !== wanted.sizeBytes) return sizeError(wanted, found.sizeBytes);
   }
@@ -147,7 +154,11 @@ function volumesFault(options: ReplicaOptions, value: SuperblockValue): TercetEr
 }
 
 /** The sidefile as it is recovered; an empty one when the replica is inconsistent, because then another copy is the next step anyway. */
-function openSidefile(options: ReplicaOptions, value: SuperblockValue, how: { groupTag: number; powerLost: boolean }): Sidefile | TercetError {
+function openSidefile(
+  options: ReplicaOptions,
+  value: SuperblockValue,
+  how: { groupTag: number; powerLost: boolean },
+): Sidefile | TercetError {
   const { storage, digests, segmentBytes, journal, group } = options;
   const { destaged, destageTarget, destagedChain, durable, history } = value;
   const shared: SidefileOptions = { storage, digests, groupTag: how.groupTag, segmentBytes };
@@ -163,7 +174,13 @@ function openSidefile(options: ReplicaOptions, value: SuperblockValue, how: { gr
   }
   const { sidefile, tornBytes, droppedTail } = recovery;
   if (tornBytes > 0) {
-    const facts = { group, tornBytes, received: sidefile.received, droppedFrom: droppedTail?.firstSeq ?? null, droppedTo: droppedTail?.lastSeq ?? null };
+    const facts = {
+      group,
+      tornBytes,
+      received: sidefile.received,
+      droppedFrom: droppedTail?.firstSeq ?? null,
+      droppedTo: droppedTail?.lastSeq ?? null,
+    };
     journal('sidefile.torn', facts, 'a torn tail of the sidefile was cut off: none of it had been flushed');
   }
   return sidefile;
@@ -189,7 +206,8 @@ export function createReplica(
   try {
     const read = Superblock.read(storage, digests);
     if (read.kind === 'value') read.superblock.close();
-    if (read.kind !== 'absent') return end({ why: new TercetError('TERCET_REPLICA_EXISTS', { group: options.group, site: options.site }).message });
+    if (read.kind !== 'absent')
+      return end({ why: new TercetError('TERCET_REPLICA_EXISTS', { group: options.group, site: options.site }).message });
     const wrong = makeBases(options, bases);
     if (wrong !== null) return end({ why: wrong.message });
     // The bases first: once there is a superblock, there is a replica.

@@ -284,7 +284,11 @@ export class Overlay {
     };
     let stop = first;
     while (stop < this.#starts.length && (this.#starts[stop] as number) < end) {
-      assert((this.#seqs[stop] as number) <= seq, 'records are entered in the order of their seq', { start, seq, newest: this.#seqs[stop] });
+      assert((this.#seqs[stop] as number) <= seq, 'records are entered in the order of their seq', {
+        start,
+        seq,
+        newest: this.#seqs[stop],
+      });
       stop++;
     }
     if (stop > first) keep(this.#starts[first] as number, start, first);

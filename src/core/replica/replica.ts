@@ -236,7 +236,11 @@ export class Replica {
       this.#take(frame, frame.bytes);
     } else {
       const { digests } = this.#options;
-      const part = readFrame(subFrame(frame, received + 1, frame.lastSeq, digests), 0, { groupTag: this.#groupTag, checkPayload: false, digests });
+      const part = readFrame(subFrame(frame, received + 1, frame.lastSeq, digests), 0, {
+        groupTag: this.#groupTag,
+        checkPayload: false,
+        digests,
+      });
       assert(part.kind === 'frame', 'a part of a sound frame is sound');
       this.#take(part.frame, part.frame.bytes);
     }
@@ -286,7 +290,10 @@ export class Replica {
     assert(epoch >= this.epoch, 'an epoch that is adopted is not older', { epoch, newest: this.epoch });
     assert(cutTo <= marks.received, 'a sidefile is cut back, not on', { cutTo, received: marks.received });
     if (!this.consistent || cutTo < marks.destageTarget || cutTo < this.#sidefile.oldest - 1) return this.#later(() => done('needs-copy'));
-    assert(options.force === true || cutTo >= marks.committed, 'committed records are cut only by force', { cutTo, committed: marks.committed });
+    assert(options.force === true || cutTo >= marks.committed, 'committed records are cut only by force', {
+      cutTo,
+      committed: marks.committed,
+    });
     const shared = lastSharedSeq({ history: this.history, end: cutTo }, { history, end: cutTo });
     assert(shared >= Math.min(cutTo, this.#sidefile.oldest), 'what is kept is named alike by both histories', { cutTo, shared });
     this.#begin('an adoption');
@@ -470,7 +477,9 @@ export class Replica {
     this.#assertUsable();
     const options = this.#options.volumes[volume];
     assert(options !== undefined, 'there is no such volume', { volume });
-    return this.#tried(() => nextImage(this.#reader, { index: volume, sizeBytes: options.sizeBytes }, fromOffset, { bytesMax, committed: this.#marks.committed }));
+    return this.#tried(() =>
+      nextImage(this.#reader, { index: volume, sizeBytes: options.sizeBytes }, fromOffset, { bytesMax, committed: this.#marks.committed }),
+    );
   }
 
   /** Sender: fills `into` with the newest content of a range at the moment of this call. */
@@ -498,7 +507,11 @@ export class Replica {
         this.#stopped = this.#changing === 'closing';
         this.#end();
         if (failure === null) this.#resetSidefile(position, chain);
-        this.#options.journal('copy.begin', { group: this.#options.group, fromSeq: position }, 'a whole copy has begun: this copy is inconsistent');
+        this.#options.journal(
+          'copy.begin',
+          { group: this.#options.group, fromSeq: position },
+          'a whole copy has begun: this copy is inconsistent',
+        );
         done(failure ?? this.#failure);
       });
     });
@@ -561,7 +574,8 @@ export class Replica {
     this.#begin('the end of a copy');
     const ended: ReplicaDone = (failure) => {
       this.#end();
-      if (failure === null) this.#options.journal('copy.end', { group: this.#options.group, endSeq }, 'the whole copy has ended: this copy is consistent');
+      if (failure === null)
+        this.#options.journal('copy.end', { group: this.#options.group, endSeq }, 'the whole copy has ended: this copy is consistent');
       done(failure);
     };
     this.#commit.whenDurable(endSeq, (unflushed) => {
@@ -655,7 +669,9 @@ export class Replica {
       commit: this.#commit,
       marks: this.#marks,
       usable: () => !this.#stopped && this.#failure === null && this.consistent && this.#block.durableValue.consistent,
-      pressed: () => this.#rangeCount() > limits.overlayZeroRangesMax / 2 || (this.spaceLeft() < capacityBytes / 4 && this.backlogBytes > capacityBytes / 8),
+      pressed: () =>
+        this.#rangeCount() > limits.overlayZeroRangesMax / 2 ||
+        (this.spaceLeft() < capacityBytes / 4 && this.backlogBytes > capacityBytes / 8),
       update: (patch, done) => this.#update(patch, done),
       aimed: (target) => {
         this.#marks.destageTarget = Math.max(this.#marks.destageTarget, target);
@@ -736,7 +752,7 @@ export class Replica {
   #fail(failure: ReplicaFailure): void {
     if (this.#failure !== null) return;
     this.#failure = failure;
-    const facts = failure instanceof SidefileDamage ? { operation: 'read', file: failure.file, code: 'DAMAGED' } as const : failure;
+    const facts = failure instanceof SidefileDamage ? ({ operation: 'read', file: failure.file, code: 'DAMAGED' } as const) : failure;
     this.#options.journal('replica.failed', { group: this.#options.group, ...facts }, failureError(failure).message);
     this.#commit.fail(facts);
     this.#schedule.fail(facts);

@@ -112,7 +112,7 @@ export class Lead {
     if (peer === undefined) return;
     peer.detach(this.#options.clock.now());
     // While it is away it may have failed and put its own flag to false: it stays required, and is relied on again only when the witness says so.
-    if (peer.peer.mode === 'sync' && peer.flag === 'true') peer.flag = 'maybe';
+    if (peer.flag === 'true') peer.flag = 'maybe';
     this.#membership.lost(peer);
   }
 
@@ -129,7 +129,7 @@ export class Lead {
   viewed(view: WitnessView): void {
     for (const peer of this.#followed.values()) {
       const copy = view.copies.find((candidate) => candidate.site === peer.site);
-      if (peer.peer.mode === 'sync' && peer.flag === 'true' && copy?.flag === false) peer.flag = 'maybe';
+      if (peer.flag === 'true' && copy?.flag === false) peer.flag = 'maybe';
     }
   }
 

@@ -156,7 +156,7 @@ export class Membership {
     const { committed, received } = this.#replica.marks;
     for (const peer of this.#followed.values()) {
       const said = peer.peer.said;
-      const waits = peer.peer.mode === 'sync' ? peer.flag !== 'true' : peer.flag === 'false';
+      const waits = peer.flag !== 'true';
       if (!waits || peer.attached !== 'following' || said === null || said.unclean || !said.consistent) continue;
       if (received - peer.received > CAUGHT_UP_RECORDS) continue;
       const flagBefore = peer.flag;

@@ -1,7 +1,7 @@
 // Safety rule 8. A copy's flag becomes true only when it holds everything hosts were told of, is clean and consistent, and when the primary waits
 // for it already.
 
-import { flagOf, type Rule } from './observe.ts';
+import { flagOf, holds, type Rule } from './observe.ts';
 
 /** The oracle of rule 8. */
 export function admit(): Rule {
@@ -20,6 +20,11 @@ export function admit(): Rule {
       const everHeld = lacking === null || (site.everHeld.get(lacking.epoch) ?? 0) >= lacking.seq;
       if (!everHeld && !site.harmed) {
         scene.world.fail('8 admit', `${site.name} is admitted without record (${lacking.epoch}, ${lacking.seq}), which hosts were told of`);
+      }
+      for (const reign of scene.truth.reigns.values()) {
+        const durable = Math.max(site.durable.upTo, site.everDurable.get(reign.epoch) ?? 0);
+        if (reign.flushed === 0 || site.harmed || holds({ history: site.held.history, upTo: durable }, reign.epoch, reign.flushed)) continue;
+        scene.world.fail('8 admit', `${site.name} is admitted before record (${reign.epoch}, ${reign.flushed}), which a flush has covered, is on its disk`);
       }
       const since = scene.connectedSince(primary.name, site.name);
       if (site.inside?.unclean === true && since !== null && since > site.lostAt) {

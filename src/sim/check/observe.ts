@@ -39,6 +39,10 @@ export interface Inspection {
   readonly promiseUntil: Millis;
   /** Whether it acknowledges records to a primary. */
   readonly attached: boolean;
+  /** Reads that had to wait for the disk, in this life of the process. */
+  readonly coldReads: number;
+  /** Writes wait because the sidefile is full. */
+  readonly blocked: boolean;
   chainAt(seq: Seq): number | null;
   /** Newest content, waiting for the disk. */
   readNow(volume: number, offset: number, into: Uint8Array): void;
@@ -88,6 +92,8 @@ export interface SeenSite {
   lostAt: number;
   /** A fault was made on its disk that no copy need survive. */
   harmed: boolean;
+  /** A bit of its files was flipped since its disk was new: it may find the damage at any later start. */
+  flipped: boolean;
   /** When it put its own flag to false, which the primary may not know yet; Infinity when it has not. */
   resignedAt: number;
 }

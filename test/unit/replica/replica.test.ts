@@ -30,6 +30,10 @@ test('a read gives the newest content and the newest record that is not committe
   const rig = new ReplicaRig().start();
   rig.append([write(0, 1, 2, 0x11), write(0, 2, 1, 0x22)]);
   rig.append([zero('zeroes', 0, 3, 1)]);
+  rig.append([write(0, 5, 1, 0x33), write(0, 6, 1, 0x44)]);
+  const both = new Uint8Array(2 * BLOCK_BYTES);
+  assert.equal(rig.replica.read(0, 5 * BLOCK_BYTES, both), 5);
+  assert.deepEqual([both[0], both[BLOCK_BYTES]], [0x33, 0x44]);
   const into = new Uint8Array(3 * BLOCK_BYTES);
   assert.equal(rig.replica.read(0, 1 * BLOCK_BYTES, into), 3);
   assert.equal(into[0], 0x11);
@@ -39,7 +43,7 @@ test('a read gives the newest content and the newest record that is not committe
   assert.equal(rig.replica.read(0, 1 * BLOCK_BYTES, into.subarray(0, 2 * BLOCK_BYTES)), 0);
   assert.equal(rig.replica.read(0, 1 * BLOCK_BYTES, into), 3);
   rig.replica.commit(99);
-  assert.equal(rig.replica.marks.committed, 3);
+  assert.equal(rig.replica.marks.committed, 5);
   assert.equal(rig.replica.read(0, 1 * BLOCK_BYTES, into), 0);
   rig.check();
 });
@@ -48,7 +52,10 @@ test('a read that would wait for the disk says so, and its cold form gives the c
   const rig = new ReplicaRig().start();
   rig.write(0, 0, 4, 0x31);
   rig.replica.commit(1);
-  assert.equal(rig.wait((done) => rig.replica.drain(done)), null);
+  assert.equal(
+    rig.wait((done) => rig.replica.drain(done)),
+    null,
+  );
   rig.storage.cold = (name) => name === 'base-small';
   const into = new Uint8Array(4 * BLOCK_BYTES);
   assert.equal(rig.replica.read(0, 0, into), -1);
@@ -81,7 +88,10 @@ test('destaging writes to a base only when the cold reads before it have ended',
   const rig = new ReplicaRig().start();
   rig.write(0, 0, 2, 0x61);
   rig.replica.commit(1);
-  assert.equal(rig.wait((done) => rig.replica.drain(done)), null);
+  assert.equal(
+    rig.wait((done) => rig.replica.drain(done)),
+    null,
+  );
   const into = new Uint8Array(2 * BLOCK_BYTES);
   let ended = false;
   rig.replica.readCold(0, 0, into, () => {
@@ -108,9 +118,12 @@ test('destaging waits for every cold read before it, whichever ends first', () =
   rig.write(0, 0, 2, 0x61);
   rig.replica.commit(1);
   rig.replica.drain(() => undefined);
-  // The second read ends first; everything else goes on but the first read.
-  for (let i = 0; i < 20 && rig.storage.waiting > 1; i++) rig.storage.step(i === 0 ? 0.4 : 0.999);
+  // Everything goes on but the reads; then the second read ends, and everything goes on but the first.
+  for (let i = 0; i < 20 && rig.storage.waiting > 2; i++) rig.storage.step(0.999);
+  rig.storage.step(0.999);
+  for (let i = 0; i < 20 && rig.storage.waiting > 1; i++) rig.storage.step(0.999);
   assert.deepEqual(ended, [1]);
+  assert.equal(rig.replica.marks.destageTarget, 1);
   assert.equal(rig.disk.contentOf('base-small')[0], 0);
   rig.storage.settle();
   assert.deepEqual(ended, [1, 0]);
@@ -180,7 +193,10 @@ test('only what is committed and durable is destaged', () => {
   const rig = new ReplicaRig().start();
   for (let i = 0; i < 4; i++) rig.write(0, i, 1, 0x80 + i);
   rig.replica.commit(2);
-  assert.equal(rig.wait((done) => rig.replica.drain(done)), null);
+  assert.equal(
+    rig.wait((done) => rig.replica.drain(done)),
+    null,
+  );
   const { destaged, destageTarget, durable } = rig.replica.marks;
   assert.deepEqual({ destaged, destageTarget, durable }, { destaged: 2, destageTarget: 2, durable: 4 });
   const base = rig.disk.contentOf('base-small');
@@ -233,7 +249,13 @@ test('trims become holes and zeroes are written, in the base as in the overlay',
   rig.write(1, WIDE_BLOCKS / 2, WIDE_BLOCKS / 2, 0x78);
   rig.replica.commit(2);
   rig.wait((done) => rig.replica.drain(done));
-  rig.append([zero('trim', 1, 10, 100), zero('zeroes', 1, 120, 100), write(1, 50, 1, 0x79), zero('zeroes', 1, 130, 3), zero('trim', 1, 200, 2)]);
+  rig.append([
+    zero('trim', 1, 10, 100),
+    zero('zeroes', 1, 120, 100),
+    write(1, 50, 1, 0x79),
+    zero('zeroes', 1, 130, 3),
+    zero('trim', 1, 200, 2),
+  ]);
   rig.check();
   rig.replica.commit(99);
   rig.check();
@@ -318,6 +340,19 @@ test('of a frame that overlaps what is held only the new records are taken, if t
   mirror.check();
 });
 
+test('a mirror learns from frames what is committed, and knows it again after a crash', () => {
+  const primary = new ReplicaRig().start();
+  const mirror = new ReplicaRig().start();
+  mirror.replica.accept(primary.write(0, 1, 1, 1));
+  primary.replica.commit(1);
+  mirror.replica.accept(primary.write(0, 2, 1, 2));
+  assert.equal(mirror.replica.marks.committed, 1);
+  mirror.crash();
+  mirror.open();
+  assert.equal(mirror.replica.superblock.value.committed, 0);
+  assert.equal(mirror.replica.marks.committed, 1);
+});
+
 test('adopting an epoch cuts the tail that the new primary does not have', () => {
   const rig = new ReplicaRig().start();
   for (let i = 0; i < 6; i++) rig.write(0, i % 3, 2, i + 1);
@@ -390,7 +425,10 @@ test('a power loss makes a replica unclean until it is marked clean, also after 
   rig.open();
   assert.equal(rig.replica.unclean, true);
   assert.equal(rig.replica.startCount, 3);
-  assert.equal(rig.wait((done) => rig.replica.markClean(done)), null);
+  assert.equal(
+    rig.wait((done) => rig.replica.markClean(done)),
+    null,
+  );
   rig.crash();
   rig.open();
   assert.equal(rig.replica.unclean, false);
@@ -502,4 +540,85 @@ test('bytes behind a position are never said to be fewer than they are', () => {
     assert(said <= truth + 300 * 1024);
   }
   assert.equal(rig.replica.bytesAfter(50), 0);
+});
+
+test('a copy begins only when nothing of before is still on its way to a base', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 4, 0x11);
+  rig.replica.commit(1);
+  rig.replica.drain(() => undefined);
+  const base = (): number | undefined => rig.disk.contentOf('base-small')[0];
+  while (base() === 0) rig.storage.step();
+  // The write to the base is half done, and the oldest event.
+  let begun = false;
+  const position = 7;
+  rig.replica.beginCopy({ epoch: 2, history: [{ epoch: 2, firstSeq: 1 }], position, chain: 99 }, (failure) => {
+    assert.equal(failure, null);
+    begun = true;
+  });
+  for (let i = 0; i < 20 && rig.storage.waiting > 1; i++) rig.storage.step(0.999);
+  assert.equal(begun, false);
+  rig.storage.settle();
+  assert.equal(begun, true);
+  assert.deepEqual(rig.replica.marks, { oldest: 8, destaged: 7, destageTarget: 7, committed: 7, durable: 7, received: 7 });
+  assert.equal(rig.replica.chain, 99);
+  assert.deepEqual(rig.replica.end, { epoch: 2, seq: 7 });
+});
+
+test('after a copy the bases may hold records up to its end: a cut below needs another copy, also after a restart', () => {
+  const primary = new ReplicaRig().start();
+  const mirror = new ReplicaRig();
+  mirror.create(false);
+  mirror.open();
+  const { history } = primary.replica;
+  assert.equal(
+    mirror.wait((done) => mirror.replica.beginCopy({ epoch: 1, history, position: 0, chain: 0 }, done)),
+    null,
+  );
+  for (let i = 0; i < 5; i++) mirror.replica.accept(primary.write(0, i, 1, i + 1));
+  const image = primary.reference.now.bytes[0]?.slice() as Uint8Array;
+  assert.equal(
+    mirror.wait((done) => mirror.replica.writeImage(0, 0, image, done)),
+    null,
+  );
+  assert.equal(mirror.replica.nextWork, Infinity);
+  assert.equal(
+    mirror.wait((done) => mirror.replica.endCopy(4, done)),
+    null,
+  );
+  mirror.crash();
+  mirror.open();
+  assert.equal(mirror.replica.consistent, true);
+  assert.equal(mirror.replica.marks.destageTarget, 4);
+  assert.equal(mirror.replica.marks.destaged, 0);
+  const longer = [...history, { epoch: 2, firstSeq: 4 }];
+  assert.equal(
+    mirror.wait((done) => mirror.replica.adopt({ epoch: 2, history: longer, cutTo: 3 }, done)),
+    'needs-copy',
+  );
+  mirror.replica.commit(2);
+  assert.equal(
+    mirror.wait((done) => mirror.replica.drain(done)),
+    null,
+  );
+  assert.deepEqual([mirror.replica.marks.destaged, mirror.replica.marks.destageTarget], [2, 4]);
+  mirror.checkContent(0, primary.reference.now);
+});
+
+test('an inconsistent replica starts with an empty sidefile and waits for another copy', () => {
+  const primary = new ReplicaRig().start();
+  const mirror = new ReplicaRig();
+  mirror.create(false);
+  mirror.open();
+  const { history } = primary.replica;
+  mirror.wait((done) => mirror.replica.beginCopy({ epoch: 1, history, position: 0, chain: 0 }, done));
+  mirror.replica.accept(primary.write(0, 0, 1, 1));
+  mirror.crash();
+  mirror.open();
+  assert.equal(mirror.replica.consistent, false);
+  assert.equal(mirror.replica.marks.received, 0);
+  assert.equal(
+    mirror.wait((done) => mirror.replica.adopt({ epoch: 1, history, cutTo: 0 }, done)),
+    'needs-copy',
+  );
 });
