@@ -42,6 +42,8 @@ export interface NetworkNature {
   readonly rate: number;
   /** Probability that a piece of a stream arrives in two pieces. */
   readonly split: number;
+  /** A connection on which nothing has arrived for this long is closed by the receiver's system. */
+  readonly silentMillis: number;
 }
 
 /** How an attempt to connect ended. */
@@ -252,6 +254,7 @@ export class End implements LinkPort {
   private readonly network: Network;
   private readonly life: number;
   private receiver: LinkReceiver | null = null;
+  private lastTake: number;
   /** Parts that were handed over and not taken yet, in order. */
   private leaving = 0;
 
@@ -261,6 +264,7 @@ export class End implements LinkPort {
     this.peerName = peerName;
     this.number = number;
     this.born = network.world.now;
+    this.lastTake = this.born;
     this.life = station.life;
     this.out = new Stream(network, network.path(station.name, peerName));
   }
@@ -271,6 +275,17 @@ export class End implements LinkPort {
 
   attach(receiver: LinkReceiver): void {
     this.receiver = receiver;
+    this.watchSilence(this.network.nature.silentMillis);
+  }
+
+  /** Whoever is silent for too long is taken for dead by the shell, as the daemon's listener and the system's keep-alive do. */
+  private watchSilence(millis: number): void {
+    this.network.world.after(millis, () => {
+      if (!this.isOpen) return;
+      const silent = this.network.world.now - this.lastTake;
+      if (silent < this.network.nature.silentMillis) this.watchSilence(this.network.nature.silentMillis - silent);
+      else this.fail();
+    });
   }
 
   send(parts: readonly Uint8Array[], sent?: () => void): void {
@@ -311,6 +326,7 @@ export class End implements LinkPort {
       return;
     }
     if (bytes === null) return this.hearClosed(0);
+    this.lastTake = this.network.world.now;
     this.station.enter(
       'receive',
       this.life,

@@ -93,7 +93,7 @@ export const PLANTED: readonly PlantedBug[] = [
 
   // Joining and copying.
   bug('a new epoch is used before it is durable', '7 join', REPLICA, 'this.#update({ epoch, history }, (failure) => {\n      this.#end();\n      done(failure);\n    });', 'this.#update({ epoch, history }, () => undefined);\n    this.#end();\n    done(null);'),
-  bug('follows before the cut is durable', '7 join', REPLICA, "this.#update({ epoch, history: this.#trimmed(history) }, (failure) => {\n      this.#end();\n      done(failure ?? 'done');\n    });", "this.#update({ epoch, history: this.#trimmed(history) }, () => undefined);\n    this.#end();\n    this.#later(() => done('done'));"),
+  bug('follows before the cut is durable', '7 join', REPLICA, "this.#update({ epoch, history: trimHistory(history, marks) }, (failure) => {\n      this.#end();\n      done(failure ?? 'done');\n    });", "this.#update({ epoch, history: trimHistory(history, marks) }, () => undefined);\n    this.#end();\n    this.#later(() => done('done'));"),
   bug('a tail that the primary lacks is kept', '7 join', REPLICA, '    this.#cut(cutTo);\n', ''),
   {
     name: 'cuts below what is in the base image',

@@ -63,6 +63,7 @@ export function settingsOf(chance: Chance): Settings {
       jitter: chance.pick([0.1, 1, 5]),
       rate: chance.pick([1e9, 1e9, 20_000, 2000]),
       split: chance.pick([0, 0.05, 0.3]),
+      silentMillis: Math.max(5000, 4 * leaseMillis),
     },
     clocks: SITES.map(() => ({ offset: chance.between(0, 1e6), drift: chance.between(-0.005, 0.005) })),
     witnessTimeoutMillis: chance.pick([300, 1000, 2000]),

@@ -52,7 +52,7 @@ function hello(fields: Record<string, unknown>): Uint8Array {
 function otherVersion(message: Uint8Array): Uint8Array {
   const bytes = Buffer.from(message);
   bytes.writeUInt16LE(bytes.readUInt16LE(8) + 1, 8);
-  bytes.writeUInt32LE(machineDigests.crc32(bytes.subarray(8, 24)), 4);
+  bytes.writeUInt32LE(machineDigests.crc32(bytes.subarray(8, 24), 0), 4);
   return bytes;
 }
 

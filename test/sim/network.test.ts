@@ -37,9 +37,9 @@ class FakeStation implements Station {
   }
 }
 
-function connect(seed: number, nature: { split: number; rate?: number } = { split: 0 }): { world: World; network: Network; a: FakeStation; b: FakeStation; dial: () => LinkPort } {
+function connect(seed: number, nature: { split: number; rate?: number; silentMillis?: number } = { split: 0 }): { world: World; network: Network; a: FakeStation; b: FakeStation; dial: () => LinkPort } {
   const world = new World(seed);
-  const network = new Network(world, { latency: 1, jitter: 1, rate: nature.rate ?? 1e9, split: nature.split });
+  const network = new Network(world, { latency: 1, jitter: 1, rate: nature.rate ?? 1e9, split: nature.split, silentMillis: nature.silentMillis ?? 1e9 });
   const a = new FakeStation('a');
   const b = new FakeStation('b');
   const dial = (): LinkPort => {
@@ -115,6 +115,17 @@ describe('the simulated network', () => {
     send(port, 'anybody there?');
     world.runUntil(world.now + 100);
     assert.ok(b.received.includes('1:closed'));
+  });
+
+  test('a connection on which nothing arrives is closed after a while', () => {
+    const { world, network, a, b, dial } = connect(8, { split: 0, silentMillis: 5000 });
+    dial();
+    network.powerLost('b');
+    b.powered = false;
+    world.runUntil(world.now + 4000);
+    assert.ok(!a.received.includes('own:closed'));
+    world.runUntil(world.now + 2000);
+    assert.ok(a.received.includes('own:closed'));
   });
 
   test('a stalled connection is silent and then goes on', () => {

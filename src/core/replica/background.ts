@@ -3,6 +3,7 @@
 
 import { assert } from '../base/assert.ts';
 import type { DiskDone, DiskFailure } from '../base/ports.ts';
+import type { Superblock } from './superblock.ts';
 
 /** Counts what is under way. */
 export class Background {
@@ -44,4 +45,20 @@ export class Background {
       next();
     }
   }
+}
+
+/** The superblock as others than the replica may use it. */
+export type SharedSuperblock = Pick<Superblock, 'value' | 'durableValue' | 'update'>;
+
+/** A superblock whose updates are counted, so that its file is not closed under them. */
+export function trackUpdates(block: Superblock, background: Background): SharedSuperblock {
+  return {
+    get value() {
+      return block.value;
+    },
+    get durableValue() {
+      return block.durableValue;
+    },
+    update: (patch, done) => block.update(patch, background.begin(done)),
+  };
 }

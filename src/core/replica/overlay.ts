@@ -40,7 +40,7 @@ export class Overlay {
   segment: number = BASE;
   /** Of the block that seek() found: byte offset of its content in the segment. */
   at = 0;
-  readonly #parts: Float64Array[] = new Array<Float64Array>(PARTS).fill(NO_ENTRIES);
+  readonly #parts: Float64Array[] = Array.from({ length: PARTS }, () => NO_ENTRIES);
   readonly #counts = new Int32Array(PARTS);
   #blockCount = 0;
   // Zeroed ranges, disjoint and ascending: [start, end) in blocks, the seq of their record, and ZEROES or TRIMMED.

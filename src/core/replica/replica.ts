@@ -5,14 +5,15 @@
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import { type DiskDone, DiskError, type StoredFile } from '../base/ports.ts';
-import { assertHistory, epochOf, type History, lastSharedSeq, type Position } from '../base/position.ts';
+import { assertHistory, type History, lastSharedSeq, type Position } from '../base/position.ts';
 import type { Epoch, Millis, Seq, VolumeIndex, WallMillis } from '../base/units.ts';
 import { FrameView, readFrame, subFrame } from '../record/decode.ts';
 import { encodeFrame, frameBytes, type NewRecord } from '../record/encode.ts';
 import { alignRecord, frameFault, rangeFault } from './align.ts';
 import { Amount } from './amount.ts';
-import { Background } from './background.ts';
-import { type ImageContent, type ImageRange, nextImage, writeImage } from './copy.ts';
+import { Background, type SharedSuperblock, trackUpdates } from './background.ts';
+import { Changes } from './changes.ts';
+import { CopyReceiver, type ImageContent, type ImageRange, nextImage } from './copy.ts';
 import { enterRecords, recordCost } from './destage.ts';
 import { GroupCommit } from './group-commit.ts';
 import { trimHistory } from './history.ts';
@@ -34,15 +35,13 @@ import { Schedule } from './schedule.ts';
 import { type FrameRun, type Sidefile, SidefileDamage } from './sidefile.ts';
 import type { Superblock, SuperblockValue } from './superblock.ts';
 
-const HELD: Acceptance = { kind: 'held' };
-
 /**
  * A replica that is open. Synchronous calls throw DiskError or SidefileDamage when they meet a failure or come after one; lasting ones call
  * back with it. After a failure nothing is written any more.
  */
 export class Replica {
   /** For what is not the replica's own: pendingClaim, witness. Updates are made durable one after the other. */
-  readonly superblock: Pick<Superblock, 'value' | 'durableValue' | 'update'>;
+  readonly superblock: SharedSuperblock;
   readonly #options: ReplicaOptions;
   readonly #block: Superblock;
   readonly #sidefile: Sidefile;
@@ -52,17 +51,16 @@ export class Replica {
   readonly #background: Background;
   readonly #commit: GroupCommit;
   readonly #schedule: Schedule;
+  readonly #receiver: CopyReceiver;
   readonly #amount = new Amount();
+  readonly #changes = new Changes();
   readonly #groupTag: number;
   readonly #marks: Marks;
   #failure: ReplicaFailure | null = null;
-  /** A change of epoch, a copy's begin or end, or closing is under way: nothing is appended until it has ended. */
-  #changing: string | null = null;
   /** Bases and sidefile are to be left alone by the background: the replica is about to be copied, or closes. */
   #stopped = false;
   #closed = false;
   #retainFrom: Seq = Infinity;
-  #imagesUnderWay = 0;
 
   /** For openReplica(). Enters the records that are not destaged in the overlay; throws SidefileDamage, DiskError. */
   constructor(options: ReplicaOptions, parts: ReplicaParts) {
@@ -74,19 +72,13 @@ export class Replica {
     this.#overlays = options.volumes.map(() => new Overlay());
     this.#background = new Background((failure) => this.#fail(failure));
     this.#reader = new Reader({ overlays: this.#overlays, bases: this.#bases, sidefile: this.#sidefile }, this.#background);
-    const { value } = parts.superblock;
+    const { destaged, destageTarget, committed } = parts.superblock.value;
     const { received, oldest, durable } = parts.sidefile;
-    this.#marks = {
-      oldest,
-      destaged: value.destaged,
-      destageTarget: value.destageTarget,
-      committed: Math.max(value.destaged, Math.min(value.committed, received)),
-      durable,
-      received,
-    };
-    this.superblock = this.#sharedSuperblock();
+    this.#marks = { oldest, destaged, destageTarget, committed: Math.max(destaged, Math.min(committed, received)), durable, received };
+    this.superblock = trackUpdates(this.#block, this.#background);
     this.#commit = this.#makeCommit();
     this.#schedule = this.#makeSchedule();
+    this.#receiver = this.#makeReceiver();
     this.#rebuild();
     assertMarks(this.#marks);
   }
@@ -137,13 +129,9 @@ export class Replica {
     return this.#failure;
   }
 
-  /** Whether a change of epoch, or a copy's begin or end, is under way: another one, and records, have to wait for it. */
+  /** Whether a change of epoch, or a copy's begin or end, is under way: another one waits for it, and so do records but at the end of a copy. */
   get changing(): boolean {
-    return this.#changing !== null;
-  }
-
-  get closed(): boolean {
-    return this.#closed;
+    return this.#changes.current !== null;
   }
 
   // ------------------------------------------------------------------------------------------------ primary
@@ -154,9 +142,12 @@ export class Replica {
    */
   append(records: readonly NewRecord[]): AppendedFrame {
     this.#assertUsable();
-    assert(this.#changing === null, 'nothing is appended during a change', { changing: this.#changing });
+    assert(this.#changes.barring === null, 'nothing is appended during a change', { changing: this.#changes.barring });
     assert(this.consistent, 'a primary is consistent');
-    for (const record of records) this.#assertRecord(record);
+    for (const { volume, offset, length } of records) {
+      const fault = rangeFault(this.volumes, volume, offset, length);
+      assert(fault === null, 'a record covers whole blocks of a volume', { fault });
+    }
     const { buffers, clock, digests } = this.#options;
     const firstSeq = this.#marks.received + 1;
     const bytes = buffers.take(frameBytes(records));
@@ -180,11 +171,6 @@ export class Replica {
   align(record: NewRecord): NewRecord[] {
     this.#assertUsable();
     return this.#tried(() => alignRecord(record, (offset, into) => this.#reader.readNow(record.volume, offset, into)));
-  }
-
-  #assertRecord(record: NewRecord): void {
-    const fault = rangeFault(this.volumes, record.volume, record.offset, record.length);
-    assert(fault === null, 'a record covers whole blocks of a volume', { fault });
   }
 
   /** Appends a frame whose records are sound and go on from what is here. */
@@ -211,7 +197,8 @@ export class Replica {
   /** Takes a frame of a peer: all of it, or what is not here yet, or nothing. Everything in it is checked first. */
   accept(bytes: Uint8Array): Acceptance {
     this.#assertUsable();
-    if (this.#changing !== null) return { kind: 'foreign', why: `it came during a change of this copy (${this.#changing})` };
+    const { barring } = this.#changes;
+    if (barring !== null) return { kind: 'foreign', why: `it came during a change of this copy (${barring})` };
     const { digests } = this.#options;
     const check = readFrame(bytes, 0, { groupTag: this.#groupTag, checkPayload: true, digests });
     if (check.kind === 'short') return { kind: 'damaged', why: 'the frame is cut short' };
@@ -231,7 +218,7 @@ export class Replica {
     const ours = this.#sidefile.chainAt(shared);
     // A record that is no longer in the sidefile is in the base image: nothing is left to compare with.
     if (ours !== null && ours !== theirs) return { kind: 'foreign', why: `record ${shared} is another one here: the chains differ` };
-    if (frame.lastSeq <= received) return HELD;
+    if (frame.lastSeq <= received) return { kind: 'held' };
     if (frame.firstSeq > received) {
       this.#take(frame, frame.bytes);
     } else {
@@ -266,14 +253,23 @@ export class Replica {
   /** Begins an epoch of this site's own behind the newest record. */
   beginEpoch(epoch: Epoch, done: ReplicaDone): void {
     if (this.#refused(done)) return;
-    assert(epoch > this.epoch, 'epochs rise', { epoch, newest: this.epoch });
-    this.#begin('a new epoch');
-    const firstSeq = this.#marks.received + 1;
-    // After a power loss the records of the newest epochs may be gone altogether, and their starts lie behind what is left.
-    const known = this.history.filter((start) => start.firstSeq <= firstSeq);
-    const history = trimHistory([...known, { epoch, firstSeq }], this.#marks);
-    this.#update({ epoch, history }, (failure) => {
-      this.#end();
+    this.#changes.begin('a new epoch', () => {
+      assert(epoch > this.epoch, 'epochs rise', { epoch, newest: this.epoch });
+      const firstSeq = this.#marks.received + 1;
+      // After a power loss the records of the newest epochs may be gone altogether, and their starts lie behind what is left.
+      const known = this.history.filter((start) => start.firstSeq <= firstSeq);
+      this.#changeTo({ epoch, history: [...known, { epoch, firstSeq }] }, done);
+    });
+  }
+
+  /** Makes an epoch and its history durable; ends the change that is under way. */
+  #changeTo(next: { epoch: Epoch; history: History }, done: ReplicaDone): void {
+    if (this.#failure !== null) {
+      this.#changes.end();
+      return this.#later(done);
+    }
+    this.#update({ epoch: next.epoch, history: trimHistory(next.history, this.#marks) }, (failure) => {
+      this.#changes.end();
       done(failure);
     });
   }
@@ -283,25 +279,32 @@ export class Replica {
    * records are given up only with `force`.
    */
   adopt(options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean }, done: (adoption: Adoption) => void): void {
-    const { epoch, history, cutTo } = options;
     if (this.#refused((failure) => done(failure ?? 'done'))) return;
-    const marks = this.#marks;
-    assertHistory(history);
-    assert(epoch >= this.epoch, 'an epoch that is adopted is not older', { epoch, newest: this.epoch });
-    assert(cutTo <= marks.received, 'a sidefile is cut back, not on', { cutTo, received: marks.received });
-    if (!this.consistent || cutTo < marks.destageTarget || cutTo < this.#sidefile.oldest - 1) return this.#later(() => done('needs-copy'));
-    assert(options.force === true || cutTo >= marks.committed, 'committed records are cut only by force', {
-      cutTo,
-      committed: marks.committed,
+    assertHistory(options.history);
+    this.#changes.begin('an adoption', () => {
+      if (this.#failure === null && this.#needsCopy(options.cutTo)) {
+        this.#changes.end();
+        return this.#later((failure) => done(failure ?? 'needs-copy'));
+      }
+      if (this.#failure === null) this.#adopt(options);
+      this.#changeTo(options, (failure) => done(failure ?? 'done'));
     });
+  }
+
+  /** Whether the base image or the sidefile cannot go back to just behind `cutTo`. */
+  #needsCopy(cutTo: Seq): boolean {
+    return !this.consistent || cutTo < this.#marks.destageTarget || cutTo < this.#sidefile.oldest - 1;
+  }
+
+  #adopt(options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean }): void {
+    const { epoch, history, cutTo } = options;
+    const { committed, received } = this.#marks;
+    assert(epoch >= this.epoch, 'an epoch that is adopted is not older', { epoch, newest: this.epoch });
+    assert(cutTo <= received, 'a sidefile is cut back, not on', { cutTo, received });
+    assert(options.force === true || cutTo >= committed, 'committed records are cut only by force', { cutTo, committed });
     const shared = lastSharedSeq({ history: this.history, end: cutTo }, { history, end: cutTo });
     assert(shared >= Math.min(cutTo, this.#sidefile.oldest), 'what is kept is named alike by both histories', { cutTo, shared });
-    this.#begin('an adoption');
     this.#cut(cutTo);
-    this.#update({ epoch, history: trimHistory(history, marks) }, (failure) => {
-      this.#end();
-      done(failure ?? 'done');
-    });
   }
 
   /** Takes the records behind `seq` out of sidefile and overlay. Their bytes stay on disk until the superblock says durably that they are void. */
@@ -493,72 +496,13 @@ export class Replica {
    */
   beginCopy(options: { epoch: Epoch; history: History; position: Seq; chain: number }, done: ReplicaDone): void {
     if (this.#refused(done)) return;
-    const { epoch, position, chain } = options;
-    assertHistory(options.history);
-    assert(epoch >= this.epoch, 'an epoch that is adopted is not older', { epoch, newest: this.epoch });
-    this.#begin('the begin of a copy');
-    this.#stopped = true;
-    this.#background.whenIdle(() => {
-      if (this.#failure !== null) return this.#later(done);
-      this.#startOver(position);
-      const history = trimHistory(options.history, this.#marks);
-      const patch = { epoch, history, destaged: position, destageTarget: position, destagedChain: chain };
-      this.#update({ ...patch, consistent: false, copying: { fromSeq: position } }, (failure) => {
-        this.#stopped = this.#changing === 'closing';
-        this.#end();
-        if (failure === null) this.#resetSidefile(position, chain);
-        this.#options.journal(
-          'copy.begin',
-          { group: this.#options.group, fromSeq: position },
-          'a whole copy has begun: this copy is inconsistent',
-        );
-        done(failure ?? this.#failure);
-      });
-    });
-  }
-
-  #startOver(position: Seq): void {
-    Object.assign(this.#marks, {
-      oldest: position + 1,
-      destaged: position,
-      destageTarget: position,
-      committed: position,
-      durable: position,
-      received: position,
-    } satisfies Marks);
-    for (const overlay of this.#overlays) overlay.clear();
-    this.#amount.clear();
-    this.#schedule.recount(0);
-  }
-
-  #resetSidefile(position: Seq, chain: number): void {
-    const { history } = this;
-    const epoch = epochOf(history, position);
-    try {
-      this.#sidefile.reset({ nextSeq: position + 1, chain, epoch });
-    } catch (error) {
-      this.#note(error);
-    }
+    this.#receiver.begin(options, done);
   }
 
   /** Receiver: puts an image into its volume's base. For zeroes `done` is called before this returns. */
   writeImage(volume: VolumeIndex, offset: number, content: ImageContent, done: ReplicaDone): void {
     if (this.#refused(done)) return;
-    assert(this.#block.durableValue.copying !== null, 'an image is written only while the superblock says so');
-    assert(this.#changing === null, 'no image is written during a change', { changing: this.#changing });
-    const base = this.#bases[volume];
-    assert(base !== undefined, 'there is no such volume', { volume });
-    this.#imagesUnderWay++;
-    const ended = this.#background.begin((failure) => {
-      this.#imagesUnderWay--;
-      done(failure);
-    });
-    try {
-      writeImage(base, offset, content, ended);
-    } catch (error) {
-      if (!(error instanceof DiskError)) throw error;
-      ended(error.failure);
-    }
+    this.#receiver.writeImage(volume, offset, content, done);
   }
 
   /**
@@ -567,27 +511,7 @@ export class Replica {
    */
   endCopy(endSeq: Seq, done: ReplicaDone): void {
     if (this.#refused(done)) return;
-    assert(this.#block.durableValue.copying !== null, 'a copy that ends has begun');
-    assert(endSeq <= this.#marks.received, 'a copy ends with records that are here', { endSeq, received: this.#marks.received });
-    assert(endSeq >= this.#marks.destageTarget, 'a copy ends behind its begin', { endSeq, begin: this.#marks.destageTarget });
-    assert(this.#imagesUnderWay === 0, 'a copy ends when all images are written', { underWay: this.#imagesUnderWay });
-    this.#begin('the end of a copy');
-    const ended: ReplicaDone = (failure) => {
-      this.#end();
-      if (failure === null)
-        this.#options.journal('copy.end', { group: this.#options.group, endSeq }, 'the whole copy has ended: this copy is consistent');
-      done(failure);
-    };
-    this.#commit.whenDurable(endSeq, (unflushed) => {
-      if (unflushed !== null) return ended(unflushed);
-      const flushed = this.#background.begin((failure) => {
-        if (failure !== null) return ended(failure);
-        this.#marks.destageTarget = endSeq;
-        this.#moved();
-        this.#update({ consistent: true, copying: null, destageTarget: endSeq }, ended);
-      });
-      this.#options.storage.flush(this.#bases, flushed);
-    });
+    this.#receiver.end(endSeq, done);
   }
 
   /** The replica has caught up with a primary: it lacks nothing that it had acknowledged. */
@@ -601,7 +525,6 @@ export class Replica {
    * the next start is not unclean after a power loss. Also after a failure.
    */
   close(options: { clean: boolean }, done: ReplicaDone): void {
-    assert(this.#changing !== 'closing', 'a replica is closed once');
     const closeFiles = (failure: ReplicaFailure | null): void => {
       this.#stopped = true;
       this.#background.whenIdle(() => {
@@ -612,7 +535,7 @@ export class Replica {
         done(failure ?? this.#failure);
       });
     };
-    this.#changing = 'closing';
+    this.#changes.close();
     // Stopped: a copy is about to begin, so there is nothing here that would be clean.
     if (!options.clean || this.#stopped || this.#failure !== null) return closeFiles(null);
     this.#commit.whenDurable(this.#marks.received, (failure) => {
@@ -623,21 +546,6 @@ export class Replica {
         else this.#update({ cleanShutdown: true }, closeFiles);
       });
     });
-  }
-
-  // ------------------------------------------------------------------------------------------------ within
-
-  #sharedSuperblock(): Pick<Superblock, 'value' | 'durableValue' | 'update'> {
-    const block = this.#block;
-    return {
-      get value() {
-        return block.value;
-      },
-      get durableValue() {
-        return block.durableValue;
-      },
-      update: (patch, done) => block.update(patch, this.#background.begin(done)),
-    };
   }
 
   #makeCommit(): GroupCommit {
@@ -652,6 +560,39 @@ export class Replica {
         if (this.#failure === null) this.#options.onDurable(durable);
       },
     });
+  }
+
+  #makeReceiver(): CopyReceiver {
+    const { group, storage, journal } = this.#options;
+    return new CopyReceiver({
+      group,
+      storage,
+      journal,
+      bases: this.#bases,
+      sidefile: this.#sidefile,
+      block: this.#block,
+      background: this.#background,
+      commit: this.#commit,
+      changes: this.#changes,
+      marks: this.#marks,
+      failure: () => this.#failure,
+      later: (done) => this.#later(done),
+      stop: (stopped) => {
+        this.#stopped = stopped;
+      },
+      startOver: (position) => this.#startOver(position),
+      moved: () => this.#moved(),
+      update: (patch, done) => this.#update(patch, done),
+      note: (error) => this.#note(error),
+    });
+  }
+
+  #startOver(position: Seq): void {
+    const everything = { destaged: position, destageTarget: position, committed: position, durable: position, received: position };
+    Object.assign(this.#marks, { oldest: position + 1, ...everything } satisfies Marks);
+    for (const overlay of this.#overlays) overlay.clear();
+    this.#amount.clear();
+    this.#schedule.recount(0);
   }
 
   #makeSchedule(): Schedule {
@@ -695,15 +636,6 @@ export class Replica {
   #update(patch: Partial<SuperblockValue>, done: DiskDone): void {
     const { durable, committed } = this.#marks;
     this.#block.update({ durable, committed, ...patch }, this.#background.begin(done));
-  }
-
-  #begin(change: string): void {
-    assert(this.#changing === null, 'one change at a time', { change, changing: this.#changing });
-    this.#changing = change;
-  }
-
-  #end(): void {
-    if (this.#changing !== 'closing') this.#changing = null;
   }
 
   #assertUsable(): void {

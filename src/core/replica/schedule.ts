@@ -15,13 +15,13 @@ import type { Sidefile } from './sidefile.ts';
 import type { SuperblockValue } from './superblock.ts';
 
 const ROUND_BYTES = 1024 * 1024;
-const FLUSH_BYTES = 128 * 1024 * 1024;
+const FLUSH_BYTES = 32 * 1024 * 1024;
 
 /** When to destage, and how much at once. */
 export interface DestageOptions {
   /** Bytes read from the sidefile and written to a base in one step: bounds how long one step keeps everything else waiting. 1 MiB unless given. */
   readonly roundBytes?: number;
-  /** Bytes between two flushes of the bases: enough to make a flush cheap, few enough to free the sidefile in time. 128 MiB unless given. */
+  /** Bytes between two flushes of the bases: enough to make a flush cheap, few enough to free the sidefile in time. 32 MiB unless given. */
   readonly flushBytes?: number;
   /** Records are destaged when they are this old. */
   readonly idleMillis: Millis;

@@ -24,6 +24,7 @@ import {
   type Message,
   type MessageName,
   MessageReader,
+  WIRE_VERSION,
 } from '../../../src/core/mirror/messages.ts';
 import { readFollow, readHello, readJoin, readJoined, readState } from '../../../src/core/mirror/forms.ts';
 import { digests, equal } from '../../support/records.ts';
@@ -115,6 +116,10 @@ describe('the wire form, version 1', () => {
       bytes.push(...(match[2] as string).split(' ').map((hex) => Number.parseInt(hex, 16)));
     }
     assert.ok(equal(new Uint8Array(bytes), golden));
+  });
+
+  test('is the version that the program speaks', () => {
+    assert.equal(new DataView(golden.buffer, golden.byteOffset).getUint16(MESSAGE_HEADER.at.version, true), WIRE_VERSION);
   });
 
   test('has a sample of each kind, and no kind 0', () => {

@@ -353,21 +353,21 @@ test('a mirror learns from frames what is committed, and knows it again after a 
   assert.equal(mirror.replica.marks.committed, 1);
 });
 
+const textOf = (result: unknown): string => JSON.stringify(result);
+
+/** Follows a primary of the next epoch that has only records up to `cutTo`. */
+function follow(rig: ReplicaRig, options: { cutTo: number; force?: boolean }): unknown {
+  const history = [...rig.replica.history, { epoch: rig.replica.epoch + 1, firstSeq: options.cutTo + 1 }];
+  return rig.wait((done) => rig.replica.adopt({ epoch: rig.replica.epoch + 1, history, ...options }, done));
+}
+
 test('adopting an epoch cuts the tail that the new primary does not have', () => {
   const rig = new ReplicaRig().start();
   for (let i = 0; i < 6; i++) rig.write(0, i % 3, 2, i + 1);
   rig.replica.commit(3);
-  const adopt = (options: { cutTo: number; force?: boolean }): unknown => {
-    const history = [...rig.replica.history, { epoch: 2, firstSeq: options.cutTo + 1 }];
-    return rig.wait((done) => rig.replica.adopt({ epoch: 2, history, ...options }, done));
-  };
-  assert.throws(() => adopt({ cutTo: 2 }), /only by force/);
-  rig.wait((done) => {
-    rig.replica.flush();
-    rig.storage.settle();
-    done(null);
-  });
-  assert.equal(adopt({ cutTo: 4 }), 'done');
+  rig.replica.flush();
+  rig.storage.settle();
+  assert.equal(follow(rig, { cutTo: 4 }), 'done');
   rig.reference.cutTo(4);
   assert.deepEqual(rig.replica.end, { epoch: 1, seq: 4 });
   assert.equal(rig.replica.epoch, 2);
@@ -380,6 +380,42 @@ test('adopting an epoch cuts the tail that the new primary does not have', () =>
   rig.open();
   rig.takeBack(5);
   rig.check();
+});
+
+test('committed records are cut by force only', () => {
+  const rig = new ReplicaRig().start();
+  for (let i = 0; i < 4; i++) rig.write(0, i, 1, i + 1);
+  rig.replica.commit(3);
+  assert.equal(follow(rig, { cutTo: 2, force: true }), 'done');
+  assert.equal(rig.replica.marks.committed, 2);
+  rig.reference.cutTo(2);
+  rig.check();
+  const other = new ReplicaRig().start();
+  for (let i = 0; i < 4; i++) other.write(0, i, 1, i + 1);
+  other.replica.commit(3);
+  assert.throws(() => follow(other, { cutTo: 2 }), /only by force/);
+});
+
+test('a change that is asked for during another waits for it, and records are refused meanwhile', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 1, 1);
+  const bytes = new ReplicaRig().start().write(0, 0, 1, 1);
+  const ended: string[] = [];
+  const { history } = rig.replica;
+  rig.replica.adopt({ epoch: 2, history: [...history, { epoch: 2, firstSeq: 2 }], cutTo: 1 }, (result) =>
+    ended.push(`adopted: ${textOf(result)}`),
+  );
+  rig.replica.beginCopy({ epoch: 3, history: [{ epoch: 3, firstSeq: 1 }], position: 9, chain: 5 }, (failure) =>
+    ended.push(`copying: ${textOf(failure)}`),
+  );
+  rig.replica.adopt({ epoch: 3, history: [{ epoch: 3, firstSeq: 1 }], cutTo: 9 }, (result) => ended.push(`adopted: ${textOf(result)}`));
+  assert.equal(rig.replica.changing, true);
+  assert.equal(rig.replica.accept(bytes).kind, 'foreign');
+  assert.throws(() => rig.replica.append([write(0, 1, 1, 1)]), /during a change/);
+  rig.storage.settle();
+  assert.deepEqual(ended, ['adopted: "done"', 'copying: null', 'adopted: "needs-copy"']);
+  assert.equal(rig.replica.changing, false);
+  assert.equal(rig.replica.epoch, 3);
 });
 
 test('a cut below what may be in the base needs a whole copy', () => {
@@ -602,6 +638,25 @@ test('after a copy the bases may hold records up to its end: a cut below needs a
     null,
   );
   assert.deepEqual([mirror.replica.marks.destaged, mirror.replica.marks.destageTarget], [2, 4]);
+  mirror.checkContent(0, primary.reference.now);
+});
+
+test('records go on coming while a copy ends', () => {
+  const primary = new ReplicaRig().start();
+  const mirror = new ReplicaRig();
+  mirror.create(false);
+  mirror.open();
+  const { history } = primary.replica;
+  mirror.wait((done) => mirror.replica.beginCopy({ epoch: 1, history, position: 0, chain: 0 }, done));
+  mirror.replica.accept(primary.write(0, 0, 1, 1));
+  let ended = false;
+  mirror.replica.endCopy(1, () => {
+    ended = true;
+  });
+  assert.equal(mirror.replica.changing, true);
+  assert.equal(mirror.replica.accept(primary.write(0, 1, 1, 2)).kind, 'appended');
+  mirror.storage.settle();
+  assert.equal(ended, true);
   mirror.checkContent(0, primary.reference.now);
 });
 

@@ -1,0 +1,120 @@
+// What is compared: Tercet with one, two and three sites, and servers without a mirror that serve the same kind of image.
+
+import type { ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { existsSync, globSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import type { Member } from '../../demo/cluster.ts';
+import { Cluster } from '../../demo/cluster.ts';
+import { endingText } from '../../demo/daemon.ts';
+import type { PortFinder } from '../../demo/layout.ts';
+import { nbdUri, planLayout } from '../../demo/layout.ts';
+import { followsInStep, isDrained } from '../../demo/scene.ts';
+import { findTool } from '../../demo/tools.ts';
+import { until } from '../../demo/waiting.ts';
+
+/** A server that runs. */
+export interface Server {
+  readonly name: string;
+  readonly uri: string;
+  /** All processes that serve, mirrors and witness too. */
+  pids(): readonly number[];
+  /** Waits until nothing is left to be done behind the last request. */
+  settle(): Promise<void>;
+  /** Files whose cached content is dropped for cold reads. */
+  files(): readonly string[];
+  stop(): Promise<void>;
+}
+
+export interface ServerOptions {
+  readonly folder: string;
+  readonly sizeBytes: number;
+  readonly ports: PortFinder;
+  /** Folder for profiles of the daemons; null: none are taken. */
+  readonly profiles: string | null;
+  /** Keys of the group in place of the defaults. */
+  readonly group: Readonly<Record<string, number>>;
+}
+
+const START_MILLIS = 30_000;
+const SETTLE_MILLIS = 300_000;
+
+/** How each server is started, by name; null where its program is not installed. */
+export const SERVERS: Readonly<Record<string, ((options: ServerOptions) => Promise<Server>) | null>> = {
+  nbdkit: plain('nbdkit', (socket, image) => ['-f', '-U', socket, 'file', `file=${image}`]),
+  'qemu-nbd': plain('qemu-nbd', (socket, image) => ['-k', socket, '-f', 'raw', '-t', '-e', '64', '-x', '', image]),
+  tercet1: (options) => tercet(options, 1),
+  tercet2: (options) => tercet(options, 2),
+  tercet3: (options) => tercet(options, 3),
+};
+
+async function tercet(options: ServerOptions, siteCount: number): Promise<Server> {
+  const { sizeBytes, ports, profiles, group } = options;
+  const name = `tercet${siteCount}`;
+  const folder = join(options.folder, name);
+  mkdirSync(folder, { recursive: true });
+  const layout = await planLayout({ folder, sizeBytes, usualPorts: false, ports, siteCount });
+  const profileArgs = (site: string): string[] => ['--cpu-prof', `--cpu-prof-dir=${join(profiles ?? '', name, site)}`, '--cpu-prof-interval=500'];
+  const cluster = new Cluster({
+    layout,
+    ownGroup: false,
+    config: { group },
+    ...(profiles !== null && { nodeArgs: profileArgs }),
+    died: (daemon, ending) => {
+      console.error(`${name}: ${daemon.name} ended by itself (${endingText(ending)}):\n${daemon.logTail()}`);
+    },
+  });
+  await cluster.start();
+  await cluster.create();
+  const [first, ...others] = cluster.members as [Member, ...Member[]];
+  await until(`${name} serves and its mirrors are in step`, START_MILLIS, async () => {
+    if ((await cluster.status(first.layout.name))?.serving !== true) return false;
+    const steps = await Promise.all(others.map((member) => followsInStep(cluster, first, member)));
+    return steps.every(Boolean);
+  });
+  const { nbdSocket, nbd } = first.layout;
+  return {
+    name,
+    uri: nbdUri(layout, nbdSocket ?? nbd),
+    pids: () => cluster.daemons.flatMap((daemon) => (daemon.pid === null ? [] : [daemon.pid])),
+    settle: async () => {
+      await until(`${name} has everything in its base images`, SETTLE_MILLIS, () => isDrained(cluster));
+    },
+    files: () => globSync(join(first.layout.data, layout.group, '**', '*')),
+    stop: () => cluster.stop(),
+  };
+}
+
+/** A server of one raw image file on a unix socket. */
+function plain(program: string, args: (socket: string, image: string) => readonly string[]): ((options: ServerOptions) => Promise<Server>) | null {
+  const path = findTool(program);
+  if (path === null) return null;
+  return async ({ folder, sizeBytes }) => {
+    const image = join(folder, `${program}.img`);
+    const socket = join(folder, `${program}.sock`);
+    writeFileSync(image, '');
+    truncateSync(image, sizeBytes);
+    const child = spawn(path, args(socket, image), { stdio: ['ignore', 'inherit', 'inherit'] });
+    await until(`${program} listens`, START_MILLIS, () => existsSync(socket));
+    return {
+      name: program,
+      uri: `nbd+unix:///?socket=${socket}`,
+      pids: () => [child.pid as number],
+      settle: () => Promise.resolve(),
+      files: () => [image],
+      stop: () => ended(child),
+    };
+  };
+}
+
+function ended(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) {
+      resolve();
+      return;
+    }
+    child.on('exit', () => resolve());
+    child.kill('SIGTERM');
+  });
+}
