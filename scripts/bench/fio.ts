@@ -42,7 +42,9 @@ export async function runFio(workload: Workload, target: { uri: string; sizeByte
   const { uri, sizeBytes, seconds } = target;
   const args = ['--name=bench', '--ioengine=nbd', `--uri=${uri}`, `--size=${sizeBytes}`, '--time_based', `--runtime=${seconds}`, '--randrepeat=0'];
   const more = ['--thread', '--group_reporting', '--output-format=json', '--lat_percentiles=0', '--clat_percentiles=1', ...workload.fio];
-  const report = JSON.parse(await mustRun('fio', [...args, ...more], { millisMax: seconds * 1000 + FIO_MILLIS_MARGIN })) as { jobs: Job[] };
+  const output = await mustRun('fio', [...args, ...more], { millisMax: seconds * 1000 + FIO_MILLIS_MARGIN });
+  // The engine prints lines of its own before the report.
+  const report = JSON.parse(output.slice(output.indexOf('{'))) as { jobs: Job[] };
   const [job] = report.jobs;
   if (job === undefined) throw new Error('fio reported no job');
   return resultOf(job, workload);

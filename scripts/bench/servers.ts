@@ -65,14 +65,19 @@ async function tercet(options: ServerOptions, siteCount: number): Promise<Server
       console.error(`${name}: ${daemon.name} ended by itself (${endingText(ending)}):\n${daemon.logTail()}`);
     },
   });
-  await cluster.start();
-  await cluster.create();
   const [first, ...others] = cluster.members as [Member, ...Member[]];
-  await until(`${name} serves and its mirrors are in step`, START_MILLIS, async () => {
-    if ((await cluster.status(first.layout.name))?.serving !== true) return false;
-    const steps = await Promise.all(others.map((member) => followsInStep(cluster, first, member)));
-    return steps.every(Boolean);
-  });
+  try {
+    await cluster.start();
+    await cluster.create();
+    await until(`${name} serves and its mirrors are in step`, START_MILLIS, async () => {
+      if ((await cluster.status(first.layout.name))?.serving !== true) return false;
+      const steps = await Promise.all(others.map((member) => followsInStep(cluster, first, member)));
+      return steps.every(Boolean);
+    });
+  } catch (error) {
+    await cluster.kill();
+    throw error;
+  }
   const { nbdSocket, nbd } = first.layout;
   return {
     name,

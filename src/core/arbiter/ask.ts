@@ -184,7 +184,11 @@ export class WitnessDesk {
     const view = reply.view;
     if (view === null) return true;
     if (this.#instance !== null && view.instance !== this.#instance) {
-      this.#journal('witness.foreign', { known: this.#instance, found: view.instance }, 'another witness answers than before: it is not believed');
+      this.#journal(
+        'witness.foreign',
+        { known: this.#instance, found: view.instance },
+        'another witness answers than before: it is not believed',
+      );
       return false;
     }
     if (reply.repeated === true) return true;

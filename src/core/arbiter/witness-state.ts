@@ -314,7 +314,9 @@ function setFlag(state: WitnessState, operation: ExcludeOperation | AdmitOperati
   const target = copyOf(state, operation.site);
   // A primary that takes its own flag away resigns, which asks for more.
   if (target === undefined || target.site === operation.from) return 'not-a-copy';
-  if (target.flag === flag) return {};
+  // An exclusion is a change even of a flag that is false: an admission that is still on its way names the revision before it, and is refused
+  // whenever it arrives. The primary answers hosts alone from here on.
+  if (flag && target.flag) return {};
   return { revision: state.revision + 1, copies: withFlag(state, target.site, flag) };
 }
 

@@ -33,7 +33,8 @@ const table = {
   },
   TERCET_REPLICA_FOREIGN: {
     exit: EXIT.failed,
-    text: (f) => `folder ${f['folder']} holds a replica of group "${f['found']}" at site "${f['foundSite']}", not of "${f['wanted']}" at "${f['wantedSite']}": check "data" in the configuration`,
+    text: (f) =>
+      `folder ${f['folder']} holds a replica of group "${f['found']}" at site "${f['foundSite']}", not of "${f['wanted']}" at "${f['wantedSite']}": check "data" in the configuration`,
   },
   TERCET_REPLICA_EXISTS: {
     exit: EXIT.notInState,
@@ -41,11 +42,13 @@ const table = {
   },
   TERCET_SUPERBLOCK_DAMAGED: {
     exit: EXIT.failed,
-    text: (f) => `both slots of the superblock in ${f['folder']} are damaged: this copy cannot be used; move the folder away and let the site be filled from a peer`,
+    text: (f) =>
+      `both slots of the superblock in ${f['folder']} are damaged: this copy cannot be used; move the folder away and let the site be filled from a peer`,
   },
   TERCET_SIDEFILE_DAMAGED: {
     exit: EXIT.failed,
-    text: (f) => `sidefile damaged at record (${f['epoch']}, ${f['seq']}), ${f['file']} offset ${f['offset']}: ${f['reason']}; this copy is not used until it is filled from a peer`,
+    text: (f) =>
+      `sidefile damaged at record (${f['epoch']}, ${f['seq']}), ${f['file']} offset ${f['offset']}: ${f['reason']}; this copy is not used until it is filled from a peer`,
   },
   TERCET_FORMAT_VERSION: {
     exit: EXIT.failed,
@@ -53,11 +56,13 @@ const table = {
   },
   TERCET_DISK: {
     exit: EXIT.failed,
-    text: (f) => `${f['operation']} of ${f['file']} failed with ${f['code']}: this site no longer uses its copy; mend the disk and start it again`,
+    text: (f) =>
+      `${f['operation']} of ${f['file']} failed with ${f['code']}: this site no longer uses its copy; mend the disk and start it again`,
   },
   TERCET_VOLUME_SIZE: {
     exit: EXIT.configuration,
-    text: (f) => `volume ${f['volume']}: the base ${f['path']} has ${f['found']} bytes, the configuration says ${f['wanted']}: make them equal`,
+    text: (f) =>
+      `volume ${f['volume']}: the base ${f['path']} has ${f['found']} bytes, the configuration says ${f['wanted']}: make them equal`,
   },
   TERCET_UNREACHABLE: {
     exit: EXIT.unreachable,
@@ -71,24 +76,31 @@ const table = {
   },
   TERCET_WITNESS_LOCKED: {
     exit: EXIT.failed,
-    text: (f) => `the witness's folder ${f['folder']} is in use by another process: stop the other witness, or give this one its own data folder`,
+    text: (f) =>
+      `the witness's folder ${f['folder']} is in use by another process: stop the other witness, or give this one its own data folder`,
   },
   TERCET_WITNESS_DAMAGED: {
     exit: EXIT.failed,
-    text: (f) => `the witness's file ${f['file']} cannot be trusted (${f['reason']}): it is not used; keep it aside, start a new witness and name the survivor`,
+    text: (f) =>
+      `the witness's file ${f['file']} cannot be trusted (${f['reason']}): it is not used; keep it aside, start a new witness and name the survivor`,
   },
   TERCET_WITNESS_DISK: {
     exit: EXIT.failed,
-    text: (f) => `${f['operation']} of the witness's file ${f['file']} failed with ${f['code']}: the witness answers nothing more; mend the disk and start it again`,
+    text: (f) =>
+      `${f['operation']} of the witness's file ${f['file']} failed with ${f['code']}: the witness answers nothing more; mend the disk and start it again`,
   },
   TERCET_UNSAFE: { exit: EXIT.unsafe, text: (f) => `refused, because data could be lost: ${f['reason']}; way out: ${f['remedy']}` },
   TERCET_NOT_IN_STATE: { exit: EXIT.notInState, text: (f) => `${f['what']}: ${f['reason']}` },
   TERCET_DEADLINE: { exit: EXIT.deadline, text: (f) => `${f['what']} did not happen within ${f['seconds']} s: ${f['remedy']}` },
   TERCET_NODE_TOO_OLD: { exit: EXIT.nodeTooOld, text: (f) => `tercet needs Node.js 24 or newer; this is ${f['found']}` },
-  TERCET_INVARIANT: { exit: EXIT.invariant, text: (f) => `a rule of the program itself was broken, so it stopped: ${f['text']}; please report this line` },
+  TERCET_INVARIANT: {
+    exit: EXIT.invariant,
+    text: (f) => `a rule of the program itself was broken, so it stopped: ${f['text']}; please report this line`,
+  },
   TERCET_PORT_IN_USE: {
     exit: EXIT.failed,
-    text: (f) => `cannot listen on ${f['address']} for ${f['what']} (${f['code']}): another process has it, or the address is not of this machine`,
+    text: (f) =>
+      `cannot listen on ${f['address']} for ${f['what']} (${f['code']}): another process has it, or the address is not of this machine`,
   },
   TERCET_MISSING_PROGRAM: { exit: EXIT.failed, text: (f) => `these programs are missing: ${f['programs']}; install ${f['packages']}` },
   TERCET_BAD_REQUEST: { exit: EXIT.usage, text: (f) => `bad request to ${f['what']}: ${f['reason']}` },

@@ -97,7 +97,10 @@ export const limits = {
   orderMillis: 30_000,
 } as const;
 
-assert(limits.frameBytesMax > limits.requestBytesMax + 64 * limits.frameRecordsMax, 'a frame must hold the largest request and a full table');
+assert(
+  limits.frameBytesMax > limits.requestBytesMax + 64 * limits.frameRecordsMax,
+  'a frame must hold the largest request and a full table',
+);
 assert(limits.messageBytesMax > limits.frameBytesMax, 'a message must hold the largest frame');
 assert(limits.imageWindowBytes >= 2 * limits.imageBytesMax, 'the image window must let two images overlap');
 assert(limits.requestBytesAdvertised % BLOCK_BYTES === 0, 'the advertised maximum must be a multiple of a block');

@@ -7,6 +7,10 @@ import type { Buffers, Clock, Digests, LinkPort } from '../base/ports.ts';
  * Receives an incoming connection. `findSite` returns this machine's site of a group, or null when there is none; then the stranger is told so
  * and the connection closed. Whoever stays silent is closed by the shell's own deadline.
  */
-export function acceptLink(port: LinkPort, findSite: (group: string) => LinkOwner | null, ports: { clock: Clock; digests: Digests; buffers: Buffers }): LinkReceiver {
+export function acceptLink(
+  port: LinkPort,
+  findSite: (group: string) => LinkOwner | null,
+  ports: { clock: Clock; digests: Digests; buffers: Buffers },
+): LinkReceiver {
   return new Link({ port, ...ports, dialled: null, findOwner: findSite });
 }

@@ -25,7 +25,11 @@ export interface Acknowledged {
  * local disk. A group that was configured with one copy only has no second domain to wait for: it behaves as a disk with a write cache
  * (docs/decisions/0004-single-copy-groups.md).
  */
-export function acknowledgedUpTo(own: { received: Seq; durable: Seq }, syncPeers: readonly RequiredView[], onlyCopy: boolean): Acknowledged {
+export function acknowledgedUpTo(
+  own: { received: Seq; durable: Seq },
+  syncPeers: readonly RequiredView[],
+  onlyCopy: boolean,
+): Acknowledged {
   let held = own.received;
   let durable = own.durable;
   let knownTrue = false;

@@ -26,7 +26,14 @@ import {
 
 /** What a follower needs of its replica. */
 export interface FollowingReplica {
-  readonly marks: { readonly oldest: Seq; readonly destaged: Seq; readonly destageTarget: Seq; readonly committed: Seq; readonly durable: Seq; readonly received: Seq };
+  readonly marks: {
+    readonly oldest: Seq;
+    readonly destaged: Seq;
+    readonly destageTarget: Seq;
+    readonly committed: Seq;
+    readonly durable: Seq;
+    readonly received: Seq;
+  };
   readonly epoch: Epoch;
   readonly history: History;
   readonly consistent: boolean;
@@ -37,15 +44,30 @@ export interface FollowingReplica {
   retainFrom: Seq;
   readonly volumes: readonly { readonly sizeBytes: number }[];
   chainAt(seq: Seq): number | null;
-  accept(bytes: Uint8Array): { kind: 'appended'; lastSeq: Seq } | { kind: 'held' } | { kind: 'gap'; expected: Seq } | { kind: 'foreign'; why: string } | { kind: 'damaged'; why: string };
+  accept(
+    bytes: Uint8Array,
+  ):
+    | { kind: 'appended'; lastSeq: Seq }
+    | { kind: 'held' }
+    | { kind: 'gap'; expected: Seq }
+    | { kind: 'foreign'; why: string }
+    | { kind: 'damaged'; why: string };
   commit(seq: Seq): void;
   flush(): void;
   adopt(
     options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean },
     done: (result: 'done' | 'needs-copy' | ReplicaFailure) => void,
   ): void;
-  beginCopy(options: { epoch: Epoch; history: History; position: Seq; chain: number }, done: (failure: ReplicaFailure | null) => void): void;
-  writeImage(volume: VolumeIndex, offset: number, content: Uint8Array | { readonly zeroLength: number }, done: (failure: ReplicaFailure | null) => void): void;
+  beginCopy(
+    options: { epoch: Epoch; history: History; position: Seq; chain: number },
+    done: (failure: ReplicaFailure | null) => void,
+  ): void;
+  writeImage(
+    volume: VolumeIndex,
+    offset: number,
+    content: Uint8Array | { readonly zeroLength: number },
+    done: (failure: ReplicaFailure | null) => void,
+  ): void;
   endCopy(endSeq: Seq, done: (failure: ReplicaFailure | null) => void): void;
   markClean(done: (failure: ReplicaFailure | null) => void): void;
 }
@@ -142,7 +164,8 @@ export class Follower {
   turn(): void {
     if (this.#state === 'waiting' && !this.#replica.changing) this.#join();
     this.#makeRoom();
-    while (this.#waitingFrames.length > 0 && !this.#ending && !this.#replica.full && this.#streaming()) this.#accept(this.#waitingFrames.shift() as Uint8Array);
+    while (this.#waitingFrames.length > 0 && !this.#ending && !this.#replica.full && this.#streaming())
+      this.#accept(this.#waitingFrames.shift() as Uint8Array);
     this.#finishCopy();
     this.#becomeClean();
     if (this.#flushWanted > this.#replica.marks.durable && this.#streaming()) this.#replica.flush();
@@ -164,7 +187,11 @@ export class Follower {
   #makeRoom(): void {
     const { full, marks, retainFrom } = this.#replica;
     if (!full || retainFrom > marks.destaged) return;
-    this.#journal('coverage.lost', { lacksFrom: retainFrom, keptFrom: marks.destaged + 1 }, 'the sidefile is full: records kept for another copy are dropped');
+    this.#journal(
+      'coverage.lost',
+      { lacksFrom: retainFrom, keptFrom: marks.destaged + 1 },
+      'the sidefile is full: records kept for another copy are dropped',
+    );
     this.#replica.retainFrom = marks.destaged + 1;
   }
 
@@ -194,7 +221,8 @@ export class Follower {
     const follow = readFollow(body);
     if (follow === null) return this.#refuse('a follow message is malformed');
     if (this.#state !== 'asking') return this.#refuse(`a follow message came while ${this.#state}`);
-    if (follow.epoch < this.#replica.epoch) return this.#refuse(`epoch ${follow.epoch} is older than ${this.#replica.epoch}, which this site has seen`);
+    if (follow.epoch < this.#replica.epoch)
+      return this.#refuse(`epoch ${follow.epoch} is older than ${this.#replica.epoch}, which this site has seen`);
     this.#replica.retainFrom = follow.retain;
     if (follow.rung === 'copy') this.#beginCopy(follow);
     else this.#cutBack(follow);
@@ -206,7 +234,11 @@ export class Follower {
     const own = follow.position <= received ? replica.chainAt(follow.position) : null;
     if (own !== follow.chain) {
       this.#needsCopy = `the chains differ at record ${follow.position}`;
-      this.#journal('mirror.diverged', { seq: follow.position, own, theirs: follow.chain }, 'the sidefiles differ where they should be equal: a whole copy is asked for');
+      this.#journal(
+        'mirror.diverged',
+        { seq: follow.position, own, theirs: follow.chain },
+        'the sidefiles differ where they should be equal: a whole copy is asked for',
+      );
       return this.#join();
     }
     this.#state = 'adopting';
@@ -214,7 +246,12 @@ export class Follower {
     const { committed } = replica.marks;
     // Committed records are lost at the primary only after power was lost at every copy that had to hold them, or by a forced promotion.
     const force = follow.position < committed;
-    if (force) this.#journal('mirror.committed-cut', { to: follow.position, committed }, 'the primary does not have records that were committed: they are cut here too');
+    if (force)
+      this.#journal(
+        'mirror.committed-cut',
+        { to: follow.position, committed },
+        'the primary does not have records that were committed: they are cut here too',
+      );
     replica.adopt({ epoch: follow.epoch, history: follow.history, cutTo: follow.position, force }, (result) => {
       if (this.#state !== 'adopting') return;
       if (result === 'needs-copy') {
@@ -223,7 +260,11 @@ export class Follower {
       }
       if (result !== 'done') return;
       if (this.cutBackRecords > 0) {
-        this.#journal('mirror.cut-back', { to: follow.position, records: this.cutBackRecords }, 'records that the primary does not have were cut off');
+        this.#journal(
+          'mirror.cut-back',
+          { to: follow.position, records: this.cutBackRecords },
+          'records that the primary does not have were cut off',
+        );
       }
       this.#cleanTarget = follow.target;
       this.#joined('following');
@@ -299,9 +340,11 @@ export class Follower {
     if (head.epoch !== this.#replica.epoch || this.#state !== 'copying') return this.#refuse(`an image came while ${this.#state}`);
     if (head.number !== this.#imageNumber + 1) return this.#refuse(`image ${head.number} came where ${this.#imageNumber + 1} was expected`);
     const { offset, lengthBytes, kind } = head;
-    if (offset + lengthBytes > volume.sizeBytes || lengthBytes === 0) return this.#refuse(`an image of ${lengthBytes} bytes at ${offset} is outside its volume`);
+    if (offset + lengthBytes > volume.sizeBytes || lengthBytes === 0)
+      return this.#refuse(`an image of ${lengthBytes} bytes at ${offset} is outside its volume`);
     if (kind !== 1 && kind !== 2) return this.#refuse(`an image has unknown kind ${kind}`);
-    if (kind === 1 && (body.length !== IMAGE_BODY.bytes + lengthBytes || lengthBytes > limits.imageBytesMax)) return this.#refuse('an image has not the length that it says');
+    if (kind === 1 && (body.length !== IMAGE_BODY.bytes + lengthBytes || lengthBytes > limits.imageBytesMax))
+      return this.#refuse('an image has not the length that it says');
     this.#imageNumber = head.number;
     this.#imagesWriting++;
     this.imageBytes += lengthBytes;
@@ -365,4 +408,3 @@ export class Follower {
     this.link.refuse(reason);
   }
 }
-

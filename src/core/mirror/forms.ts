@@ -1,6 +1,6 @@
 // The JSON bodies of the rare messages between sites, with the check that each field has its type: nothing from the network is used before.
 
-import { isCount, type Epoch, type Millis, type Seq, type SiteName } from '../base/units.ts';
+import { isCount, type Epoch, type Seq, type SiteName } from '../base/units.ts';
 import type { EpochStart, History } from '../base/position.ts';
 import { limits } from '../base/limits.ts';
 import { decodeJson } from './messages.ts';
@@ -136,9 +136,4 @@ export function readJoined(body: Uint8Array): Joined | null {
   if (o === null) return null;
   const { epoch, received, durable } = o;
   return isCount(epoch) && isCount(received) && isCount(durable) ? { epoch, received, durable } : null;
-}
-
-/** Whether two moments are further apart than a span; for silence and deadlines. */
-export function elapsed(since: Millis, now: Millis, span: Millis): boolean {
-  return now - since >= span;
 }

@@ -24,7 +24,10 @@ export function decideJoin(own: Shared, join: Join): JoinDecision {
   if (!join.consistent) return { rung: 'copy', why: 'the mirror is new, or a copy to it was cut off' };
   const shared = lastSharedSeq({ history: own.history, end: own.received }, { history: join.history, end: join.received });
   if (shared < join.destageTarget) {
-    return { rung: 'copy', why: `the mirror's base image holds records up to ${join.destageTarget}, but only those up to ${shared} are shared` };
+    return {
+      rung: 'copy',
+      why: `the mirror's base image holds records up to ${join.destageTarget}, but only those up to ${shared} are shared`,
+    };
   }
   if (shared + 1 < own.oldest) {
     return { rung: 'copy', why: `the mirror lacks records from ${shared + 1}, the sidefile here begins at ${own.oldest}` };

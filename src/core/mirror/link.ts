@@ -1,7 +1,7 @@
 // One connection between two sites of a group: hello first, then messages both ways until either side closes it. A connection that was
 // replaced or closed delivers nothing more, whatever the network still brings (T3: a zombie's bytes never apply).
 
-import { encodeMessage, encodeHeader, encodeJson, MessageReader, type Message, type MessageName } from './messages.ts';
+import { decodeJson, encodeMessage, encodeHeader, encodeJson, MessageReader, type Message, type MessageName } from './messages.ts';
 import { readHello, type Hello } from './forms.ts';
 import { limits } from '../base/limits.ts';
 import type { Buffers, Clock, Digests, LinkPort } from '../base/ports.ts';
@@ -26,6 +26,8 @@ export interface LinkOwner {
   linkUp(link: Link): void;
   linkMessage(link: Link, message: Message): void;
   linkDown(link: Link, reason: string): void;
+  /** The other side would not talk to this one at all. */
+  linkRefused(peer: SiteName, reason: string): void;
 }
 
 export class Link implements LinkReceiver {
@@ -134,7 +136,10 @@ export class Link implements LinkReceiver {
 
   #firstMessage(message: Message): void {
     if (message.name === 'refuse') {
-      this.close('the other side refused the connection');
+      const reason = decodeJson(message.body)?.['reason'];
+      const text = typeof reason === 'string' ? reason : 'without a reason';
+      this.#owner?.linkRefused(this.peer, text);
+      this.close(`the other side refused the connection: ${text}`);
       return;
     }
     const hello = message.name === 'hello' ? readHello(message.body) : null;

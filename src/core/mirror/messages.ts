@@ -249,13 +249,15 @@ export class MessageReader {
     const view = viewOf(this.#header);
     const at = MESSAGE_HEADER.at;
     if (view.getUint32(at.magic, true) !== MAGIC) return 'these are not the bytes of a Tercet site';
-    if (this.#digests.crc32(this.#header.subarray(8), 0) !== view.getUint32(at.headerCrc, true)) return 'a message header fails its checksum';
+    if (this.#digests.crc32(this.#header.subarray(8), 0) !== view.getUint32(at.headerCrc, true))
+      return 'a message header fails its checksum';
     const version = view.getUint16(at.version, true);
     if (version !== WIRE_VERSION) return `the other side speaks protocol version ${version}, this side ${WIRE_VERSION}`;
     const name = NAMES.get(view.getUint16(at.type, true));
     if (name === undefined) return `unknown kind of message ${view.getUint16(at.type, true)}`;
     this.#bodyBytes = view.getUint32(at.bodyBytes, true);
-    if (this.#bodyBytes > this.bodyBytesMax) return `a ${name} message of ${this.#bodyBytes} bytes is over the limit of ${this.bodyBytesMax}`;
+    if (this.#bodyBytes > this.bodyBytesMax)
+      return `a ${name} message of ${this.#bodyBytes} bytes is over the limit of ${this.bodyBytesMax}`;
     this.#name = name;
     this.#bodyCrc = view.getUint32(at.bodyCrc, true);
     this.#bodyFilled = 0;

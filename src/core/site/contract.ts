@@ -216,4 +216,6 @@ export const SITE_COUNTERS = [
 export type SiteCounter = (typeof SITE_COUNTERS)[number];
 
 /** Outcome of an administrator's order. */
-export type OrderOutcome = { readonly kind: 'done'; readonly text: string } | { readonly kind: 'refused'; readonly text: string; readonly remedy: string };
+export type OrderOutcome =
+  | { readonly kind: 'done'; readonly text: string }
+  | { readonly kind: 'refused'; readonly text: string; readonly remedy: string };

@@ -2,6 +2,7 @@
 // and the site may serve at that very moment. A request that may not be carried out yet waits untouched; one that was carried out waits for
 // its answer. There is no promise, timer or closure for a single request.
 
+import { copyOf } from '../base/bytes.ts';
 import type { Millis, Seq } from '../base/units.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
 import { limits } from '../base/limits.ts';
@@ -143,7 +144,7 @@ export class HostDesk {
     }
     for (const request of this.#incoming) {
       if (request.payload === null || this.#kept.has(request)) continue;
-      request.payload = request.payload.slice();
+      request.payload = copyOf(request.payload);
       this.#kept.add(request);
     }
   }
@@ -154,7 +155,11 @@ export class HostDesk {
       this.#ready.shift();
       this.#answer(request);
     }
-    for (let request = this.#waiting.first(); request !== undefined && request.needSeq <= acknowledged.committed; request = this.#waiting.first()) {
+    for (
+      let request = this.#waiting.first();
+      request !== undefined && request.needSeq <= acknowledged.committed;
+      request = this.#waiting.first()
+    ) {
       this.#waiting.shift();
       this.#answer(request);
     }
@@ -168,7 +173,8 @@ export class HostDesk {
   /** Fails what has waited too long with nobody able to serve: an error is better than silence without end, and a policy says when. */
   expire(now: Millis): void {
     const { holdMillis } = this.#options.timings;
-    const oldEnough = (request: HostRequest | undefined): request is HostRequest => request !== undefined && now - request.startedMillis >= holdMillis;
+    const oldEnough = (request: HostRequest | undefined): request is HostRequest =>
+      request !== undefined && now - request.startedMillis >= holdMillis;
     for (let request = this.#incoming[0]; oldEnough(request); request = this.#incoming[0]) {
       this.#incoming.shift();
       request.session.reply(request, ESHUTDOWN);
@@ -283,7 +289,13 @@ export class HostDesk {
       if (payloadBytes + bytes > limits.framePayloadBytesTarget || records.length >= limits.frameRecordsMax) append();
       const aligned = ((request.offset | request.length) & (BLOCK_BYTES - 1)) === 0;
       if (aligned && (command === 'write' || request.length <= limits.zeroesBytesMax)) {
-        records.push({ kind: kindOf(request), volume: request.volume, offset: request.offset, length: request.length, payload: request.payload });
+        records.push({
+          kind: kindOf(request),
+          volume: request.volume,
+          offset: request.offset,
+          length: request.length,
+          payload: request.payload,
+        });
         owners.push(request);
         payloadBytes += bytes;
         continue;
@@ -332,7 +344,7 @@ function* splitLong(request: HostRequest): Generator<NewRecord> {
     return;
   }
   const end = request.offset + request.length;
-  for (let offset = request.offset; offset < end; ) {
+  for (let offset = request.offset; offset < end;) {
     // Cut at block bounds, so that only the first and the last piece can be unaligned.
     const next = Math.min(end, Math.floor(offset / BLOCK_BYTES) * BLOCK_BYTES + limits.zeroesBytesMax);
     yield { kind, volume: request.volume, offset, length: next - offset, payload: null };

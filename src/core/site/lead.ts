@@ -205,12 +205,26 @@ export class Lead {
     peer.keptFrom = position + 1;
     peer.uncovered = false;
     if (decision.rung === 'copy') {
-      peer.copy = new CopySender({ source: replica, link, digests: this.#options.digests, epoch: replica.epoch, wake: () => this.#options.shell.wake() });
+      peer.copy = new CopySender({
+        source: replica,
+        link,
+        digests: this.#options.digests,
+        epoch: replica.epoch,
+        wake: () => this.#options.shell.wake(),
+      });
       this.#counters.copies++;
-      this.#options.journal('resync.begin', { site: peer.site, rung: 'copy', why: decision.why }, `${peer.site} gets a whole copy: ${decision.why}`);
+      this.#options.journal(
+        'resync.begin',
+        { site: peer.site, rung: 'copy', why: decision.why },
+        `${peer.site} gets a whole copy: ${decision.why}`,
+      );
     } else {
       const records = replica.marks.received - position;
-      this.#options.journal('resync.begin', { site: peer.site, rung: 'delta', from: position + 1, records }, `${peer.site} gets ${records} records by delta`);
+      this.#options.journal(
+        'resync.begin',
+        { site: peer.site, rung: 'delta', from: position + 1, records },
+        `${peer.site} gets ${records} records by delta`,
+      );
     }
     this.#counters.joins++;
     const { history, epoch, marks } = replica;

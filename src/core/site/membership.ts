@@ -42,6 +42,8 @@ export class Membership {
   readonly #counters: Record<SiteCounter, number>;
   #excluding: Excluding | null = null;
   #admitting: Admitting | null = null;
+  /** No question is put to the witness before. */
+  #askNotBefore: Millis = -Infinity;
   #ended = false;
 
   constructor(given: {
@@ -69,6 +71,7 @@ export class Membership {
 
   deadline(): Millis {
     let earliest = this.#desk.deadline();
+    if (this.#askNotBefore > this.#options.clock.now()) earliest = Math.min(earliest, this.#askNotBefore);
     if (this.#excluding !== null || this.#desk.busy) return earliest;
     for (const peer of this.#followed.values()) {
       if (!peer.required) continue;
@@ -109,7 +112,7 @@ export class Membership {
         peer.peer.link?.refuse('this copy did not acknowledge in time: join anew');
       }
       if (this.#admitting?.peer === peer) {
-        // Whichever the witness sees first wins, the other is refused by its revision: giving up the question is safe.
+        // The exclusion names the same revision and always raises it: whichever the witness sees first, a late admission is refused.
         if (this.#admitting.asked) this.#desk.abandon();
         this.#admitting = null;
       }
@@ -129,22 +132,31 @@ export class Membership {
       this.#replica.flush();
       return;
     }
+    if (this.#options.clock.now() < this.#askNotBefore) return;
     const revision = this.#desk.view?.revision;
     if (revision === undefined) return;
     excluding.asked = true;
     this.#desk.ask({ kind: 'exclude', site: excluding.peer.site, epoch: this.#replica.epoch, revision }, (answer) => {
       if (this.#ended || this.#excluding !== excluding) return;
-      if (this.#lostRace(answer)) {
+      if (this.#lostRace(answer, revision)) {
         excluding.asked = false;
       } else if (answer.outcome === 'done') {
         this.#excluding = null;
         excluding.peer.flag = flagAt(answer.view, excluding.peer.site) ? 'maybe' : 'false';
         this.#counters.excludes++;
-        this.#options.journal('exclude.done', { site: excluding.peer.site, epoch: this.#replica.epoch }, `${excluding.peer.site} is not synchronised any more; the witness knows`);
+        this.#options.journal(
+          'exclude.done',
+          { site: excluding.peer.site, epoch: this.#replica.epoch },
+          `${excluding.peer.site} is not synchronised any more; the witness knows`,
+        );
         const join = excluding.peer.pendingJoin;
         if (join !== null && excluding.peer.flag === 'false') this.#lead.decide(excluding.peer, join);
       } else {
-        this.#options.journal('exclude.refused', { site: excluding.peer.site, reason: answer.reason }, `the witness refused: ${answer.text}`);
+        this.#options.journal(
+          'exclude.refused',
+          { site: excluding.peer.site, reason: answer.reason },
+          `the witness refused: ${answer.text}`,
+        );
         this.#excluding = null;
       }
       this.#options.shell.wake();
@@ -160,6 +172,8 @@ export class Membership {
       if (!waits || peer.attached !== 'following' || said === null || said.unclean || !said.consistent) continue;
       if (received - peer.received > CAUGHT_UP_RECORDS) continue;
       const flagBefore = peer.flag;
+      // An async copy is never waited for here, so that it cannot keep a sync one from being admitted.
+      if (peer.peer.mode === 'async' && peer.received < committed) continue;
       if (peer.peer.mode === 'sync') {
         // Required from here on. Its promise comes first: without it the hosts would wait.
         if (!peer.lease.holds(now) || now < peer.admitNotBefore) continue;
@@ -178,23 +192,27 @@ export class Membership {
       this.lost(peer);
       return;
     }
-    if (peer.durable < durableTo) {
-      if (peer.peer.mode === 'sync') this.#lead.flushUpTo(durableTo);
-      else if (peer.received < durableTo) return;
-      if (peer.peer.mode === 'sync') return;
+    if (peer.peer.mode === 'sync' && peer.durable < durableTo) {
+      this.#lead.flushUpTo(durableTo);
+      return;
     }
+    if (this.#options.clock.now() < this.#askNotBefore) return;
     const revision = this.#desk.view?.revision;
     if (revision === undefined) return;
     admitting.asked = true;
     this.#desk.ask({ kind: 'admit', site: peer.site, epoch: this.#replica.epoch, revision }, (answer) => {
       if (this.#ended || this.#admitting !== admitting) return;
-      if (this.#lostRace(answer)) {
+      if (this.#lostRace(answer, revision)) {
         admitting.asked = false;
       } else if (answer.outcome === 'done') {
         this.#admitting = null;
         peer.flag = flagAt(answer.view, peer.site) ? 'true' : 'maybe';
         this.#counters.admits++;
-        this.#options.journal('admit.done', { site: peer.site, epoch: this.#replica.epoch }, `${peer.site} is synchronised; the witness knows`);
+        this.#options.journal(
+          'admit.done',
+          { site: peer.site, epoch: this.#replica.epoch },
+          `${peer.site} is synchronised; the witness knows`,
+        );
       } else {
         this.#options.journal('admit.refused', { site: peer.site, reason: answer.reason }, `the witness refused: ${answer.text}`);
         this.#admitting = null;
@@ -203,9 +221,14 @@ export class Membership {
     });
   }
 
-  /** The witness's state had moved on: the desk has the new revision now, and the question is put again under a new id. */
-  #lostRace(answer: WitnessAnswer): boolean {
-    return answer.outcome === 'refused' && answer.reason === 'revision';
+  /**
+   * The witness's state had moved on: the desk has the new revision now, and the question is put again under a new id. Not at once where the
+   * desk knows nothing newer, which means that the witness has gone back.
+   */
+  #lostRace(answer: WitnessAnswer, revision: number): boolean {
+    if (answer.outcome !== 'refused' || answer.reason !== 'revision') return false;
+    if (this.#desk.view?.revision === revision) this.#askNotBefore = this.#options.clock.now() + this.#options.timings.witnessRetryMillis;
+    return true;
   }
 }
 

@@ -37,10 +37,12 @@ function refused(text: string, remedy: string): OrderOutcome {
 export function orderCreate(ground: OrderGround, done: Done): void {
   const { options, desk } = ground;
   const own = options.sites.find((spec) => spec.name === options.site);
-  if (own?.mode === 'async') return done(refused(`site ${options.site} is async for this group`, 'create the group at one of its sync sites'));
+  if (own?.mode === 'async')
+    return done(refused(`site ${options.site} is async for this group`, 'create the group at one of its sync sites'));
   const replica = ground.replica();
   if (replica !== null) {
-    if (replica.epoch > 0 || !replica.consistent) return done(refused(`group ${options.group} has a copy here already`, 'nothing is to be done'));
+    if (replica.epoch > 0 || !replica.consistent)
+      return done(refused(`group ${options.group} has a copy here already`, 'nothing is to be done'));
     return registerGroup(ground, replica.superblock.value.groupId, done);
   }
   if (ground.role() !== 'absent') return done(refused(`site ${options.site} is ${ground.role()}`, 'try again when it has started'));
@@ -48,7 +50,13 @@ export function orderCreate(ground: OrderGround, done: Done): void {
   if (desk.view !== null) return done(refused(`the witness knows group ${options.group} already`, 'its primary fills this site by itself'));
   const groupId = options.random.id();
   createReplica(ground.replicaOptions(groupId), { consistent: true }, (failure) => {
-    if (failure !== null) return done(refused(`the replica could not be made: ${'code' in failure ? failure.code : failure.why}`, 'mend the disk or the path, and order it again'));
+    if (failure !== null)
+      return done(
+        refused(
+          `the replica could not be made: ${'code' in failure ? failure.code : failure.why}`,
+          'mend the disk or the path, and order it again',
+        ),
+      );
     ground.onRoleChange(() => registerGroup(ground, groupId, done));
     ground.open();
   });
@@ -80,10 +88,18 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
     return done(refused(`${options.site} is ${role}`, 'only a site that holds a copy can be promoted'));
   }
   const primary = ground.primaryPeer();
-  if (primary !== null) return done(refused(`${primary.name} is primary and reachable`, `stop ${primary.name} first; a planned switchover is not part of this version yet`));
+  if (primary !== null)
+    return done(
+      refused(
+        `${primary.name} is primary and reachable`,
+        `stop ${primary.name} first; a planned switchover is not part of this version yet`,
+      ),
+    );
   const { view } = desk;
-  if (view === null || desk.reachable !== true) return done(refused('the witness does not answer, and nobody becomes primary without it', 'bring the witness back'));
-  if (!replica.consistent) return done(refused('this copy is inconsistent', 'it has to be filled by a primary; there is nothing here that could be served'));
+  if (view === null || desk.reachable !== true)
+    return done(refused('the witness does not answer, and nobody becomes primary without it', 'bring the witness back'));
+  if (!replica.consistent)
+    return done(refused('this copy is inconsistent', 'it has to be filled by a primary; there is nothing here that could be served'));
   const mode = options.sites.find((spec) => spec.name === options.site)?.mode;
   const waits = mode === 'sync' ? ground.claimWaits() : null;
   if (mode === 'sync' && waits === null) {
@@ -91,7 +107,8 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
     options.shell.wake();
     return;
   }
-  if (!order.force) return done(refused(waits?.cause ?? lossText(ground, view, replica), 'wait for it, or add --force and lose what only the others hold'));
+  if (!order.force)
+    return done(refused(waits?.cause ?? lossText(ground, view, replica), 'wait for it, or add --force and lose what only the others hold'));
   force(ground, view, replica, done);
 }
 
@@ -99,10 +116,12 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
 export function orderDrain(ground: OrderGround, done: Done): void {
   const replica = ground.replica();
   const role = ground.role();
-  if (replica === null || role === 'failed') return done(refused(`${ground.options.site} is ${role}`, 'only a site that holds a copy can be drained'));
+  if (replica === null || role === 'failed')
+    return done(refused(`${ground.options.site} is ${role}`, 'only a site that holds a copy can be drained'));
   if (!replica.consistent) return done(refused('this copy is inconsistent', 'wait until its whole copy has ended'));
   replica.drain((failure) => {
-    if (failure === null) done({ kind: 'done', text: `the base image of ${ground.options.site} holds everything up to record ${replica.marks.destaged}` });
+    if (failure === null)
+      done({ kind: 'done', text: `the base image of ${ground.options.site} holds everything up to record ${replica.marks.destaged}` });
     else done(refused('the disk failed while draining', 'see its status'));
     ground.options.shell.wake();
   });
@@ -110,7 +129,9 @@ export function orderDrain(ground: OrderGround, done: Done): void {
 
 /** What may be lost by serving from here: exactly known only while the others can be asked, so this is the last known bound, marked so. */
 function lossText(ground: OrderGround, view: WitnessView, replica: Replica): string {
-  const others = view.copies.filter((copy) => copy.site !== ground.options.site && copy.mode === 'sync' && copy.flag).map((copy) => copy.site);
+  const others = view.copies
+    .filter((copy) => copy.site !== ground.options.site && copy.mode === 'sync' && copy.flag)
+    .map((copy) => copy.site);
   const { received, committed } = replica.marks;
   const whose = others.length === 0 ? 'no other copy' : others.join(' and ');
   return `records after ${received} that ${whose} may hold would be lost (last known bound: committed here up to ${committed})`;

@@ -12,14 +12,24 @@ import type { Millis, SiteName } from '../base/units.ts';
 import { Follower } from '../mirror/follow.ts';
 import { readState, type PeerState } from '../mirror/forms.ts';
 import { Link, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
-import { decodeJson, encodeJson, type Message } from '../mirror/messages.ts';
-import { Peer } from '../mirror/peer.ts';
+import { decodeJson, type Message } from '../mirror/messages.ts';
+import type { Peer } from '../mirror/peer.ts';
 import { createReplica, openReplica } from '../replica/open.ts';
 import { failureError, type ReplicaOptions } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
 import { SidefileDamage } from '../replica/sidefile.ts';
+import { Connections } from './connections.ts';
 import { Claimant, type PendingClaim } from './claimant.ts';
-import { SITE_COUNTERS, type HostRequest, type OrderOutcome, type Role, type SiteCounter, type SiteOptions, type SiteStatus, type Waiting } from './contract.ts';
+import {
+  SITE_COUNTERS,
+  type HostRequest,
+  type OrderOutcome,
+  type Role,
+  type SiteCounter,
+  type SiteOptions,
+  type SiteStatus,
+  type Waiting,
+} from './contract.ts';
 import { HostDesk } from './hosts.ts';
 import { Lead } from './lead.ts';
 import { orderCreate, orderDrain, orderPromote, type OrderGround } from './orders.ts';
@@ -28,7 +38,8 @@ import { siteStatus, type Inspected } from './status.ts';
 
 export class Site implements LinkOwner {
   readonly #options: SiteOptions;
-  readonly #peers = new Map<SiteName, Peer>();
+  readonly #connections: Connections;
+  readonly #peers: ReadonlyMap<SiteName, Peer>;
   readonly #desk: WitnessDesk;
   readonly #hosts: HostDesk;
   readonly #counters: Record<SiteCounter, number>;
@@ -40,11 +51,8 @@ export class Site implements LinkOwner {
   #follower: Follower | null = null;
   #standbySince: Millis = 0;
   #failure: string | null = null;
-  /** What the peers were told last; positions in it are of that moment. */
-  #announced: PeerState | null = null;
   #wasServing = false;
   #lastFlush: Millis = -Infinity;
-  #lastTick: Millis = 0;
   readonly #claimant: Claimant;
   #groupId: string | null = null;
   /** An empty replica is being made and opened. */
@@ -55,9 +63,8 @@ export class Site implements LinkOwner {
   constructor(options: SiteOptions) {
     this.#options = options;
     this.#counters = Object.fromEntries(SITE_COUNTERS.map((name) => [name, 0])) as Record<SiteCounter, number>;
-    for (const spec of options.sites) {
-      if (spec.name !== options.site) this.#peers.set(spec.name, new Peer(spec.name, spec.mode));
-    }
+    this.#connections = new Connections(options, () => this.#state());
+    this.#peers = this.#connections.peers;
     assert(this.#peers.size === options.sites.length - 1, 'a site must be one of the sites of its group', { site: options.site });
     this.#promised = new Promised(options.clock.now(), options.timings.leaseMillis);
     this.#hosts = new HostDesk(options, this.#counters);
@@ -136,7 +143,7 @@ export class Site implements LinkOwner {
     const failed = this.#role === 'failed';
     this.#leaveRole('stopped', 'the site is stopping');
     this.#desk.stop();
-    for (const peer of this.#peers.values()) peer.link?.close('this site is stopping');
+    this.#connections.closeAll('close', 'this site is stopping');
     this.#replica = null;
     if (replica === null || failed) {
       done();
@@ -161,13 +168,9 @@ export class Site implements LinkOwner {
   linkUp(link: Link): void {
     const peer = this.#peers.get(link.peer);
     if (peer === undefined) return link.refuse(`site "${link.peer}" is not a copy of this group`);
-    if (this.#role === 'failed' || this.#role === 'stopped') return link.refuse(`this copy takes no part: ${this.#failure ?? 'it is stopping'}`);
-    const older = peer.link;
-    // The newer connection wins, and the older one is dead before the first byte of the newer is used (T3).
-    if (older !== null) older.close('a newer connection has come');
-    peer.link = link;
-    peer.said = null;
-    this.#sendState(link);
+    if (this.#role === 'failed' || this.#role === 'stopped')
+      return link.refuse(`this copy takes no part: ${this.#failure ?? 'it is stopping'}`);
+    this.#connections.take(peer, link);
     this.#options.journal('link.up', { peer: link.peer }, `connected to ${link.peer}`);
     this.#options.shell.wake();
   }
@@ -182,6 +185,13 @@ export class Site implements LinkOwner {
     this.#lead?.peerLost(peer.name);
     if (this.#follower?.link === link) this.#becomeStandby(`lost ${peer.name}, which it followed: ${reason}`);
     this.#options.shell.wake();
+  }
+
+  linkRefused(name: SiteName, reason: string): void {
+    const peer = this.#peers.get(name);
+    if (peer === undefined || peer.lastError === reason) return;
+    peer.lastError = reason;
+    this.#options.journal('link.refused', { peer: name, reason }, `${name} refused the connection: ${reason}`);
   }
 
   linkMessage(link: Link, message: Message): void {
@@ -244,7 +254,7 @@ export class Site implements LinkOwner {
     }
     if (this.#lead === null) this.#hosts.refuseAll();
     this.#hosts.keep();
-    this.#announce();
+    this.#connections.announce(this.#state());
     this.#reportServing();
   }
 
@@ -252,7 +262,7 @@ export class Site implements LinkOwner {
   tick(): void {
     const now = this.#options.clock.now();
     this.#desk.tick(now);
-    this.#watchLinks(now);
+    this.#connections.watch(now);
     this.#desk.probe(this.#probeMillis());
     if (this.#role === 'failed') this.#resign();
     this.#hosts.expire(now);
@@ -277,17 +287,14 @@ export class Site implements LinkOwner {
     const now = this.#options.clock.now();
     const { timings } = this.#options;
     let earliest = Math.min(this.#desk.deadline(), this.#desk.nextProbeBase + this.#probeMillis(), this.#hosts.deadline());
-    for (const peer of this.#peers.values()) {
-      const { link } = peer;
-      if (link === null) continue;
-      earliest = Math.min(earliest, link.lastSent + timings.heartbeatMillis, link.lastHeard + this.#silenceMillis());
-    }
+    earliest = Math.min(earliest, this.#connections.deadline());
     if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline());
     if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#claimAt(), now + timings.heartbeatMillis / 4));
     const replica = this.#replica;
     if (replica !== null && replica.failure === null) {
       earliest = Math.min(earliest, replica.nextWork);
-      if (replica.marks.durable < replica.marks.received) earliest = Math.min(earliest, Math.max(this.#lastFlush, now - 1) + this.#options.destageIdleMillis);
+      if (replica.marks.durable < replica.marks.received)
+        earliest = Math.min(earliest, Math.max(this.#lastFlush, now - 1) + this.#options.destageIdleMillis);
     }
     return earliest;
   }
@@ -379,7 +386,7 @@ export class Site implements LinkOwner {
     if (this.#role === 'failed' || this.#role === 'stopped') return;
     this.#failure = reason;
     this.#leaveRole('failed', reason);
-    for (const peer of this.#peers.values()) peer.link?.refuse(`this copy has failed: ${reason.slice(0, 200)}`);
+    this.#connections.closeAll('refuse', `this copy has failed: ${reason.slice(0, 200)}`);
     this.#options.shell.failed(reason);
     this.#resign();
     this.#options.shell.wake();
@@ -497,7 +504,14 @@ export class Site implements LinkOwner {
   // ── claiming ──
 
   #claimGround(): ClaimGround {
-    return { options: this.#options, replica: this.#replica, peers: this.#peers, desk: this.#desk, promised: this.#promised, standbySince: this.#standbySince };
+    return {
+      options: this.#options,
+      replica: this.#replica,
+      peers: this.#peers,
+      desk: this.#desk,
+      promised: this.#promised,
+      standbySince: this.#standbySince,
+    };
   }
 
   #claimWaits(now: Millis): Waiting | null {
@@ -520,9 +534,11 @@ export class Site implements LinkOwner {
     assert(view.primary === this.site, 'only the primary that the witness names begins an epoch', { primary: view.primary });
     assert(view.epoch > replica.epoch, 'a reign begins with an epoch of its own', { granted: view.epoch, own: replica.epoch });
     assert(this.#follower === null, 'a site that becomes primary follows nobody', {});
-    replica.superblock.update({ pendingClaim: null, unclean: false }, () => undefined);
+    // The epoch first, the claim's end behind it: a crash between the two leaves a claim of an epoch that has begun, which the next start
+    // passes over. The other way round it would forget that it was granted, and follow whom it has replaced.
     replica.beginEpoch(view.epoch, (failure) => {
       if (failure !== null || this.#role !== 'claiming' || this.#replica !== replica) return;
+      replica.superblock.update({ pendingClaim: null, unclean: false }, () => undefined);
       this.#lead = new Lead({ options: this.#options, replica, desk: this.#desk, peers: this.#peers, view, counters: this.#counters });
       this.#setRole('primary', `the witness granted epoch ${view.epoch}`);
       const newer = this.#desk.view;
@@ -544,7 +560,8 @@ export class Site implements LinkOwner {
     this.#options.shell.wake();
     if (this.#role !== 'primary' || replica === null) return;
     const own = view.copies.find((copy) => copy.site === this.site);
-    if (view.epoch > replica.epoch) this.#becomeStandby(`the witness says that epoch ${view.epoch} has begun, with ${view.primary ?? 'nobody'} as primary`);
+    if (view.epoch > replica.epoch)
+      this.#becomeStandby(`the witness says that epoch ${view.epoch} has begun, with ${view.primary ?? 'nobody'} as primary`);
     else if (view.epoch === replica.epoch && (view.primary !== this.site || own?.flag !== true)) {
       this.#becomeStandby('the witness says that this copy may not serve');
     } else if (view.epoch === replica.epoch) {
@@ -562,7 +579,12 @@ export class Site implements LinkOwner {
       this.#becomeStandby(`${peer.name}, which it followed, is no longer primary`);
     }
     const better = this.#primaryPeer();
-    if (this.#follower !== null && better !== null && better.link !== this.#follower.link && (better.said as PeerState).epoch > (replica?.epoch ?? 0)) {
+    if (
+      this.#follower !== null &&
+      better !== null &&
+      better.link !== this.#follower.link &&
+      (better.said as PeerState).epoch > (replica?.epoch ?? 0)
+    ) {
       this.#becomeStandby(`${better.name} is primary of a newer epoch`);
     }
   }
@@ -595,7 +617,7 @@ export class Site implements LinkOwner {
     const was = this.#role;
     this.#role = role;
     this.#options.journal('role', { role, was, epoch: this.#replica?.epoch ?? 0 }, `now ${role}, was ${was}: ${why}`);
-    this.#announce();
+    this.#connections.announce(this.#state());
     const watchers = this.#onRole;
     this.#onRole = [];
     for (const watcher of watchers) watcher();
@@ -628,52 +650,15 @@ export class Site implements LinkOwner {
     };
   }
 
-  #sendState(link: Link): void {
-    link.send('state', encodeJson(this.#state()));
-  }
-
-  /** Tells the peers what has changed, positions aside: those travel with acknowledgements and heartbeats. Called each turn, so it compares first. */
-  #announce(): void {
-    const told = this.#announced;
-    const replica = this.#replica;
-    const unchanged =
-      told !== null &&
-      told.role === this.#role &&
-      told.groupId === this.#groupId &&
-      told.epoch === (replica?.epoch ?? 0) &&
-      told.unclean === (replica?.unclean ?? false) &&
-      told.consistent === (replica?.consistent ?? false) &&
-      told.primary === this.#primaryName();
-    if (unchanged) return;
-    this.#announced = this.#state();
-    for (const peer of this.#peers.values()) if (peer.link !== null) this.#sendState(peer.link);
-  }
-
   #primaryName(): SiteName | null {
     return this.#role === 'primary' ? this.site : (this.#follower?.link.peer ?? null);
   }
 
-  #silenceMillis(): Millis {
-    const { leaseMillis, heartbeatMillis } = this.#options.timings;
-    return Math.max(leaseMillis, 4 * heartbeatMillis);
-  }
-
-  #watchLinks(now: Millis): void {
-    // After a stop of this very process the silence was ours: what the peers sent meanwhile is still to be read.
-    const stalled = now - this.#lastTick >= this.#silenceMillis() / 2;
-    this.#lastTick = now;
-    if (stalled) for (const peer of this.#peers.values()) if (peer.link !== null) peer.link.lastHeard = Math.max(peer.link.lastHeard, now - this.#silenceMillis() / 2);
-    for (const peer of this.#peers.values()) {
-      const { link } = peer;
-      if (link === null) continue;
-      if (now - link.lastHeard >= this.#silenceMillis()) link.close(`nothing was heard for ${Math.round(now - link.lastHeard)} ms`);
-      else if (now - link.lastSent >= this.#options.timings.heartbeatMillis) link.send('ping', new Uint8Array(0));
-    }
-  }
-
   #probeMillis(): Millis {
     const { witnessRetryMillis, leaseMillis } = this.#options.timings;
-    return this.#role === 'standby' || this.#role === 'claiming' || this.#role === 'failed' ? witnessRetryMillis : Math.max(leaseMillis, 2 * witnessRetryMillis);
+    return this.#role === 'standby' || this.#role === 'claiming' || this.#role === 'failed'
+      ? witnessRetryMillis
+      : Math.max(leaseMillis, 2 * witnessRetryMillis);
   }
 
   // ── orders ──

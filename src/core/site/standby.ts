@@ -6,6 +6,7 @@ import type { Promised } from '../arbiter/lease.ts';
 import type { WitnessView } from '../arbiter/witness-state.ts';
 import { comparePositions } from '../base/position.ts';
 import type { Millis, SiteName } from '../base/units.ts';
+import type { PeerState } from '../mirror/forms.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteOptions, Waiting } from './contract.ts';
@@ -32,7 +33,8 @@ export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
   const { options, replica, promised } = ground;
   const own = options.sites.findIndex((spec) => spec.name === options.site);
   if (replica === null) return waiting('there is no replica here', 'it is filled by a primary');
-  if (options.sites[own]?.mode === 'async') return waiting('an async copy is never claimed for by itself', 'it follows the next primary, or an operator promotes it');
+  if (options.sites[own]?.mode === 'async')
+    return waiting('an async copy is never claimed for by itself', 'it follows the next primary, or an operator promotes it');
   if (!replica.consistent) return waiting('this copy is inconsistent: a whole copy to it was cut off', 'it is filled by a primary');
   const allowedAt = promised.until + own * STAGGER_MILLIS;
   if (now < allowedAt) return waiting('this site has promised not to claim', 'it asks the witness', allowedAt);
@@ -60,8 +62,19 @@ function witnessWaits(ground: ClaimGround): Waiting | null {
   if (desk.busy) return waiting('an earlier question to the witness is not answered yet', 'it asks again');
   const own = view.copies.find((copy) => copy.site === options.site);
   if (own === undefined) return waiting('the witness does not list this copy', 'an operator adds it');
-  if (!own.flag) return waiting('its flag is false: it may lack acknowledged writes', `it follows ${view.primary ?? 'the next primary'} as soon as that one is reachable`);
+  if (!own.flag)
+    return waiting(
+      'its flag is false: it may lack acknowledged writes',
+      `it follows ${view.primary ?? 'the next primary'} as soon as that one is reachable`,
+    );
   return null;
+}
+
+/** What a peer said, once it can be compared with: a site that is still opening its copy, or has none that works, says nothing of what it holds. */
+function comparable(said: PeerState | null): PeerState | null {
+  return said === null || said.role === 'starting' || said.role === 'absent' || said.role === 'failed' || said.role === 'stopped'
+    ? null
+    : said;
 }
 
 /**
@@ -75,13 +88,21 @@ function uncleanWaits(ground: ClaimGround): Waiting | null {
   for (const copy of (desk.view as WitnessView).copies) {
     if (copy.site === options.site || copy.mode !== 'sync' || !copy.flag) continue;
     const peer = peers.get(copy.site);
-    const said = peer?.link === null ? null : (peer?.said ?? null);
-    if (said === null) return waiting(`this copy is unclean after a power loss, and ${copy.site}, whose flag is true, cannot be asked`, `it compares with ${copy.site}, or an operator forces it`);
-    if (!said.unclean && said.consistent) return waiting(`this copy is unclean after a power loss, and ${copy.site} is clean`, `${copy.site} claims, and this site follows it`);
+    const said = peer?.link === null ? null : comparable(peer?.said ?? null);
+    if (said === null)
+      return waiting(
+        `this copy is unclean after a power loss, and ${copy.site}, whose flag is true, cannot be asked`,
+        `it compares with ${copy.site}, or an operator forces it`,
+      );
+    if (!said.unclean && said.consistent)
+      return waiting(`this copy is unclean after a power loss, and ${copy.site} is clean`, `${copy.site} claims, and this site follows it`);
     const order = comparePositions({ epoch: said.endEpoch, seq: said.endSeq }, replica.end);
     const theirOrder = options.sites.findIndex((spec) => spec.name === copy.site);
     if (order > 0 || (order === 0 && theirOrder < ownOrder)) {
-      return waiting(`this copy is unclean after a power loss, and ${copy.site} holds as much or more`, `${copy.site} claims, and this site follows it`);
+      return waiting(
+        `this copy is unclean after a power loss, and ${copy.site} holds as much or more`,
+        `${copy.site} claims, and this site follows it`,
+      );
     }
   }
   return null;

@@ -75,7 +75,8 @@ function knownPrimary(inside: Inspected): SiteName | null {
 function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
   const followed = inside.lead?.followed.get(peer.name) ?? null;
   const attached = followed !== null && followed.streaming;
-  const lag = attached && inside.replica !== null ? lagOf(followed, inside.replica, inside.options) : { records: null, bytes: null, seconds: null };
+  const lag =
+    attached && inside.replica !== null ? lagOf(followed, inside.replica, inside.options) : { records: null, bytes: null, seconds: null };
   const leaseMillis = followed === null || followed.lease.until === -Infinity ? null : Math.max(0, followed.lease.until - now);
   return {
     site: peer.name,
@@ -111,7 +112,12 @@ function waits(inside: Inspected, now: Millis): Waiting[] {
   const list: Waiting[] = [];
   if (inside.claimWaits !== null) list.push(inside.claimWaits);
   if (inside.role === 'claiming') {
-    list.push({ what: 'to become primary', cause: 'the witness has not answered its claim', deadlineMillis: null, next: 'it asks again until the answer is known' });
+    list.push({
+      what: 'to become primary',
+      cause: 'the witness has not answered its claim',
+      deadlineMillis: null,
+      next: 'it asks again until the answer is known',
+    });
   }
   const { lead, options } = inside;
   if (lead === null) return list;

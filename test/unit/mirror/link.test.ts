@@ -66,6 +66,7 @@ class Owner implements LinkOwner {
     this.heard.push(`up ${link.peer}`);
   }
 
+  linkRefused(): void {}
   linkMessage(link: Link, { name, body }: { name: MessageName; body: Uint8Array }): void {
     this.heard.push(`${name} from ${link.peer}, ${body.length} bytes`);
   }

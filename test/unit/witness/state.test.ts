@@ -230,13 +230,22 @@ describe('exclude and admit', () => {
     assert.equal(group.picture(), 'r7 e1 primary primary+ near+ far-');
   });
 
-  test('of a copy that is so already is done without a change', () => {
+  test('an exclusion fences an admission that is still on its way, also when the flag is false already', () => {
+    const group = mirrored();
+    group.done({ kind: 'exclude', from: 'primary', site: 'near', epoch: 1 });
+    const late = { kind: 'admit', from: 'primary', site: 'near', epoch: 1, revision: 4 } as const;
+    group.done({ kind: 'exclude', from: 'primary', site: 'near', epoch: 1 });
+    group.refused('revision', late);
+    assert.equal(group.picture(), 'r5 e1 primary primary+ near- far+');
+  });
+
+  test('an admission of a copy that is so already is done without a change', () => {
     const group = mirrored();
     const answer = group.ask({ kind: 'admit', from: 'primary', site: 'near', epoch: 1 });
     assert.equal(answer.outcome, 'done');
     group.done({ kind: 'exclude', from: 'primary', site: 'near', epoch: 1 });
     group.done({ kind: 'exclude', from: 'primary', site: 'near', epoch: 1 });
-    assert.equal(group.picture(), 'r5 e1 primary primary+ near- far+');
+    assert.equal(group.picture(), 'r6 e1 primary primary+ near- far+');
   });
 
   test('are for the primary of the current epoch alone', () => {

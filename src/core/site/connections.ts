@@ -1,0 +1,85 @@
+// A site's connections to its peers, whatever its role: which one counts, what was told on them, and when silence ends them. What the messages
+// mean is the site's business.
+
+import type { Millis, SiteName } from '../base/units.ts';
+import type { PeerState } from '../mirror/forms.ts';
+import type { Link } from '../mirror/link.ts';
+import { encodeJson } from '../mirror/messages.ts';
+import { Peer } from '../mirror/peer.ts';
+import type { SiteOptions } from './contract.ts';
+
+export class Connections {
+  readonly #options: SiteOptions;
+  readonly #state: () => PeerState;
+  readonly peers: ReadonlyMap<SiteName, Peer>;
+  /** What the peers were told last; positions in it are of that moment. */
+  #told: PeerState | null = null;
+  #watchedAt: Millis = 0;
+
+  constructor(options: SiteOptions, state: () => PeerState) {
+    this.#options = options;
+    this.#state = state;
+    this.peers = new Map(options.sites.filter(({ name }) => name !== options.site).map(({ name, mode }) => [name, new Peer(name, mode)]));
+  }
+
+  /** Makes a connection the one that counts. The older one is dead before the first byte of the newer is used (T3). */
+  take(peer: Peer, link: Link): void {
+    peer.link?.close('a newer connection has come');
+    peer.link = link;
+    peer.said = null;
+    link.send('state', encodeJson(this.#state()));
+  }
+
+  /** Tells the peers what has changed, positions aside: those travel with acknowledgements and heartbeats. Called each turn. */
+  announce(now: PeerState): void {
+    const told = this.#told;
+    const unchanged =
+      told !== null &&
+      told.role === now.role &&
+      told.groupId === now.groupId &&
+      told.epoch === now.epoch &&
+      told.unclean === now.unclean &&
+      told.consistent === now.consistent &&
+      told.primary === now.primary;
+    if (unchanged) return;
+    this.#told = now;
+    const body = encodeJson(now);
+    for (const { link } of this.peers.values()) link?.send('state', body);
+  }
+
+  closeAll(how: 'close' | 'refuse', reason: string): void {
+    for (const { link } of this.peers.values()) {
+      if (how === 'close') link?.close(reason);
+      else link?.refuse(reason);
+    }
+  }
+
+  /** Keeps quiet connections alive, and ends those on which nothing is heard: the network may not say that the other side is gone (T4). */
+  watch(now: Millis): void {
+    const { heartbeatMillis } = this.#options.timings;
+    const silenceMillis = this.#silenceMillis();
+    // After a stop of this very process the silence was ours: what the peers sent meanwhile is still to be read.
+    const stalled = now - this.#watchedAt >= silenceMillis / 2;
+    this.#watchedAt = now;
+    for (const { link } of this.peers.values()) {
+      if (link === null) continue;
+      if (stalled) link.lastHeard = Math.max(link.lastHeard, now - silenceMillis / 2);
+      if (now - link.lastHeard >= silenceMillis) link.close(`nothing was heard for ${Math.round(now - link.lastHeard)} ms`);
+      else if (now - link.lastSent >= heartbeatMillis) link.send('ping', new Uint8Array(0));
+    }
+  }
+
+  deadline(): Millis {
+    const { heartbeatMillis } = this.#options.timings;
+    let earliest = Infinity;
+    for (const { link } of this.peers.values()) {
+      if (link !== null) earliest = Math.min(earliest, link.lastSent + heartbeatMillis, link.lastHeard + this.#silenceMillis());
+    }
+    return earliest;
+  }
+
+  #silenceMillis(): Millis {
+    const { leaseMillis, heartbeatMillis } = this.#options.timings;
+    return Math.max(leaseMillis, 4 * heartbeatMillis);
+  }
+}
