@@ -46,7 +46,8 @@ export class Cluster {
   constructor(options: ClusterOptions) {
     const { layout, configFileOf = () => layout.configFile } = options;
     this.layout = layout;
-    for (const folder of [layout.folder, layout.witness.data, ...layout.sites.map((site) => site.data)]) mkdirSync(folder, { recursive: true });
+    for (const folder of [layout.folder, layout.witness.data, ...layout.sites.map((site) => site.data)])
+      mkdirSync(folder, { recursive: true });
     writeFileSync(layout.configFile, configText(layout, options.config));
     this.witness = witnessDaemon(options);
     this.members = layout.sites.map((site) => {
@@ -124,7 +125,11 @@ function witnessDaemon({ layout, ownGroup, died }: ClusterOptions): Daemon {
   return daemon;
 }
 
-function siteDaemon(options: ClusterOptions, site: SiteLayout, { client, configFile }: { client: ControlClient; configFile: string }): Daemon {
+function siteDaemon(
+  options: ClusterOptions,
+  site: SiteLayout,
+  { client, configFile }: { client: ControlClient; configFile: string },
+): Daemon {
   const daemon: Daemon = new Daemon({
     name: site.name,
     args: ['src/daemon/main.ts', '--config', configFile, '--site', site.name],

@@ -72,7 +72,10 @@ export class Daemon {
     const { args, nodeArgs = [], log, ownGroup, died } = this.#options;
     const [source, ...rest] = args;
     const output = openSync(log, 'a');
-    const child = spawn(process.execPath, [...nodeArgs, join(ROOT, source), ...rest], { stdio: ['ignore', output, output], detached: ownGroup });
+    const child = spawn(process.execPath, [...nodeArgs, join(ROOT, source), ...rest], {
+      stdio: ['ignore', output, output],
+      detached: ownGroup,
+    });
     closeSync(output);
     this.#child = child;
     this.#endingIsWanted = false;

@@ -42,7 +42,10 @@ interface Story {
  * Plays the story on a fresh cluster and removes its processes in any case. Resolves to the faults that it found: none when all is as it should
  * be. Rejects when it could not be played to its end.
  */
-export async function playFailover(layout: Layout, options: { ownGroup: boolean; tell: Tell; started: (cluster: Cluster) => void }): Promise<readonly string[]> {
+export async function playFailover(
+  layout: Layout,
+  options: { ownGroup: boolean; tell: Tell; started: (cluster: Cluster) => void },
+): Promise<readonly string[]> {
   const { tell } = options;
   const unexpected: string[] = [];
   for (const site of [...layout.sites.map((each) => each.data), layout.witness.data]) rmSync(site, { recursive: true, force: true });
@@ -83,7 +86,9 @@ async function play(story: Story): Promise<readonly string[]> {
   const checkedCount = story.ledger.acknowledgedCount;
   const lost = await checkAcknowledged(story, beta);
   faults.push(...lost);
-  tell(`${checkedCount} acknowledged writes checked at ${beta.layout.name}: ${lost.length === 0 ? 'none is lost' : `${lost.length} blocks are WRONG`}`);
+  tell(
+    `${checkedCount} acknowledged writes checked at ${beta.layout.name}: ${lost.length === 0 ? 'none is lost' : `${lost.length} blocks are WRONG`}`,
+  );
 
   story.workload.start();
   await until('far follows the new primary', WAIT_MILLIS, () => followsInStep(story.cluster, beta, gamma));
@@ -99,7 +104,9 @@ async function play(story: Story): Promise<readonly string[]> {
 
   faults.push(...(await checkAcknowledged(story, beta)));
   const total = story.ledger.acknowledgedCount;
-  tell(`the host has stopped: ${total} writes were acknowledged, ${story.ledger.lostCount} had no answer; ${LEDGER_BLOCKS} blocks read back`);
+  tell(
+    `the host has stopped: ${total} writes were acknowledged, ${story.ledger.lostCount} had no answer; ${LEDGER_BLOCKS} blocks read back`,
+  );
   faults.push(...(await compareCopies(story, image)));
 
   tell('');
@@ -126,7 +133,9 @@ async function begin({ cluster, layout, tell }: Story): Promise<void> {
 
 async function writeDisk({ layout, tell }: Story, primary: Member): Promise<{ path: string; kind: string }> {
   const image = await makeImage(join(layout.folder, 'image'), IMAGE_BYTES);
-  tell(`a disk image is made: ${image.kind === 'ext4' ? 'ext4' : 'plain bytes (mke2fs is not installed)'}, ${image.fileCount} real files, ${bytesText(image.sizeBytes)}`);
+  tell(
+    `a disk image is made: ${image.kind === 'ext4' ? 'ext4' : 'plain bytes (mke2fs is not installed)'}, ${image.fileCount} real files, ${bytesText(image.sizeBytes)}`,
+  );
   const address = primary.layout.nbd;
   const writer = await writeImage(image, { uri: nbdUri(layout, address), address, exportName: exportName(layout) });
   tell(`${writer} has written it to ${nbdUri(layout, address)}`);

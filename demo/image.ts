@@ -1,7 +1,20 @@
 // A real disk image for the demonstration: an ext4 file system made from files of this very program, copied onto a volume by qemu-img. Where
 // these tools are missing, the same files one after another, copied by the built-in client.
 
-import { cpSync, existsSync, mkdirSync, openSync, readFileSync, readSync, closeSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  closeSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 import type { Address } from '../src/api/address.ts';
@@ -27,7 +40,8 @@ export async function makeImage(folder: string, sizeBytes: number): Promise<Disk
   mkdirSync(folder, { recursive: true });
   const tree = join(folder, 'tree');
   rmSync(tree, { recursive: true, force: true });
-  for (const part of PARTS) if (existsSync(join(ROOT, part))) cpSync(join(ROOT, part), join(tree, part), { recursive: true, dereference: true });
+  for (const part of PARTS)
+    if (existsSync(join(ROOT, part))) cpSync(join(ROOT, part), join(tree, part), { recursive: true, dereference: true });
   const files = readdirSync(tree, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const path = join(folder, 'image.raw');
   rmSync(path, { force: true });
@@ -98,7 +112,7 @@ export function firstDifference(paths: readonly string[], byteCount: number): { 
 }
 
 function readWhole({ path, file, bytes }: { path: string; file: number; bytes: Buffer }, offset: number, length: number): void {
-  for (let done = 0; done < length; ) {
+  for (let done = 0; done < length;) {
     const count = readSync(file, bytes, done, length - done, offset + done);
     if (count === 0) throw new Error(`${path} ends at ${offset + done}, it has ${statSync(path).size} bytes`);
     done += count;

@@ -144,7 +144,11 @@ export interface ConfigChoices {
 export function configText(layout: Layout, choices: ConfigChoices = {}): string {
   const { folder, sites, group, volume, sizeBytes } = layout;
   const text = JSON.stringify;
-  const names = (wanted: (site: SiteLayout) => boolean): string => `[${sites.filter(wanted).map((site) => text(site.name)).join(', ')}]`;
+  const names = (wanted: (site: SiteLayout) => boolean): string =>
+    `[${sites
+      .filter(wanted)
+      .map((site) => text(site.name))
+      .join(', ')}]`;
   const linkOf = choices.linkOf ?? ((site) => site.link);
   const lines = [CONFIG_MARK, '', '[witness]', `address = ${text((choices.witness ?? layout.witness.address).text)}`, ''];
   for (const site of sites) {

@@ -54,7 +54,12 @@ function readArguments(): Arguments | null {
   const seconds = values.seconds === undefined ? null : Number(values.seconds);
   if (seconds !== null && !(seconds > 0)) throw new UsageError(`--seconds ${values.seconds}: it must be a number above 0`);
   const folder = values.data ?? (values.failover ? join('tercet-demo', 'failover') : 'tercet-demo');
-  return { failover: values.failover, folder: resolve(folder), sizeBytes: values.size === undefined ? null : readSize(values.size), seconds };
+  return {
+    failover: values.failover,
+    folder: resolve(folder),
+    sizeBytes: values.size === undefined ? null : readSize(values.size),
+    seconds,
+  };
 }
 
 function readSize(text: string): number {
@@ -70,7 +75,9 @@ function keptSize(folder: string): number | null {
   if (!existsSync(file)) return null;
   const size = sizeInConfig(readFileSync(file, 'utf8'));
   if (size !== null) return size;
-  throw new UsageError(`${file} does not begin with "${CONFIG_MARK}": it was not written by this demonstration, choose another folder with --data`);
+  throw new UsageError(
+    `${file} does not begin with "${CONFIG_MARK}": it was not written by this demonstration, choose another folder with --data`,
+  );
 }
 
 /** Calls `end` at the first signal, and `force` at the second. Returns what takes that back. */
@@ -108,7 +115,8 @@ function attachLines(layout: Layout, siteName: string): readonly string[] {
 async function createIfNew(cluster: Cluster): Promise<boolean> {
   const statuses = await until('every site has looked at its data folder', CREATE_MILLIS, async () => {
     const gone = cluster.daemons.find((daemon) => daemon.pid === null);
-    if (gone !== undefined) throw new Error(`${gone.name} ended by itself (${endingText(await gone.ended)}); its last lines are\n${gone.logTail()}`);
+    if (gone !== undefined)
+      throw new Error(`${gone.name} ended by itself (${endingText(await gone.ended)}); its last lines are\n${gone.logTail()}`);
     const all = await cluster.statuses();
     return all.every((status) => status !== null && status.role !== 'starting') ? all : null;
   });
@@ -143,7 +151,9 @@ async function runLive({ folder, sizeBytes, seconds }: Arguments): Promise<numbe
   try {
     await cluster.start();
     const isNew = await createIfNew(cluster);
-    console.log(`${isNew ? 'made' : 'found'} group ${layout.group} with volume ${layout.volume} of ${bytesText(layout.sizeBytes)} in ${folder}`);
+    console.log(
+      `${isNew ? 'made' : 'found'} group ${layout.group} with volume ${layout.volume} of ${bytesText(layout.sizeBytes)} in ${folder}`,
+    );
     await showLive(cluster, { signal: ending.signal, endings, attachLines: (site) => attachLines(layout, site) });
   } finally {
     if (timer !== null) clearTimeout(timer);
@@ -161,7 +171,8 @@ async function runFailover({ folder, sizeBytes, seconds }: Arguments): Promise<n
   mkdirSync(folder, { recursive: true });
   const layout = await planLayout({ folder, sizeBytes: FAILOVER_VOLUME_BYTES, usualPorts: false });
   const begun = performance.now();
-  const tell = (text: string): void => console.log(text === '' ? '' : `${((performance.now() - begun) / 1000).toFixed(1).padStart(6)} s  ${text}`);
+  const tell = (text: string): void =>
+    console.log(text === '' ? '' : `${((performance.now() - begun) / 1000).toFixed(1).padStart(6)} s  ${text}`);
   let cluster: Cluster | null = null;
   const interrupted = (signal: string): void => {
     console.log(`interrupted by ${signal}: killing all processes`);
@@ -180,7 +191,8 @@ try {
   if (wanted === null) console.log(USAGE);
   else process.exitCode = await (wanted.failover ? runFailover(wanted) : runLive(wanted));
 } catch (error) {
-  const isUsage = error instanceof UsageError || (error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS'));
+  const isUsage =
+    error instanceof UsageError || (error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS'));
   if (isUsage) console.error(`${error.message}\n\n${USAGE}`);
   else console.error(error instanceof Error ? error.message : error);
   process.exitCode = isUsage ? 2 : 1;

@@ -298,7 +298,8 @@ class Haggling {
       if (data === null) return null;
       const type = this.#replyHead.readUInt32BE(12);
       this.#replyHead = null;
-      if (type === REP_ACK) return this.#sizeBytes === null ? 'the server did not say how large the export is' : { sizeBytes: this.#sizeBytes };
+      if (type === REP_ACK)
+        return this.#sizeBytes === null ? 'the server did not say how large the export is' : { sizeBytes: this.#sizeBytes };
       if (type >= REP_ERROR_BIT) return `the server refused: ${data.toString('utf8')}`;
       if (type === REP_INFO && data.readUInt16BE(0) === INFO_EXPORT) this.#sizeBytes = Number(data.readBigUInt64BE(2));
     }

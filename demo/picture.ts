@@ -85,7 +85,12 @@ function row(scene: Scene, site: SiteScene): readonly string[] {
 export function tableLines(scene: Scene): readonly string[] {
   const rows = [COLUMNS, ...scene.sites.map((site) => row(scene, site))];
   const widths = COLUMNS.map((_, column) => Math.max(...rows.map((cells) => (cells[column] ?? '').length)));
-  const lines = rows.map((cells) => cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd());
+  const lines = rows.map((cells) =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
   return [...lines, witnessText(scene)];
 }
 
@@ -101,7 +106,8 @@ export function throughputLine(before: Scene | null, now: Scene): string {
   const old = before?.sites.find((each) => each.name === site.name)?.status ?? null;
   const seconds = before === null ? 0 : (now.atMillis - before.atMillis) / 1000;
   const { counters } = site.status;
-  const rate = (counter: keyof typeof counters): number => (old === null || seconds <= 0 ? 0 : Math.max(0, (counters[counter] - old.counters[counter]) / seconds));
+  const rate = (counter: keyof typeof counters): number =>
+    old === null || seconds <= 0 ? 0 : Math.max(0, (counters[counter] - old.counters[counter]) / seconds);
   const parts = [
     `writes ${countText(rate('writes'))}/s, ${bytesText(rate('writtenBytes'))}/s`,
     `reads ${countText(rate('reads'))}/s, ${bytesText(rate('readBytes'))}/s`,
@@ -116,7 +122,8 @@ export function troubleLines(scene: Scene): readonly string[] {
   const lines: string[] = [];
   for (const { name, status } of scene.sites) {
     for (const waiting of status?.waiting ?? []) lines.push(`${name} waits ${waiting.what}: ${waiting.cause}; then ${waiting.next}`);
-    if (status !== null && !status.consistent && status.role !== 'absent' && status.role !== 'starting') lines.push(`the copy at ${name} is not whole yet`);
+    if (status !== null && !status.consistent && status.role !== 'absent' && status.role !== 'starting')
+      lines.push(`the copy at ${name} is not whole yet`);
   }
   return lines;
 }

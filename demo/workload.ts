@@ -71,7 +71,10 @@ export class Workload {
   }
 
   /** The next acknowledgement after this call that fits; null when none comes in time. */
-  async nextAcknowledgement(millisMax: number, fits: (acknowledgement: Acknowledgement) => boolean = () => true): Promise<Acknowledgement | null> {
+  async nextAcknowledgement(
+    millisMax: number,
+    fits: (acknowledgement: Acknowledgement) => boolean = () => true,
+  ): Promise<Acknowledgement | null> {
     const deadline = performance.now() + millisMax;
     for (;;) {
       const next = await this.#next(deadline - performance.now());

@@ -62,7 +62,11 @@ function readArguments(): Wanted | null {
   if (values.help) return null;
   const path = (given: string | undefined): string | null => (given === undefined ? null : resolve(given));
   return {
-    workloads: chosen('--only', values.only, WORKLOADS.map((workload) => workload.name)).map((name) => WORKLOADS.find((each) => each.name === name) as Workload),
+    workloads: chosen(
+      '--only',
+      values.only,
+      WORKLOADS.map((workload) => workload.name),
+    ).map((name) => WORKLOADS.find((each) => each.name === name) as Workload),
     servers: chosen('--server', values.server, Object.keys(SERVERS)),
     rounds: positive('--rounds', values.rounds),
     seconds: positive('--seconds', values.seconds),
@@ -100,12 +104,22 @@ async function measure(server: Server, workload: Workload, { seconds, sizeBytes 
   await prepare(server, workload);
   const begun = { at: performance.now(), busy: machineBusySeconds(), own: processSeconds(server.pids()) };
   const result = await runFio(workload, { ...target, seconds });
-  const during = { seconds: (performance.now() - begun.at) / 1000, busy: machineBusySeconds() - begun.busy, own: processSeconds(server.pids()) - begun.own };
+  const during = {
+    seconds: (performance.now() - begun.at) / 1000,
+    busy: machineBusySeconds() - begun.busy,
+    own: processSeconds(server.pids()) - begun.own,
+  };
   // What a write still costs behind its answer belongs to it.
   await server.settle();
   const cores = Number.parseInt(processorText(), 10);
   const otherShare = Math.max(0, during.busy - during.own - result.clientCpuSeconds) / (during.seconds * cores);
-  return { ...result, workload: workload.name, server: server.name, serverCpuSeconds: processSeconds(server.pids()) - begun.own, otherShare };
+  return {
+    ...result,
+    workload: workload.name,
+    server: server.name,
+    serverCpuSeconds: processSeconds(server.pids()) - begun.own,
+    otherShare,
+  };
 }
 
 async function startServers(wanted: Wanted, folder: string): Promise<readonly Server[]> {
@@ -154,15 +168,24 @@ async function main(): Promise<void> {
     console.log(USAGE);
     return;
   }
-  const machine = { processor: processorText(), node: process.version, fio: (await mustRun('fio', ['--version'])).trim(), load: loadavg()[0] ?? 0 };
+  const machine = {
+    processor: processorText(),
+    node: process.version,
+    fio: (await mustRun('fio', ['--version'])).trim(),
+    load: loadavg()[0] ?? 0,
+  };
   console.log(`${machine.processor}, Node.js ${machine.node}, ${machine.fio}; load before: ${machine.load.toFixed(2)}`);
-  console.log(`${wanted.rounds} rounds of ${wanted.seconds} s each, in turn; medians; volume ${wanted.sizeBytes / MIB} MiB; ratios to ${REFERENCE}`);
+  console.log(
+    `${wanted.rounds} rounds of ${wanted.seconds} s each, in turn; medians; volume ${wanted.sizeBytes / MIB} MiB; ratios to ${REFERENCE}`,
+  );
   const folder = wanted.data ?? mkdtempSync(join(tmpdir(), 'tercet-bench-'));
-  if (wanted.data !== null && existsSync(wanted.data)) throw new Error(`--data ${wanted.data}: it exists already, and a benchmark begins with new images`);
+  if (wanted.data !== null && existsSync(wanted.data))
+    throw new Error(`--data ${wanted.data}: it exists already, and a benchmark begins with new images`);
   mkdirSync(folder, { recursive: true });
   try {
     const result = await run(wanted, folder);
-    if (wanted.json !== null) writeFileSync(wanted.json, `${JSON.stringify({ machine, at: new Date().toISOString(), ...result }, null, 2)}\n`);
+    if (wanted.json !== null)
+      writeFileSync(wanted.json, `${JSON.stringify({ machine, at: new Date().toISOString(), ...result }, null, 2)}\n`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -42,7 +42,7 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
   host: { folders: CORE, node: true, packages: ['koffi'] },
   sim: { folders: CORE, node: true, packages: [] },
   witness: { folders: ['core/base', 'core/arbiter', 'host'], node: true, packages: ['hono', '@hono/node-server', 'zod', 'pino'] },
-  api: { folders: ['core/base', 'core/arbiter', 'core/site'], node: true, packages: ['hono', 'zod'] },
+  api: { folders: ['core/base', 'core/arbiter', 'core/site'], node: true, packages: ['hono', '@hono/node-server', 'zod'] },
   daemon: {
     folders: [...CORE, 'host', 'witness', 'api'],
     node: true,

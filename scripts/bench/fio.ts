@@ -40,7 +40,15 @@ const FIO_MILLIS_MARGIN = 60_000;
 /** Measures a workload for some seconds over the first `sizeBytes` of an export. */
 export async function runFio(workload: Workload, target: { uri: string; sizeBytes: number; seconds: number }): Promise<FioResult> {
   const { uri, sizeBytes, seconds } = target;
-  const args = ['--name=bench', '--ioengine=nbd', `--uri=${uri}`, `--size=${sizeBytes}`, '--time_based', `--runtime=${seconds}`, '--randrepeat=0'];
+  const args = [
+    '--name=bench',
+    '--ioengine=nbd',
+    `--uri=${uri}`,
+    `--size=${sizeBytes}`,
+    '--time_based',
+    `--runtime=${seconds}`,
+    '--randrepeat=0',
+  ];
   const more = ['--thread', '--group_reporting', '--output-format=json', '--lat_percentiles=0', '--clat_percentiles=1', ...workload.fio];
   const output = await mustRun('fio', [...args, ...more], { millisMax: seconds * 1000 + FIO_MILLIS_MARGIN });
   // The engine prints lines of its own before the report.
@@ -52,9 +60,23 @@ export async function runFio(workload: Workload, target: { uri: string; sizeByte
 
 /** Writes the whole range with 4 KiB writes in order: a file filled with large writes lies differently in the page cache. */
 export async function fill(uri: string, sizeBytes: number): Promise<void> {
-  await mustRun('fio', ['--name=fill', '--ioengine=nbd', `--uri=${uri}`, `--size=${sizeBytes}`, '--rw=write', '--bs=4k', '--iodepth=32', '--end_fsync=1', '--minimal'], {
-    millisMax: 600_000,
-  });
+  await mustRun(
+    'fio',
+    [
+      '--name=fill',
+      '--ioengine=nbd',
+      `--uri=${uri}`,
+      `--size=${sizeBytes}`,
+      '--rw=write',
+      '--bs=4k',
+      '--iodepth=32',
+      '--end_fsync=1',
+      '--minimal',
+    ],
+    {
+      millisMax: 600_000,
+    },
+  );
 }
 
 function resultOf(job: Job, { operation }: Workload): FioResult {

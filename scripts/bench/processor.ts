@@ -21,7 +21,9 @@ export function processSeconds(pids: readonly number[]): number {
 
 /** Seconds that all cores together have been busy since the machine started. */
 export function machineBusySeconds(): number {
-  const [user = 0, nice = 0, system = 0, , , irq = 0, softIrq = 0, steal = 0] = (/^cpu +(.*)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1] ?? '')
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softIrq = 0, steal = 0] = (
+    /^cpu +(.*)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1] ?? ''
+  )
     .split(' ')
     .map(Number);
   return (user + nice + system + irq + softIrq + steal) / TICKS_PER_SECOND;

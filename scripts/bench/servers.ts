@@ -55,7 +55,11 @@ async function tercet(options: ServerOptions, siteCount: number): Promise<Server
   const folder = join(options.folder, name);
   mkdirSync(folder, { recursive: true });
   const layout = await planLayout({ folder, sizeBytes, usualPorts: false, ports, siteCount });
-  const profileArgs = (site: string): string[] => ['--cpu-prof', `--cpu-prof-dir=${join(profiles ?? '', name, site)}`, '--cpu-prof-interval=500'];
+  const profileArgs = (site: string): string[] => [
+    '--cpu-prof',
+    `--cpu-prof-dir=${join(profiles ?? '', name, site)}`,
+    '--cpu-prof-interval=500',
+  ];
   const cluster = new Cluster({
     layout,
     ownGroup: false,
@@ -92,7 +96,10 @@ async function tercet(options: ServerOptions, siteCount: number): Promise<Server
 }
 
 /** A server of one raw image file on a unix socket. */
-function plain(program: string, args: (socket: string, image: string) => readonly string[]): ((options: ServerOptions) => Promise<Server>) | null {
+function plain(
+  program: string,
+  args: (socket: string, image: string) => readonly string[],
+): ((options: ServerOptions) => Promise<Server>) | null {
   const path = findTool(program);
   if (path === null) return null;
   return async ({ folder, sizeBytes }) => {

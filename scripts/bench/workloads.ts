@@ -27,11 +27,25 @@ function random(name: string, label: string, given: { operation: Operation; dept
 /** Each job is a connection of its own that flushes after every write: so many flushes wait at a time. */
 function flushed(depth: number): Workload {
   const fio = ['--rw=randwrite', '--bs=4k', '--norandommap', '--iodepth=1', '--fsync=1', `--numjobs=${depth}`];
-  return { name: `flush${depth}`, label: `4 KiB write + flush, ${depth} deep`, fio, operationBytes: 4 * KIB, operation: 'flushed', cold: false };
+  return {
+    name: `flush${depth}`,
+    label: `4 KiB write + flush, ${depth} deep`,
+    fio,
+    operationBytes: 4 * KIB,
+    operation: 'flushed',
+    cold: false,
+  };
 }
 
 function sequential(rw: 'read' | 'write'): Workload {
-  return { name: `seq${rw}`, label: `1 MiB sequential ${rw}, 8 deep`, fio: [`--rw=${rw}`, '--bs=1m', '--iodepth=8'], operationBytes: MIB, operation: rw, cold: false };
+  return {
+    name: `seq${rw}`,
+    label: `1 MiB sequential ${rw}, 8 deep`,
+    fio: [`--rw=${rw}`, '--bs=1m', '--iodepth=8'],
+    operationBytes: MIB,
+    operation: rw,
+    cold: false,
+  };
 }
 
 /** All rows, in the order in which they are measured. */
@@ -40,7 +54,10 @@ export const WORKLOADS: readonly Workload[] = [
   random('write1', 'random write, 1 deep', { operation: 'write', depth: 1, rw: 'randwrite' }),
   random('read32', 'random read, 32 deep, cached', { operation: 'read', depth: 32, rw: 'randread' }),
   random('cold32', 'random read, 32 deep, cold', { operation: 'read', depth: 32, rw: 'randread', cold: true }),
-  { ...random('mix32', '70/30 mix, 32 deep', { operation: 'mixed', depth: 32, rw: 'randrw' }), fio: ['--rw=randrw', '--rwmixread=70', '--bs=4k', '--norandommap', '--iodepth=32'] },
+  {
+    ...random('mix32', '70/30 mix, 32 deep', { operation: 'mixed', depth: 32, rw: 'randrw' }),
+    fio: ['--rw=randrw', '--rwmixread=70', '--bs=4k', '--norandommap', '--iodepth=32'],
+  },
   flushed(1),
   flushed(8),
   flushed(32),

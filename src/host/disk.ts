@@ -1,7 +1,20 @@
 // The files of a replica in a data folder of the real file system. Base images may lie elsewhere, on block devices too, by configuration.
 // A lock keeps a second daemon out, and stays until the last operation in the background has ended.
 
-import { closeSync, constants, fdatasync, fsync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, statSync, unlink, unlinkSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fdatasync,
+  fsync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  unlink,
+  unlinkSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { assert } from '../core/base/assert.ts';
 import { TercetError } from '../core/base/errors.ts';

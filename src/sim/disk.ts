@@ -5,7 +5,15 @@
 import { Chance } from './random.ts';
 import type { Gate } from './gate.ts';
 import type { World } from './world.ts';
-import { DiskError, type DiskDone, type DiskFailure, type Extent, type FilePart, type Storage, type StoredFile } from '../core/base/ports.ts';
+import {
+  DiskError,
+  type DiskDone,
+  type DiskFailure,
+  type Extent,
+  type FilePart,
+  type Storage,
+  type StoredFile,
+} from '../core/base/ports.ts';
 
 const SECTOR_BYTES = 512;
 const PAGE_BYTES = 4096;
@@ -413,7 +421,7 @@ class Handle implements StoredFile {
 
   private findExtents(offset: number, length: number, extentsMax: number): readonly Extent[] {
     const extents: { offset: number; length: number; hole: boolean }[] = [];
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length;) {
       const end = Math.min(offset + length, (Math.floor(at / PAGE_BYTES) + 1) * PAGE_BYTES);
       const hole = this.isHole(at, end);
       const last = extents[extents.length - 1];

@@ -118,7 +118,9 @@ export class UnitHistory {
     const fits = zones.some((zone) => zone.zero && !full.some((later) => zone.ended < later.began));
     if (fits) return;
     const last = full.reduce((a, b) => (a.began > b.began ? a : b));
-    this.complain(`unit ${unit} reads as zeroes, but write ${last.tag} came after every write of zeroes and was seen before this read began`);
+    this.complain(
+      `unit ${unit} reads as zeroes, but write ${last.tag} came after every write of zeroes and was seen before this read began`,
+    );
   }
 
   private compare(unit: number, zone: Zone): void {

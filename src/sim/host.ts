@@ -72,7 +72,10 @@ export class Session implements HostSession {
     this.machine.gate.pass('reply', () => {
       const operation = this.waiting.get(request);
       if (operation === undefined) {
-        this.machine.world.fail('R4 one answer', `${this.machine.name} answers a request that is not waiting: ${request.command} at ${request.offset}`);
+        this.machine.world.fail(
+          'R4 one answer',
+          `${this.machine.name} answers a request that is not waiting: ${request.command} at ${request.offset}`,
+        );
         return;
       }
       this.waiting.delete(request);
@@ -123,7 +126,9 @@ export class Hosts<S extends DrivenSite> {
     this.nature = nature;
     this.machines = machines;
     this.listener = listener;
-    this.histories = nature.volumeBytes.map((bytes) => new UnitHistory(bytes, nature.unitBytes, (text) => world.fail('R1 linearizable', text)));
+    this.histories = nature.volumeBytes.map(
+      (bytes) => new UnitHistory(bytes, nature.unitBytes, (text) => world.fail('R1 linearizable', text)),
+    );
     for (let number = 0; number < nature.clients; number++) this.clients.push({ number, session: null, preferred: 0, lastHeard: 0 });
   }
 
@@ -198,7 +203,8 @@ export class Hosts<S extends DrivenSite> {
     if (!this.running) return;
     this.world.after(this.pause(), () => this.act(client));
     const { session } = client;
-    if (session !== null && session.waiting.size > 0 && this.world.now - client.lastHeard > this.nature.patienceMillis) this.disconnect(session);
+    if (session !== null && session.waiting.size > 0 && this.world.now - client.lastHeard > this.nature.patienceMillis)
+      this.disconnect(session);
     if (session === null || !session.open || this.chance.happens(0.002)) {
       if (session !== null) this.disconnect(session);
       this.choose(client);
@@ -244,7 +250,19 @@ export class Hosts<S extends DrivenSite> {
     const size = volumeBytes[volume] as number;
     const dice = this.chance.unit();
     const command: HostCommand =
-      dice < 0.5 ? 'write' : dice < 0.78 ? 'read' : dice < 0.86 ? 'flush' : dice < 0.91 ? 'trim' : dice < 0.96 ? 'zeroes' : dice < 0.98 ? 'cache' : 'status';
+      dice < 0.5
+        ? 'write'
+        : dice < 0.78
+          ? 'read'
+          : dice < 0.86
+            ? 'flush'
+            : dice < 0.91
+              ? 'trim'
+              : dice < 0.96
+                ? 'zeroes'
+                : dice < 0.98
+                  ? 'cache'
+                  : 'status';
     if (command === 'flush') return { command, fua: false, volume, offset: 0, length: 0 };
     const fine = this.chance.happens(0.3) && command !== 'trim';
     const grain = fine ? unitBytes : 4096;
@@ -259,9 +277,14 @@ export class Hosts<S extends DrivenSite> {
 
   private send(machine: Machine<S>, session: Session, batch: readonly Wanted[]): void {
     this.world.after(this.chance.spread(0.02, 1), () => {
-      machine.enter('requests', session.life, () => {
-        for (const wanted of batch) this.sendOne(machine, session, wanted);
-      }, batch.length);
+      machine.enter(
+        'requests',
+        session.life,
+        () => {
+          for (const wanted of batch) this.sendOne(machine, session, wanted);
+        },
+        batch.length,
+      );
     });
   }
 
@@ -293,8 +316,22 @@ export class Hosts<S extends DrivenSite> {
       startedMillis: machine.now(),
     };
     const invoked = this.world.now;
-    const write = changes ? { tag: number, zero: payload === null, fromUnit, toUnit, invoked, response: null, volume: wanted.volume } : null;
-    const operation: HostOperation = { number, command: wanted.command, fua: wanted.fua, volume: wanted.volume, fromUnit, toUnit, request, session, invoked, write, flushTo: null };
+    const write = changes
+      ? { tag: number, zero: payload === null, fromUnit, toUnit, invoked, response: null, volume: wanted.volume }
+      : null;
+    const operation: HostOperation = {
+      number,
+      command: wanted.command,
+      fua: wanted.fua,
+      volume: wanted.volume,
+      fromUnit,
+      toUnit,
+      request,
+      session,
+      invoked,
+      write,
+      flushTo: null,
+    };
     session.waiting.set(request, operation);
     if (write !== null) {
       this.writes.set(number, write);
@@ -319,7 +356,11 @@ export class Hosts<S extends DrivenSite> {
     } else if (operation.command === 'read') {
       this.readsChecked++;
       if (data?.length === operation.request.length) history.read(operation.fromUnit, data, operation.invoked, this.world.now);
-      else this.world.fail('R5 contents', `${machine.name} answers a read of ${operation.request.length} bytes with ${data?.length ?? 'none'}`);
+      else
+        this.world.fail(
+          'R5 contents',
+          `${machine.name} answers a read of ${operation.request.length} bytes with ${data?.length ?? 'none'}`,
+        );
     }
   }
 }

@@ -234,7 +234,10 @@ export class Machine<S extends DrivenSite> implements Station {
     } catch (error) {
       if (!(error instanceof CrashSignal)) {
         const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-        this.world.fail(error instanceof Error && error.name === 'InvariantError' ? 'assertion' : 'exception', `${this.name}, ${what}: ${text}`);
+        this.world.fail(
+          error instanceof Error && error.name === 'InvariantError' ? 'assertion' : 'exception',
+          `${this.name}, ${what}: ${text}`,
+        );
         return;
       }
       this.world.note(this.name, 'cut', this.gate.calls, 0, () => this.gate.lastCall);

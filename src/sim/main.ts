@@ -35,7 +35,10 @@ const { values: flags } = parseArgs({
 });
 
 /** What a worker tells of a run, as JSON. */
-type Told = Omit<RunResult, 'coverage' | 'schedule'> & { readonly coverage: readonly (readonly [State, number])[]; readonly point?: RunOptions['crashPoint'] };
+type Told = Omit<RunResult, 'coverage' | 'schedule'> & {
+  readonly coverage: readonly (readonly [State, number])[];
+  readonly point?: RunOptions['crashPoint'];
+};
 
 /** The runner, loaded late: a planted bug must be in place before the core is. */
 async function load(): Promise<typeof import('./run.ts')> {
@@ -57,7 +60,11 @@ async function work(): Promise<void> {
   const { run } = await load();
   process.on('message', (options: RunOptions) => {
     const result = run(options);
-    const told: Told = { ...result, coverage: [...result.coverage], ...(options.crashPoint === undefined ? {} : { point: options.crashPoint }) };
+    const told: Told = {
+      ...result,
+      coverage: [...result.coverage],
+      ...(options.crashPoint === undefined ? {} : { point: options.crashPoint }),
+    };
     process.send?.({ ...told, schedule: undefined });
   });
   process.on('disconnect', () => process.exit(0));
@@ -78,7 +85,9 @@ async function spread(jobs: readonly RunOptions[], workers: number, planted: str
   let next = 0;
   let stopped = false;
   const one = async (): Promise<void> => {
-    const child: ChildProcess = fork(SELF, ['--worker', ...(planted === null ? [] : ['--planted', planted])], { execPath: process.execPath });
+    const child: ChildProcess = fork(SELF, ['--worker', ...(planted === null ? [] : ['--planted', planted])], {
+      execPath: process.execPath,
+    });
     await new Promise<void>((resolve, reject) => {
       const feed = (): void => {
         const job = jobs[next];
@@ -93,7 +102,11 @@ async function spread(jobs: readonly RunOptions[], workers: number, planted: str
         if (message !== 'ready' && !stopped && !take(message)) stopped = true;
         feed();
       });
-      child.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a worker ended with code ${code} near job ${next - 1}: ${JSON.stringify(jobs[next - 1])}`))));
+      child.on('exit', (code) =>
+        code === 0
+          ? resolve()
+          : reject(new Error(`a worker ended with code ${code} near job ${next - 1}: ${JSON.stringify(jobs[next - 1])}`)),
+      );
     });
   };
   await Promise.all(Array.from({ length: Math.min(workers, jobs.length) }, one));
@@ -173,7 +186,9 @@ async function twice(seeds: number, from: number): Promise<number> {
   for (const { seed } of jobs) {
     if (passes[0]?.get(seed) === passes[1]?.get(seed)) continue;
     different++;
-    console.log(`seed ${seed}: hash ${passes[0]?.get(seed)?.toString(16)} in one process, ${passes[1]?.get(seed)?.toString(16)} in the other`);
+    console.log(
+      `seed ${seed}: hash ${passes[0]?.get(seed)?.toString(16)} in one process, ${passes[1]?.get(seed)?.toString(16)} in the other`,
+    );
   }
   console.log(`${seeds} seeds run in two processes: ${different} with different hashes`);
   return different === 0 ? 0 : 1;
@@ -193,7 +208,10 @@ async function findPlanted(seeds: number, from: number, workers: number): Promis
     });
     const caught = first as Told | null;
     if (caught !== null) found++;
-    const how = caught === null ? `NOT FOUND in ${runs} seeds` : `seed ${String(caught.seed).padStart(5)} after ${String(runs).padStart(4)} runs by ${caught.violation?.rule}`;
+    const how =
+      caught === null
+        ? `NOT FOUND in ${runs} seeds`
+        : `seed ${String(caught.seed).padStart(5)} after ${String(runs).padStart(4)} runs by ${caught.violation?.rule}`;
     console.log(`${bug.name.padEnd(34)} breaks ${bug.breaks.padEnd(18)} ${how}`);
   }
   console.log(`${found} of ${chosen.length} planted bugs were found`);

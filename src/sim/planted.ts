@@ -42,58 +42,182 @@ const OPEN = 'replica/open.ts';
 export const PLANTED: readonly PlantedBug[] = [
   // Who may serve: leases, promises, claims.
   bug('serves without a lease', '1 one primary', LEAD, 'if (peer.required && !peer.lease.holds(now)) return false;', ''),
-  bug('answers without a look at the lease', '1 one primary', SITE, 'if (lead.mayServe(this.#options.clock.now())) this.#hosts.release(acknowledged);', 'this.#hosts.release(acknowledged);'),
-  bug('lease without drift margin, and longer', '2 lease', LEASE, 'at + promiseMillis * (1 - this.#driftShare)', 'at + promiseMillis * 1.5'),
+  bug(
+    'answers without a look at the lease',
+    '1 one primary',
+    SITE,
+    'if (lead.mayServe(this.#options.clock.now())) this.#hosts.release(acknowledged);',
+    'this.#hosts.release(acknowledged);',
+  ),
+  bug(
+    'lease without drift margin, and longer',
+    '2 lease',
+    LEASE,
+    'at + promiseMillis * (1 - this.#driftShare)',
+    'at + promiseMillis * 1.5',
+  ),
   bug('claims within its promise', '2 lease', STANDBY, 'if (now < allowedAt) return', 'if (now < 0) return'),
   bug('restart forgets the promise', '2 lease', LEASE, 'this.#until = startedAt + fullPromise;', 'this.#until = startedAt;'),
   bug('promises and does not note it', '2 lease', FOLLOW, 'this.#promised.promise(this.#clock.now(), this.#promiseMillis);', ''),
   bug('restart forgets a pending claim', '5 claim', SITE, 'if (pending !== null &&', 'if (pending !== null && pending.epoch < 0 &&'),
-  bug('claims before its log is on disk', '5 claim', STANDBY, 'if (replica.marks.durable < replica.marks.received) {', 'if (replica.marks.durable < 0) {'),
-  bug('claim leaves the other flags true', '5 claim', WITNESS, "(copy.mode === 'sync' && copy.site !== own.site ? { ...copy, flag: false } : copy)", '(copy)'),
+  bug(
+    'claims before its log is on disk',
+    '5 claim',
+    STANDBY,
+    'if (replica.marks.durable < replica.marks.received) {',
+    'if (replica.marks.durable < 0) {',
+  ),
+  bug(
+    'claim leaves the other flags true',
+    '5 claim',
+    WITNESS,
+    "(copy.mode === 'sync' && copy.site !== own.site ? { ...copy, flag: false } : copy)",
+    '(copy)',
+  ),
   {
     name: 'claims with its own flag false',
     breaks: '5 claim',
     edits: [
       { file: WITNESS, find: "  if (!own.flag) return 'flag-false';\n  // Every", replace: '  // Every' },
-      { file: WITNESS, find: 'copy.mode === \'sync\' && copy.site !== own.site ? { ...copy, flag: false } : copy', replace: 'copy.site === own.site ? { ...copy, flag: true } : { ...copy, flag: false }' },
+      {
+        file: WITNESS,
+        find: "copy.mode === 'sync' && copy.site !== own.site ? { ...copy, flag: false } : copy",
+        replace: 'copy.site === own.site ? { ...copy, flag: true } : { ...copy, flag: false }',
+      },
       { file: STANDBY, find: 'if (!own.flag) return waiting', replace: 'if (own === null) return waiting' },
     ],
   },
   bug('witness ignores the revision', 'W5 epochs', WITNESS, "if (operation.revision !== state.revision) return 'revision';", ''),
   bug('unclean copy claims', '6 unclean', STANDBY, 'if (replica.unclean) {', 'if (replica.unclean && now < 0) {'),
-  bug('unclean is forgotten', '6 unclean', OPEN, 'cleanShutdown: false, unclean, startCount', 'cleanShutdown: false, unclean: false, startCount'),
+  bug(
+    'unclean is forgotten',
+    '6 unclean',
+    OPEN,
+    'cleanShutdown: false, unclean, startCount',
+    'cleanShutdown: false, unclean: false, startCount',
+  ),
   bug('unclean is not latched', '6 unclean', OPEN, 'const unclean = value.unclean || powerLost;', 'const unclean = powerLost;'),
   bug('of two unclean copies the nearer claims', '6 unclean', STANDBY, 'if (order > 0 || (order === 0', 'if (order < 0 || (order === 0'),
 
   // What an acknowledgement means.
   bug('acknowledges before the peer holds it', '3 acknowledge', ACKNOWLEDGE, 'held = Math.min(held, peer.received);', ''),
   bug('solo, acknowledges from memory', '3 acknowledge', ACKNOWLEDGE, ': Math.min(held, own.durable);', ': held;'),
-  bug('in doubt, relies on the peer alone', '3 acknowledge', ACKNOWLEDGE, "if (peer.flag === 'true') knownTrue = true;", 'knownTrue = true;'),
-  bug('in doubt, relies on the disk alone', '3 acknowledge', ACKNOWLEDGE, "if (peer.flag === 'false') continue;", "if (peer.flag !== 'true') continue;"),
+  bug(
+    'in doubt, relies on the peer alone',
+    '3 acknowledge',
+    ACKNOWLEDGE,
+    "if (peer.flag === 'true') knownTrue = true;",
+    'knownTrue = true;',
+  ),
+  bug(
+    'in doubt, relies on the disk alone',
+    '3 acknowledge',
+    ACKNOWLEDGE,
+    "if (peer.flag === 'false') continue;",
+    "if (peer.flag !== 'true') continue;",
+  ),
   bug('flush does not wait for the peer', 'R7 flush', ACKNOWLEDGE, 'durable = Math.min(durable, peer.durable);', ''),
   bug('flush does not wait for the own disk', 'R7 flush', ACKNOWLEDGE, 'let durable = own.durable;', 'let durable = own.received;'),
   bug('FUA is a plain write', 'R7 flush', HOSTS, 'if (request.fua) this.#waitForFlush', 'if (request.fua && seq < 0) this.#waitForFlush'),
-  bug('mirror calls durable what it holds', 'R7 flush', FOLLOW, '[this.#replica.epoch, received, durable, destaged]', '[this.#replica.epoch, received, Math.max(received, durable), destaged]'),
-  bug('positions of a lost peer are kept', '3 acknowledge', 'mirror/followed.ts', '    this.received = 0;\n    this.durable = 0;\n    this.owingSince', '    this.owingSince'),
-  bug('a joining peer is believed at once', '3 acknowledge', LEAD, 'peer.joinAt = position;', 'peer.joinAt = position;\n    peer.received = replica.marks.received;'),
-  bug('a copy that resigned is relied on again', '3 acknowledge', LEAD, "    if (peer.flag === 'true') peer.flag = 'maybe';\n    this.#membership", '    this.#membership'),
-  bug('reads show what is not committed', 'R3 dirty read', HOSTS, '    if (needSeq >= 0) {\n      this.#waitFor(request, needSeq);', '    if (needSeq >= 0) {\n      this.#waitFor(request, 0);'),
-  bug('cold reads show what is not committed', 'R3 dirty read', HOSTS, 'if (failure === null) this.#waitFor(request, seq);', 'if (failure === null) this.#waitFor(request, 0);'),
-  bug('everything received counts as committed', 'R3 dirty read', SITE, 'replica.commit(acknowledged.committed);', 'replica.commit(replica.marks.received);'),
+  bug(
+    'mirror calls durable what it holds',
+    'R7 flush',
+    FOLLOW,
+    '[this.#replica.epoch, received, durable, destaged]',
+    '[this.#replica.epoch, received, Math.max(received, durable), destaged]',
+  ),
+  bug(
+    'positions of a lost peer are kept',
+    '3 acknowledge',
+    'mirror/followed.ts',
+    '    this.received = 0;\n    this.durable = 0;\n    this.owingSince',
+    '    this.owingSince',
+  ),
+  bug(
+    'a joining peer is believed at once',
+    '3 acknowledge',
+    LEAD,
+    'peer.joinAt = position;',
+    'peer.joinAt = position;\n    peer.received = replica.marks.received;',
+  ),
+  bug(
+    'a copy that resigned is relied on again',
+    '3 acknowledge',
+    LEAD,
+    "    if (peer.flag === 'true') peer.flag = 'maybe';\n    this.#membership",
+    '    this.#membership',
+  ),
+  bug(
+    'reads show what is not committed',
+    'R3 dirty read',
+    HOSTS,
+    '    if (needSeq >= 0) {\n      this.#waitFor(request, needSeq);',
+    '    if (needSeq >= 0) {\n      this.#waitFor(request, 0);',
+  ),
+  bug(
+    'cold reads show what is not committed',
+    'R3 dirty read',
+    HOSTS,
+    'if (failure === null) this.#waitFor(request, seq);',
+    'if (failure === null) this.#waitFor(request, 0);',
+  ),
+  bug(
+    'everything received counts as committed',
+    'R3 dirty read',
+    SITE,
+    'replica.commit(acknowledged.committed);',
+    'replica.commit(replica.marks.received);',
+  ),
   bug('held writes lose their bytes', 'R5 contents', HOSTS, 'request.payload = request.payload.slice();', ''),
 
   // Who counts as synchronised.
-  bug('excludes before its own flush', '4 exclude', MEMBERSHIP, 'if (this.#replica.marks.durable < excluding.flushTo) {', 'if (this.#replica.marks.durable < 0) {'),
-  bug('serves alone while it excludes', '4 exclude', MEMBERSHIP, "peer.flag = 'maybe';\n      this.#excluding", "peer.flag = 'false';\n      this.#excluding"),
-  bug('serves alone without the witness', '10 alone', MEMBERSHIP, 'excluding.asked = true;', "excluding.asked = true;\n    excluding.peer.flag = 'false';"),
+  bug(
+    'excludes before its own flush',
+    '4 exclude',
+    MEMBERSHIP,
+    'if (this.#replica.marks.durable < excluding.flushTo) {',
+    'if (this.#replica.marks.durable < 0) {',
+  ),
+  bug(
+    'serves alone while it excludes',
+    '4 exclude',
+    MEMBERSHIP,
+    "peer.flag = 'maybe';\n      this.#excluding",
+    "peer.flag = 'false';\n      this.#excluding",
+  ),
+  bug(
+    'serves alone without the witness',
+    '10 alone',
+    MEMBERSHIP,
+    'excluding.asked = true;',
+    "excluding.asked = true;\n    excluding.peer.flag = 'false';",
+  ),
   bug('admits without waiting for the peer', '8 admit', MEMBERSHIP, "        peer.flag = 'maybe';\n      }", '      }'),
-  bug('relies on a peer before it is admitted', '8 admit', MEMBERSHIP, "        peer.flag = 'maybe';\n      }", "        peer.flag = 'true';\n      }"),
+  bug(
+    'relies on a peer before it is admitted',
+    '8 admit',
+    MEMBERSHIP,
+    "        peer.flag = 'maybe';\n      }",
+    "        peer.flag = 'true';\n      }",
+  ),
   bug('admits an unclean copy', '8 admit', MEMBERSHIP, ' || said.unclean || ', ' || '),
   bug('admits before it is durable there', '8 admit', MEMBERSHIP, 'if (peer.durable < durableTo) {', 'if (peer.durable < 0) {'),
 
   // Joining and copying.
-  bug('a new epoch is used before it is durable', '7 join', REPLICA, 'this.#update({ epoch, history }, (failure) => {\n      this.#end();\n      done(failure);\n    });', 'this.#update({ epoch, history }, () => undefined);\n    this.#end();\n    done(null);'),
-  bug('follows before the cut is durable', '7 join', REPLICA, "this.#update({ epoch, history: trimHistory(history, marks) }, (failure) => {\n      this.#end();\n      done(failure ?? 'done');\n    });", "this.#update({ epoch, history: trimHistory(history, marks) }, () => undefined);\n    this.#end();\n    this.#later(() => done('done'));"),
+  bug(
+    'a new epoch is used before it is durable',
+    '7 join',
+    REPLICA,
+    'this.#update({ epoch, history }, (failure) => {\n      this.#end();\n      done(failure);\n    });',
+    'this.#update({ epoch, history }, () => undefined);\n    this.#end();\n    done(null);',
+  ),
+  bug(
+    'follows before the cut is durable',
+    '7 join',
+    REPLICA,
+    "this.#update({ epoch, history: trimHistory(history, marks) }, (failure) => {\n      this.#end();\n      done(failure ?? 'done');\n    });",
+    "this.#update({ epoch, history: trimHistory(history, marks) }, () => undefined);\n    this.#end();\n    this.#later(() => done('done'));",
+  ),
   bug('a tail that the primary lacks is kept', '7 join', REPLICA, '    this.#cut(cutTo);\n', ''),
   {
     name: 'cuts below what is in the base image',
@@ -101,22 +225,75 @@ export const PLANTED: readonly PlantedBug[] = [
     edits: [
       { file: 'mirror/join.ts', find: 'if (shared < join.destageTarget) {', replace: 'if (shared < 0) {' },
       { file: REPLICA, find: 'cutTo < marks.destageTarget || ', replace: '' },
-      { file: REPLICA, find: '    marks.received = seq;\n', replace: '    marks.received = seq;\n    marks.destaged = Math.min(marks.destaged, seq);\n    marks.destageTarget = Math.min(marks.destageTarget, seq);\n' },
+      {
+        file: REPLICA,
+        find: '    marks.received = seq;\n',
+        replace:
+          '    marks.received = seq;\n    marks.destaged = Math.min(marks.destaged, seq);\n    marks.destageTarget = Math.min(marks.destageTarget, seq);\n',
+      },
     ],
   },
   bug('records pass an image that is being read', '9 contents', 'mirror/copy.ts', 'return this.#reading;', 'return false;'),
-  bug('a copy ends before its images are flushed', '9 contents', REPLICA, 'this.#options.storage.flush(this.#bases, flushed);', 'this.#options.storage.flush([], flushed);'),
-  bug('a copy is consistent from its start', '9 contents', REPLICA, 'consistent: false, copying: { fromSeq: position }', 'consistent: true, copying: { fromSeq: position }'),
-  bug('a copy is complete before all records came', '9 contents', FOLLOW, 'this.#imagesWriting > 0 || this.#replica.marks.received < end', 'this.#replica.marks.received < end'),
+  bug(
+    'a copy ends before its images are flushed',
+    '9 contents',
+    REPLICA,
+    'this.#options.storage.flush(this.#bases, flushed);',
+    'this.#options.storage.flush([], flushed);',
+  ),
+  bug(
+    'a copy is consistent from its start',
+    '9 contents',
+    REPLICA,
+    'consistent: false, copying: { fromSeq: position }',
+    'consistent: true, copying: { fromSeq: position }',
+  ),
+  bug(
+    'a copy is complete before all records came',
+    '9 contents',
+    FOLLOW,
+    'this.#imagesWriting > 0 || this.#replica.marks.received < end',
+    'this.#replica.marks.received < end',
+  ),
   bug('a copied mirror stays unclean', 'L1 liveness', FOLLOW, '      this.#cleanTarget = end;\n', ''),
 
   // The replica on disk.
-  bug('destages what is not committed', '7 join', 'replica/schedule.ts', 'return Math.min(this.#layers.marks.committed, this.#layers.marks.durable);', 'return this.#layers.marks.durable;'),
+  bug(
+    'destages what is not committed',
+    '7 join',
+    'replica/schedule.ts',
+    'return Math.min(this.#layers.marks.committed, this.#layers.marks.durable);',
+    'return this.#layers.marks.durable;',
+  ),
   bug('base image is not flushed', 'C1 durable', 'replica/destage.ts', "    yield { kind: 'flush', files: layers.bases };\n", ''),
-  bug('target of destaging is not noted', 'C1 durable', 'replica/destage.ts', "  yield { kind: 'superblock', patch: { destageTarget: Math.max(target, layers.destageTarget) } };\n", ''),
-  bug('a flush covers what came after it', 'C1 durable', 'replica/sidefile.ts', 'this.#durable = Math.max(this.#durable, flight.upTo);', 'this.#durable = this.#received;'),
-  bug('superblock is written in place', 'C3 superblock', 'base/cell.ts', "return state.kind === 'value' && state.slot === 0 ? 1 : 0;", 'return 0;'),
-  bug('trimmed blocks keep their contents', 'R5 contents', 'replica/destage.ts', 'else overlay.putZeroes(', 'else if (seq < 0) overlay.putZeroes('),
+  bug(
+    'target of destaging is not noted',
+    'C1 durable',
+    'replica/destage.ts',
+    "  yield { kind: 'superblock', patch: { destageTarget: Math.max(target, layers.destageTarget) } };\n",
+    '',
+  ),
+  bug(
+    'a flush covers what came after it',
+    'C1 durable',
+    'replica/sidefile.ts',
+    'this.#durable = Math.max(this.#durable, flight.upTo);',
+    'this.#durable = this.#received;',
+  ),
+  bug(
+    'superblock is written in place',
+    'C3 superblock',
+    'base/cell.ts',
+    "return state.kind === 'value' && state.slot === 0 ? 1 : 0;",
+    'return 0;',
+  ),
+  bug(
+    'trimmed blocks keep their contents',
+    'R5 contents',
+    'replica/destage.ts',
+    'else overlay.putZeroes(',
+    'else if (seq < 0) overlay.putZeroes(',
+  ),
   bug('payloads are not checked at start', 'C4 checksums', 'replica/recover.ts', '    if (bad >= 0) {', '    if (bad >= 1e9) {'),
 ];
 
@@ -138,7 +315,8 @@ export function plant(planted: PlantedBug): LoadHookSync {
 /** The source with one edit made in it. */
 export function plantInto(name: string, edit: Edit, source: string): string {
   const parts = source.split(edit.find);
-  if (parts.length !== 2) throw new Error(`planted bug "${name}": its text occurs ${parts.length - 1} times in ${edit.file}, not once: ${edit.find}`);
+  if (parts.length !== 2)
+    throw new Error(`planted bug "${name}": its text occurs ${parts.length - 1} times in ${edit.file}, not once: ${edit.find}`);
   return parts.join(edit.replace);
 }
 

@@ -156,7 +156,10 @@ export class Simulation {
     const flags = (this.witness.state?.copies ?? []).map((copy) => `${copy.site}=${copy.flag ? 1 : 0}`).join(' ');
     const sites = this.watch.sites.map((site) => {
       const { inside, machine } = site;
-      const marks = inside === null ? 'no replica' : `epoch ${inside.epoch} received ${inside.marks.received}${inside.unclean ? ' unclean' : ''}${inside.consistent ? '' : ' inconsistent'}`;
+      const marks =
+        inside === null
+          ? 'no replica'
+          : `epoch ${inside.epoch} received ${inside.marks.received}${inside.unclean ? ' unclean' : ''}${inside.consistent ? '' : ' inconsistent'}`;
       const waits = machine.site === null ? [] : machine.site.status().waiting.map((waiting) => waiting.cause);
       return `${site.name} ${machine.site === null ? 'down' : site.role}${site.serving ? ' serving' : ''} ${marks}${machine.failure === null ? '' : ` failed: ${machine.failure}`} [${waits.join('; ')}]`;
     });
@@ -168,7 +171,10 @@ export class Simulation {
     const oldest = this.hosts.oldestWaiting();
     if (oldest === null || this.world.now - oldest.since < this.watch.holdMillis * 1.05 + 3000) return;
     const { operation } = oldest;
-    this.world.fail('L1 liveness', `${operation.session.machine.name} has not answered ${operation.command} ${operation.number} for ${Math.round(this.world.now - oldest.since)} ms`);
+    this.world.fail(
+      'L1 liveness',
+      `${operation.session.machine.name} has not answered ${operation.command} ${operation.number} for ${Math.round(this.world.now - oldest.since)} ms`,
+    );
   }
 
   /** Mends everything and asks for what must follow. */
@@ -192,7 +198,9 @@ export class Simulation {
   private mayBeStuck(): boolean {
     const { state } = this.witness;
     if (state === null) return true;
-    const able = this.watch.sites.filter((site) => site.mode === 'sync' && state.copies.some((copy) => copy.site === site.name && copy.flag));
+    const able = this.watch.sites.filter(
+      (site) => site.mode === 'sync' && state.copies.some((copy) => copy.site === site.name && copy.flag),
+    );
     const usable = able.filter((site) => site.inside?.consistent === true && !this.faults.leftOut.has(site.name));
     if (usable.length === 0) return true;
     const away = able.filter((site) => !usable.includes(site));
@@ -211,10 +219,14 @@ export class Simulation {
     this.hosts.readAll(primary.machine);
     world.runUntil(world.now + 1000);
     const copies = this.watch.sites.filter((site) => !this.faults.leftOut.has(site.name));
-    for (const site of copies) if (world.violation === null) compareAll(this.watch, site, this.settings.hosts.volumeBytes, this.settings.hosts.unitBytes);
+    for (const site of copies)
+      if (world.violation === null) compareAll(this.watch, site, this.settings.hosts.volumeBytes, this.settings.hosts.unitBytes);
     const drained = (site: SeenSite): boolean => site.inside !== null && site.inside.marks.destaged === site.inside.marks.received;
     if (!this.waitUntil(SETTLE_MILLIS, () => copies.every((site) => drained(site)))) {
-      world.fail('L1 liveness', `the base images do not catch up: ${copies.map((site) => `${site.name} ${JSON.stringify(site.inside?.marks)}`).join('; ')}`);
+      world.fail(
+        'L1 liveness',
+        `the base images do not catch up: ${copies.map((site) => `${site.name} ${JSON.stringify(site.inside?.marks)}`).join('; ')}`,
+      );
       return;
     }
     this.compareBases(copies);
@@ -226,7 +238,11 @@ export class Simulation {
       for (const site of copies) {
         const bytes = site.machine.disk.contentsOf(volume.baseFile);
         const equal = bytes !== null && first !== null && bytes.length === first.length && Buffer.compare(bytes, first) === 0;
-        if (!equal) this.world.fail('R5 contents', `the base image of ${volume.name} differs between ${copies[0]?.name} and ${site.name} after everything was destaged`);
+        if (!equal)
+          this.world.fail(
+            'R5 contents',
+            `the base image of ${volume.name} differs between ${copies[0]?.name} and ${site.name} after everything was destaged`,
+          );
       }
     }
   }
@@ -247,7 +263,8 @@ export function run(options: RunOptions): RunResult {
     const { gate } = machines[point.site] as Machine<InspectedSite>;
     gate.arm(gate.calls + point.call, point.moment, point.kind);
   }
-  const chaosMillis = options.schedule === undefined ? settings.chaosMillis : Math.min(settings.chaosMillis, (schedule.at(-1)?.at ?? 0) + 10_000);
+  const chaosMillis =
+    options.schedule === undefined ? settings.chaosMillis : Math.min(settings.chaosMillis, (schedule.at(-1)?.at ?? 0) + 10_000);
   simulation.waitUntil(chaosMillis, () => false);
   const portCalls = machines.map((machine, index) => machine.gate.calls - (callsBefore[index] as number));
   const settled = world.violation === null ? simulation.heal() : null;

@@ -14,7 +14,7 @@ export function shrink<T>(items: readonly T[], fails: (items: readonly T[]) => b
   let size = Math.max(1, Math.ceil(current.length / 2));
   while (current.length > 0 && runs < runsMax) {
     let reduced = false;
-    for (let from = 0; from < current.length && runs < runsMax; ) {
+    for (let from = 0; from < current.length && runs < runsMax;) {
       const without = [...current.slice(0, from), ...current.slice(from + size)];
       runs++;
       if (fails(without)) {

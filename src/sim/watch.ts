@@ -139,7 +139,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   failed(machine: Machine<InspectedSite>, reason: string): void {
     const damaged = reason.includes('damaged');
     const { flipped } = this.site(machine);
-    if (damaged && !flipped) this.world.fail('C3 damage', `${machine.name} finds its copy damaged although nothing has harmed its disk: ${reason}`);
+    if (damaged && !flipped)
+      this.world.fail('C3 damage', `${machine.name} finds its copy damaged although nothing has harmed its disk: ${reason}`);
     this.coverage.hit(damaged ? 'damage found at start' : 'disk failed');
     // A failed write or flush may have dropped anything that was not durable before it.
     if (!damaged) this.harm(machine, 'disk');
@@ -176,7 +177,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     const { coverage } = this;
     if (event === 'role') this.countRole(facts, text);
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
-    else     if (event === 'mirror.cut-back') coverage.hit('cut back');
+    else if (event === 'mirror.cut-back') coverage.hit('cut back');
     else if (event === 'coverage.lost') coverage.hit('coverage lost');
     else if (event === 'resync.begin') this.countResync(facts);
     else if (event === 'mirror.copy-end') {
@@ -208,7 +209,11 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     }
     for (const rule of this.rules) rule.answering?.(this, site, operation, error, data);
     if (error !== 0) {
-      this.coverage.hit(this.world.now - operation.invoked >= this.holdMillis * 0.9 ? 'request failed after the hold limit' : 'request refused by a site that does not serve');
+      this.coverage.hit(
+        this.world.now - operation.invoked >= this.holdMillis * 0.9
+          ? 'request failed after the hold limit'
+          : 'request refused by a site that does not serve',
+      );
       return;
     }
     this.remember(site, operation);
@@ -226,7 +231,11 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     } else if (operation.command === 'flush') {
       this.coverage.hit('answer to a flush');
       const to = operation.flushTo;
-      if (to !== null) this.truth.reign(to.epoch).flushed = Math.max(this.truth.reign(to.epoch).flushed, Math.min(to.seq, this.truth.reign(to.epoch).acknowledged));
+      if (to !== null)
+        this.truth.reign(to.epoch).flushed = Math.max(
+          this.truth.reign(to.epoch).flushed,
+          Math.min(to.seq, this.truth.reign(to.epoch).acknowledged),
+        );
     } else if (operation.command === 'read' && this.world.now > operation.invoked && operation.request.needSeq > 0) {
       this.coverage.hit('read waited for its commit');
     }
@@ -330,7 +339,10 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       }
       if (kept >= reign.acknowledged) continue;
       if (cause === 'power' && kept < reign.flushed && !this.sites.some((site) => site.harmed)) {
-        this.world.fail('R7 flush', `record (${reign.epoch}, ${reign.flushed}), which a flush had covered, is on no disk after a power loss`);
+        this.world.fail(
+          'R7 flush',
+          `record (${reign.epoch}, ${reign.flushed}), which a flush had covered, is on no disk after a power loss`,
+        );
       }
       for (const { seq, operation } of reign.records) if (seq > kept && operation.write !== null) forgiven.push(operation.number);
       reign.acknowledged = kept;
@@ -349,7 +361,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (views.includes('maybe')) this.coverage.hit('answer while changing');
     else this.coverage.hit(peers.length > 0 ? 'answer mirrored' : 'answer solo');
     if (operation.fua) this.coverage.hit('answer with FUA');
-    if (peers.length > 0 && (!this.witnessMachine.up || this.witnessMachine.cut.has(site.name))) this.coverage.hit('witness away while mirrored, and hosts were served');
+    if (peers.length > 0 && (!this.witnessMachine.up || this.witnessMachine.cut.has(site.name)))
+      this.coverage.hit('witness away while mirrored, and hosts were served');
   }
 
   private countRole(facts: Readonly<Record<string, unknown>>, text: string): void {
@@ -388,7 +401,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         if (before?.primary !== null) coverage.hit(before?.primary === operation.from ? 'claim again by the last primary' : 'takeover');
         const site = this.seen.get(operation.from);
         if (site?.machine.site === null) coverage.hit('claim granted whose site had died meanwhile');
-        if (site?.inside?.unclean === true && trueSyncPeersBefore(before, operation.from)) coverage.hit('claim as unclean while another flag is true');
+        if (site?.inside?.unclean === true && trueSyncPeersBefore(before, operation.from))
+          coverage.hit('claim as unclean while another flag is true');
       }
     } else if (done && operation.kind === 'exclude') coverage.hit('exclude done');
     else if (done && operation.kind === 'admit') coverage.hit('admit done');

@@ -116,7 +116,13 @@ export class SimWitness {
     const { state, answer } = apply(before, operation, 'witness-1');
     this.state = state;
     const revision = state?.revision ?? 0;
-    this.world.note('witness', operation.kind, revision, state?.epoch ?? 0, () => `${asker.name} ${JSON.stringify(operation)} -> ${answerText(answer, state)}`);
+    this.world.note(
+      'witness',
+      operation.kind,
+      revision,
+      state?.epoch ?? 0,
+      () => `${asker.name} ${JSON.stringify(operation)} -> ${answerText(answer, state)}`,
+    );
     this.onStep({ operation, before, after: state, reply: answer });
     return answer;
   }

@@ -140,7 +140,9 @@ export class World {
     this.hash = (h ^ (h >>> 15)) >>> 0;
     if (this.trace === null) return;
     const extra = detail === null ? '' : detail();
-    this.trace(`${this.now.toFixed(3).padStart(11)} ${who.padEnd(8)} ${what.padEnd(12)} ${String(a).padStart(8)} ${String(b).padStart(8)}  ${extra}`.trimEnd());
+    this.trace(
+      `${this.now.toFixed(3).padStart(11)} ${who.padEnd(8)} ${what.padEnd(12)} ${String(a).padStart(8)} ${String(b).padStart(8)}  ${extra}`.trimEnd(),
+    );
   }
 
   /** Reports a broken rule; the first one counts. */

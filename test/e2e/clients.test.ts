@@ -79,7 +79,9 @@ test('nbdinfo sees the export, its size, what it can do and where its holes are;
       const refused = await runTool('qemu-img', ['info', test.uri(site)]);
       assert.notEqual(refused.code, 0);
       assert.match(refused.stderr, /served by alpha/);
-      const none = await mustRun('nbdinfo', ['--list', `nbd://${test.member(site).layout.nbd.text}`]).catch((error: unknown) => String(error));
+      const none = await mustRun('nbdinfo', ['--list', `nbd://${test.member(site).layout.nbd.text}`]).catch((error: unknown) =>
+        String(error),
+      );
       assert.doesNotMatch(none, /export="demo/);
     }
     const unknown = await runTool('nbdinfo', [uri.replace('disk0', 'nosuch')]);
@@ -123,17 +125,56 @@ test('single bytes, zeroes, trims and FUA at any place are right', async () => {
     writeFileSync(file, script);
     // Strictness off: the server is to be asked what the library would refuse by itself.
     await nbdsh(['-u', test.uri('alpha'), '-c', 'h.set_strict_mode(0)', '-c', `exec(open(${JSON.stringify(file)}).read())`]);
-    await mustRun('qemu-io', ['-f', 'raw', '-c', 'write -P 7 512 1536', '-c', 'write -z -u 1M 64k', '-c', 'discard 2M 64k', '-c', 'read -P 7 512 1536', test.uri('alpha', 'unix')]);
+    await mustRun('qemu-io', [
+      '-f',
+      'raw',
+      '-c',
+      'write -P 7 512 1536',
+      '-c',
+      'write -z -u 1M 64k',
+      '-c',
+      'discard 2M 64k',
+      '-c',
+      'read -P 7 512 1536',
+      test.uri('alpha', 'unix'),
+    ]);
     await test.compareCopies();
   });
 });
 
 test('fio finds every block that it wrote, random and mixed, with several connections', async () => {
   await withCluster({}, async (test) => {
-    const common = ['--ioengine=nbd', `--uri=${test.uri('alpha', 'unix')}`, '--verify=crc32c', '--verify_fatal=1', '--output-format=terse', '--minimal'];
+    const common = [
+      '--ioengine=nbd',
+      `--uri=${test.uri('alpha', 'unix')}`,
+      '--verify=crc32c',
+      '--verify_fatal=1',
+      '--output-format=terse',
+      '--minimal',
+    ];
     await mustRun('fio', ['--name=random', '--rw=randwrite', '--bs=4k', '--size=32m', '--iodepth=32', ...common]);
-    await mustRun('fio', ['--name=sizes', '--rw=randwrite', '--bsrange=512-128k', '--bs_unaligned=0', '--offset=32m', '--size=24m', '--iodepth=8', ...common]);
-    await mustRun('fio', ['--name=mixed', '--rw=randrw', '--bs=4k', '--size=8m', '--numjobs=3', '--offset_increment=8m', '--fsync=16', '--iodepth=4', '--thread', ...common]);
+    await mustRun('fio', [
+      '--name=sizes',
+      '--rw=randwrite',
+      '--bsrange=512-128k',
+      '--bs_unaligned=0',
+      '--offset=32m',
+      '--size=24m',
+      '--iodepth=8',
+      ...common,
+    ]);
+    await mustRun('fio', [
+      '--name=mixed',
+      '--rw=randrw',
+      '--bs=4k',
+      '--size=8m',
+      '--numjobs=3',
+      '--offset_increment=8m',
+      '--fsync=16',
+      '--iodepth=4',
+      '--thread',
+      ...common,
+    ]);
     await test.compareCopies();
   });
 });

@@ -109,7 +109,12 @@ test('strangers lose their own connection, and nobody else notices', async () =>
       closes(control, 'NBD', NBD_HELLO),
       closes(test.layout.witness.address, 'noise', randomBytes(65_536)),
       closes(test.layout.witness.address, 'a head without end', text(`GET / HTTP/1.1\r\nx: ${'y'.repeat(100_000)}`)),
-      closes(test.layout.witness.address, 'a body without end', text('POST /v1/groups/demo/operations HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n'), randomBytes(MIB)),
+      closes(
+        test.layout.witness.address,
+        'a body without end',
+        text('POST /v1/groups/demo/operations HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n'),
+        randomBytes(MIB),
+      ),
     ]);
 
     await test.acknowledged(load, 300);

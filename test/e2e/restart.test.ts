@@ -17,7 +17,8 @@ test('a clean stop and start of everything keeps every write, flushed or not', a
     for (let round = 0; round < 2; round++) {
       await test.acknowledged(load, 300);
       await test.cluster.stop();
-      for (const { layout } of test.cluster.members) assert.match(readFileSync(layout.log, 'utf8').trimEnd().split('\n').at(-1) ?? '', /"stopped"/);
+      for (const { layout } of test.cluster.members)
+        assert.match(readFileSync(layout.log, 'utf8').trimEnd().split('\n').at(-1) ?? '', /"stopped"/);
       await test.cluster.start();
       await test.healed();
     }
@@ -84,7 +85,16 @@ test('a mirror that lacks more than the sidefile holds is filled by a whole copy
     const { copies } = (await test.status('alpha')).counters;
     await test.member('gamma').daemon.kill();
     // More than the 128 MiB that the sidefile may take.
-    const write = ['--name=much', '--ioengine=nbd', `--uri=${test.uri('alpha', 'unix')}`, '--rw=randwrite', '--bs=64k', '--size=96m', '--io_size=288m', '--iodepth=8'];
+    const write = [
+      '--name=much',
+      '--ioengine=nbd',
+      `--uri=${test.uri('alpha', 'unix')}`,
+      '--rw=randwrite',
+      '--bs=64k',
+      '--size=96m',
+      '--io_size=288m',
+      '--iodepth=8',
+    ];
     await mustRun('fio', [...write, '--minimal']);
     await test.member('gamma').daemon.start();
     await test.acknowledged(load, 200);

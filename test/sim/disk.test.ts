@@ -134,10 +134,16 @@ describe('the simulated disk', () => {
     const { disk } = makeDisk(6);
     const file = disk.open('a', { create: true });
     disk.trouble.full = true;
-    assert.throws(() => file.write(0, [bytesOf(1, 10)]), (error: unknown) => error instanceof DiskError && error.failure.code === 'ENOSPC');
+    assert.throws(
+      () => file.write(0, [bytesOf(1, 10)]),
+      (error: unknown) => error instanceof DiskError && error.failure.code === 'ENOSPC',
+    );
     disk.trouble.full = false;
     disk.trouble.readErrors = 1;
-    assert.throws(() => file.read(0, new Uint8Array(1)), (error: unknown) => error instanceof DiskError && error.failure.code === 'EIO');
+    assert.throws(
+      () => file.read(0, new Uint8Array(1)),
+      (error: unknown) => error instanceof DiskError && error.failure.code === 'EIO',
+    );
     assert.doesNotThrow(() => file.read(0, new Uint8Array(1)));
   });
 });

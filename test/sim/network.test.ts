@@ -37,9 +37,18 @@ class FakeStation implements Station {
   }
 }
 
-function connect(seed: number, nature: { split: number; rate?: number; silentMillis?: number } = { split: 0 }): { world: World; network: Network; a: FakeStation; b: FakeStation; dial: () => LinkPort } {
+function connect(
+  seed: number,
+  nature: { split: number; rate?: number; silentMillis?: number } = { split: 0 },
+): { world: World; network: Network; a: FakeStation; b: FakeStation; dial: () => LinkPort } {
   const world = new World(seed);
-  const network = new Network(world, { latency: 1, jitter: 1, rate: nature.rate ?? 1e9, split: nature.split, silentMillis: nature.silentMillis ?? 1e9 });
+  const network = new Network(world, {
+    latency: 1,
+    jitter: 1,
+    rate: nature.rate ?? 1e9,
+    split: nature.split,
+    silentMillis: nature.silentMillis ?? 1e9,
+  });
   const a = new FakeStation('a');
   const b = new FakeStation('b');
   const dial = (): LinkPort => {

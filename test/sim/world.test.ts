@@ -18,7 +18,10 @@ describe('the simulated world', () => {
     times.forEach((time, index) => world.at(time, () => order.push(index)));
     world.runUntil(100);
     const expected = times.map((time, index) => ({ time, index })).sort((a, b) => a.time - b.time || a.index - b.index);
-    assert.deepEqual(order, expected.map((item) => item.index));
+    assert.deepEqual(
+      order,
+      expected.map((item) => item.index),
+    );
     assert.equal(world.now, 100);
   });
 

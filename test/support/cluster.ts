@@ -108,7 +108,9 @@ export class TestCluster {
       died: (daemon, ending) => this.deaths.push(`${daemon.name} (${endingText(ending)}):\n${daemon.logTail()}`),
     });
     // One file serves all sites in real life. Here each has its own, in which the others are behind relays.
-    if (proxies.size > 0) for (const site of layout.sites) writeFileSync(join(layout.folder, `${site.name}.toml`), siteConfig(layout, site, { proxies, group }));
+    if (proxies.size > 0)
+      for (const site of layout.sites)
+        writeFileSync(join(layout.folder, `${site.name}.toml`), siteConfig(layout, site, { proxies, group }));
     this.#prepare = options.prepare;
   }
 
@@ -288,7 +290,9 @@ export class TestCluster {
   async describe(): Promise<string> {
     const scene = await observe(this.cluster);
     const tails = this.cluster.daemons.map((daemon) => `${daemon.name}:\n${daemon.logTail()}`);
-    return [...tableLines(scene), ...troubleLines(scene), ...this.deaths, ...tails, `everything is kept in ${this.layout.folder}`].join('\n');
+    return [...tableLines(scene), ...troubleLines(scene), ...this.deaths, ...tails, `everything is kept in ${this.layout.folder}`].join(
+      '\n',
+    );
   }
 }
 
@@ -325,7 +329,11 @@ async function openProxies(layout: Layout, ports: PortFinder): Promise<ReadonlyM
   return proxies;
 }
 
-function siteConfig(layout: Layout, self: SiteLayout, { proxies, group }: { proxies: ReadonlyMap<string, Proxy>; group: Record<string, number> }): string {
+function siteConfig(
+  layout: Layout,
+  self: SiteLayout,
+  { proxies, group }: { proxies: ReadonlyMap<string, Proxy>; group: Record<string, number> },
+): string {
   const at = (key: string): Proxy => {
     const proxy = proxies.get(key);
     assert.ok(proxy, `no relay ${key}`);

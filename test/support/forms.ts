@@ -4,12 +4,6 @@ import { type FieldType, getU64, type Layout, viewOf } from '../../src/core/base
 
 const WIDTH: Readonly<Record<FieldType, number>> = { u8: 1, u16: 2, u32: 4, u64: 8 };
 
-/** The offset table of a layout, as it stands in the documentation. */
-export function offsetTable(layout: Layout<string>): string {
-  const rows = layout.fields.map(([name, type, meaning]) => `| ${layout.at[name]} | ${WIDTH[type]} | \`${name}\` | ${meaning} |`);
-  return ['| offset | width | field | meaning |', '|---|---|---|---|', ...rows].join('\n');
-}
-
 /** Each field of a form that lies at `offset`, one a line: where it is, its bytes as a dump shows them, its name and its value. */
 export function reading(title: string, layout: Layout<string>, bytes: Uint8Array, offset: number): string[] {
   const view = viewOf(bytes);

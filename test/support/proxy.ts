@@ -80,7 +80,9 @@ export class Proxy {
     }
     const target = this.#target;
     const onward = connect(
-      target.kind === 'unix' ? { path: target.path, allowHalfOpen: true } : { host: target.host, port: target.port, noDelay: true, allowHalfOpen: true },
+      target.kind === 'unix'
+        ? { path: target.path, allowHalfOpen: true }
+        : { host: target.host, port: target.port, noDelay: true, allowHalfOpen: true },
     );
     socket.setNoDelay(true);
     const relay: Relay = new Relay({ socket, onward, weather: this.#weather, gone: () => this.#relays.delete(relay) });

@@ -36,7 +36,8 @@ export const drainCommand: Command<CliContext> = buildCommand({
     for (const site of flags.site === undefined ? known : [flags.site]) {
       const client = await clientOf(config.siteOf(site));
       const outcome = await client.drain(name);
-      if (outcome.kind === 'refused') throw new TercetError('TERCET_NOT_IN_STATE', { what: `${site} was not drained`, reason: `${outcome.text}; ${outcome.remedy}` });
+      if (outcome.kind === 'refused')
+        throw new TercetError('TERCET_NOT_IN_STATE', { what: `${site} was not drained`, reason: `${outcome.text}; ${outcome.remedy}` });
       print(this, outcome.text);
     }
   },

@@ -38,7 +38,10 @@ function checkHeld(scene: Scene, site: SeenSite, epoch: Epoch, seq: Seq, what: s
     const since = scene.connectedSince(site.name, peer.name);
     const told = (peer.everHeld.get(epoch) ?? 0) >= seq && since !== null && since < peer.lostAt;
     if (!told && !peer.harmed) {
-      scene.world.fail('3 acknowledge', `${site.name} ${what}, record (${epoch}, ${seq}), which ${peer.name} lacks although its flag is true`);
+      scene.world.fail(
+        '3 acknowledge',
+        `${site.name} ${what}, record (${epoch}, ${seq}), which ${peer.name} lacks although its flag is true`,
+      );
     }
   }
   if (peers.length > 0 || holds(site.durable, epoch, seq)) return;
@@ -54,7 +57,8 @@ function hasJustResigned(scene: Scene, site: SeenSite, peer: SeenSite): boolean 
 
 function checkDurable(scene: Scene, site: SeenSite, epoch: Epoch, seq: Seq, what: string): void {
   if (seq === 0) return;
-  if (!holds(site.durable, epoch, seq)) scene.world.fail('R7 flush', `${site.name} ${what}: record (${epoch}, ${seq}) is not on its own disk`);
+  if (!holds(site.durable, epoch, seq))
+    scene.world.fail('R7 flush', `${site.name} ${what}: record (${epoch}, ${seq}) is not on its own disk`);
   for (const peer of trueSyncPeers(scene, site.name)) {
     if (holds(peer.durable, epoch, seq) || (peer.everDurable.get(epoch) ?? 0) >= seq || peer.harmed) continue;
     scene.world.fail('R7 flush', `${site.name} ${what}: record (${epoch}, ${seq}) is not on the disk of ${peer.name}, whose flag is true`);

@@ -23,8 +23,12 @@ export function admit(): Rule {
       }
       for (const reign of scene.truth.reigns.values()) {
         const durable = Math.max(site.durable.upTo, site.everDurable.get(reign.epoch) ?? 0);
-        if (reign.flushed === 0 || site.harmed || holds({ history: site.held.history, upTo: durable }, reign.epoch, reign.flushed)) continue;
-        scene.world.fail('8 admit', `${site.name} is admitted before record (${reign.epoch}, ${reign.flushed}), which a flush has covered, is on its disk`);
+        if (reign.flushed === 0 || site.harmed || holds({ history: site.held.history, upTo: durable }, reign.epoch, reign.flushed))
+          continue;
+        scene.world.fail(
+          '8 admit',
+          `${site.name} is admitted before record (${reign.epoch}, ${reign.flushed}), which a flush has covered, is on its disk`,
+        );
       }
       const since = scene.connectedSince(primary.name, site.name);
       if (site.inside?.unclean === true && since !== null && since > site.lostAt) {

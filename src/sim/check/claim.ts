@@ -15,7 +15,8 @@ export function claim(): Rule {
       const site = scene.sites.find((candidate) => candidate.name === operation.from);
       if (site === undefined) return;
       if (!flagOf(before, site.name)) scene.world.fail('5 claim', `${site.name} claims with its own flag false`);
-      if (site.mode === 'async' && operation.byHand !== true) scene.world.fail('9 far', `${site.name}, which is asynchronous, claims by itself`);
+      if (site.mode === 'async' && operation.byHand !== true)
+        scene.world.fail('9 far', `${site.name}, which is asynchronous, claims by itself`);
       if (site.mode === 'sync') checkClaimant(scene, site);
     },
   };
@@ -29,7 +30,8 @@ function checkClaimant(scene: Scene, site: SeenSite): void {
   if (site.inside === null) return;
   if (site.inside.attached) scene.world.fail('5 claim', `${site.name} is made primary while it follows another one`);
   const { durable, received } = site.inside.marks;
-  if (durable < received) scene.world.fail('5 claim', `${site.name} is made primary with records ${durable + 1} to ${received} not on its disk`);
+  if (durable < received)
+    scene.world.fail('5 claim', `${site.name} is made primary with records ${durable + 1} to ${received} not on its disk`);
 }
 
 function checkAlgebra(scene: Scene, { operation, before, after }: WitnessStep): void {

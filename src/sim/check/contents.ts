@@ -64,7 +64,10 @@ function compare(scene: Scene, site: SeenSite, range: { volume: number; offset: 
     if (tag !== null && (image.unsure[range.volume]?.has(unit) === true || mayBe(scene, tag, range.volume, unit))) continue;
     const rule = site.mode === 'async' ? '9 far prefix' : 'R5 contents';
     const found = tag === null ? 'something torn or foreign' : `write ${tag}`;
-    scene.world.fail(rule, `${site.name} at record ${marks.received} shows ${found} in unit ${unit} of volume ${range.volume}, not write ${expected[unit]}`);
+    scene.world.fail(
+      rule,
+      `${site.name} at record ${marks.received} shows ${found} in unit ${unit} of volume ${range.volume}, not write ${expected[unit]}`,
+    );
     return;
   }
 }

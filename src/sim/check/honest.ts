@@ -22,7 +22,8 @@ export function honest(): Rule {
       checkProtection(scene, site, status);
       checkLag(scene, site, status);
       for (const waiting of status.waiting) {
-        if (waiting.cause === '' || waiting.next === '') scene.world.fail('12 honest', `${site.name} waits for "${waiting.what}" without a cause or a next step`);
+        if (waiting.cause === '' || waiting.next === '')
+          scene.world.fail('12 honest', `${site.name} waits for "${waiting.what}" without a cause or a next step`);
       }
     },
   };
@@ -39,18 +40,22 @@ function checkProtection(scene: Scene, site: SeenSite, status: SiteStatus): void
   if (status.protection === 'mirrored' && (!status.serving || !trueAsKnown)) {
     scene.world.fail('12 honest', `${site.name} says it is mirrored, but no sync peer's flag is true`);
   }
-  if (status.protection === 'solo' && anyTrue) scene.world.fail('12 honest', `${site.name} says it is solo, but a sync peer's flag is true`);
-  if (!status.serving && status.protection !== null) scene.world.fail('12 honest', `${site.name} says how writes are protected, and serves none`);
+  if (status.protection === 'solo' && anyTrue)
+    scene.world.fail('12 honest', `${site.name} says it is solo, but a sync peer's flag is true`);
+  if (!status.serving && status.protection !== null)
+    scene.world.fail('12 honest', `${site.name} says how writes are protected, and serves none`);
 }
 
 function checkLag(scene: Scene, site: SeenSite, status: SiteStatus): void {
   for (const said of status.peers) {
     const peer = scene.sites.find((other) => other.name === said.site);
-    if (said.attached !== 'following' || said.lagRecords === null || peer === undefined || peer.inside === null || site.inside === null) continue;
+    if (said.attached !== 'following' || said.lagRecords === null || peer === undefined || peer.inside === null || site.inside === null)
+      continue;
     if (peer.inside.epoch !== site.inside.epoch) continue;
     const since = scene.connectedSince(site.name, peer.name);
     if (since === null || since < peer.lostAt) continue;
     const lag = site.inside.marks.received - peer.inside.marks.received;
-    if (said.lagRecords < lag) scene.world.fail('12 honest', `${site.name} says ${peer.name} lacks ${said.lagRecords} records, it lacks ${lag}`);
+    if (said.lagRecords < lag)
+      scene.world.fail('12 honest', `${site.name} says ${peer.name} lacks ${said.lagRecords} records, it lacks ${lag}`);
   }
 }

@@ -24,7 +24,12 @@ export function join(): Rule {
         return;
       }
       const before = destaged.get(site.name);
-      if (before !== undefined && before.life === site.machine.life && before.seq > 0 && !inHistory(inside.history, before.epoch, before.seq)) {
+      if (
+        before !== undefined &&
+        before.life === site.machine.life &&
+        before.seq > 0 &&
+        !inHistory(inside.history, before.epoch, before.seq)
+      ) {
         scene.world.fail('7 join', `${site.name} has cut back record (${before.epoch}, ${before.seq}), which is in its base image`);
       }
       const seq = inside.marks.destaged;
@@ -54,5 +59,6 @@ function checkStarts(scene: Scene, site: SeenSite, starts: Map<Epoch, Seq>): voi
   else if (known !== newest.firstSeq) {
     scene.world.fail('7 join', `${site.name} has epoch ${newest.epoch} begin at record ${newest.firstSeq}, another copy at ${known}`);
   }
-  if (newest.epoch > (scene.witness?.epoch ?? 0)) scene.world.fail('7 join', `${site.name} is in epoch ${newest.epoch}, which the witness never gave`);
+  if (newest.epoch > (scene.witness?.epoch ?? 0))
+    scene.world.fail('7 join', `${site.name} is in epoch ${newest.epoch}, which the witness never gave`);
 }

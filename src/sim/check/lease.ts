@@ -16,7 +16,10 @@ export function lease(): Rule {
         }
         // A lease counts by its holder's clock, which a frozen process does not look at, but will.
         else if (site.machine.site?.serving === true) {
-          scene.world.fail('2 lease', `${operation.from} is given epoch ${after.epoch} while ${site.name} still holds every lease it needs to serve`);
+          scene.world.fail(
+            '2 lease',
+            `${operation.from} is given epoch ${after.epoch} while ${site.name} still holds every lease it needs to serve`,
+          );
         }
       }
     },

@@ -20,7 +20,8 @@ export function marks(): Rule {
       if (inside === null) return;
       checkOrder(scene, site);
       const before = epochs.get(site.name) ?? 0;
-      if (inside.epoch < before && !site.harmed) scene.world.fail('W5 epochs', `${site.name} falls back from epoch ${before} to ${inside.epoch}`);
+      if (inside.epoch < before && !site.harmed)
+        scene.world.fail('W5 epochs', `${site.name} falls back from epoch ${before} to ${inside.epoch}`);
       epochs.set(site.name, inside.durableEpoch);
       const debt = owed.get(site.name);
       owed.delete(site.name);
@@ -29,7 +30,10 @@ export function marks(): Rule {
       // A cut that was under way when the process ended may have become durable: it is part of adopting a newer epoch.
       if (seq === 0 || inside.epoch > (debt.history[debt.history.length - 1]?.epoch ?? 0)) return;
       if (!holds({ history: inside.history, upTo: inside.marks.received }, epoch, seq)) {
-        scene.world.fail('C1 durable', `${site.name} has lost record (${epoch}, ${seq}) in a restart; it holds up to ${inside.marks.received}`);
+        scene.world.fail(
+          'C1 durable',
+          `${site.name} has lost record (${epoch}, ${seq}) in a restart; it holds up to ${inside.marks.received}`,
+        );
       }
     },
   };
@@ -38,6 +42,10 @@ export function marks(): Rule {
 function checkOrder(scene: Scene, site: SeenSite): void {
   const { marks: m } = site.inside as NonNullable<SeenSite['inside']>;
   const right =
-    m.oldest - 1 <= m.destaged && m.destaged <= m.destageTarget && m.destaged <= m.committed && m.committed <= m.received && m.durable <= m.received;
+    m.oldest - 1 <= m.destaged &&
+    m.destaged <= m.destageTarget &&
+    m.destaged <= m.committed &&
+    m.committed <= m.received &&
+    m.durable <= m.received;
   if (!right) scene.world.fail('marks', `${site.name}: the marks are out of order: ${JSON.stringify(m)}`);
 }

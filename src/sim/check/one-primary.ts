@@ -18,7 +18,10 @@ export function onePrimary(): Rule {
       if (!site.serving) return;
       const serving = scene.sites.filter((other) => mayAnswer(other));
       if (serving.length > 1) {
-        scene.world.fail('1 one primary', `${serving.map((other) => `${other.name} (epoch ${other.inside?.epoch})`).join(' and ')} serve at one time`);
+        scene.world.fail(
+          '1 one primary',
+          `${serving.map((other) => `${other.name} (epoch ${other.inside?.epoch})`).join(' and ')} serve at one time`,
+        );
       }
       const before = startedAt.get(site.name) ?? null;
       if (before !== null && site.inside !== null && site.inside.epoch <= before) {
@@ -35,7 +38,8 @@ export function onePrimary(): Rule {
           `${site.name} answers a ${operation.command} in epoch ${epoch}, the witness says epoch ${witness?.epoch} with ${witness?.primary}`,
         );
       }
-      if (!mayAnswer(site)) scene.world.fail('1 one primary', `${site.name} answers a ${operation.command} although it may not serve now (${site.role})`);
+      if (!mayAnswer(site))
+        scene.world.fail('1 one primary', `${site.name} answers a ${operation.command} although it may not serve now (${site.role})`);
     },
   };
 }

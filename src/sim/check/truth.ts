@@ -62,7 +62,8 @@ export class Truth {
   /** Writes that hosts were told of and that a copy lacks, as highest seqs by epoch. */
   firstLacking(holding: Holding): { readonly epoch: Epoch; readonly seq: Seq } | null {
     for (const reign of this.reigns.values()) {
-      if (reign.acknowledged > 0 && !holds(holding, reign.epoch, reign.acknowledged)) return { epoch: reign.epoch, seq: reign.acknowledged };
+      if (reign.acknowledged > 0 && !holds(holding, reign.epoch, reign.acknowledged))
+        return { epoch: reign.epoch, seq: reign.acknowledged };
     }
     return null;
   }

@@ -20,7 +20,7 @@ import { recoverSidefile } from '../../../src/core/replica/recover.ts';
 import { MARK_BYTES, markLayout, SEGMENT_HEADER_BYTES, segmentHeaderLayout, segmentName } from '../../../src/core/replica/segment.ts';
 import { Sidefile } from '../../../src/core/replica/sidefile.ts';
 import { Superblock, SUPERBLOCK_FILE, type SuperblockValue } from '../../../src/core/replica/superblock.ts';
-import { dump, offsetTable, reading } from '../../support/forms.ts';
+import { dump, reading } from '../../support/forms.ts';
 import { MemoryStorage } from '../../support/memory-storage.ts';
 import { digests } from '../../support/records.ts';
 
@@ -172,13 +172,6 @@ describe('the form on disk', () => {
     ];
     assert.equal(`${lines.join('\n')}\n`, goldenText('superblock-v1.txt'));
   });
-});
-
-test('the documentation has the offset table of each form', () => {
-  const page = readFileSync(new URL('../../../docs/internals/sidefile.md', import.meta.url), 'utf8');
-  for (const layout of [frameHeaderLayout, recordEntryLayout, segmentHeaderLayout, markLayout]) {
-    assert.ok(page.includes(offsetTable(layout)), `docs/internals/sidefile.md lacks this table:\n${offsetTable(layout)}`);
-  }
 });
 
 test('the documentation shows the golden frame as it is', () => {
