@@ -258,7 +258,6 @@ describe('the witness, whatever arrives in whatever order', () => {
       'claim: mode',
       'claim: flag-false',
       'claim: revision, repeated',
-      'exclude: so already',
       'exclude: not-primary',
       'admit: so already',
       'handover: mode',

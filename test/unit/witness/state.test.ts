@@ -233,10 +233,11 @@ describe('exclude and admit', () => {
   test('an exclusion fences an admission that is still on its way, also when the flag is false already', () => {
     const group = mirrored();
     group.done({ kind: 'exclude', from: 'primary', site: 'near', epoch: 1 });
-    const late = { kind: 'admit', from: 'primary', site: 'near', epoch: 1, revision: 4 } as const;
+    const late: AdmitOperation = { kind: 'admit', requestId: 'late', group: 'vm', from: 'primary', site: 'near', epoch: 1, revision: 5 };
     group.done({ kind: 'exclude', from: 'primary', site: 'near', epoch: 1 });
-    group.refused('revision', late);
-    assert.equal(group.picture(), 'r5 e1 primary primary+ near- far+');
+    const answer = group.do(late);
+    assert.equal(answer.outcome === 'refused' && answer.reason, 'revision');
+    assert.equal(group.picture(), 'r6 e1 primary primary+ near- far+');
   });
 
   test('an admission of a copy that is so already is done without a change', () => {
