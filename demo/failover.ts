@@ -1,7 +1,7 @@
 // The whole story by itself: a disk image, a host that goes on writing, the primary killed in the middle of it, near taking over, the old primary
 // coming back as a mirror, and at the end three copies compared byte for byte. What it prints was measured in this very run.
 
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { Member } from './cluster.ts';
@@ -13,7 +13,7 @@ import { baseImage, exportName, nbdUri } from './layout.ts';
 import { BlockLedger } from './ledger.ts';
 import { NbdClient } from './nbd-client.ts';
 import { bytesText, changeLine } from './picture.ts';
-import { followsInStep, isDrained, observe } from './scene.ts';
+import { drain, followsInStep, observe } from './scene.ts';
 import { pause, until } from './waiting.ts';
 import { verifyLedger, Workload } from './workload.ts';
 
@@ -170,9 +170,8 @@ async function checkAcknowledged({ layout, ledger }: Story, member: Member): Pro
 
 /** Brings everything into the base images, ends all processes in order, and compares the images. */
 async function compareCopies({ cluster, layout, tell }: Story, image: { path: string; kind: string }): Promise<readonly string[]> {
-  await until('everything is in the base images', WAIT_MILLIS, () => isDrained(cluster));
+  await drain(cluster, WAIT_MILLIS);
   tell('everything that was written is in the base images of all three sites');
-  mkdirSync(join(layout.folder, 'image'), { recursive: true });
   await cluster.stop();
   const faults: string[] = [];
   const bases = layout.sites.map((site) => baseImage(layout, site));

@@ -80,8 +80,11 @@ function keptSize(folder: string): number | null {
   );
 }
 
-/** Calls `end` at the first signal, and `force` at the second. Returns what takes that back. */
-function onSignals(end: (signal: string) => void, force: () => void): () => void {
+/** Takes something back. */
+type Undo = () => void;
+
+/** Calls `end` at the first signal, and `force` at the second. */
+function onSignals(end: (signal: string) => void, force: () => void): Undo {
   let count = 0;
   const handle = (signal: NodeJS.Signals): void => {
     count++;

@@ -2,7 +2,10 @@
 
 import type { Cluster, Member, SiteStatus } from './cluster.ts';
 import type { Scene } from './picture.ts';
+import { pause, until } from './waiting.ts';
 import { readWitness } from './witness.ts';
+
+const DRAIN_PAUSE_MILLIS = 100;
 
 /** Everything as of now. `endings` says how processes ended that are gone. */
 export async function observe(cluster: Cluster, endings: ReadonlyMap<string, string> = new Map()): Promise<Scene> {
@@ -28,8 +31,19 @@ export async function followsInStep(cluster: Cluster, primary: Member, mirror: M
   return status?.serving === true && peer?.attached === 'following' && peer.flag === 'true';
 }
 
+/** Brings everything that was written into the base images of all sites. Nothing may write meanwhile. Rejects when that takes too long. */
+export async function drain(cluster: Cluster, millisMax: number): Promise<void> {
+  await until('everything is in the base images of all sites', millisMax, async () => {
+    // Again until all agree: a mirror learns a little later what is committed.
+    for (const { client } of cluster.members) await client.drain(cluster.layout.group);
+    if (await isDrained(cluster)) return true;
+    await pause(DRAIN_PAUSE_MILLIS);
+    return null;
+  });
+}
+
 /** Whether all sites hold the same records, and have them all in their base images. Nothing may write meanwhile. */
-export async function isDrained(cluster: Cluster): Promise<boolean> {
+async function isDrained(cluster: Cluster): Promise<boolean> {
   const statuses = await cluster.statuses();
   const serving = statuses.find((status) => status?.serving === true)?.marks ?? null;
   if (serving === null) return false;

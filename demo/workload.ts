@@ -107,7 +107,7 @@ export class Workload {
       this.#site = null;
       const reason = client.ended;
       if (reason === null) await client.close();
-      else if (/^no answer/.test(reason)) this.#avoided = { site, until: performance.now() + AVOID_MILLIS };
+      else if (reason.startsWith('no answer')) this.#avoided = { site, until: performance.now() + AVOID_MILLIS };
       if (!this.#stopping) note?.(`lost ${site}: ${reason ?? 'a request failed'}`);
     }
   }

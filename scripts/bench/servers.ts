@@ -10,7 +10,7 @@ import { Cluster } from '../../demo/cluster.ts';
 import { endingText } from '../../demo/daemon.ts';
 import type { PortFinder } from '../../demo/layout.ts';
 import { nbdUri, planLayout } from '../../demo/layout.ts';
-import { followsInStep, isDrained } from '../../demo/scene.ts';
+import { drain, followsInStep } from '../../demo/scene.ts';
 import { findTool } from '../../demo/tools.ts';
 import { until } from '../../demo/waiting.ts';
 
@@ -87,9 +87,7 @@ async function tercet(options: ServerOptions, siteCount: number): Promise<Server
     name,
     uri: nbdUri(layout, nbdSocket ?? nbd),
     pids: () => cluster.daemons.flatMap((daemon) => (daemon.pid === null ? [] : [daemon.pid])),
-    settle: async () => {
-      await until(`${name} has everything in its base images`, SETTLE_MILLIS, () => isDrained(cluster));
-    },
+    settle: () => drain(cluster, SETTLE_MILLIS),
     files: () => globSync(join(first.layout.data, layout.group, '**', '*')),
     stop: () => cluster.stop(),
   };

@@ -283,7 +283,7 @@ export class End implements LinkPort {
     this.network.world.after(millis, () => {
       if (!this.isOpen) return;
       const silent = this.network.world.now - this.lastTake;
-      if (silent < this.network.nature.silentMillis) this.watchSilence(this.network.nature.silentMillis - silent);
+      if (silent < this.network.nature.silentMillis) this.watchSilence(Math.max(1, this.network.nature.silentMillis - silent));
       else this.fail();
     });
   }

@@ -84,7 +84,7 @@ export const PLANTED: readonly PlantedBug[] = [
         find: "copy.mode === 'sync' && copy.site !== own.site ? { ...copy, flag: false } : copy",
         replace: 'copy.site === own.site ? { ...copy, flag: true } : { ...copy, flag: false }',
       },
-      { file: STANDBY, find: 'if (!own.flag) return waiting', replace: 'if (own === null) return waiting' },
+      { file: STANDBY, find: 'if (!own.flag)\n', replace: 'if (own === null)\n' },
     ],
   },
   bug('witness ignores the revision', 'W5 epochs', WITNESS, "if (operation.revision !== state.revision) return 'revision';", ''),

@@ -278,7 +278,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       site.serving = false;
       return;
     }
+    const { calls } = machine.gate;
     const inside = core.inspect();
+    if (machine.gate.calls !== calls) this.world.fail('12 honest', `${site.name} acts when it is only looked at`);
     site.inside = inside;
     site.role = core.role;
     site.serving = core.serving;

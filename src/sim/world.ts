@@ -66,6 +66,9 @@ function before(a: Pending, b: Pending): boolean {
 /** Takes the lines of a traced run. */
 export type TraceSink = (line: string) => void;
 
+/** Events after which a run is taken to go round in circles: far above what any run needs. */
+const EVENTS_MAX = 5_000_000;
+
 const floatBits = new Float64Array(1);
 const wordBits = new Uint32Array(floatBits.buffer);
 
@@ -123,6 +126,7 @@ export class World {
       if (item.run === null) continue;
       this.now = item.time;
       this.events++;
+      if (this.events > EVENTS_MAX) this.fail('runaway', `more than ${EVENTS_MAX} events`);
       item.run();
     }
     if (this.violation === null && this.now < time) this.now = time;

@@ -27,7 +27,10 @@ function start(...args: string[]): Demo {
     stream.setEncoding('utf8');
     stream.on('data', (piece: string) => (text += piece));
   }
-  return { child, output: () => text, ended: new Promise((resolve) => child.on('close', (code) => resolve(code))) };
+  const ended = new Promise<number | null>((resolve) => {
+    child.on('close', resolve);
+  });
+  return { child, output: () => text, ended };
 }
 
 /** Command lines of processes that name a folder. */

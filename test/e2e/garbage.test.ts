@@ -196,7 +196,9 @@ test('clients that send nonsense in the transmission, or never read, are bounded
 
     const noise = await transmission(test);
     const huge = await transmission(test);
-    const gone = new Promise((resolve) => noise.on('close', resolve).resume());
+    const gone = new Promise((resolve) => {
+      noise.on('close', resolve).resume();
+    });
     noise.write(randomBytes(4096));
     // A write of 4 GiB: its bytes are not kept, whether the server skips them all or closes the connection.
     huge.write(requestHead(1, 0, 0xffff_ffff));

@@ -15,7 +15,7 @@ import { baseImage, configText, exportName, loopback, nbdUri, planLayout, PortFi
 import { BlockLedger, LEDGER_BLOCK_BYTES } from '../../demo/ledger.ts';
 import { NbdClient } from '../../demo/nbd-client.ts';
 import { changeLine, tableLines, troubleLines } from '../../demo/picture.ts';
-import { followsInStep, isDrained, observe } from '../../demo/scene.ts';
+import { drain, followsInStep, observe } from '../../demo/scene.ts';
 import { until } from '../../demo/waiting.ts';
 import { verifyLedger, Workload } from '../../demo/workload.ts';
 import type { Direction } from './proxy.ts';
@@ -278,7 +278,7 @@ export class TestCluster {
   async compareCopies(load?: TestLoad): Promise<void> {
     await load?.workload.stop();
     await this.healed();
-    await this.until('everything is in the base images', () => isDrained(this.cluster));
+    await drain(this.cluster, HEAL_MILLIS);
     await this.cluster.stop();
     const bases = this.layout.sites.map((site) => baseImage(this.layout, site));
     const different = firstDifference(bases, this.layout.sizeBytes);

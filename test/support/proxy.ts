@@ -70,7 +70,9 @@ export class Proxy {
 
   async close(): Promise<void> {
     for (const relay of this.#relays) relay.destroy();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+    });
   }
 
   #accept(socket: Socket): void {

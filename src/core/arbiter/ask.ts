@@ -120,8 +120,9 @@ export class WitnessDesk {
     if (this.#clock.now() - this.#readSentAt >= age) this.read();
   }
 
-  get nextProbeBase(): Millis {
-    return this.#readSentAt;
+  /** When probe(age) has something to do; Infinity while an answer is awaited, which is an event of its own. */
+  probeDeadline(age: Millis): Millis {
+    return this.#reading || this.#stopped ? Infinity : this.#readSentAt + age;
   }
 
   /**

@@ -33,7 +33,7 @@ import {
 import { HostDesk } from './hosts.ts';
 import { Lead } from './lead.ts';
 import { orderCreate, orderDrain, orderPromote, type OrderGround } from './orders.ts';
-import { whyNotClaim, type ClaimGround } from './standby.ts';
+import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
 import { siteStatus, type Inspected } from './status.ts';
 
 export class Site implements LinkOwner {
@@ -286,7 +286,7 @@ export class Site implements LinkOwner {
   deadline(): Millis {
     const now = this.#options.clock.now();
     const { timings } = this.#options;
-    let earliest = Math.min(this.#desk.deadline(), this.#desk.nextProbeBase + this.#probeMillis(), this.#hosts.deadline());
+    let earliest = Math.min(this.#desk.deadline(), this.#desk.probeDeadline(this.#probeMillis()), this.#hosts.deadline());
     earliest = Math.min(earliest, this.#connections.deadline());
     if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline());
     if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#claimAt(), now + timings.heartbeatMillis / 4));
@@ -451,7 +451,7 @@ export class Site implements LinkOwner {
     if (primary !== null) return this.#followPeer(primary);
     const replica = this.#replica;
     if (replica === null || this.#role !== 'standby') return;
-    if (this.#claimWaits(now) !== null) return;
+    if (this.#claimWaits(now) !== null) return pursueClaim(this.#claimGround());
     const view = this.#desk.view as WitnessView;
     this.#setRole('claiming', `it asks the witness for epoch ${view.epoch + 1}`);
     this.#claimant.begin(view);
@@ -607,7 +607,9 @@ export class Site implements LinkOwner {
     this.#claimant.end();
     // A primary that steps down waits out a full promise before it may claim again (rule 2).
     if (wasPrimary) this.#promised.promise(this.#options.clock.now(), this.#options.timings.leaseMillis);
-    this.#hosts.drop();
+    // A primary's hosts are cut off and learn nothing more; others were never promised anything and get their refusal.
+    if (wasPrimary) this.#hosts.drop();
+    else this.#hosts.refuseAll();
     this.#setRole(next, why);
     this.#reportServing();
   }

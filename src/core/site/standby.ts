@@ -28,7 +28,7 @@ function waiting(cause: string, next: string, deadlineMillis: Millis | null = nu
   return { what: 'to become primary', cause, deadlineMillis, next };
 }
 
-/** Null when this site may claim now. */
+/** Null when this site may claim now. Only looks: status asks it too. */
 export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
   const { options, replica, promised } = ground;
   const own = options.sites.findIndex((spec) => spec.name === options.site);
@@ -44,11 +44,15 @@ export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
     const behind = uncleanWaits(ground);
     if (behind !== null) return behind;
   }
-  if (replica.marks.durable < replica.marks.received) {
-    replica.flush();
-    return waiting('its own sidefile is not on stable storage yet', 'it claims');
-  }
+  if (replica.marks.durable < replica.marks.received) return waiting('its own sidefile is not on stable storage yet', 'it claims');
   return null;
+}
+
+/** Sees to what a claim waits for, as far as this site can: a view of the witness that is fresh, and its own sidefile on disk. */
+export function pursueClaim(ground: ClaimGround): void {
+  const { desk, options, replica, standbySince } = ground;
+  if (!desk.unknownGroup && (desk.view === null || desk.viewAt < standbySince)) desk.probe(options.timings.witnessRetryMillis);
+  if (replica !== null && replica.marks.durable < replica.marks.received) replica.flush();
 }
 
 function witnessWaits(ground: ClaimGround): Waiting | null {
@@ -56,7 +60,6 @@ function witnessWaits(ground: ClaimGround): Waiting | null {
   if (desk.unknownGroup) return waiting('the witness knows no such group', `tercet create ${options.group} makes it`);
   const { view } = desk;
   if (view === null || desk.viewAt < standbySince) {
-    desk.probe(options.timings.witnessRetryMillis);
     return waiting(desk.reachable === false ? 'the witness does not answer' : 'the witness has been asked', 'it asks again');
   }
   if (desk.busy) return waiting('an earlier question to the witness is not answered yet', 'it asks again');

@@ -16,9 +16,9 @@ export function honest(): Rule {
       const count = (events.get(site.name) ?? 0) + 1;
       events.set(site.name, count);
       if (count % SAMPLE_EVENTS !== 0 || site.machine.site === null || site.machine.frozen) return;
-      site.machine.gate.quiet = true;
+      const { calls } = site.machine.gate;
       const status = site.machine.site.status();
-      site.machine.gate.quiet = false;
+      if (site.machine.gate.calls !== calls) scene.world.fail('12 honest', `${site.name} acts when it is only asked for its status`);
       checkProtection(scene, site, status);
       checkLag(scene, site, status);
       for (const waiting of status.waiting) {

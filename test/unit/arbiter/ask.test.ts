@@ -214,7 +214,7 @@ describe('reading', () => {
     now = 2000;
     desk.probe(1000);
     assert.equal(asked.length, 1);
-    assert.equal(desk.nextProbeBase, 2000);
+    assert.equal(desk.probeDeadline(500), 2500);
   });
 
   test('says whether the witness answers, once for each change', () => {
