@@ -68,6 +68,11 @@ export class Session implements HostSession {
     this.onReply = onReply;
   }
 
+  /** The client has closed it, and the site has heard so. */
+  get gone(): boolean {
+    return !this.open;
+  }
+
   reply(request: HostRequest, error: HostError, data: Uint8Array | null = null): void {
     this.machine.gate.pass('reply', () => {
       const operation = this.waiting.get(request);

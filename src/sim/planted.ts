@@ -64,8 +64,8 @@ export const PLANTED: readonly PlantedBug[] = [
     'claims before its log is on disk',
     '5 claim',
     STANDBY,
-    'if (replica.marks.durable < replica.marks.received) {',
-    'if (replica.marks.durable < 0) {',
+    'if (replica.marks.durable < replica.marks.received) return waiting',
+    'if (replica.marks.durable < 0) return waiting',
   ),
   bug(
     'claim leaves the other flags true',
@@ -168,7 +168,7 @@ export const PLANTED: readonly PlantedBug[] = [
     'replica.commit(acknowledged.committed);',
     'replica.commit(replica.marks.received);',
   ),
-  bug('held writes lose their bytes', 'R5 contents', HOSTS, 'request.payload = request.payload.slice();', ''),
+  bug('held writes lose their bytes', 'R5 contents', HOSTS, 'request.payload = copyOf(request.payload);', ''),
 
   // Who counts as synchronised.
   bug(

@@ -251,7 +251,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (operation.kind === 'admit' && reply.outcome === 'done' && !flagOf(before, operation.site)) {
       const site = this.seen.get(operation.site);
       if (site !== undefined) {
-        site.harmed = false;
+        const since = this.connectedSince(operation.from, operation.site);
+        // What was admitted is what the primary is connected to, not a disk that was put in meanwhile.
+        if (since !== null && since > site.lostAt) site.harmed = false;
         site.resignedAt = Infinity;
       }
     }

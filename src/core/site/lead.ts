@@ -82,6 +82,14 @@ export class Lead {
     return true;
   }
 
+  /** Whether a peer that follows is known to be synchronised: it holds everything that any host was told of. */
+  get mirrored(): boolean {
+    for (const peer of this.#followed.values()) {
+      if (peer.peer.mode === 'sync' && peer.flag === 'true' && peer.attached === 'following') return true;
+    }
+    return false;
+  }
+
   /** Rule 3. */
   acknowledged(): Acknowledged {
     const { received, durable } = this.#replica.marks;

@@ -57,7 +57,8 @@ export class Site implements LinkOwner {
   #groupId: string | null = null;
   /** An empty replica is being made and opened. */
   #creating = false;
-  #resigned = false;
+  /** Nothing is to be asked of the witness about this failed copy: it has resigned, or must not. */
+  #leftToOthers = false;
   #onRole: (() => void)[] = [];
 
   constructor(options: SiteOptions) {
@@ -385,6 +386,8 @@ export class Site implements LinkOwner {
   #fail(reason: string): void {
     if (this.#role === 'failed' || this.#role === 'stopped') return;
     this.#failure = reason;
+    // Only where another copy surely holds everything: a copy that fails while nobody leads may be the one that holds the most.
+    this.#leftToOthers = !(this.#role === 'mirror' || this.#lead?.mirrored === true);
     this.#leaveRole('failed', reason);
     this.#connections.closeAll('refuse', `this copy has failed: ${reason.slice(0, 200)}`);
     this.#options.shell.failed(reason);
@@ -395,12 +398,12 @@ export class Site implements LinkOwner {
   /** A failed copy takes its own flag back, which the witness allows while another one is true: so nobody waits for it. */
   #resign(): void {
     const view = this.#desk.view;
-    if (this.#resigned || view === null || this.#desk.busy) return;
+    if (this.#leftToOthers || view === null || this.#desk.busy) return;
     const own = view.copies.find((copy) => copy.site === this.site);
     const other = view.copies.some((copy) => copy.site !== this.site && copy.mode === 'sync' && copy.flag);
     if (own?.flag !== true || !other) return;
     this.#desk.ask({ kind: 'resign', revision: view.revision }, (answer) => {
-      this.#resigned = answer.outcome === 'done';
+      this.#leftToOthers = answer.outcome === 'done';
     });
   }
 
