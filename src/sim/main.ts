@@ -18,6 +18,8 @@ import type { RunOptions, RunResult } from './run.ts';
 const SELF = fileURLToPath(import.meta.url);
 /** States are demanded of sets of at least this many seeds. */
 const COVERAGE_SEEDS = 1000;
+/** Real time after which a run counts as hanging: the longest take a few seconds. */
+const HANG_MILLIS = 120_000;
 
 const { values: flags } = parseArgs({
   options: {
@@ -37,6 +39,7 @@ const { values: flags } = parseArgs({
 /** What a worker tells of a run, as JSON. */
 type Told = Omit<RunResult, 'coverage' | 'schedule'> & {
   readonly coverage: readonly (readonly [State, number])[];
+  readonly faults: number;
   readonly point?: RunOptions['crashPoint'];
 };
 
@@ -59,16 +62,37 @@ async function work(): Promise<void> {
   if (flags.planted !== undefined) plantHere(flags.planted);
   const { run } = await load();
   process.on('message', (options: RunOptions) => {
-    const result = run(options);
-    const told: Told = {
-      ...result,
-      coverage: [...result.coverage],
-      ...(options.crashPoint === undefined ? {} : { point: options.crashPoint }),
-    };
-    process.send?.({ ...told, schedule: undefined });
+    process.send?.(tell(options, () => run(options)));
   });
   process.on('disconnect', () => process.exit(0));
   process.send?.('ready');
+}
+
+/** A run's result as it is sent; an error that no oracle took is a result too. */
+function tell(options: RunOptions, runNow: () => RunResult): Told {
+  const point = options.crashPoint === undefined ? {} : { point: options.crashPoint };
+  try {
+    const { schedule, coverage, ...result } = runNow();
+    return { ...result, faults: schedule.length, coverage: [...coverage], ...point };
+  } catch (error) {
+    return { ...lost(options, 'uncaught', error instanceof Error ? (error.stack ?? error.message) : String(error)), ...point };
+  }
+}
+
+/** What is told of a run that came to no result. */
+function lost(options: RunOptions, rule: string, text: string): Told {
+  const nothing = {
+    events: 0,
+    simulatedMillis: 0,
+    hash: 0,
+    acknowledged: 0,
+    readsChecked: 0,
+    settled: null,
+    portCalls: [],
+    faults: 0,
+    coverage: [],
+  };
+  return { seed: options.seed, violation: { rule, text, time: 0 }, ...nothing };
 }
 
 function plantHere(name: string): void {
@@ -89,24 +113,30 @@ async function spread(jobs: readonly RunOptions[], workers: number, planted: str
       execPath: process.execPath,
     });
     await new Promise<void>((resolve, reject) => {
-      const feed = (): void => {
-        const job = jobs[next];
-        if (stopped || job === undefined) {
+      let job: RunOptions | undefined;
+      let watchdog: NodeJS.Timeout | undefined;
+      const end = (told: Told | null): void => {
+        clearTimeout(watchdog);
+        if (told !== null && !stopped && !take(told)) stopped = true;
+        job = stopped ? undefined : jobs[next++];
+        if (job === undefined) {
           child.disconnect();
           return;
         }
-        next++;
-        child.send(job);
+        const current = job;
+        child.send(current);
+        watchdog = setTimeout(() => {
+          take(lost(current, 'hang', `no result after ${HANG_MILLIS} ms`));
+          stopped = true;
+          child.kill('SIGKILL');
+        }, HANG_MILLIS);
       };
-      child.on('message', (message: Told | 'ready') => {
-        if (message !== 'ready' && !stopped && !take(message)) stopped = true;
-        feed();
+      child.on('message', (message: Told | 'ready') => end(message === 'ready' ? null : message));
+      child.on('exit', (code) => {
+        clearTimeout(watchdog);
+        if (code === 0 || stopped) resolve();
+        else reject(new Error(`a worker ended with code ${code}: ${JSON.stringify(job)}`));
       });
-      child.on('exit', (code) =>
-        code === 0
-          ? resolve()
-          : reject(new Error(`a worker ended with code ${code} near job ${next - 1}: ${JSON.stringify(jobs[next - 1])}`)),
-      );
     });
   };
   await Promise.all(Array.from({ length: Math.min(workers, jobs.length) }, one));

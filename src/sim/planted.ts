@@ -201,7 +201,13 @@ export const PLANTED: readonly PlantedBug[] = [
     "        peer.flag = 'true';\n      }",
   ),
   bug('admits an unclean copy', '8 admit', MEMBERSHIP, ' || said.unclean || ', ' || '),
-  bug('admits before it is durable there', '8 admit', MEMBERSHIP, 'if (peer.durable < durableTo) {', 'if (peer.durable < 0) {'),
+  bug(
+    'admits before it is durable there',
+    '8 admit',
+    MEMBERSHIP,
+    "if (peer.peer.mode === 'sync' && peer.durable < durableTo) {",
+    "if (peer.peer.mode === 'sync' && peer.durable < 0) {",
+  ),
 
   // Joining and copying.
   bug(

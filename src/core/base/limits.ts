@@ -43,6 +43,8 @@ export const limits = {
   helloBytesMax: 4 * KIB,
   /** Bytes sent to a peer and not yet acknowledged as received. */
   peerWindowBytes: 16 * MIB,
+  /** Bytes of frames kept in memory for an async peer until its delay is over. */
+  collectedBytesMax: 1 * MIB,
   /** Bytes of one block image message during a whole copy. */
   imageBytesMax: 1 * MIB,
   /** Image bytes of a whole copy that a mirror has not confirmed yet. */

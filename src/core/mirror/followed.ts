@@ -7,6 +7,7 @@ import { limits } from '../base/limits.ts';
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import { Lease } from '../arbiter/lease.ts';
 import type { CopySender } from './copy.ts';
+import type { TailFrame } from './tail.ts';
 import type { Join } from './forms.ts';
 import type { Peer } from './peer.ts';
 
@@ -48,6 +49,9 @@ export class FollowedPeer {
   copy: CopySender | null = null;
   /** Records for an async peer are sent when this moment has come. */
   sendDue: Millis = Infinity;
+  /** Frames for an async peer that are collected in memory, the first of them the next to send: sending them needs no read of the sidefile. */
+  readonly #collected: TailFrame[] = [];
+  #collectedBytes = 0;
   /** Highest seq whose durability it was asked for. */
   flushAsked: Seq = 0;
   #inFlight: { lastSeq: Seq; bytes: number }[] = [];
@@ -76,6 +80,29 @@ export class FollowedPeer {
 
   get streaming(): boolean {
     return this.attached === 'following' || this.attached === 'copying';
+  }
+
+  get collectedBytes(): number {
+    return this.#collectedBytes;
+  }
+
+  /** Keeps a frame for the next sending; one that does not go on from what is kept is read from the sidefile then. */
+  collect(frame: TailFrame): void {
+    const last = this.#collected[this.#collected.length - 1];
+    const next = last === undefined ? this.nextSeq : last.lastSeq + 1;
+    if (frame.firstSeq !== next || this.#collectedBytes + frame.bytes.length > limits.collectedBytesMax) return;
+    frame.retain();
+    this.#collected.push(frame);
+    this.#collectedBytes += frame.bytes.length;
+  }
+
+  /** The frames that were collected, to be released by whoever takes them; none when they are not the next to send. */
+  takeCollected(): TailFrame[] {
+    const frames = this.#collected.splice(0);
+    this.#collectedBytes = 0;
+    if (frames[0]?.firstSeq === this.nextSeq) return frames;
+    for (const frame of frames) frame.release();
+    return [];
   }
 
   sent(lastSeq: Seq, bytes: number, now: Millis): void {
@@ -140,6 +167,8 @@ export class FollowedPeer {
     this.pendingJoin = null;
     this.copy?.stop();
     this.copy = null;
+    for (const frame of this.#collected.splice(0)) frame.release();
+    this.#collectedBytes = 0;
     this.#resetFlight();
   }
 

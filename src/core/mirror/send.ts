@@ -4,15 +4,7 @@
 import { limits } from '../base/limits.ts';
 import type { Millis, Seq } from '../base/units.ts';
 import type { FollowedPeer } from './followed.ts';
-
-/** A frame as the replica has just appended it. Its bytes stay as they are until release() was called once for each retain(). */
-export interface TailFrame {
-  readonly bytes: Uint8Array;
-  readonly firstSeq: Seq;
-  readonly lastSeq: Seq;
-  retain(): void;
-  release(): void;
-}
+import type { TailFrame } from './tail.ts';
 
 /** Where a lagging peer is read from. */
 export interface FrameSource {
@@ -29,6 +21,7 @@ const COLLECTED_BYTES = 256 * 1024;
 export function sendTail(peer: FollowedPeer, frame: TailFrame, now: Millis, asyncDelayMillis: Millis): void {
   if (!peer.streaming) return;
   if (peer.peer.mode === 'async') {
+    peer.collect(frame);
     if (peer.sendDue === Infinity) peer.sendDue = now + asyncDelayMillis;
     return;
   }
@@ -44,6 +37,13 @@ export function pump(peer: FollowedPeer, source: FrameSource, now: Millis): numb
   const link = peer.peer.link;
   if (!peer.streaming || link === null || peer.copy?.holdsStream === true) return 0;
   let sentBytes = 0;
+  if (peer.windowBytes > 0) {
+    for (const frame of peer.takeCollected()) {
+      link.sendParts('frame', [frame.bytes], 0, () => frame.release());
+      peer.sent(frame.lastSeq, frame.bytes.length, now);
+      sentBytes += frame.bytes.length;
+    }
+  }
   while (peer.nextSeq <= source.marks.received && peer.windowBytes > 0 && sentBytes < limits.peerWindowBytes) {
     const frames = source.framesFrom(peer.nextSeq, Math.min(peer.windowBytes, COLLECTED_BYTES));
     if (frames === null) break;

@@ -688,6 +688,9 @@ export class Replica {
     this.#options.journal('replica.failed', { group: this.#options.group, ...facts }, failureError(failure).message);
     this.#commit.fail(facts);
     this.#schedule.fail(facts);
+    // What a failed flush was to cover may be gone though it can still be read: the next start must not take this copy for a clean one. The
+    // superblock may fail as well; then it was not on that disk to be believed.
+    if (facts.operation !== 'read' && facts.file !== 'superblock') this.#block.update({ unclean: true }, () => {});
     this.#options.onFailure(failure);
   }
 }

@@ -22,13 +22,14 @@ import {
   type Message,
 } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
-import { pump, sendTail, type TailFrame } from '../mirror/send.ts';
+import { pump, sendTail } from '../mirror/send.ts';
+import type { TailFrame } from '../mirror/tail.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteCounter, SiteOptions } from './contract.ts';
 import { Membership } from './membership.ts';
 
-/** Bytes an async peer may lack before they are sent without waiting for its delay; counted in blocks, so roughly. */
-const ASYNC_RECORDS = 64;
+/** Bytes collected for an async peer that are sent without waiting for its delay. */
+const ASYNC_BYTES = 256 * 1024;
 
 export class Lead {
   readonly #options: SiteOptions;
@@ -152,10 +153,9 @@ export class Lead {
   }
 
   turn(now: Millis): void {
-    const { received } = this.#replica.marks;
     for (const peer of this.#followed.values()) {
       if (!peer.streaming) continue;
-      const due = peer.peer.mode === 'sync' || now >= peer.sendDue || received - peer.nextSeq >= ASYNC_RECORDS;
+      const due = peer.peer.mode === 'sync' || now >= peer.sendDue || peer.collectedBytes >= ASYNC_BYTES;
       if (due) this.#counters.sentBytes += pump(peer, this.#replica, now);
       peer.copy?.pump(peer.nextSeq);
       this.#askFlush(peer);

@@ -1,0 +1,12 @@
+// The newest frame of a sidefile while it is still in memory: what a peer at the tail is sent without reading anything.
+
+import type { Seq } from '../base/units.ts';
+
+/** A frame as the replica has just appended it. Its bytes stay as they are until release() was called once for each retain(). */
+export interface TailFrame {
+  readonly bytes: Uint8Array;
+  readonly firstSeq: Seq;
+  readonly lastSeq: Seq;
+  retain(): void;
+  release(): void;
+}
