@@ -1,6 +1,7 @@
 // The live picture: drawn anew each second at a terminal; elsewhere one line for each change.
 
 import type { Cluster } from './cluster.ts';
+import { KEYS_TEXT } from './keys.ts';
 import type { Scene } from './picture.ts';
 import { changeLine, tableLines, throughputLine, troubleLines } from './picture.ts';
 import { observe } from './scene.ts';
@@ -84,7 +85,8 @@ class TerminalView implements View {
       ...[...this.#options.endings].map(([name, ending]) => `${name} ended by itself (${ending}); its log is in the data folder`),
       `attach (${site}):`,
       ...this.#options.attachLines(site).map((line) => `  ${line}`),
-      'try: kill -9 of the process that serves; the log of each process is in the data folder',
+      '',
+      KEYS_TEXT,
     ];
     const columns = process.stdout.columns;
     const drawn = lines.map((line) => `${fit(line, columns)}${CLEAR_LINE}`).join('\n');

@@ -9,6 +9,7 @@ import { Cluster } from './cluster.ts';
 import type { Daemon, Ending } from './daemon.ts';
 import { endingText, shellWord } from './daemon.ts';
 import { FAILOVER_VOLUME_BYTES, playFailover } from './failover.ts';
+import { listenToKeys } from './keys.ts';
 import type { Layout } from './layout.ts';
 import { CONFIG_MARK, nbdUri, planLayout, sizeInConfig } from './layout.ts';
 import { showLive } from './live.ts';
@@ -150,6 +151,7 @@ async function runLive({ folder, sizeBytes, seconds }: Arguments): Promise<numbe
       for (const daemon of cluster.daemons) daemon.signal('SIGKILL');
     },
   );
+  const release = listenToKeys(cluster, endings, () => process.kill(process.pid, 'SIGINT'));
   const timer = seconds === null ? null : setTimeout(() => ending.abort(), seconds * 1000);
   try {
     await cluster.start();
@@ -160,6 +162,7 @@ async function runLive({ folder, sizeBytes, seconds }: Arguments): Promise<numbe
     await showLive(cluster, { signal: ending.signal, endings, attachLines: (site) => attachLines(layout, site) });
   } finally {
     if (timer !== null) clearTimeout(timer);
+    release();
     console.log('stopping all processes; Ctrl-C once more kills them');
     await cluster.stop();
     forget();

@@ -91,7 +91,7 @@ async function open(config: Config, name: SiteName, journal: Journal, closers: C
   for (const group of config.groups) {
     if (group.sites.some((copy) => copy.name === name)) groups.push(new GroupRunner(group, parts));
   }
-  const exports = new Exports(groups);
+  const exports = new Exports(groups, buffers);
 
   const control = await startControl(controlOf(name, groups), site.control, journal);
   // Closed after the hosts and before the groups: what is asked last is answered.

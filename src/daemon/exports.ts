@@ -1,5 +1,6 @@
 // What hosts may attach here: the volumes of the groups that this site serves, by "GROUP/VOLUME", and by "VOLUME" alone where that is clear.
 
+import type { Buffers } from '../core/base/ports.ts';
 import { assert } from '../core/base/assert.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type { NbdCatalog, NbdExport, NbdRefusal } from '../core/nbd/handshake.ts';
@@ -24,7 +25,10 @@ export class Exports implements NbdCatalog, NbdHandler {
   readonly #groupOf: ReadonlyMap<NbdExport, ExportedGroup>;
   readonly #sessions = new Set<NbdSession>();
 
-  constructor(groups: readonly ExportedGroup[]) {
+  readonly buffers: Buffers;
+
+  constructor(groups: readonly ExportedGroup[], buffers: Buffers) {
+    this.buffers = buffers;
     this.#all = groups.flatMap((group) =>
       group.volumes.map((volume, index) => ({ export: exportOf(group.group, volume, index), volume: volume.name, group })),
     );
@@ -75,7 +79,7 @@ class CountedSession extends NbdSession {
   readonly #ended: (session: NbdSession) => void;
 
   constructor(exports: Exports, ended: (session: NbdSession) => void) {
-    super({ catalog: exports, handler: exports, allocate: (byteCount) => Buffer.allocUnsafeSlow(byteCount) });
+    super({ catalog: exports, handler: exports, allocate: (byteCount) => Buffer.allocUnsafeSlow(byteCount), payloads: exports.buffers });
     this.#ended = ended;
   }
 

@@ -17,6 +17,8 @@ import {
 
 const SECTOR_BYTES = 512;
 const PAGE_BYTES = 4096;
+/** However slow a disk is, it answers within this time. */
+const DELAY_MILLIS_MAX = 1500;
 
 /** One change of a file that is not durable yet. */
 type Change =
@@ -118,6 +120,8 @@ export type Deliver = (what: string, run: () => void) => void;
 /** The disk of one machine. */
 export class SimDisk implements Storage {
   readonly trouble: DiskTrouble = { writeErrors: 0, readErrors: 0, flushErrors: 0, full: false, slowness: 1, cold: 0.1 };
+  /** Times are multiplied with this too, always. */
+  baseSlowness = 1;
   flushes = 0;
   private names = new Map<string, Inode>();
   private durableNames = new Map<string, Inode>();
@@ -270,7 +274,7 @@ export class SimDisk implements Storage {
   /** Carries out something in the disk's own time, and tells the process that asked for it unless it is gone. */
   private later: Later = (what, millis, perform, done) => {
     const { incarnation } = this;
-    this.world.after(millis * this.trouble.slowness, () => {
+    this.world.after(Math.min(DELAY_MILLIS_MAX, millis * this.trouble.slowness * this.baseSlowness), () => {
       if (incarnation !== this.incarnation) return;
       const failure = perform();
       this.deliver(what, () => done(failure));

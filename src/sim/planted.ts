@@ -126,13 +126,23 @@ export const PLANTED: readonly PlantedBug[] = [
     '[this.#replica.epoch, received, durable, destaged]',
     '[this.#replica.epoch, received, Math.max(received, durable), destaged]',
   ),
-  bug(
-    'positions of a lost peer are kept',
-    '3 acknowledge',
-    'mirror/followed.ts',
-    '    this.received = 0;\n    this.durable = 0;\n    this.owingSince',
-    '    this.owingSince',
-  ),
+  {
+    name: 'positions of a lost peer are kept',
+    breaks: '3 acknowledge',
+    edits: [
+      {
+        file: 'mirror/followed.ts',
+        find: '    this.received = 0;\n    this.durable = 0;\n    this.owingSince',
+        replace: '    this.owingSince',
+      },
+      {
+        file: 'mirror/followed.ts',
+        find: '    this.received = position.received;\n    this.durable = position.durable;\n',
+        replace:
+          '    this.received = Math.max(this.received, position.received);\n    this.durable = Math.max(this.durable, position.durable);\n',
+      },
+    ],
+  },
   bug(
     'a joining peer is believed at once',
     '3 acknowledge',
@@ -214,15 +224,15 @@ export const PLANTED: readonly PlantedBug[] = [
     'a new epoch is used before it is durable',
     '7 join',
     REPLICA,
-    'this.#update({ epoch, history }, (failure) => {\n      this.#end();\n      done(failure);\n    });',
-    'this.#update({ epoch, history }, () => undefined);\n    this.#end();\n    done(null);',
+    'this.#changeTo({ epoch, history: [...known, { epoch, firstSeq }] }, done);',
+    'this.#changeTo({ epoch, history: [...known, { epoch, firstSeq }] }, () => undefined);\n      this.#later(done);',
   ),
   bug(
     'follows before the cut is durable',
     '7 join',
     REPLICA,
-    "this.#update({ epoch, history: trimHistory(history, marks) }, (failure) => {\n      this.#end();\n      done(failure ?? 'done');\n    });",
-    "this.#update({ epoch, history: trimHistory(history, marks) }, () => undefined);\n    this.#end();\n    this.#later(() => done('done'));",
+    "this.#changeTo(options, (failure) => done(failure ?? 'done'));",
+    "this.#changeTo(options, () => undefined);\n      this.#later((failure) => done(failure ?? 'done'));",
   ),
   bug('a tail that the primary lacks is kept', '7 join', REPLICA, '    this.#cut(cutTo);\n', ''),
   {
@@ -230,7 +240,7 @@ export const PLANTED: readonly PlantedBug[] = [
     breaks: '7 join',
     edits: [
       { file: 'mirror/join.ts', find: 'if (shared < join.destageTarget) {', replace: 'if (shared < 0) {' },
-      { file: REPLICA, find: 'cutTo < marks.destageTarget || ', replace: '' },
+      { file: REPLICA, find: 'cutTo < this.#marks.destageTarget || ', replace: '' },
       {
         file: REPLICA,
         find: '    marks.received = seq;\n',

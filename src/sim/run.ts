@@ -67,6 +67,7 @@ export class Simulation {
     const volumeBytes = settings.volumes.map((volume) => volume.sizeBytes);
     this.network = new Network(world, settings.network);
     this.witness = new SimWitness(world, settings.witnessTimeoutMillis);
+    this.witness.baseDoubled = settings.doubled;
     this.watch = new Watch({
       world,
       network: this.network,
@@ -108,6 +109,7 @@ export class Simulation {
       settings.clocks[index] as { offset: number; drift: number },
     );
     machine.disk.trouble.cold = settings.cold;
+    machine.disk.baseSlowness = settings.diskSlowness[index] as number;
     return machine;
   }
 
@@ -248,13 +250,17 @@ export class Simulation {
   }
 }
 
+function spanOf(settings: Settings): Parameters<typeof makeSchedule>[1] {
+  return { from: 500, to: settings.chaosMillis, siteCount: SITES.length, leaseMillis: settings.timings.leaseMillis };
+}
+
 /** Carries out one run. */
 export function run(options: RunOptions): RunResult {
   const simulation = new Simulation(options.seed, options.trace ?? null);
   const { world, settings, machines } = simulation;
   simulation.setUp();
   const from = world.now;
-  const schedule = options.schedule ?? makeSchedule(world.chance('schedule'), 500, settings.chaosMillis, SITES.length);
+  const schedule = options.schedule ?? makeSchedule(world.chance('schedule'), spanOf(settings));
   const callsBefore = machines.map((machine) => machine.gate.calls);
   simulation.hosts.start();
   for (const fault of schedule) world.at(from + fault.at, () => simulation.faults.apply(fault));

@@ -4,6 +4,7 @@
 
 import type { CrashMoment } from './gate.ts';
 import { Chance } from './random.ts';
+import { makeStories } from './stories.ts';
 
 /** Kinds of faults. */
 export const FAULT_KINDS = [
@@ -78,7 +79,17 @@ const WEIGHTS: Record<FaultKind, number> = {
 const HARSH: ReadonlySet<FaultKind> = new Set(['write-error', 'flush-error', 'read-error', 'full', 'flip', 'wipe']);
 
 /** A list of faults between two moments, in the order of their times. */
-export function makeSchedule(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {
+export function makeSchedule(
+  chance: Chance,
+  span: { readonly from: number; readonly to: number; readonly siteCount: number; readonly leaseMillis: number },
+): readonly Fault[] {
+  const { from, to, siteCount, leaseMillis } = span;
+  const told = chance.happens(0.4) ? makeStories(chance, from, to, leaseMillis) : [];
+  if (told.length > 0 && chance.happens(0.6)) return told;
+  return [...told, ...makeFaults(chance, from, to, siteCount)].sort((a, b) => a.at - b.at);
+}
+
+function makeFaults(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {
   const on = FAULT_KINDS.filter((kind) => chance.happens(HARSH.has(kind) ? 0.12 : 0.4));
   if (on.length === 0) on.push('crash', 'cut');
   const total = on.reduce((sum, kind) => sum + WEIGHTS[kind], 0);

@@ -26,6 +26,10 @@ export interface Settings {
   readonly network: NetworkNature;
   readonly clocks: readonly ClockNature[];
   readonly witnessTimeoutMillis: number;
+  /** How much slower than others each site's disk is, always. */
+  readonly diskSlowness: readonly number[];
+  /** Probability that a request to the witness arrives a second time, much later, always. */
+  readonly doubled: number;
   /** Probability that a read of a base image needs the disk. */
   readonly cold: number;
   /** Milliseconds in which faults happen. */
@@ -67,6 +71,8 @@ export function settingsOf(chance: Chance): Settings {
     },
     clocks: SITES.map(() => ({ offset: chance.between(0, 1e6), drift: chance.between(-0.005, 0.005) })),
     witnessTimeoutMillis: chance.pick([300, 1000, 2000]),
+    diskSlowness: SITES.map(() => chance.pick([1, 1, 1, 1, 5, 30, 150])),
+    doubled: chance.pick([0, 0, 0.05, 0.4]),
     cold: chance.pick([0, 0.05, 0.5, 1]),
     chaosMillis: chance.pick([10_000, 20_000, 40_000]),
     leftOut: chance.happens(0.25) ? chance.pick(['prim', 'near', 'far', 'witness']) : null,

@@ -246,6 +246,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   private witnessStep(step: WitnessStep): void {
     const { operation, before, reply } = step;
     this.countStep(step);
+    const claimant = operation.kind === 'claim' && reply.outcome === 'done' ? this.seen.get(operation.from) : undefined;
+    // The only copy that may serve was damaged: what it lost is lost, although others that may not serve have it.
+    if (claimant?.harmed === true) this.takeBack('harm', [claimant]);
     for (const rule of this.rules) rule.witnessStep?.(this, step);
     if (operation.kind === 'force' && reply.outcome === 'done') this.forced = true;
     if (operation.kind === 'admit' && reply.outcome === 'done' && !flagOf(before, operation.site)) {
@@ -328,12 +331,12 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
    * After a loss: writes that hosts were told of and that no sync copy holds any more. In a power loss that must not be one that a flush has
    * covered; other harm may destroy anything.
    */
-  private takeBack(cause: 'power' | 'harm'): void {
+  private takeBack(cause: 'power' | 'harm', holders: readonly SeenSite[] = this.sites): void {
     const forgiven: number[] = [];
     for (const reign of this.truth.reigns.values()) {
       if (reign.acknowledged === 0) continue;
       let kept = 0;
-      for (const site of this.sites) {
+      for (const site of holders) {
         if (site.mode !== 'sync') continue;
         const { history, upTo } = site.held;
         const index = history.findIndex((start) => start.epoch === reign.epoch);
@@ -351,6 +354,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       for (const { seq, operation } of reign.records) if (seq > kept && operation.write !== null) forgiven.push(operation.number);
       reign.acknowledged = kept;
       reign.flushed = Math.min(reign.flushed, kept);
+      reign.shown = Math.min(reign.shown, kept);
     }
     if (forgiven.length === 0) return;
     this.coverage.hit('acknowledged writes were lost that may be');

@@ -36,6 +36,8 @@ export interface Asker {
 /** The witness's machine. */
 export class SimWitness {
   readonly trouble: WitnessTrouble = { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 };
+  /** Probability that a request arrives twice, whatever else is wrong. */
+  baseDoubled = 0;
   /** What is durable. */
   state: WitnessState | null = null;
   up = true;
@@ -81,7 +83,7 @@ export class SimWitness {
       asker.enter(`witness-${reply.outcome}`, life, () => done(reply));
     };
     this.world.after(this.timeoutMillis, () => answer({ outcome: 'unknown' }));
-    if (this.chance.happens(this.trouble.doubled)) {
+    if (this.chance.happens(Math.max(this.baseDoubled, this.trouble.doubled))) {
       this.world.after(this.chance.spread(100, 20_000), () => this.arrive(asker, operation, () => undefined));
     }
     if (this.chance.happens(this.trouble.lostRequests)) {

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { verifyLedger } from '../../demo/workload.ts';
 import type { End, SiteNameInTests, TestCluster, TestLoad } from '../support/cluster.ts';
 import { withCluster } from '../support/cluster.ts';
 
@@ -101,6 +102,32 @@ test('without partner and witness nobody serves, and a pair without witness serv
     assert.deepEqual(report.faults, []);
     await load.workload.stop();
     await test.verify(load);
+    await test.compareCopies(load);
+  });
+});
+
+test('a primary that is lost with bytes still on the way has acknowledged nothing that near lacks', async () => {
+  await withCluster({ network: true }, async (test) => {
+    const watch = test.watch();
+    const load = test.load({ depth: 16 });
+    for (let round = 0; round < 3; round++) {
+      const { primary, near } = await pair(test);
+      test.delay(primary, near, 40);
+      test.delay(primary, 'gamma', 40);
+      await test.acknowledged(load, 300);
+      await test.loseMachine(primary);
+      test.healNetwork();
+      await test.until(`${near} serves`, async () => (await test.status(near)).serving, PAUSE_MILLIS_MAX);
+      await load.workload.stop();
+      const client = await test.attach(near);
+      assert.deepEqual((await verifyLedger(client, load.ledger)).slice(0, 5), []);
+      await client.close();
+      load.workload.start();
+      await test.member(primary).daemon.start();
+      await test.healed();
+    }
+    const report = await watch.stop();
+    assert.deepEqual(report.faults, []);
     await test.compareCopies(load);
   });
 });

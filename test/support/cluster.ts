@@ -221,6 +221,14 @@ export class TestCluster {
     for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.delay(millis);
   }
 
+  /** A machine is lost: its process is killed, and what it had sent and was still on the way is lost with it. */
+  async loseMachine(name: SiteNameInTests): Promise<void> {
+    const ends = ['alpha', 'beta', 'gamma', 'witness'] as const;
+    for (const end of ends) this.sever(name, end);
+    await this.member(name).daemon.kill();
+    for (const end of ends) for (const key of [`${name}>${end}`, `${end}>${name}`]) this.#proxies.get(key)?.sever(false);
+  }
+
   /** All links work again. */
   healNetwork(): void {
     for (const proxy of this.#proxies.values()) proxy.heal();

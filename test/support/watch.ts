@@ -9,7 +9,12 @@ import { pause } from '../../demo/waiting.ts';
 
 const REGISTER_BYTES = 4096;
 const CONNECT_MILLIS = 400;
-const STALL_MILLIS = 3_000;
+const WRITE_STALL_MILLIS = 3_000;
+/** Longer than any freeze in a test: the requests are to be there when it ends. */
+const READ_STALL_MILLIS = 60_000;
+const READS_UNDER_WAY_MAX = 500;
+/** The first ones tell enough. */
+const FAULTS_MAX = 10;
 const READ_PAUSE_MILLIS = 15;
 const RETRY_PAUSE_MILLIS = 40;
 const STATUS_PAUSE_MILLIS = 150;
@@ -29,6 +34,7 @@ export class ServingWatch {
   readonly #faults: string[] = [];
   readonly #reads = new Map<string, number>();
   readonly #servedIn = new Map<number, string>();
+  readonly #reading = new Set<Promise<void>>();
   #running: Promise<void>[] = [];
   #stopping = false;
   #number = 0;
@@ -49,23 +55,44 @@ export class ServingWatch {
   async stop(): Promise<WatchReport> {
     this.#stopping = true;
     await Promise.all(this.#running);
+    await Promise.all(this.#reading);
     return { faults: this.#faults, reads: this.#reads, writes: this.#writes };
   }
 
-  /** Reads at one site for as long as that answers. */
+  /** Asks one site to read again and again, whether it has answered before or not: one that stood still finds requests when it wakes up. */
   #read(name: string): Promise<void> {
-    return this.#whileServed(name, async (client) => {
-      const newestBefore = this.#newest;
-      const found = (await client.read(this.#offset, REGISTER_BYTES)).readUInt32LE(0);
-      this.#reads.set(name, (this.#reads.get(name) ?? 0) + 1);
-      if (found < newestBefore) this.#faults.push(`a read at ${name} returned ${found}, but ${newestBefore} was known before it began`);
-      this.#newest = Math.max(this.#newest, found);
+    const reader = { stallMillis: READ_STALL_MILLIS };
+    let underWay = 0;
+    return this.#whileServed(name, reader, async (client) => {
+      if (client.ended !== null) throw new NbdConnectionError(client.ended);
+      if (underWay < READS_UNDER_WAY_MAX) {
+        underWay++;
+        const reading = this.#readOnce(name, client).finally(() => {
+          underWay--;
+          this.#reading.delete(reading);
+        });
+        this.#reading.add(reading);
+      }
       await pause(READ_PAUSE_MILLIS);
     });
   }
 
+  async #readOnce(name: string, client: NbdClient): Promise<void> {
+    const newestBefore = this.#newest;
+    let found: number;
+    try {
+      found = (await client.read(this.#offset, REGISTER_BYTES)).readUInt32LE(0);
+    } catch (error) {
+      if (error instanceof NbdConnectionError || error instanceof NbdRequestError) return;
+      throw error;
+    }
+    this.#reads.set(name, (this.#reads.get(name) ?? 0) + 1);
+    if (found < newestBefore) this.#fault(`a read at ${name} returned ${found}, but ${newestBefore} was known before it began`);
+    this.#newest = Math.max(this.#newest, found);
+  }
+
   #write(name: string): Promise<void> {
-    return this.#whileServed(name, async (client) => {
+    return this.#whileServed(name, { stallMillis: WRITE_STALL_MILLIS }, async (client) => {
       const number = ++this.#number;
       const content = Buffer.alloc(REGISTER_BYTES);
       content.writeUInt32LE(number, 0);
@@ -76,11 +103,11 @@ export class ServingWatch {
     });
   }
 
-  async #whileServed(name: string, work: (client: NbdClient) => Promise<void>): Promise<void> {
+  async #whileServed(name: string, { stallMillis }: { stallMillis: number }, work: (client: NbdClient) => Promise<void>): Promise<void> {
     const address = this.#cluster.member(name).layout.nbd;
     while (!this.#stopping) {
       try {
-        const options = { address, exportName: exportName(this.#cluster.layout), connectMillis: CONNECT_MILLIS, stallMillis: STALL_MILLIS };
+        const options = { address, exportName: exportName(this.#cluster.layout), connectMillis: CONNECT_MILLIS, stallMillis };
         const client = await NbdClient.connect(options);
         try {
           while (!this.#stopping) await work(client);
@@ -94,13 +121,17 @@ export class ServingWatch {
     }
   }
 
+  #fault(text: string): void {
+    if (this.#faults.length < FAULTS_MAX) this.#faults.push(text);
+  }
+
   async #askStatus(): Promise<void> {
     while (!this.#stopping) {
       for (const status of await this.#cluster.statuses()) {
         if (status?.serving !== true) continue;
         const other = this.#servedIn.get(status.epoch) ?? status.site;
         this.#servedIn.set(status.epoch, other);
-        if (other !== status.site) this.#faults.push(`${other} and ${status.site} have both served in epoch ${status.epoch}`);
+        if (other !== status.site) this.#fault(`${other} and ${status.site} have both served in epoch ${status.epoch}`);
       }
       await pause(STATUS_PAUSE_MILLIS);
     }

@@ -10,6 +10,7 @@
 import { assert, unreachable } from '../base/assert.ts';
 import { viewOf } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
+import type { Buffers } from '../base/ports.ts';
 import type { VolumeIndex } from '../base/units.ts';
 import { BYTES, CMD, CMD_FLAG, MAGIC, type NbdErrno } from './constants.ts';
 import { type Agreement, Handshake, type NbdCatalog, type NbdExport, type OptionOutcome } from './handshake.ts';
@@ -62,6 +63,8 @@ export interface NbdRequest extends ReplyTo {
    * handler returns, or at the latest in the same turn. Null for all other commands and once answered.
    */
   payload: Uint8Array | null;
+  /** The session's own: pooled memory of the payload, given back with the answer. */
+  memory: Uint8Array | null;
   /** The rest is the handler's own, set to 0 and null at first. */
   seq: number;
   needSeq: number;
@@ -91,6 +94,8 @@ export interface NbdSessionOptions {
   readonly limitsOverride?: Partial<NbdSessionLimits>;
   /** Gives memory for replies and payloads, with any content; new zeroed memory by default. */
   readonly allocate?: (byteCount: number) => Uint8Array;
+  /** Memory for payloads that come in several pieces, which goes back when their request is answered. */
+  readonly payloads?: Buffers;
 }
 
 /** 'closing': nothing more is taken from the client; what is outstanding is still answered. 'closed': after abort(). */
@@ -110,6 +115,9 @@ export class NbdSession {
   readonly #handler: NbdHandler;
   readonly #limits: NbdSessionLimits;
   readonly #allocate: (byteCount: number) => Uint8Array;
+  readonly #payloads: Buffers | null;
+  /** Pooled memory in which the payload that is just being taken was gathered. */
+  #gathered: Uint8Array | null = null;
   readonly #out: ReplyBuffer;
   readonly #handshake: Handshake;
 
@@ -157,6 +165,7 @@ export class NbdSession {
       ...options.limitsOverride,
     };
     this.#allocate = options.allocate ?? ((byteCount) => new Uint8Array(byteCount));
+    this.#payloads = options.payloads ?? null;
     this.#out = new ReplyBuffer(this.#allocate);
     this.#handshake = new Handshake({ catalog: options.catalog, out: this.#out, optionsMax: this.#limits.optionsMax });
   }
@@ -351,7 +360,7 @@ export class NbdSession {
     if (this.#partialBytes === 0) {
       // A payload gets memory of its own however short it is: the handler may look at it after the next head has arrived.
       const isHead = this.#expected !== 'payload' && this.#expected !== 'option data';
-      this.#partial = isHead ? this.#headBytes : this.#allocate(wantBytes);
+      this.#partial = isHead ? this.#headBytes : this.#memoryFor(wantBytes);
       this.#partialView = isHead ? this.#headView : viewOf(this.#partial);
     }
     const step = Math.min(wantBytes - this.#partialBytes, bytes.length - at);
@@ -363,9 +372,14 @@ export class NbdSession {
       this.#partial = NOTHING;
       this.#partialView = NOTHING_VIEW;
       this.#partialBytes = 0;
+      if (this.#expected === 'payload' && this.#payloads !== null) this.#gathered = whole;
       this.#take(whole, view, 0);
     }
     return step;
+  }
+
+  #memoryFor(byteCount: number): Uint8Array {
+    return this.#expected === 'payload' && this.#payloads !== null ? this.#payloads.take(byteCount) : this.#allocate(byteCount);
   }
 
   /** Takes what was expected, which lies in `bytes` from `at`. */
@@ -473,6 +487,8 @@ export class NbdSession {
     this.#write = null;
     this.#expect('request head', BYTES.requestHead);
     request.payload = payload;
+    request.memory = this.#gathered;
+    this.#gathered = null;
     this.#hand(request);
   }
 
@@ -495,6 +511,7 @@ export class NbdSession {
       df: (flags & CMD_FLAG.DF) !== 0,
       answered: false,
       payload: null,
+      memory: null,
       seq: 0,
       needSeq: 0,
       data: null,
@@ -521,6 +538,8 @@ export class NbdSession {
     assert(!request.answered, 'a request is answered once');
     request.answered = true;
     request.payload = null;
+    if (request.memory !== null) this.#payloads?.give(request.memory);
+    request.memory = null;
     this.#outstanding--;
     this.#chargedBytes -= chargeOf(request);
     return true;

@@ -79,12 +79,14 @@ interface Round {
   /** Per volume; in place of a segment stands the index of a frame in `frames`, and a place is one in that frame. */
   readonly overlays: readonly Overlay[];
   frames: FrameView[];
+  /** What the frames were read into; goes back to the pool when the round has been written. */
+  memory: Uint8Array[];
 }
 
 /** The pass that brings everything up to `target` into the base images. */
 export function* destage(layers: DestageLayers, target: Seq): Generator<DestageEffect, void, void> {
   yield { kind: 'superblock', patch: { destageTarget: Math.max(target, layers.destageTarget) } };
-  const round: Round = { overlays: layers.overlays.map(() => new Overlay()), frames: [] };
+  const round: Round = { overlays: layers.overlays.map(() => new Overlay()), frames: [], memory: [] };
   let destaged = layers.destaged;
   while (destaged < target) {
     const touched = new Touched(layers.overlays);
@@ -93,11 +95,7 @@ export function* destage(layers: DestageLayers, target: Seq): Generator<DestageE
       upTo = gather(layers, round, touched, { from: upTo + 1, target });
       // A read that began before these records were appended may still be reading their blocks from a base.
       yield { kind: 'settle' };
-      for (const [volume, newest] of round.overlays.entries()) {
-        if (newest.empty) continue;
-        yield* writeVolume(layers, layers.bases[volume] as StoredFile, round, newest);
-        newest.clear();
-      }
+      yield* writeRound(layers, round);
     }
     yield { kind: 'flush', files: layers.bases };
     const destagedChain = layers.sidefile.chainAt(upTo);
@@ -109,6 +107,20 @@ export function* destage(layers: DestageLayers, target: Seq): Generator<DestageE
   }
 }
 
+/** Brings what a round has collected into the bases. Abandoned only between two effects, when no write uses its memory any more. */
+function* writeRound(layers: DestageLayers, round: Round): Generator<DestageEffect, void, void> {
+  try {
+    for (const [volume, newest] of round.overlays.entries()) {
+      if (newest.empty) continue;
+      yield* writeVolume(layers, layers.bases[volume] as StoredFile, round, newest);
+      newest.clear();
+    }
+  } finally {
+    round.frames = [];
+    for (const bytes of round.memory.splice(0)) layers.buffers.give(bytes);
+  }
+}
+
 /**
  * Collects about one round's worth of records, newest content per block, and returns the last seq of them. A block that a newer record up to
  * the target writes again is left to that one: until then, and after a crash too, the overlay covers it. Throws SidefileDamage.
@@ -117,18 +129,27 @@ function gather(layers: DestageLayers, round: Round, touched: Touched, seqs: { f
   let cost = 0;
   let upTo = seqs.from - 1;
   round.frames = [];
-  layers.sidefile.visit(seqs.from, seqs.target, (frame, _segment, _at, firstIndex, lastIndex) => {
-    const place = { segment: round.frames.length, at: 0 };
-    round.frames.push(frame);
-    for (let index = firstIndex; index <= lastIndex && cost < layers.roundBytes; index++) {
-      cost += recordCost(frame, index);
-      upTo = frame.firstSeq + index;
-      if (frame.kindAt(index) === RECORD_KIND.write) gatherWrite(layers.overlays, round, { frame, index }, seqs.target);
-      else enterRecords(round.overlays, frame, place, { first: index, last: index });
-      touched.add(frame, index);
-    }
-    return cost < layers.roundBytes;
-  });
+  layers.sidefile.visit(
+    seqs.from,
+    seqs.target,
+    (frame, _segment, _at, firstIndex, lastIndex) => {
+      const place = { segment: round.frames.length, at: 0 };
+      round.frames.push(frame);
+      for (let index = firstIndex; index <= lastIndex && cost < layers.roundBytes; index++) {
+        cost += recordCost(frame, index);
+        upTo = frame.firstSeq + index;
+        if (frame.kindAt(index) === RECORD_KIND.write) gatherWrite(layers.overlays, round, { frame, index }, seqs.target);
+        else enterRecords(round.overlays, frame, place, { first: index, last: index });
+        touched.add(frame, index);
+      }
+      return cost < layers.roundBytes;
+    },
+    (byteCount) => {
+      const bytes = layers.buffers.take(byteCount);
+      round.memory.push(bytes);
+      return bytes;
+    },
+  );
   assert(upTo >= seqs.from, 'a round has a record', seqs);
   touched.byteCount += cost;
   return upTo;

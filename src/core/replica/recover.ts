@@ -354,7 +354,8 @@ class Scan {
     }
     // A front that ends before a gap, all of it destaged: segments that were dropped, and came back with a power loss.
     const gap = !this.#live.empty && frame.firstSeq > this.#live.received + 1;
-    if (gap && this.#break === null && atHead && this.#live.received <= destaged) this.#forgetFront();
+    const reaches = this.#break === null || frame.firstSeq <= this.#options.startSeq;
+    if (gap && reaches && atHead && this.#live.received <= destaged) this.#forgetFront();
     const leftover = !this.#live.empty && frame.firstSeq < this.#live.oldest && lastSeq <= destaged;
     if (leftover) return false;
     const why = this.#whyNot(frame);
@@ -440,8 +441,8 @@ class Scan {
   /** Decides, and brings the files into the state that was decided on. */
   finish(): Recovery {
     const { destaged, startChain, startSeq, history, storage, digests, groupTag, segmentBytes } = this.#options;
-    // All that is left are segments that were dropped: the base image holds more than they do.
-    if (this.#break === null && !this.#live.empty && this.#live.received < destaged) this.#forgetFront();
+    // All that can be read are segments that were dropped, before the torn tail if there is one: the base image holds more than they do.
+    if (!this.#live.empty && this.#live.received < destaged) this.#forgetFront();
     if (this.#live.empty) {
       this.#live.clear(startSeq - 1, startChain);
       this.#epochBefore = epochOf(history, startSeq - 1);
@@ -525,9 +526,27 @@ class Scan {
     for (const segment of kept) {
       const behind = this.#live.index.firstBehind(segment.number);
       const lastSeq = behind < count ? this.#live.index.firstSeq(behind) - 1 : this.#live.received;
-      if (lastSeq > durable) segment.dirty = true;
+      if (lastSeq > durable) this.#rewrite(segment, behind, durable);
     }
     return kept;
+  }
+
+  /**
+   * Writes what is not known to be durable once more, as it was read: where a flush had failed the system may hold it for clean, and would
+   * never write it, whatever a later flush says. `behind`: index of the first frame of a later segment.
+   */
+  #rewrite(segment: Segment, behind: number, durable: Seq): void {
+    segment.dirty = true;
+    const { index } = this.#live;
+    let first = behind - 1;
+    while (first > 0 && index.segment(first - 1) === segment.number && index.firstSeq(first) - 1 > durable) first--;
+    const isHead = first === 0 || index.segment(first - 1) !== segment.number;
+    for (let at = isHead ? 0 : index.at(first); at < segment.size;) {
+      const bytes = new Uint8Array(Math.min(WINDOW_BYTES, segment.size - at));
+      segment.file.read(at, bytes);
+      segment.file.write(at, [bytes]);
+      at += bytes.length;
+    }
   }
 }
 

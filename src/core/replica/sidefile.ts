@@ -54,6 +54,10 @@ export interface AppendedFrame {
 /** Called with each frame in order and the indices of its first and last record that were asked for; false ends the visit. */
 export type FrameVisitor = (frame: FrameView, segment: number, at: number, firstIndex: number, lastIndex: number) => boolean;
 
+function newMemory(byteCount: number): Uint8Array {
+  return new Uint8Array(byteCount);
+}
+
 /** Frames read back for a peer that lags. */
 export interface FrameRun {
   /** One frame each. */
@@ -339,15 +343,15 @@ export class Sidefile {
 
   /**
    * Reads the records fromSeq to toSeq in order, verified with their payloads. Frames stay valid for as long as the visitor keeps them. The
-   * visitor must not change the sidefile. Throws SidefileDamage.
+   * visitor must not change the sidefile. `take` gives the memory that frames are read into. Throws SidefileDamage.
    */
-  visit(fromSeq: Seq, toSeq: Seq, visitor: FrameVisitor): void {
+  visit(fromSeq: Seq, toSeq: Seq, visitor: FrameVisitor, take: (byteCount: number) => Uint8Array = newMemory): void {
     if (fromSeq > toSeq) return;
     assert(fromSeq >= this.oldest, 'only records that are held can be read', { fromSeq, oldest: this.oldest });
     assert(toSeq <= this.#received, 'only records that are held can be read', { toSeq, received: this.#received });
     const end = this.#index.find(toSeq);
     for (let i = this.#index.find(fromSeq); i <= end;) {
-      const run = this.#readRun(i, end, READ_BYTES);
+      const run = this.#readRun(i, end, READ_BYTES, take);
       for (; i <= run.last; i++) {
         const frame = this.#frameIn(run, i);
         const firstIndex = Math.max(fromSeq - frame.firstSeq, 0);
@@ -362,7 +366,7 @@ export class Sidefile {
   }
 
   /** Reads frame i and those behind it in the same segment that fit bytesMax with it, up to `end`. */
-  #readRun(i: number, end: number, bytesMax: number): { bytes: Uint8Array; at: number; last: number } {
+  #readRun(i: number, end: number, bytesMax: number, take = newMemory): { bytes: Uint8Array; at: number; last: number } {
     const segment = this.#index.segment(i);
     const at = this.#index.at(i);
     let last = i;
@@ -370,7 +374,7 @@ export class Sidefile {
       if (this.#index.at(last + 1) + this.#index.byteCount(last + 1) - at > bytesMax) break;
       last++;
     }
-    const bytes = new Uint8Array(this.#index.at(last) + this.#index.byteCount(last) - at);
+    const bytes = take(this.#index.at(last) + this.#index.byteCount(last) - at);
     this.#fileOf(segment).read(at, bytes);
     return { bytes, at, last };
   }

@@ -200,13 +200,21 @@ export class Membership {
     const revision = this.#desk.view?.revision;
     if (revision === undefined) return;
     admitting.asked = true;
+    const { attachedAt } = peer;
     this.#desk.ask({ kind: 'admit', site: peer.site, epoch: this.#replica.epoch, revision }, (answer) => {
       if (this.#ended || this.#admitting !== admitting) return;
       if (this.#lostRace(answer, revision)) {
         admitting.asked = false;
       } else if (answer.outcome === 'done') {
         this.#admitting = null;
-        peer.flag = flagAt(answer.view, peer.site) ? 'true' : 'maybe';
+        // The answer to an earlier try tells of then, and what was admitted is the peer on that connection: since then it may have failed and put
+        // its own flag to false. It stays required, and is asked for again.
+        const isNews = answer.repeated !== true && peer.attached === 'following' && peer.attachedAt === attachedAt;
+        peer.flag = isNews && flagAt(answer.view, peer.site) ? 'true' : 'maybe';
+        if (peer.flag !== 'true') {
+          this.#desk.read();
+          return this.#options.shell.wake();
+        }
         this.#counters.admits++;
         this.#options.journal(
           'admit.done',

@@ -32,7 +32,7 @@ function refused(text: string, remedy: string): OrderOutcome {
 
 /**
  * First copy: the replica here, then the group at the witness. Interrupted between the two it can be ordered again: the copy that is here and
- * has never been in an epoch is taken.
+ * has never been in an epoch is taken. A witness that does not answer yet is asked until it does.
  */
 export function orderCreate(ground: OrderGround, done: Done): void {
   const { options, desk } = ground;
@@ -46,7 +46,6 @@ export function orderCreate(ground: OrderGround, done: Done): void {
     return registerGroup(ground, replica.superblock.value.groupId, done);
   }
   if (ground.role() !== 'absent') return done(refused(`site ${options.site} is ${ground.role()}`, 'try again when it has started'));
-  if (desk.reachable === false) return done(refused('the witness does not answer', 'start it, and order it again'));
   if (desk.view !== null) return done(refused(`the witness knows group ${options.group} already`, 'its primary fills this site by itself'));
   const groupId = options.random.id();
   createReplica(ground.replicaOptions(groupId), { consistent: true }, (failure) => {

@@ -20,7 +20,12 @@ export function acknowledge(): Rule {
       } else if (operation.command === 'read' && data !== null) {
         for (const tag of tagsOf(data, scene, operation)) {
           const place = scene.truth.places.get(tag);
-          if (place !== undefined) checkHeld(scene, site, place.epoch, place.seq, `shows write ${tag} to read ${operation.number}`);
+          if (place === undefined) continue;
+          const reign = scene.truth.reign(place.epoch);
+          // What hosts have been told or shown before is no news, whatever has failed since.
+          if (place.seq <= Math.max(reign.acknowledged, reign.shown)) continue;
+          checkHeld(scene, site, place.epoch, place.seq, `shows write ${tag} to read ${operation.number}`);
+          reign.shown = place.seq;
         }
       } else if (operation.command === 'flush') {
         const before = operation.flushTo;

@@ -14,6 +14,9 @@ export function claim(): Rule {
       if (reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'claim') return;
       const site = scene.sites.find((candidate) => candidate.name === operation.from);
       if (site === undefined) return;
+      const others = after?.copies.filter((copy) => copy.mode === 'sync' && copy.site !== operation.from && copy.flag) ?? [];
+      if (others.length > 0)
+        scene.world.fail('5 claim', `${operation.from} is made primary, and the flag of ${others[0]?.site} stays true`);
       if (!flagOf(before, site.name)) scene.world.fail('5 claim', `${site.name} claims with its own flag false`);
       if (site.mode === 'async' && operation.byHand !== true)
         scene.world.fail('9 far', `${site.name}, which is asynchronous, claims by itself`);
@@ -29,9 +32,9 @@ function checkClaimant(scene: Scene, site: SeenSite): void {
   }
   if (site.inside === null) return;
   if (site.inside.attached) scene.world.fail('5 claim', `${site.name} is made primary while it follows another one`);
-  const { durable, received } = site.inside.marks;
-  if (durable < received)
-    scene.world.fail('5 claim', `${site.name} is made primary with records ${durable + 1} to ${received} not on its disk`);
+  if (site.durable.upTo < site.held.upTo) {
+    scene.world.fail('5 claim', `${site.name} is made primary with records ${site.durable.upTo + 1} to ${site.held.upTo} not on its disk`);
+  }
 }
 
 function checkAlgebra(scene: Scene, { operation, before, after }: WitnessStep): void {

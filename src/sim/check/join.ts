@@ -17,12 +17,12 @@ export function join(): Rule {
     afterEvent: (scene, site) => {
       const { inside } = site;
       if (inside === null) return;
-      checkChain(scene, site);
       checkStarts(scene, site, starts);
       if (!inside.consistent) {
         destaged.delete(site.name);
         return;
       }
+      checkChain(scene, site);
       const before = destaged.get(site.name);
       if (
         before !== undefined &&

@@ -10,6 +10,8 @@ export function unclean(): Rule {
       if (reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'claim' || operation.byHand === true) return;
       const site = scene.sites.find((candidate) => candidate.name === operation.from);
       if (site?.inside?.unclean !== true) return;
+      // A claim of an earlier life was sent by a copy that was on its disk as a whole, and has followed nobody since.
+      if (!operation.requestId.startsWith(`${site.name}-${site.machine.life}-`)) return;
       for (const other of scene.sites) {
         if (other === site || other.mode !== 'sync' || !flagOf(before, other.name)) continue;
         if (other.inside?.unclean === false) {

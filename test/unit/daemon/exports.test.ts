@@ -6,6 +6,9 @@ import { test } from 'node:test';
 import type { HostRequest, Role } from '../../../src/core/site/contract.ts';
 import type { ExportedGroup } from '../../../src/daemon/exports.ts';
 import { Exports } from '../../../src/daemon/exports.ts';
+import { BufferPool } from '../../../src/host/buffers.ts';
+
+const buffers = new BufferPool(1024 * 1024);
 
 interface FakeGroup extends ExportedGroup {
   role: Role;
@@ -32,13 +35,13 @@ function textOf(exports: Exports, name: string): string {
 }
 
 test('an export is found by its group and name, and by its name alone where that is clear', () => {
-  const exports = new Exports([group('db', ['data', 'log']), group('web', ['log'])]);
+  const exports = new Exports([group('db', ['data', 'log']), group('web', ['log'])], buffers);
   assert.equal(textOf(exports, 'db/log'), 'db/log');
   assert.equal(textOf(exports, 'data'), 'db/data');
   assert.equal(textOf(exports, 'log'), 'unknown: "log" is not clear: say one of db/log, web/log');
   assert.equal(textOf(exports, ''), 'unknown: "" is not clear: say one of db/data, db/log, web/log');
   assert.equal(textOf(exports, 'db'), 'unknown: there is no export "db" here: known are db/data, db/log, web/log');
-  assert.equal(textOf(new Exports([group('db', ['data'])]), ''), 'db/data');
+  assert.equal(textOf(new Exports([group('db', ['data'])], buffers), ''), 'db/data');
   const found = exports.find('db/log');
   assert.ok(!('refused' in found));
   assert.deepEqual([found.volume, found.sizeBytes, found.readOnly], [1, 1 << 20, false]);
@@ -46,7 +49,7 @@ test('an export is found by its group and name, and by its name alone where that
 
 test('a site that does not serve a group refuses its exports, with the site that does', () => {
   const db = group('db', ['data']);
-  const exports = new Exports([db, group('web', ['log'])]);
+  const exports = new Exports([db, group('web', ['log'])], buffers);
   assert.deepEqual(
     exports.list().map((each) => each.name),
     ['db/data', 'web/log'],
@@ -79,7 +82,7 @@ function attachAndFlush(name: string): Uint8Array {
 test('requests go to the group of their export, and dropping a group ends its sessions only', () => {
   const db = group('db', ['data']);
   const web = group('web', ['log']);
-  const exports = new Exports([db, web]);
+  const exports = new Exports([db, web], buffers);
   const sessions = ['db/data', 'web/log'].map((name) => {
     const session = exports.newSession();
     session.start();

@@ -36,6 +36,7 @@ describe('requests', () => {
       df: false,
       answered: false,
       payload: null,
+      memory: null,
       seq: 0,
       needSeq: 0,
       data: null,

@@ -1,0 +1,120 @@
+// Short sequences of faults that belong together. Chance alone seldom lines up three faults within one lease, and the rules are mostly about such
+// moments: a claim whose asker dies, a mirror that forgets what it promised, a second power loss before the first is mended. A story is a
+// pattern; when, whom and how long it hits is chance.
+
+import { Chance } from './random.ts';
+import type { Fault, FaultKind } from './schedule.ts';
+
+/** What a story needs to know of the run. */
+export interface Plot {
+  readonly chance: Chance;
+  /** When it begins. */
+  readonly at: number;
+  readonly leaseMillis: number;
+  /** The site that is likely to be primary, and the other sync site. */
+  readonly first: number;
+  readonly second: number;
+}
+
+type Story = (plot: Plot) => readonly Fault[];
+
+function fault(kind: FaultKind, at: number, more: Partial<Fault>): Fault {
+  return { kind, site: 0, other: 1, millis: 1000, amount: 100, calls: -1, moment: 'before', ...more, at: Math.round(at * 1000) / 1000 };
+}
+
+/** The mirror is cut off, restarts within its promise, and could claim while the primary still serves. */
+const quickRestart: Story = ({ chance, at, leaseMillis, first, second }) => [
+  fault('cut', at, { site: first, other: second, millis: leaseMillis * chance.between(0.5, 3) }),
+  fault('crash', at + leaseMillis * chance.between(0, 0.5), { site: second, millis: chance.between(1, 0.4 * leaseMillis) }),
+];
+
+/** The mirror claims and dies before it knows the answer; the old primary cannot ask the witness and meets it again. */
+const lostClaim: Story = ({ chance, at, leaseMillis, first, second }) => [
+  fault('witness-cut', at, { site: first, millis: leaseMillis * chance.between(3, 8) }),
+  fault('cut', at, { site: first, other: second, millis: leaseMillis * chance.between(1, 2) }),
+  fault('crash', at + leaseMillis * chance.between(0.9, 1.4), {
+    site: second,
+    millis: chance.between(1, leaseMillis),
+    calls: chance.integer(0, 40),
+    moment: chance.pick(['before', 'after', 'torn']),
+  }),
+];
+
+/** The mirror is lost, and the primary loses power while it excludes it. */
+const cutExclusion: Story = ({ chance, at, leaseMillis, first, second }) => [
+  fault(chance.pick(['crash', 'power']), at, { site: second, millis: leaseMillis * chance.between(0.5, 4) }),
+  fault('power', at + leaseMillis * chance.between(0.4, 1.6), {
+    site: first,
+    millis: leaseMillis * chance.between(0.1, 2),
+    calls: chance.integer(0, 30),
+    moment: chance.pick(['before', 'after', 'torn']),
+  }),
+];
+
+/** Power is lost at both, and one of them restarts a second time before it has caught up. */
+const twiceDown: Story = ({ chance, at, leaseMillis, first, second }) => [
+  fault('double-power', at, { site: first, other: second, millis: chance.between(10, leaseMillis) }),
+  fault(chance.pick(['crash', 'power']), at + leaseMillis * chance.between(0.2, 2), {
+    site: chance.pick([first, second]),
+    millis: chance.between(1, leaseMillis),
+    calls: chance.integer(-1, 30),
+  }),
+];
+
+/** The mirror loses power; the moment it is back, the primary is gone for longer. */
+const uncleanHeir: Story = ({ chance, at, leaseMillis, first, second }) => [
+  fault('power', at, { site: second, millis: leaseMillis * chance.between(0.1, 1) }),
+  fault(chance.pick(['crash', 'freeze', 'isolate']), at + leaseMillis * chance.between(0.05, 1.2), {
+    site: first,
+    millis: leaseMillis * chance.between(2, 6),
+    amount: 1000,
+  }),
+];
+
+/** The mirror comes back and is lost again while it joins, or the primary is. */
+const brokenJoin: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const back = leaseMillis * chance.between(1, 4);
+  return [
+    fault(chance.pick(['crash', 'power', 'wipe']), at, { site: second, millis: back }),
+    fault(chance.pick(['crash', 'power', 'reset', 'cut']), at + back + chance.spread(1, 300), {
+      site: chance.pick([first, second]),
+      other: chance.pick([first, second]),
+      millis: chance.between(10, 2 * leaseMillis),
+      calls: chance.integer(0, 60),
+      moment: chance.pick(['before', 'after', 'torn']),
+    }),
+  ];
+};
+
+/** A primary with a slow disk loses its mirror with writes on the way. */
+const slowExclusion: Story = ({ chance, at, leaseMillis, first, second }) => [
+  fault('slow-disk', at, { site: chance.pick([first, second]), millis: leaseMillis * 5, amount: chance.integer(50, 1000) }),
+  fault(chance.pick(['crash', 'power', 'freeze']), at + chance.between(1, leaseMillis), {
+    site: chance.pick([first, second]),
+    millis: leaseMillis * 4,
+  }),
+];
+
+/** A primary stops for longer than its lease while somebody else takes over, and goes on as if nothing had been. */
+const sleeper: Story = ({ chance, at, leaseMillis, first, second }) => [
+  fault('freeze', at, { site: first, millis: leaseMillis * chance.between(0.8, 5) }),
+  fault('crash', at + leaseMillis * chance.between(0, 5), {
+    site: second,
+    millis: leaseMillis * chance.between(0.1, 1),
+    calls: chance.integer(-1, 50),
+  }),
+];
+
+const STORIES: readonly Story[] = [quickRestart, lostClaim, cutExclusion, twiceDown, uncleanHeir, brokenJoin, slowExclusion, sleeper];
+
+/** A few stories between two moments, of a kind or of several. */
+export function makeStories(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  const kinds = chance.happens(0.5) ? [chance.pick(STORIES)] : STORIES;
+  const faults: Fault[] = [];
+  const pause = Math.max(4 * leaseMillis, 2000);
+  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.5, 2.5) * pause) {
+    const first = chance.integer(0, 1);
+    faults.push(...chance.pick(kinds)({ chance, at, leaseMillis, first, second: 1 - first }));
+  }
+  return faults;
+}
