@@ -234,7 +234,9 @@ export class SimDisk implements Storage {
   /** The first sectors of a write, or the last: what a torn write leaves. */
   private torn(change: Change & { kind: 'write' }): Change {
     const sectors = Math.ceil(change.bytes.length / SECTOR_BYTES);
-    const cut = Math.min(change.bytes.length, this.chance.integer(0, sectors) * SECTOR_BYTES);
+    // Heads and ends are where the meaning is: tears there are made more often than chance would.
+    const most = this.chance.happens(0.5) ? Math.min(sectors, 4) : sectors;
+    const cut = Math.min(change.bytes.length, this.chance.integer(0, most) * SECTOR_BYTES);
     if (this.chance.happens(0.7)) return { kind: 'write', offset: change.offset, bytes: change.bytes.subarray(0, cut) };
     return { kind: 'write', offset: change.offset + cut, bytes: change.bytes.subarray(cut) };
   }

@@ -101,6 +101,7 @@ export class Faults {
   private endMachine(machine: Machine<InspectedSite>, kind: CrashKind, fault: Fault): void {
     this.restartAfter.set(machine.name, fault.millis);
     if (fault.calls < 0 || machine.site === null) machine.end(kind);
+    else if (fault.on !== undefined) machine.gate.armOn(fault.on, fault.calls, fault.moment, kind);
     else machine.gate.arm(machine.gate.calls + fault.calls, fault.moment, kind);
   }
 

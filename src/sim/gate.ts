@@ -23,6 +23,9 @@ export class Gate {
   /** Port calls so far, over all lives of the process. */
   calls = 0;
   private armedAt = Infinity;
+  /** Set while only calls of one name count. */
+  private armedName: string | null = null;
+  private armedLeft = 0;
   private moment: CrashMoment = 'before';
   private kind: CrashKind = 'crash';
   /** On while an oracle looks into a site: its calls are not the site's, and meet no faults. */
@@ -33,24 +36,29 @@ export class Gate {
   /** The machine ends at the call with that number (the first is 0). */
   arm(callIndex: number, moment: CrashMoment, kind: CrashKind): void {
     this.armedAt = callIndex;
+    this.armedName = null;
     this.moment = moment;
     this.kind = kind;
   }
 
-  /** Whether a crash is still to come. */
-  get armed(): boolean {
-    return this.armedAt !== Infinity;
+  /** The machine ends at a call of that name, after so many others of it. */
+  armOn(name: string, others: number, moment: CrashMoment, kind: CrashKind): void {
+    this.arm(Infinity, moment, kind);
+    this.armedName = name;
+    this.armedLeft = others;
   }
 
   disarm(): void {
     this.armedAt = Infinity;
+    this.armedName = null;
   }
 
   /** Carries out one port call. `torn` does the part of it that a crash in its middle leaves behind. */
   pass<T>(name: string, perform: () => T, torn: (() => void) | null = null): T {
     if (this.quiet) return perform();
-    if (this.calls++ !== this.armedAt) return perform();
-    this.armedAt = Infinity;
+    const isNamed = this.armedName === name && this.armedLeft-- === 0;
+    if (this.calls++ !== this.armedAt && !isNamed) return perform();
+    this.disarm();
     this.lastCall = `${this.moment} ${name}`;
     if (this.moment === 'after') perform();
     else if (this.moment === 'torn') torn?.();

@@ -44,6 +44,8 @@ export interface NetworkNature {
   readonly split: number;
   /** A connection on which nothing has arrived for this long is closed by the receiver's system. */
   readonly silentMillis: number;
+  /** How long an attempt to connect waits for an answer that does not come. */
+  readonly dialMillis: number;
 }
 
 /** How an attempt to connect ended. */
@@ -100,7 +102,7 @@ export class Network {
       const passable = !this.path(from.name, to.name).blocked && !this.path(to.name, from.name).blocked;
       if (life !== from.life) return;
       if (!passable || !to.powered || !to.listening) {
-        const patience = passable && to.powered ? 0 : this.chance.between(500, 2000);
+        const patience = passable && to.powered ? 0 : this.chance.between(0.3, 1) * this.nature.dialMillis;
         this.world.after(patience, () => from.enter('dial-fail', life, () => done(null)));
         return;
       }

@@ -126,23 +126,6 @@ export const PLANTED: readonly PlantedBug[] = [
     '[this.#replica.epoch, received, durable, destaged]',
     '[this.#replica.epoch, received, Math.max(received, durable), destaged]',
   ),
-  {
-    name: 'positions of a lost peer are kept',
-    breaks: '3 acknowledge',
-    edits: [
-      {
-        file: 'mirror/followed.ts',
-        find: '    this.received = 0;\n    this.durable = 0;\n    this.owingSince',
-        replace: '    this.owingSince',
-      },
-      {
-        file: 'mirror/followed.ts',
-        find: '    this.received = position.received;\n    this.durable = position.durable;\n',
-        replace:
-          '    this.received = Math.max(this.received, position.received);\n    this.durable = Math.max(this.durable, position.durable);\n',
-      },
-    ],
-  },
   bug(
     'a joining peer is believed at once',
     '3 acknowledge',
@@ -150,12 +133,20 @@ export const PLANTED: readonly PlantedBug[] = [
     'peer.joinAt = position;',
     'peer.joinAt = position;\n    peer.received = replica.marks.received;',
   ),
+  {
+    name: 'a copy that resigned is relied on again',
+    breaks: '3 acknowledge',
+    edits: [
+      { file: LEAD, find: "    if (peer.flag === 'true') peer.flag = 'maybe';\n    this.#membership", replace: '    this.#membership' },
+      { file: LEAD, find: "if (peer.flag === 'true' && copy?.flag === false) peer.flag = 'maybe';", replace: '' },
+    ],
+  },
   bug(
-    'a copy that resigned is relied on again',
+    'an answer about the past is news',
     '3 acknowledge',
-    LEAD,
-    "    if (peer.flag === 'true') peer.flag = 'maybe';\n    this.#membership",
-    '    this.#membership',
+    MEMBERSHIP,
+    'const isNews = answer.repeated !== true &&',
+    'const isNews = true ||',
   ),
   bug(
     'reads show what is not committed',
@@ -253,14 +244,14 @@ export const PLANTED: readonly PlantedBug[] = [
   bug(
     'a copy ends before its images are flushed',
     '9 contents',
-    REPLICA,
-    'this.#options.storage.flush(this.#bases, flushed);',
-    'this.#options.storage.flush([], flushed);',
+    'replica/copy.ts',
+    'storage.flush(bases, flushed);',
+    'storage.flush([], flushed);',
   ),
   bug(
     'a copy is consistent from its start',
     '9 contents',
-    REPLICA,
+    'replica/copy.ts',
     'consistent: false, copying: { fromSeq: position }',
     'consistent: true, copying: { fromSeq: position }',
   ),
@@ -299,9 +290,23 @@ export const PLANTED: readonly PlantedBug[] = [
   bug(
     'superblock is written in place',
     'C3 superblock',
-    'base/cell.ts',
-    "return state.kind === 'value' && state.slot === 0 ? 1 : 0;",
-    'return 0;',
+    'replica/superblock.ts',
+    'this.#slot = this.#slot === 0 ? 1 : 0;',
+    'this.#slot = 0;',
+  ),
+  bug(
+    'what a failed flush left is not written again',
+    'E2 failed flush',
+    'replica/recover.ts',
+    'if (lastSeq > durable) this.#rewrite(segment, behind, durable);',
+    'if (lastSeq > durable) segment.dirty = true;',
+  ),
+  bug(
+    'segments that came back are taken for damage',
+    'C1 durable',
+    'replica/recover.ts',
+    '    if (!this.#live.empty && this.#live.received < destaged) this.#forgetFront();\n',
+    '',
   ),
   bug(
     'trimmed blocks keep their contents',

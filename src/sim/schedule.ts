@@ -47,6 +47,8 @@ export interface Fault {
   /** For crashes: port calls from now on until it happens, or -1 for at once. */
   readonly calls: number;
   readonly moment: CrashMoment;
+  /** For crashes with `calls`: only calls of this name count. */
+  readonly on?: string;
 }
 
 /** How often each kind is chosen when it is on, relative to the others. */

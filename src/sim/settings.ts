@@ -68,6 +68,7 @@ export function settingsOf(chance: Chance): Settings {
       rate: chance.pick([1e9, 1e9, 20_000, 2000]),
       split: chance.pick([0, 0.05, 0.3]),
       silentMillis: Math.max(5000, 4 * leaseMillis),
+      dialMillis: chance.pick([100, 500, 2000]),
     },
     clocks: SITES.map(() => ({ offset: chance.between(0, 1e6), drift: chance.between(-0.005, 0.005) })),
     witnessTimeoutMillis: chance.pick([300, 1000, 2000]),

@@ -31,12 +31,13 @@ const quickRestart: Story = ({ chance, at, leaseMillis, first, second }) => [
 /** The mirror claims and dies before it knows the answer; the old primary cannot ask the witness and meets it again. */
 const lostClaim: Story = ({ chance, at, leaseMillis, first, second }) => [
   fault('witness-cut', at, { site: first, millis: leaseMillis * chance.between(3, 8) }),
-  fault('cut', at, { site: first, other: second, millis: leaseMillis * chance.between(1, 2) }),
-  fault('crash', at + leaseMillis * chance.between(0.9, 1.4), {
+  fault('cut', at, { site: first, other: second, millis: leaseMillis * chance.between(1.1, 1.6) }),
+  fault(chance.pick(['crash', 'crash', 'power']), at + leaseMillis * chance.between(0.7, 1), {
     site: second,
-    millis: chance.between(1, leaseMillis),
-    calls: chance.integer(0, 40),
-    moment: chance.pick(['before', 'after', 'torn']),
+    millis: chance.between(1, 0.5 * leaseMillis),
+    calls: chance.integer(0, 3),
+    on: 'witness',
+    moment: chance.pick(['before', 'after']),
   }),
 ];
 
@@ -52,14 +53,19 @@ const cutExclusion: Story = ({ chance, at, leaseMillis, first, second }) => [
 ];
 
 /** Power is lost at both, and one of them restarts a second time before it has caught up. */
-const twiceDown: Story = ({ chance, at, leaseMillis, first, second }) => [
-  fault('double-power', at, { site: first, other: second, millis: chance.between(10, leaseMillis) }),
-  fault(chance.pick(['crash', 'power']), at + leaseMillis * chance.between(0.2, 2), {
-    site: chance.pick([first, second]),
-    millis: chance.between(1, leaseMillis),
-    calls: chance.integer(-1, 30),
-  }),
-];
+const twiceDown: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const back = chance.spread(5, leaseMillis);
+  const away = chance.happens(0.5) ? back : leaseMillis * chance.between(1, 6);
+  const [early, late] = chance.happens(0.5) ? [first, second] : [second, first];
+  return [
+    fault('power', at, { site: early, millis: back }),
+    fault('power', at + chance.between(0, 5), { site: late, millis: away }),
+    fault(chance.pick(['crash', 'crash', 'power']), at + back + chance.spread(5, leaseMillis), {
+      site: early,
+      millis: chance.spread(1, 100),
+    }),
+  ];
+};
 
 /** The mirror loses power; the moment it is back, the primary is gone for longer. */
 const uncleanHeir: Story = ({ chance, at, leaseMillis, first, second }) => [
@@ -88,7 +94,7 @@ const brokenJoin: Story = ({ chance, at, leaseMillis, first, second }) => {
 
 /** A primary with a slow disk loses its mirror with writes on the way. */
 const slowExclusion: Story = ({ chance, at, leaseMillis, first, second }) => [
-  fault('slow-disk', at, { site: chance.pick([first, second]), millis: leaseMillis * 5, amount: chance.integer(50, 1000) }),
+  fault('slow-disk', at, { site: chance.pick([first, second]), millis: leaseMillis * 5, amount: chance.integer(200, 5000) }),
   fault(chance.pick(['crash', 'power', 'freeze']), at + chance.between(1, leaseMillis), {
     site: chance.pick([first, second]),
     millis: leaseMillis * 4,
@@ -105,7 +111,27 @@ const sleeper: Story = ({ chance, at, leaseMillis, first, second }) => [
   }),
 ];
 
-const STORIES: readonly Story[] = [quickRestart, lostClaim, cutExclusion, twiceDown, uncleanHeir, brokenJoin, slowExclusion, sleeper];
+/** A new or emptied copy is filled and loses power as soon as it is whole. */
+const brokenCopy: Story = ({ chance, at, leaseMillis }) => {
+  const site = chance.pick([0, 1, 2]);
+  const back = chance.spread(10, leaseMillis);
+  return [
+    fault('wipe', at, { site, millis: back }),
+    fault('power', at + back + chance.spread(20, 1000), { site, millis: back, calls: chance.integer(0, 8), on: 'flush', moment: 'after' }),
+  ];
+};
+
+const STORIES: readonly Story[] = [
+  quickRestart,
+  lostClaim,
+  cutExclusion,
+  twiceDown,
+  uncleanHeir,
+  brokenJoin,
+  slowExclusion,
+  sleeper,
+  brokenCopy,
+];
 
 /** A few stories between two moments, of a kind or of several. */
 export function makeStories(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {

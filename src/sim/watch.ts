@@ -251,7 +251,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (claimant?.harmed === true) this.takeBack('harm', [claimant]);
     for (const rule of this.rules) rule.witnessStep?.(this, step);
     if (operation.kind === 'force' && reply.outcome === 'done') this.forced = true;
-    if (operation.kind === 'admit' && reply.outcome === 'done' && !flagOf(before, operation.site)) {
+    if (operation.kind === 'admit' && !flagOf(before, operation.site) && flagOf(step.after, operation.site)) {
       const site = this.seen.get(operation.site);
       if (site !== undefined) {
         const since = this.connectedSince(operation.from, operation.site);

@@ -83,10 +83,12 @@ export class SimWitness {
       asker.enter(`witness-${reply.outcome}`, life, () => done(reply));
     };
     this.world.after(this.timeoutMillis, () => answer({ outcome: 'unknown' }));
-    if (this.chance.happens(Math.max(this.baseDoubled, this.trouble.doubled))) {
+    // Half of what arrives late arrives only then: the asker has long asked for something else.
+    const late = this.chance.happens(Math.max(this.baseDoubled, this.trouble.doubled));
+    if (late) {
       this.world.after(this.chance.spread(100, 20_000), () => this.arrive(asker, operation, () => undefined));
     }
-    if (this.chance.happens(this.trouble.lostRequests)) {
+    if (this.chance.happens(this.trouble.lostRequests) || (late && this.chance.happens(0.5))) {
       this.onLost(operation, false);
       return;
     }

@@ -19,6 +19,9 @@ export interface ImageSource {
   readImage(volume: VolumeIndex, offset: number, into: Uint8Array, done: (failure: ReplicaFailure | null) => void): void;
 }
 
+/** Ranges looked at in one turn: finding out what a thin volume does not hold takes time, and hosts are waiting. */
+const IMAGES_PER_TURN = 16;
+
 export class CopySender {
   readonly #source: ImageSource;
   readonly #link: Link;
@@ -75,7 +78,12 @@ export class CopySender {
 
   /** Sends what the window allows. `nextSeq`: the next record that this peer will be sent. */
   pump(nextSeq: Seq): void {
+    let images = 0;
     while (!this.#stopped && !this.#reading && this.#endSeq === null && this.#unconfirmedBytes < limits.imageWindowBytes) {
+      if (images++ === IMAGES_PER_TURN) {
+        this.#wake();
+        return;
+      }
       const volume = this.#source.volumes[this.#volume];
       if (volume === undefined) {
         this.#endSeq = this.#source.marks.received;

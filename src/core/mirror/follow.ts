@@ -164,7 +164,7 @@ export class Follower {
   turn(): void {
     if (this.#state === 'waiting' && !this.#replica.changing) this.#join();
     this.#makeRoom();
-    while (this.#waitingFrames.length > 0 && !this.#ending && !this.#replica.full && this.#streaming())
+    while (this.#waitingFrames.length > 0 && !this.#ending && !this.#mustWait() && this.#streaming())
       this.#accept(this.#waitingFrames.shift() as Uint8Array);
     this.#finishCopy();
     this.#becomeClean();
@@ -193,6 +193,14 @@ export class Follower {
       'the sidefile is full: records kept for another copy are dropped',
     );
     this.#replica.retainFrom = marks.destaged + 1;
+  }
+
+  /**
+   * A full sidefile makes the primary's frames wait, but not while a copy runs: nothing is destaged before its end marker, which may itself be
+   * behind those frames. What is too much goes once the copy has ended.
+   */
+  #mustWait(): boolean {
+    return this.#replica.full && this.#state !== 'copying';
   }
 
   #streaming(): boolean {
@@ -294,7 +302,7 @@ export class Follower {
   #frame(body: Uint8Array): void {
     if (!this.#streaming()) return this.#refuse(`a frame came while ${this.#state}`);
     // Destaging is behind: hold what the primary's window still lets through, and acknowledge it when there is room.
-    if (this.#ending || this.#replica.full || this.#waitingFrames.length > 0) this.#waitingFrames.push(copyOf(body));
+    if (this.#ending || this.#mustWait() || this.#waitingFrames.length > 0) this.#waitingFrames.push(copyOf(body));
     else this.#accept(body);
   }
 

@@ -135,7 +135,6 @@ export class Replica {
   }
 
   // ------------------------------------------------------------------------------------------------ primary
-
   /**
    * Gives the records the next numbers and appends them as one frame. They cover whole blocks of volumes of the group, and they stay within the
    * limits of a frame. The caller releases the frame when it has been sent.
@@ -193,7 +192,6 @@ export class Replica {
   }
 
   // ------------------------------------------------------------------------------------------------ mirror
-
   /** Takes a frame of a peer: all of it, or what is not here yet, or nothing. Everything in it is checked first. */
   accept(bytes: Uint8Array): Acceptance {
     this.#assertUsable();
@@ -249,12 +247,12 @@ export class Replica {
   }
 
   // ------------------------------------------------------------------------------------------------ arbitration
-
   /** Begins an epoch of this site's own behind the newest record. */
   beginEpoch(epoch: Epoch, done: ReplicaDone): void {
     if (this.#refused(done)) return;
     this.#changes.begin('a new epoch', () => {
       assert(epoch > this.epoch, 'epochs rise', { epoch, newest: this.epoch });
+      assert(this.consistent, 'a reign begins on a consistent copy', { epoch });
       const firstSeq = this.#marks.received + 1;
       // After a power loss the records of the newest epochs may be gone altogether, and their starts lie behind what is left.
       const known = this.history.filter((start) => start.firstSeq <= firstSeq);
@@ -286,7 +284,7 @@ export class Replica {
         this.#changes.end();
         return this.#later((failure) => done(failure ?? 'needs-copy'));
       }
-      if (this.#failure === null) this.#adopt(options);
+      this.#noted(() => this.#adopt(options));
       this.#changeTo(options, (failure) => done(failure ?? 'done'));
     });
   }
@@ -366,7 +364,6 @@ export class Replica {
   }
 
   // ------------------------------------------------------------------------------------------------ reads
-
   /**
    * Fills `into` with the newest content, without waiting for the disk. Returns the highest seq that is not committed among the records that
    * cover it, 0 when all is committed, -1 when the disk would have to be waited for.
@@ -398,7 +395,6 @@ export class Replica {
   }
 
   // ------------------------------------------------------------------------------------------------ space
-
   /** Bytes of the sidefile's files. */
   get heldBytes(): number {
     return this.#sidefile.heldBytes;
@@ -451,7 +447,6 @@ export class Replica {
   }
 
   // ------------------------------------------------------------------------------------------------ background
-
   /** Does what is due in the background: begins destaging when it is time. */
   work(now: Millis): void {
     this.#schedule.work(now);
@@ -474,7 +469,6 @@ export class Replica {
   }
 
   // ------------------------------------------------------------------------------------------------ whole copy
-
   /** Sender: the next range of a volume to send from `fromOffset` on, at most `bytesMax` of data; null at its end. */
   imageRanges(volume: VolumeIndex, fromOffset: number, bytesMax: number): ImageRange | null {
     this.#assertUsable();
@@ -658,6 +652,16 @@ export class Replica {
       [],
       this.#background.begin(() => done(this.#failure)),
     );
+  }
+
+  /** Like #tried, where nobody is there to throw to: the failure is told by whatever waits for the end. */
+  #noted(step: () => void): void {
+    if (this.#failure !== null) return;
+    try {
+      step();
+    } catch (error) {
+      this.#note(error);
+    }
   }
 
   #tried<T>(step: () => T): T {

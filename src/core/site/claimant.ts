@@ -68,7 +68,12 @@ export class Claimant {
     }
     this.#resolveSince = null;
     const own = view.copies.find((copy) => copy.site === options.site);
-    if (view.primary === options.site && view.epoch > replica.epoch && own?.flag === true) {
+    if (
+      view.groupId === replica.superblock.value.groupId &&
+      view.primary === options.site &&
+      view.epoch > replica.epoch &&
+      own?.flag === true
+    ) {
       this.#site.granted(view);
       return;
     }

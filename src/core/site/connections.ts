@@ -15,6 +15,8 @@ export class Connections {
   /** What the peers were told last; positions in it are of that moment. */
   #told: PeerState | null = null;
   #watchedAt: Millis = 0;
+  /** Connections from this side on which the other has not said who it is. */
+  readonly #greeting = new Set<Link>();
 
   constructor(options: SiteOptions, state: () => PeerState) {
     this.#options = options;
@@ -28,6 +30,16 @@ export class Connections {
     peer.link = link;
     peer.said = null;
     link.send('state', encodeJson(this.#state()));
+  }
+
+  /** A connection that this side has opened: it is given up when no hello comes on it. */
+  greeting(link: Link): void {
+    this.#greeting.add(link);
+  }
+
+  /** This process is running: gaps between such moments are its own stops. */
+  turned(now: Millis): void {
+    if (now - this.#watchedAt < this.#silenceMillis() / 2) this.#watchedAt = now;
   }
 
   /** Tells the peers what has changed, positions aside: those travel with acknowledgements and heartbeats. Called each turn. */
@@ -61,6 +73,10 @@ export class Connections {
     // After a stop of this very process the silence was ours: what the peers sent meanwhile is still to be read.
     const stalled = now - this.#watchedAt >= silenceMillis / 2;
     this.#watchedAt = now;
+    for (const link of this.#greeting) {
+      if (link.up || !link.open) this.#greeting.delete(link);
+      else if (now - link.lastHeard >= silenceMillis) link.close('no hello came');
+    }
     for (const { link } of this.peers.values()) {
       if (link === null) continue;
       if (stalled) link.lastHeard = Math.max(link.lastHeard, now - silenceMillis / 2);
@@ -75,6 +91,7 @@ export class Connections {
     for (const { link } of this.peers.values()) {
       if (link !== null) earliest = Math.min(earliest, link.lastSent + heartbeatMillis, link.lastHeard + this.#silenceMillis());
     }
+    for (const link of this.#greeting) if (link.open && !link.up) earliest = Math.min(earliest, link.lastHeard + this.#silenceMillis());
     return earliest;
   }
 

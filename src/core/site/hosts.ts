@@ -177,12 +177,15 @@ export class HostDesk {
       request !== undefined && now - request.startedMillis >= holdMillis;
     for (let request = this.#incoming[0]; oldEnough(request); request = this.#incoming[0]) {
       this.#incoming.shift();
+      this.#kept.delete(request);
+      request.payload = null;
       request.session.reply(request, ESHUTDOWN);
     }
     for (const queue of [this.#ready, this.#waiting, this.#flushing]) {
       for (let request = queue.first(); oldEnough(request); request = queue.first()) {
         queue.shift();
         this.#giveData(request);
+        this.#extents.delete(request);
         request.session.reply(request, ESHUTDOWN);
       }
     }
@@ -323,6 +326,7 @@ export class HostDesk {
       return;
     }
     request.payload = null;
+    this.#kept.delete(request);
     // A trim of less than a block leaves no record: there is nothing to wait for but what came before.
     const seq = request.seq > 0 ? request.seq : replica.marks.received;
     if (request.fua) this.#waitForFlush(request, seq, lead);

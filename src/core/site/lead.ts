@@ -238,6 +238,8 @@ export class Lead {
     const { history, epoch, marks } = replica;
     const follow: Follow = { epoch, history, rung: decision.rung, position, chain, target: marks.received, retain: this.retain() };
     link.send('follow', encodeJson(follow));
+    // At once, not at the end of the turn: a destage that ends in between must not drop what was just promised.
+    replica.retainFrom = this.retain();
   }
 
   #take(peer: FollowedPeer, message: Message): string | null {
@@ -298,9 +300,10 @@ export class Lead {
 
   #askFlush(peer: FollowedPeer): void {
     if (!peer.required || peer.flushAsked >= this.#flushWanted || peer.durable >= this.#flushWanted) return;
-    if (peer.nextSeq <= this.#flushWanted) return;
-    peer.flushAsked = this.#flushWanted;
-    peer.peer.link?.send('flush', encodeNumbers(FLUSH_BODY, [this.#replica.epoch, this.#flushWanted]));
+    const seq = Math.min(this.#flushWanted, peer.nextSeq - 1);
+    if (seq <= peer.flushAsked) return;
+    peer.flushAsked = seq;
+    peer.peer.link?.send('flush', encodeNumbers(FLUSH_BODY, [this.#replica.epoch, seq]));
   }
 
   #heartbeat(now: Millis): void {

@@ -71,7 +71,7 @@ export class Membership {
 
   deadline(): Millis {
     let earliest = this.#desk.deadline();
-    if (this.#askNotBefore > this.#options.clock.now()) earliest = Math.min(earliest, this.#askNotBefore);
+    if (this.#askNotBefore > this.#options.clock.now()) return Math.min(earliest, this.#askNotBefore);
     if (this.#excluding !== null || this.#desk.busy) return earliest;
     for (const peer of this.#followed.values()) {
       if (!peer.required) continue;
@@ -102,6 +102,7 @@ export class Membership {
   }
 
   #beginExclude(now: Millis): void {
+    if (now < this.#askNotBefore) return;
     for (const peer of this.#followed.values()) {
       const overwritten = peer.flag !== 'false' && peer.pendingJoin !== null;
       const gone = peer.required && now >= this.#givenUpAt(peer);
@@ -152,6 +153,7 @@ export class Membership {
         const join = excluding.peer.pendingJoin;
         if (join !== null && excluding.peer.flag === 'false') this.#lead.decide(excluding.peer, join);
       } else {
+        this.#askNotBefore = this.#options.clock.now() + this.#options.timings.witnessRetryMillis;
         this.#options.journal(
           'exclude.refused',
           { site: excluding.peer.site, reason: answer.reason },
@@ -164,7 +166,7 @@ export class Membership {
   }
 
   #beginAdmit(now: Millis): void {
-    if (this.#desk.busy) return;
+    if (this.#desk.busy || now < this.#askNotBefore) return;
     const { committed, received } = this.#replica.marks;
     for (const peer of this.#followed.values()) {
       const said = peer.peer.said;
@@ -222,6 +224,7 @@ export class Membership {
           `${peer.site} is synchronised; the witness knows`,
         );
       } else {
+        this.#askNotBefore = this.#options.clock.now() + this.#options.timings.witnessRetryMillis;
         this.#options.journal('admit.refused', { site: peer.site, reason: answer.reason }, `the witness refused: ${answer.text}`);
         this.#admitting = null;
       }

@@ -1,6 +1,7 @@
 // What an administrator may order of a site: making the first copy of a group, and becoming primary by hand. An order is carried out or refused
 // with its reason and the way out, never half done.
 
+import { assert } from '../base/assert.ts';
 import type { WitnessDesk } from '../arbiter/ask.ts';
 import type { WitnessView } from '../arbiter/witness-state.ts';
 import type { Peer } from '../mirror/peer.ts';
@@ -17,6 +18,8 @@ export interface OrderGround {
   replica(): Replica | null;
   primaryPeer(): Peer | null;
   claimWaits(): Waiting | null;
+  /** Until when this site has promised not to claim, by its own clock. */
+  promisedUntil(): number;
   /** Calls back once, at the next change of role. */
   onRoleChange(watcher: () => void): void;
   replicaOptions(groupId: string): ReplicaOptions;
@@ -30,11 +33,32 @@ function refused(text: string, remedy: string): OrderOutcome {
   return { kind: 'refused', text, remedy };
 }
 
+/** Orders to create, one after the other. Whether the group is new only the witness knows, so they wait for its first answer. */
+export class Creations {
+  readonly #waiting: Done[] = [];
+  #underWay = false;
+
+  order(done: Done): void {
+    this.#waiting.push(done);
+  }
+
+  turn(desk: WitnessDesk, ground: () => OrderGround): void {
+    if (this.#underWay || (desk.view === null && !desk.unknownGroup)) return;
+    const done = this.#waiting.shift();
+    if (done === undefined) return;
+    this.#underWay = true;
+    orderCreate(ground(), (outcome) => {
+      this.#underWay = false;
+      done(outcome);
+    });
+  }
+}
+
 /**
  * First copy: the replica here, then the group at the witness. Interrupted between the two it can be ordered again: the copy that is here and
  * has never been in an epoch is taken. A witness that does not answer yet is asked until it does.
  */
-export function orderCreate(ground: OrderGround, done: Done): void {
+function orderCreate(ground: OrderGround, done: Done): void {
   const { options, desk } = ground;
   const own = options.sites.find((spec) => spec.name === options.site);
   if (own?.mode === 'async')
@@ -46,6 +70,7 @@ export function orderCreate(ground: OrderGround, done: Done): void {
     return registerGroup(ground, replica.superblock.value.groupId, done);
   }
   if (ground.role() !== 'absent') return done(refused(`site ${options.site} is ${ground.role()}`, 'try again when it has started'));
+  assert(desk.view !== null || desk.unknownGroup, 'a group is made only once the witness has said that it knows none', {});
   if (desk.view !== null) return done(refused(`the witness knows group ${options.group} already`, 'its primary fills this site by itself'));
   const groupId = options.random.id();
   createReplica(ground.replicaOptions(groupId), { consistent: true }, (failure) => {
@@ -97,7 +122,9 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
   const { view } = desk;
   if (view === null || desk.reachable !== true)
     return done(refused('the witness does not answer, and nobody becomes primary without it', 'bring the witness back'));
-  if (!replica.consistent)
+  if (view.groupId !== replica.superblock.value.groupId)
+    return done(refused('the witness knows another group of this name', 'give this site the right data folder'));
+  if (!replica.consistent || replica.changing)
     return done(refused('this copy is inconsistent', 'it has to be filled by a primary; there is nothing here that could be served'));
   const mode = options.sites.find((spec) => spec.name === options.site)?.mode;
   const waits = mode === 'sync' ? ground.claimWaits() : null;
@@ -133,18 +160,33 @@ function lossText(ground: OrderGround, view: WitnessView, replica: Replica): str
     .map((copy) => copy.site);
   const { received, committed } = replica.marks;
   const whose = others.length === 0 ? 'no other copy' : others.join(' and ');
-  return `records after ${received} that ${whose} may hold would be lost (last known bound: committed here up to ${committed})`;
+  const still =
+    view.primary === null || view.primary === ground.options.site
+      ? ''
+      : `; ${view.primary}, if it runs cut off from here and from the witness, may go on serving its hosts`;
+  return `records after ${received} that ${whose} may hold would be lost (last known bound: committed here up to ${committed})${still}`;
 }
 
 function force(ground: OrderGround, view: WitnessView, replica: Replica, done: Done): void {
   const { options, desk } = ground;
   if (desk.busy) return done(refused('another question to the witness is under way', 'order it again'));
+  // Force overrides what may be lost, never who may be serving at this moment: a promise that was given is waited out.
+  const promisedMillis = Math.ceil(ground.promisedUntil() - options.clock.now());
+  if (promisedMillis > 0) {
+    return done(
+      refused(
+        `this site has promised not to claim for another ${promisedMillis} ms, so ${view.primary ?? 'the primary'} may still be serving`,
+        'order it again then',
+      ),
+    );
+  }
   const text = lossText(ground, view, replica);
   options.journal('force', { epoch: view.epoch, received: replica.marks.received }, `promotion by force: ${text}`);
   const epoch = Math.max(view.epoch, replica.epoch);
   desk.ask({ kind: 'force', site: options.site, epoch, revision: view.revision }, (answer) => {
     if (answer.outcome !== 'done') return done(refused(`the witness refused: ${answer.text}`, 'look at the status and order it again'));
-    if (ground.role() !== 'standby') return done(refused(`${options.site} is ${ground.role()} by now`, 'look at the status'));
+    if (ground.role() !== 'standby' || replica.changing || !replica.consistent)
+      return done(refused(`${options.site} is ${ground.role()} by now`, 'look at the status'));
     watchPromotion(ground, done);
     ground.forced(answer.view);
   });

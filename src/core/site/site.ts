@@ -32,7 +32,7 @@ import {
 } from './contract.ts';
 import { HostDesk } from './hosts.ts';
 import { Lead } from './lead.ts';
-import { orderCreate, orderDrain, orderPromote, type OrderGround } from './orders.ts';
+import { Creations, orderDrain, orderPromote, type OrderGround } from './orders.ts';
 import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
 import { siteStatus, type Inspected } from './status.ts';
 
@@ -59,6 +59,7 @@ export class Site implements LinkOwner {
   #creating = false;
   /** Nothing is to be asked of the witness about this failed copy: it has resigned, or must not. */
   #leftToOthers = false;
+  readonly #creations = new Creations();
   #onRole: (() => void)[] = [];
 
   constructor(options: SiteOptions) {
@@ -72,7 +73,8 @@ export class Site implements LinkOwner {
     this.#desk = new WitnessDesk({
       group: options.group,
       site: options.site,
-      port: options.witness,
+      // What an answer leads to may meet a broken disk, like any other event.
+      port: { call: (operation, done) => options.witness.call(operation, (reply) => this.#guarded(() => done(reply))) },
       clock: options.clock,
       random: options.random,
       journal: options.journal,
@@ -125,7 +127,9 @@ export class Site implements LinkOwner {
 
   /** Makes this site's copy the first one of a new group. */
   create(done: (outcome: OrderOutcome) => void): void {
-    orderCreate(this.#orderGround(), done);
+    this.#creations.order(done);
+    this.#desk.read();
+    this.#options.shell.wake();
   }
 
   /** Makes this site the primary by an operator's order. */
@@ -159,7 +163,9 @@ export class Site implements LinkOwner {
 
   dialled(peer: SiteName, port: LinkPort): LinkReceiver {
     const { clock, digests, buffers } = this.#options;
-    return new Link({ port, clock, digests, buffers, dialled: { owner: this, peer }, findOwner: () => this });
+    const link = new Link({ port, clock, digests, buffers, dialled: { owner: this, peer }, findOwner: () => this });
+    this.#connections.greeting(link);
+    return link;
   }
 
   knowsPeer(name: SiteName): boolean {
@@ -246,6 +252,8 @@ export class Site implements LinkOwner {
 
   #turn(): void {
     const now = this.#options.clock.now();
+    this.#connections.turned(now);
+    if (this.#role !== 'starting') this.#creations.turn(this.#desk, () => this.#orderGround());
     const replica = this.#replica;
     if (replica !== null && replica.failure === null) {
       this.#duties(replica, now);
@@ -325,7 +333,6 @@ export class Site implements LinkOwner {
   }
 
   // ── the replica ──
-
   #replicaOptions(groupId: string): ReplicaOptions {
     const o = this.#options;
     return {
@@ -416,7 +423,6 @@ export class Site implements LinkOwner {
   }
 
   // ── what each role does ──
-
   #duties(replica: Replica, now: Millis): void {
     switch (this.#role) {
       case 'primary':
@@ -505,7 +511,6 @@ export class Site implements LinkOwner {
   }
 
   // ── claiming ──
-
   #claimGround(): ClaimGround {
     return {
       options: this.#options,
@@ -551,7 +556,6 @@ export class Site implements LinkOwner {
   }
 
   // ── what others say ──
-
   #onView(view: WitnessView): void {
     const replica = this.#replica;
     if (replica !== null && replica.failure === null) {
@@ -593,11 +597,12 @@ export class Site implements LinkOwner {
   }
 
   // ── roles ──
-
   #becomeStandby(why: string): void {
     if (this.#role === 'failed' || this.#role === 'stopped') return;
     this.#leaveRole('standby', why);
     this.#standbySince = this.#options.clock.now();
+    // It may be the only copy now: what it was told and acknowledged goes to its disk at once, not only when it claims.
+    if (this.#replica?.failure === null) this.#replica.flush();
     this.#desk.read();
   }
 
@@ -637,7 +642,6 @@ export class Site implements LinkOwner {
   }
 
   // ── connections ──
-
   #state(): PeerState {
     const replica = this.#replica;
     const end = replica?.end ?? ORIGIN;
@@ -648,8 +652,9 @@ export class Site implements LinkOwner {
       endEpoch: end.epoch,
       endSeq: end.seq,
       chain: replica?.chain ?? 0,
-      unclean: replica?.unclean ?? false,
-      consistent: replica?.consistent ?? false,
+      // As it is on disk: what others build on it must survive a crash here.
+      unclean: replica?.superblock.durableValue.unclean ?? false,
+      consistent: replica?.superblock.durableValue.consistent ?? false,
       startCount: replica?.startCount ?? 0,
       primary: this.#primaryName(),
     };
@@ -667,7 +672,6 @@ export class Site implements LinkOwner {
   }
 
   // ── orders ──
-
   #orderGround(): OrderGround {
     return {
       options: this.#options,
@@ -676,6 +680,7 @@ export class Site implements LinkOwner {
       replica: () => this.#replica,
       primaryPeer: () => this.#primaryPeer(),
       claimWaits: () => this.#claimWaits(this.#options.clock.now()),
+      promisedUntil: () => this.#promised.until,
       onRoleChange: (watcher) => this.#onRole.push(watcher),
       replicaOptions: (groupId) => this.#replicaOptions(groupId),
       open: () => this.#openReplica(),

@@ -62,6 +62,9 @@ function witnessWaits(ground: ClaimGround): Waiting | null {
   if (view === null || desk.viewAt < standbySince) {
     return waiting(desk.reachable === false ? 'the witness does not answer' : 'the witness has been asked', 'it asks again');
   }
+  if (view.groupId !== ground.replica?.superblock.value.groupId) {
+    return waiting('the witness knows another group of this name', 'an operator gives this site the right data folder, or an empty one');
+  }
   if (desk.busy) return waiting('an earlier question to the witness is not answered yet', 'it asks again');
   const own = view.copies.find((copy) => copy.site === options.site);
   if (own === undefined) return waiting('the witness does not list this copy', 'an operator adds it');

@@ -14,7 +14,7 @@ export function unclean(): Rule {
       if (!operation.requestId.startsWith(`${site.name}-${site.machine.life}-`)) return;
       for (const other of scene.sites) {
         if (other === site || other.mode !== 'sync' || !flagOf(before, other.name)) continue;
-        if (other.inside?.unclean === false) {
+        if (other.inside?.unclean === false && other.inside.consistent) {
           scene.world.fail('6 unclean', `${site.name}, which is unclean, claims while ${other.name} is clean and its flag true`);
         }
         const { epoch, seq } = endOf(other.held);
