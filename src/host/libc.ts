@@ -22,7 +22,6 @@ const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const LOCK_EXCLUSIVE = 2;
 const LOCK_DO_NOT_WAIT = 4;
-const LOCK_RELEASE = 8;
 const RWF_NOWAIT = 8;
 const CLOCK_BOOTTIME = 7;
 const U32 = 2 ** 32;
@@ -53,11 +52,6 @@ export function seekEnd(fd: number): CallResult {
 /** Takes the exclusive lock of an open file, which lasts until it is closed. EAGAIN when another process has it. */
 export function tryLock(fd: number): CallResult {
   return native === null ? 'ENOSYS' : named(native.flock(fd, LOCK_EXCLUSIVE | LOCK_DO_NOT_WAIT));
-}
-
-/** Gives back the lock of an open file. */
-export function unlock(fd: number): CallResult {
-  return native === null ? 'ENOSYS' : named(native.flock(fd, LOCK_RELEASE));
 }
 
 /**

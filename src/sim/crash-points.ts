@@ -14,7 +14,7 @@ interface Scenario {
 const base: Omit<Fault, 'at' | 'kind'> = { site: 0, other: 1, millis: 1500, amount: 100, calls: -1, moment: 'before' };
 
 /** The scenarios. */
-export const SCENARIOS: readonly Scenario[] = [
+const SCENARIOS: readonly Scenario[] = [
   { name: 'plain service', seed: 101, schedule: [] },
   { name: 'the primary is lost', seed: 102, schedule: [{ ...base, at: 300, kind: 'crash', millis: 4000 }] },
   { name: 'the near mirror is lost and comes back', seed: 103, schedule: [{ ...base, at: 300, kind: 'crash', site: 1 }] },

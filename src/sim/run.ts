@@ -143,7 +143,7 @@ export class Simulation {
   settled(equal: boolean): boolean {
     const sites = this.watch.sites.filter((site) => !this.faults.leftOut.has(site.name));
     const primary = sites.find((site) => site.machine.site?.serving === true);
-    if (primary?.inside == null) return false;
+    if (primary === undefined || primary.inside === null) return false;
     for (const site of sites) {
       if (site === primary) continue;
       if (site.role !== 'mirror' || site.inside === null || site.inside.epoch !== primary.inside.epoch) return false;

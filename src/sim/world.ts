@@ -18,7 +18,7 @@ export interface Violation {
 }
 
 /** A queue of events: the earliest first, those of one time in the order in which they were entered. */
-export class EventQueue {
+class EventQueue {
   private readonly heap: Pending[] = [];
 
   get length(): number {

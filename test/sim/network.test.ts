@@ -46,6 +46,7 @@ function connect(
     latency: 1,
     jitter: 1,
     rate: nature.rate ?? 1e9,
+    dialMillis: 500,
     split: nature.split,
     silentMillis: nature.silentMillis ?? 1e9,
   });

@@ -64,7 +64,8 @@ describe('the simulated world', () => {
   });
 
   test('a schedule of faults follows from its seed', () => {
-    const make = (seed: number): string => JSON.stringify(makeSchedule(new Chance(seed, 'schedule'), { from: 0, to: 30_000, siteCount: 3, leaseMillis: 1000 }));
+    const make = (seed: number): string =>
+      JSON.stringify(makeSchedule(new Chance(seed, 'schedule'), { from: 0, to: 30_000, siteCount: 3, leaseMillis: 1000 }));
     assert.equal(make(5), make(5));
     assert.notEqual(make(5), make(6));
   });

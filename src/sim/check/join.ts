@@ -39,11 +39,12 @@ export function join(): Rule {
 }
 
 function checkChain(scene: Scene, site: SeenSite): void {
-  const { history, marks, chainAt } = site.inside as NonNullable<SeenSite['inside']>;
+  const inside = site.inside as NonNullable<SeenSite['inside']>;
+  const { history, marks } = inside;
   const { received } = marks;
   const epoch = epochOf(history, received);
   if (received === 0 || epoch === 0) return;
-  const chain = chainAt(received);
+  const chain = inside.chainAt(received);
   if (chain === null) return;
   const { chains } = scene.truth.reign(epoch);
   const known = chains.get(received);

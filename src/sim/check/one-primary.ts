@@ -2,7 +2,7 @@
 // only by the primary that the witness names, in its epoch.
 
 import type { Epoch, SiteName } from '../../core/base/units.ts';
-import type { Rule, Scene, SeenSite } from './observe.ts';
+import type { Rule, SeenSite } from './observe.ts';
 
 /** The oracle of rule 1. */
 export function onePrimary(): Rule {
@@ -47,9 +47,4 @@ export function onePrimary(): Rule {
 /** Whether a site would answer a host if it were asked at this very moment. A frozen one would not: it looks at its lease first. */
 function mayAnswer(site: SeenSite): boolean {
   return !site.machine.frozen && site.machine.site?.serving === true;
-}
-
-/** The one site that serves now; null when there is none. */
-export function servingSite(scene: Scene): SeenSite | null {
-  return scene.sites.find((site) => mayAnswer(site)) ?? null;
 }

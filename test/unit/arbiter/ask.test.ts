@@ -214,6 +214,8 @@ describe('reading', () => {
     now = 2000;
     desk.probe(1000);
     assert.equal(asked.length, 1);
+    assert.equal(desk.probeDeadline(500), Infinity, 'while it is asking');
+    answer(done());
     assert.equal(desk.probeDeadline(500), 2500);
   });
 
