@@ -121,6 +121,40 @@ const brokenCopy: Story = ({ chance, at, leaseMillis }) => {
   ];
 };
 
+/** The primary asks for the admission of a mirror that has come back, is not heard, and loses the mirror again. */
+const heldAdmission: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const back = leaseMillis * chance.between(1.5, 3);
+  return [
+    fault('crash', at, { site: second, millis: back }),
+    fault('witness-cut', at + back, { site: first, millis: leaseMillis * chance.between(1, 6) }),
+    fault(chance.pick(['crash', 'power', 'cut']), at + back + leaseMillis * chance.between(0.2, 1.5), {
+      site: second,
+      other: first,
+      millis: leaseMillis * chance.between(2, 6),
+    }),
+  ];
+};
+
+/** A mirror comes back and its disk fails while answers of the witness are lost. */
+const lateAnswer: Story = ({ chance, at, leaseMillis, second }) => {
+  const back = leaseMillis * chance.between(1.5, 3);
+  return [
+    fault('crash', at, { site: second, millis: back }),
+    fault('witness-lossy', at + back, { site: second, millis: leaseMillis * chance.between(1, 4), amount: chance.integer(1, 300) }),
+    fault(chance.pick(['write-error', 'flush-error']), at + back + leaseMillis * chance.between(0.2, 1.5), { site: second }),
+  ];
+};
+
+/** A flush fails, the machine goes on with the same page cache, and loses power some time later. */
+const failedFlush: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const site = chance.pick([first, second]);
+  return [
+    fault('flush-error', at, { site }),
+    fault('power', at + chance.spread(500, 12_000), { site, millis: leaseMillis * chance.between(0.1, 1) }),
+    fault('power', at + chance.spread(2000, 20_000), { site, millis: leaseMillis * chance.between(0.1, 1) }),
+  ];
+};
+
 const STORIES: readonly Story[] = [
   quickRestart,
   lostClaim,
@@ -129,6 +163,9 @@ const STORIES: readonly Story[] = [
   uncleanHeir,
   brokenJoin,
   slowExclusion,
+  heldAdmission,
+  lateAnswer,
+  failedFlush,
   sleeper,
   brokenCopy,
 ];

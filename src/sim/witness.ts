@@ -101,7 +101,11 @@ export class SimWitness {
       if (this.chance.happens(0.5)) this.world.after(this.delay(), () => answer({ outcome: 'unknown' }));
       return;
     }
-    if (this.cut.has(asker.name)) return;
+    if (this.cut.has(asker.name)) {
+      // What was on its way when the path was cut may arrive after it, long after the asker has given it up.
+      if (this.chance.happens(0.3)) this.world.after(this.chance.spread(50, 5000), () => this.arrive(asker, operation, () => undefined));
+      return;
+    }
     const { life } = this;
     // One operation after the other: the next is decided on what the one before has made durable.
     this.storeFree = Math.max(this.storeFree, this.world.now) + this.chance.spread(0.2, 4) * this.trouble.slowness;
