@@ -86,7 +86,7 @@ export function makeSchedule(
   span: { readonly from: number; readonly to: number; readonly siteCount: number; readonly leaseMillis: number },
 ): readonly Fault[] {
   const { from, to, siteCount, leaseMillis } = span;
-  const told = chance.happens(0.4) ? makeStories(chance, from, to, leaseMillis) : [];
+  const told = chance.happens(0.4) ? makeStories(chance, from, to, leaseMillis).filter((fault) => fault.at < to) : [];
   if (told.length > 0 && chance.happens(0.6)) return told;
   return [...told, ...makeFaults(chance, from, to, siteCount)].sort((a, b) => a.at - b.at);
 }

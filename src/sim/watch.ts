@@ -262,7 +262,12 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     }
     if (operation.kind === 'resign' && reply.outcome === 'done') {
       const site = this.seen.get(operation.from);
-      if (site !== undefined) site.resignedAt = this.world.now;
+      if (site !== undefined) {
+        site.resignedAt = this.world.now;
+        // Its copy has failed and does not count any more, whatever can still be read of it.
+        site.held = site.durable = NOTHING;
+        this.takeBack('harm');
+      }
     }
   }
 
@@ -354,7 +359,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       for (const { seq, operation } of reign.records) if (seq > kept && operation.write !== null) forgiven.push(operation.number);
       reign.acknowledged = kept;
       reign.flushed = Math.min(reign.flushed, kept);
-      reign.shown = Math.min(reign.shown, kept);
+      reign.committed = Math.min(reign.committed, kept);
     }
     if (forgiven.length === 0) return;
     this.coverage.hit('acknowledged writes were lost that may be');
@@ -412,7 +417,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         if (site?.inside?.unclean === true && trueSyncPeersBefore(before, operation.from))
           coverage.hit('claim as unclean while another flag is true');
       }
-    } else if (done && operation.kind === 'exclude') coverage.hit('exclude done');
+    } else if (operation.kind === 'exclude') coverage.hit(done ? 'exclude done' : 'exclude refused');
     else if (done && operation.kind === 'admit') coverage.hit('admit done');
   }
 }

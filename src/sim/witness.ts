@@ -23,6 +23,8 @@ export interface WitnessStep {
   readonly before: WitnessState | null;
   readonly after: WitnessState | null;
   readonly reply: WitnessReply;
+  /** When this question was put for the first time. */
+  readonly askedAt: number;
 }
 
 /** A site as the witness sees it. */
@@ -50,6 +52,8 @@ export class SimWitness {
   private readonly world: World;
   private readonly chance: Chance;
   private readonly timeoutMillis: number;
+  /** When each request id was used first. */
+  private readonly asked = new Map<string, number>();
   private life = 0;
   private storeFree = 0;
 
@@ -76,6 +80,7 @@ export class SimWitness {
 
   private call(asker: Asker, operation: WitnessOperation, done: (reply: WitnessReply) => void): void {
     const { life } = asker;
+    if (!this.asked.has(operation.requestId)) this.asked.set(operation.requestId, this.world.now);
     let answered = false;
     const answer = (reply: WitnessReply): void => {
       if (answered) return;
@@ -131,7 +136,7 @@ export class SimWitness {
       state?.epoch ?? 0,
       () => `${asker.name} ${JSON.stringify(operation)} -> ${answerText(answer, state)}`,
     );
-    this.onStep({ operation, before, after: state, reply: answer });
+    this.onStep({ operation, before, after: state, reply: answer, askedAt: this.asked.get(operation.requestId) ?? this.world.now });
     return answer;
   }
 

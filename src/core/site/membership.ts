@@ -80,10 +80,15 @@ export class Membership {
     return earliest;
   }
 
-  /** A peer is gone: an admission that the witness has not been asked for is simply taken back. */
+  /**
+   * A peer is gone, and so is what its admission rested on. One that the witness was asked for may still happen: the peer stays required, and is
+   * admitted anew or excluded; the question is not put again.
+   */
   lost(peer: FollowedPeer): void {
-    if (this.#admitting?.peer !== peer || this.#admitting.asked) return;
-    peer.flag = this.#admitting.flagBefore === 'false' ? 'false' : 'maybe';
+    const admitting = this.#admitting;
+    if (admitting?.peer !== peer) return;
+    if (admitting.asked) this.#desk.abandon();
+    peer.flag = admitting.asked || admitting.flagBefore !== 'false' ? 'maybe' : 'false';
     this.#admitting = null;
   }
 

@@ -1,6 +1,7 @@
 // Safety rule 3, looked at from outside at the moment a host is answered: whichever copy the witness calls true holds the record, a second
 // failure domain has it, what is promised to be durable is durable there, and a read shows nothing that could still be lost.
 
+import { epochOf } from '../../core/base/position.ts';
 import type { Epoch, Seq } from '../../core/base/units.ts';
 import type { HostOperation } from '../host.ts';
 import { holds, type Rule, type Scene, type SeenSite, trueSyncPeers } from './observe.ts';
@@ -9,6 +10,15 @@ import { holds, type Rule, type Scene, type SeenSite, trueSyncPeers } from './ob
 export function acknowledge(): Rule {
   return {
     name: '3 acknowledge',
+    afterEvent: (scene, site) => {
+      if (site.role !== 'primary' || site.inside === null) return;
+      const { committed } = site.inside.marks;
+      const epoch = epochOf(site.inside.history, committed);
+      const reign = scene.truth.reign(epoch);
+      if (epoch === 0 || committed <= reign.committed) return;
+      reign.committed = committed;
+      checkHeld(scene, site, epoch, committed, 'takes for committed');
+    },
     answering: (scene, site, operation, error, data) => {
       if (error !== 0 || site.inside === null) return;
       const { epoch } = site.inside;
@@ -23,9 +33,8 @@ export function acknowledge(): Rule {
           if (place === undefined) continue;
           const reign = scene.truth.reign(place.epoch);
           // What hosts have been told or shown before is no news, whatever has failed since.
-          if (place.seq <= Math.max(reign.acknowledged, reign.shown)) continue;
+          if (place.seq <= Math.max(reign.acknowledged, reign.committed)) continue;
           checkHeld(scene, site, place.epoch, place.seq, `shows write ${tag} to read ${operation.number}`);
-          reign.shown = place.seq;
         }
       } else if (operation.command === 'flush') {
         const before = operation.flushTo;
@@ -45,14 +54,14 @@ function checkHeld(scene: Scene, site: SeenSite, epoch: Epoch, seq: Seq, what: s
     if (!told && !peer.harmed) {
       scene.world.fail(
         '3 acknowledge',
-        `${site.name} ${what}, record (${epoch}, ${seq}), which ${peer.name} lacks although its flag is true`,
+        `${site.name} ${what} record (${epoch}, ${seq}), which ${peer.name} lacks although its flag is true`,
       );
     }
   }
   if (peers.length > 0 || holds(site.durable, epoch, seq)) return;
   // A copy that has just given itself up had said that it holds the record; until the primary hears of that it counts.
   if (scene.sites.some((peer) => peer !== site && hasJustResigned(scene, site, peer) && (peer.everHeld.get(epoch) ?? 0) >= seq)) return;
-  scene.world.fail('3 acknowledge', `${site.name} ${what}, record (${epoch}, ${seq}), alone and before it is on its disk`);
+  scene.world.fail('3 acknowledge', `${site.name} ${what} record (${epoch}, ${seq}) alone and before it is on its disk`);
 }
 
 function hasJustResigned(scene: Scene, site: SeenSite, peer: SeenSite): boolean {

@@ -7,7 +7,7 @@ import { flagOf, holds, type Rule } from './observe.ts';
 export function admit(): Rule {
   return {
     name: '8 admit',
-    witnessStep: (scene, { operation, before, reply }) => {
+    witnessStep: (scene, { operation, before, reply, askedAt }) => {
       if (reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'admit' || flagOf(before, operation.site)) return;
       const primary = scene.sites.find((candidate) => candidate.name === operation.from);
       const site = scene.sites.find((candidate) => candidate.name === operation.site);
@@ -30,8 +30,8 @@ export function admit(): Rule {
           `${site.name} is admitted before record (${reign.epoch}, ${reign.flushed}), which a flush has covered, is on its disk`,
         );
       }
-      const since = scene.connectedSince(primary.name, site.name);
-      if (site.inside?.unclean === true && since !== null && since > site.lostAt) {
+      // A power loss after the question was put makes it unclean again; the primary relies on it only when that is over.
+      if (site.inside?.unclean === true && askedAt > site.lostAt) {
         scene.world.fail('8 admit', `${site.name} is admitted although it is unclean`);
       }
     },

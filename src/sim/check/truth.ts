@@ -15,8 +15,8 @@ export interface Reign {
   /** Highest seq that a host was told of, and that a flush or FUA has covered. */
   acknowledged: Seq;
   flushed: Seq;
-  /** Highest seq that a read has shown. */
-  shown: Seq;
+  /** Highest seq that a primary has taken for committed; checked when it did. */
+  committed: Seq;
   readonly chains: Map<Seq, number>;
 }
 
@@ -43,7 +43,7 @@ export class Truth {
   reign(epoch: Epoch): Reign {
     let reign = this.reigns.get(epoch);
     if (reign === undefined) {
-      reign = { epoch, records: [], acknowledged: 0, flushed: 0, shown: 0, chains: new Map() };
+      reign = { epoch, records: [], acknowledged: 0, flushed: 0, committed: 0, chains: new Map() };
       this.reigns.set(epoch, reign);
     }
     return reign;
