@@ -54,6 +54,7 @@ export const REQUIRED_STATES = [
   'acknowledged writes were lost that may be',
   'bytes of a dead connection arrived',
   'witness away while mirrored, and hosts were served',
+  'promotion by force',
   'disk failed',
   'damage found at start',
   'new disk filled',

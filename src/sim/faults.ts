@@ -68,7 +68,8 @@ export class Faults {
         machine.wallOffset += (fault.amount - 500) * 86_400_000;
         return undefined;
       case 'order':
-        return machine.enter('order', machine.life, () => machine.site?.promote({ force: false }, () => undefined));
+      case 'force':
+        return machine.enter('order', machine.life, () => machine.site?.promote({ force: fault.kind === 'force' }, () => undefined));
       case 'witness-cut':
       case 'witness-down':
       case 'witness-lossy':

@@ -1,10 +1,11 @@
 // The simulator's command line. One seed is replayed in this process; many are spread over worker processes, each of which is this program again.
 //
 //   npm run sim -- --seed 7 [--trace] [--shrink]      replay one run, exactly
+//   npm run sim -- --replay JSON [--trace]            the same for one crash point, as it was printed
 //   npm run sim -- --seeds 2000 [--from 1] [--jobs 2]  many runs; fails when a rule is broken or a listed state was never reached
 //   npm run sim -- --seeds 200 --twice                 the same runs in two processes: their hashes must be equal
 //   npm run sim -- --planted all|NAME [--seeds 300]    does it find the bugs that are planted on purpose?
-//   npm run sim -- --crash-points [--jobs 2]           every port call of short scenarios x before, after, torn x crash, power loss
+//   npm run sim -- --crash-points [--stride 10]        every (tenth) port call of short scenarios x before, after, torn x crash, power loss
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { registerHooks } from 'node:module';
@@ -32,6 +33,8 @@ const { values: flags } = parseArgs({
     twice: { type: 'boolean', default: false },
     planted: { type: 'string' },
     'crash-points': { type: 'boolean', default: false },
+    stride: { type: 'string', default: '1' },
+    replay: { type: 'string' },
     worker: { type: 'boolean', default: false },
   },
 });
@@ -40,7 +43,7 @@ const { values: flags } = parseArgs({
 type Told = Omit<RunResult, 'coverage' | 'schedule'> & {
   readonly coverage: readonly (readonly [State, number])[];
   readonly faults: number;
-  readonly point?: RunOptions['crashPoint'];
+  readonly options: RunOptions;
 };
 
 /** The runner, loaded late: a planted bug must be in place before the core is. */
@@ -70,29 +73,18 @@ async function work(): Promise<void> {
 
 /** A run's result as it is sent; an error that no oracle took is a result too. */
 function tell(options: RunOptions, runNow: () => RunResult): Told {
-  const point = options.crashPoint === undefined ? {} : { point: options.crashPoint };
   try {
     const { schedule, coverage, ...result } = runNow();
-    return { ...result, faults: schedule.length, coverage: [...coverage], ...point };
+    return { ...result, faults: schedule.length, coverage: [...coverage], options };
   } catch (error) {
-    return { ...lost(options, 'uncaught', error instanceof Error ? (error.stack ?? error.message) : String(error)), ...point };
+    return lost(options, 'uncaught', error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
 }
 
 /** What is told of a run that came to no result. */
 function lost(options: RunOptions, rule: string, text: string): Told {
-  const nothing = {
-    events: 0,
-    simulatedMillis: 0,
-    hash: 0,
-    acknowledged: 0,
-    readsChecked: 0,
-    settled: null,
-    portCalls: [],
-    faults: 0,
-    coverage: [],
-  };
-  return { seed: options.seed, violation: { rule, text, time: 0 }, ...nothing };
+  const counts = { events: 0, simulatedMillis: 0, hash: 0, acknowledged: 0, readsChecked: 0, faults: 0 };
+  return { seed: options.seed, options, violation: { rule, text, time: 0 }, settled: null, portCalls: [], coverage: [], ...counts };
 }
 
 function plantHere(name: string): void {
@@ -142,15 +134,25 @@ async function spread(jobs: readonly RunOptions[], workers: number, planted: str
   await Promise.all(Array.from({ length: Math.min(workers, jobs.length) }, one));
 }
 
-function replayLine(told: { readonly seed: number; readonly point?: RunOptions['crashPoint'] }): string {
-  return `npm run sim -- --seed ${told.seed} --trace${told.point === undefined ? '' : `  (crash point ${JSON.stringify(told.point)})`}`;
+function replayLine({ options }: Told): string {
+  const plain = Object.keys(options).length === 1;
+  return `npm run sim -- ${plain ? `--seed ${options.seed}` : `--replay '${JSON.stringify(options)}'`} --trace`;
 }
 
-async function one(seed: number): Promise<number> {
+/** Options of a run as they were printed; what is in them is the simulator's own. */
+function parseReplay(text: string): RunOptions {
+  const options: unknown = JSON.parse(text);
+  if (typeof options === 'object' && options !== null && 'seed' in options && typeof options.seed === 'number') return options as RunOptions;
+  console.error('--replay needs the options of a run as they were printed: an object with a seed');
+  return process.exit(2);
+}
+
+async function one(options: RunOptions): Promise<number> {
   if (flags.planted !== undefined) plantHere(flags.planted);
   const { run } = await load();
-  const result = run({ seed, trace: flags.trace ? (line) => console.log(line) : null });
-  const { violation } = result;
+  const sink = (line: string): void => console.log(line);
+  const result = run({ ...options, trace: flags.trace && !flags.shrink ? sink : null });
+  const { violation, seed } = result;
   console.log(
     `seed ${seed}: ${violation === null ? 'ok' : 'VIOLATION'}, ${result.events} events, ${(result.simulatedMillis / 1000).toFixed(1)} s simulated, ` +
       `${result.acknowledged} writes acknowledged, ${result.readsChecked} reads checked, hash ${result.hash.toString(16).padStart(8, '0')}`,
@@ -159,10 +161,10 @@ async function one(seed: number): Promise<number> {
   console.log(`  at ${violation.time.toFixed(3)} ms, rule ${violation.rule}: ${violation.text}`);
   if (flags.shrink) {
     const { shrink } = await import('./shrink.ts');
-    const small = shrink(result.schedule, (schedule) => run({ seed, schedule }).violation?.rule === violation.rule, 200);
+    const small = shrink(result.schedule, (schedule) => run({ ...options, schedule }).violation?.rule === violation.rule, 200);
     console.log(`  ${small.items.length} of ${result.schedule.length} faults are enough (${small.runs} runs):`);
     for (const fault of small.items) console.log(`    ${JSON.stringify(fault)}`);
-    if (flags.trace) run({ seed, schedule: small.items, trace: (line) => console.log(line) });
+    if (flags.trace) run({ ...options, schedule: small.items, trace: sink });
   }
   return 1;
 }
@@ -250,7 +252,7 @@ async function findPlanted(seeds: number, from: number, workers: number): Promis
 
 async function crashPoints(workers: number): Promise<number> {
   const { crashPointJobs } = await import('./crash-points.ts');
-  const jobs = crashPointJobs();
+  const jobs = crashPointJobs(Math.max(1, count(flags.stride, 'stride')));
   let failures = 0;
   let runs = 0;
   await spread(jobs, workers, null, (told) => {
@@ -269,7 +271,8 @@ async function main(): Promise<number> {
   const workers = Math.max(1, count(flags.jobs, 'jobs'));
   const from = count(flags.from, 'from');
   if (flags['crash-points']) return crashPoints(workers);
-  if (flags.seed !== undefined) return one(count(flags.seed, 'seed'));
+  if (flags.replay !== undefined) return one(parseReplay(flags.replay));
+  if (flags.seed !== undefined) return one({ seed: count(flags.seed, 'seed') });
   const seeds = count(flags.seeds ?? '300', 'seeds');
   if (flags.twice) return twice(seeds, from);
   if (flags.planted !== undefined) return findPlanted(seeds, from, workers);

@@ -23,7 +23,11 @@ export interface RunOptions {
   readonly trace?: TraceSink | null;
   /** Faults instead of those that the seed makes. */
   readonly schedule?: readonly Fault[];
-  /** Ends one site at one port call, counted from the end of the set-up. */
+  /** How long faults may happen, instead of what the seed says. */
+  readonly chaosMillis?: number;
+  /** Whether crash points and port calls are counted from the very beginning, and not from the end of the set-up. */
+  readonly fromStart?: true;
+  /** Ends one site at one port call. */
   readonly crashPoint?: { readonly site: number; readonly call: number; readonly moment: CrashMoment; readonly kind: CrashKind };
 }
 
@@ -258,20 +262,21 @@ function spanOf(settings: Settings): Parameters<typeof makeSchedule>[1] {
 export function run(options: RunOptions): RunResult {
   const simulation = new Simulation(options.seed, options.trace ?? null);
   const { world, settings, machines } = simulation;
+  const arm = (): void => {
+    const point = options.crashPoint;
+    if (point === undefined) return;
+    const { gate } = machines[point.site] as Machine<InspectedSite>;
+    gate.arm(gate.calls + point.call, point.moment, point.kind);
+  };
+  if (options.fromStart === true) arm();
   simulation.setUp();
   const from = world.now;
   const schedule = options.schedule ?? makeSchedule(world.chance('schedule'), spanOf(settings));
-  const callsBefore = machines.map((machine) => machine.gate.calls);
+  const callsBefore = machines.map((machine) => (options.fromStart === true ? 0 : machine.gate.calls));
   simulation.hosts.start();
   for (const fault of schedule) world.at(from + fault.at, () => simulation.faults.apply(fault));
-  const point = options.crashPoint;
-  if (point !== undefined) {
-    const { gate } = machines[point.site] as Machine<InspectedSite>;
-    gate.arm(gate.calls + point.call, point.moment, point.kind);
-  }
-  const chaosMillis =
-    options.schedule === undefined ? settings.chaosMillis : Math.min(settings.chaosMillis, (schedule.at(-1)?.at ?? 0) + 10_000);
-  simulation.waitUntil(chaosMillis, () => false);
+  if (options.fromStart !== true) arm();
+  simulation.waitUntil(options.chaosMillis ?? settings.chaosMillis, () => false);
   const portCalls = machines.map((machine, index) => machine.gate.calls - (callsBefore[index] as number));
   const settled = world.violation === null ? simulation.heal() : null;
   if (settled === true && world.violation === null) simulation.finish();

@@ -30,6 +30,7 @@ export const FAULT_KINDS = [
   'wipe',
   'wall',
   'order',
+  'force',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -75,10 +76,11 @@ const WEIGHTS: Record<FaultKind, number> = {
   wipe: 0.5,
   wall: 1,
   order: 2,
+  force: 3,
 };
 
 /** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
-const HARSH: ReadonlySet<FaultKind> = new Set(['write-error', 'flush-error', 'read-error', 'full', 'flip', 'wipe']);
+const HARSH: ReadonlySet<FaultKind> = new Set(['write-error', 'flush-error', 'read-error', 'full', 'flip', 'wipe', 'force']);
 
 /** A list of faults between two moments, in the order of their times. */
 export function makeSchedule(

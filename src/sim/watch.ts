@@ -250,7 +250,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     // The only copy that may serve was damaged: what it lost is lost, although others that may not serve have it.
     if (claimant?.harmed === true) this.takeBack('harm', [claimant]);
     for (const rule of this.rules) rule.witnessStep?.(this, step);
-    if (operation.kind === 'force' && reply.outcome === 'done') this.forced = true;
+    if (operation.kind === 'force' && reply.outcome === 'done') this.voidPromises();
     if (operation.kind === 'admit' && !flagOf(before, operation.site) && flagOf(step.after, operation.site)) {
       const site = this.seen.get(operation.site);
       if (site !== undefined) {
@@ -269,6 +269,13 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         this.takeBack('harm');
       }
     }
+  }
+
+  /** A promotion by force gives up what others hold: from here on hosts may find anything older, and the copies are only to become equal again. */
+  private voidPromises(): void {
+    this.forced = true;
+    this.coverage.hit('promotion by force');
+    this.hosts?.stopJudging();
   }
 
   private witnessLost(operation: WitnessOperation, happened: boolean): void {
@@ -350,7 +357,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         kept = Math.max(kept, Math.min(upTo, (history[index + 1]?.firstSeq ?? Infinity) - 1));
       }
       if (kept >= reign.acknowledged) continue;
-      if (cause === 'power' && kept < reign.flushed && !this.sites.some((site) => site.harmed)) {
+      if (cause === 'power' && !this.forced && kept < reign.flushed && !this.sites.some((site) => site.harmed)) {
         this.world.fail(
           'R7 flush',
           `record (${reign.epoch}, ${reign.flushed}), which a flush had covered, is on no disk after a power loss`,

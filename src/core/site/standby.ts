@@ -40,6 +40,8 @@ export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
   if (now < allowedAt) return waiting('this site has promised not to claim', 'it asks the witness', allowedAt);
   const wrong = witnessWaits(ground);
   if (wrong !== null) return wrong;
+  const last = lastPrimaryWaits(ground, now);
+  if (last !== null) return last;
   if (replica.unclean) {
     const behind = uncleanWaits(ground);
     if (behind !== null) return behind;
@@ -74,6 +76,22 @@ function witnessWaits(ground: ClaimGround): Waiting | null {
       `it follows ${view.primary ?? 'the next primary'} as soon as that one is reachable`,
     );
   return null;
+}
+
+/**
+ * After a stop of all sites the last primary goes on, and nobody's flag falls for nothing: whoever else could claim leaves it a lease's time,
+ * if it is here, clean and in step.
+ */
+function lastPrimaryWaits(ground: ClaimGround, now: Millis): Waiting | null {
+  const { options, peers, promised } = ground;
+  const { primary, copies } = ground.desk.view as WitnessView;
+  const until = promised.until + options.timings.leaseMillis;
+  if (primary === null || primary === options.site || now >= until) return null;
+  if (!copies.some((copy) => copy.site === primary && copy.mode === 'sync' && copy.flag)) return null;
+  const peer = peers.get(primary);
+  const said = peer?.link === null ? null : (peer?.said ?? null);
+  const goesOn = said !== null && (said.role === 'standby' || said.role === 'claiming') && said.consistent && !said.unclean;
+  return goesOn ? waiting(`${primary}, the last primary, is here and may go on`, `${primary} claims, or this site does`, until) : null;
 }
 
 /** What a peer said, once it can be compared with: a site that is still opening its copy, or has none that works, says nothing of what it holds. */

@@ -11,7 +11,7 @@ export function acknowledge(): Rule {
   return {
     name: '3 acknowledge',
     afterEvent: (scene, site) => {
-      if (site.role !== 'primary' || site.inside === null) return;
+      if (site.role !== 'primary' || site.inside === null || scene.forced) return;
       const { committed } = site.inside.marks;
       const epoch = epochOf(site.inside.history, committed);
       const reign = scene.truth.reign(epoch);
@@ -20,7 +20,7 @@ export function acknowledge(): Rule {
       checkHeld(scene, site, epoch, committed, 'takes for committed');
     },
     answering: (scene, site, operation, error, data) => {
-      if (error !== 0 || site.inside === null) return;
+      if (error !== 0 || site.inside === null || scene.forced) return;
       const { epoch } = site.inside;
       if (operation.write !== null) {
         const place = scene.truth.places.get(operation.number);

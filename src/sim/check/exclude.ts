@@ -8,7 +8,7 @@ export function exclude(): Rule {
   return {
     name: '4 exclude',
     witnessStep: (scene, { operation, before, reply }) => {
-      if (reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'exclude') return;
+      if (scene.forced || reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'exclude') return;
       const site = scene.sites.find((candidate) => candidate.name === operation.from);
       if (site === undefined || !flagOf(before, operation.site)) return;
       if (!flagOf(before, operation.from))

@@ -25,7 +25,7 @@ export function marks(): Rule {
       epochs.set(site.name, inside.durableEpoch);
       const debt = owed.get(site.name);
       owed.delete(site.name);
-      if (debt === undefined || site.harmed || !inside.consistent) return;
+      if (debt === undefined || site.harmed || scene.forced || !inside.consistent) return;
       const { epoch, seq } = endOf(debt);
       // A cut that was under way when the process ended may have become durable: it is part of adopting a newer epoch.
       if (seq === 0 || inside.epoch > (debt.history[debt.history.length - 1]?.epoch ?? 0)) return;

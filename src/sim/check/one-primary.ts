@@ -15,7 +15,7 @@ export function onePrimary(): Rule {
     },
     afterEvent: (scene, site) => {
       if (startedAt.get(site.name) === null && site.inside !== null) startedAt.set(site.name, site.inside.epoch);
-      if (!site.serving) return;
+      if (!site.serving || scene.forced) return;
       const serving = scene.sites.filter((other) => mayAnswer(other));
       if (serving.length > 1) {
         scene.world.fail(
