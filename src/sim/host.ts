@@ -132,9 +132,7 @@ export class Hosts<S extends DrivenSite> {
     this.nature = nature;
     this.machines = machines;
     this.listener = listener;
-    this.histories = nature.volumeBytes.map(
-      (bytes) => new UnitHistory(bytes, nature.unitBytes, (text) => this.judge(text)),
-    );
+    this.histories = nature.volumeBytes.map((bytes) => new UnitHistory(bytes, nature.unitBytes, (text) => this.judge(text)));
     for (let number = 0; number < nature.clients; number++) this.clients.push({ number, session: null, preferred: 0, lastHeard: 0 });
   }
 

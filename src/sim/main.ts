@@ -142,7 +142,8 @@ function replayLine({ options }: Told): string {
 /** Options of a run as they were printed; what is in them is the simulator's own. */
 function parseReplay(text: string): RunOptions {
   const options: unknown = JSON.parse(text);
-  if (typeof options === 'object' && options !== null && 'seed' in options && typeof options.seed === 'number') return options as RunOptions;
+  if (typeof options === 'object' && options !== null && 'seed' in options && typeof options.seed === 'number')
+    return options as RunOptions;
   console.error('--replay needs the options of a run as they were printed: an object with a seed');
   return process.exit(2);
 }

@@ -8,7 +8,14 @@ export function admit(): Rule {
   return {
     name: '8 admit',
     witnessStep: (scene, { operation, before, reply, askedAt }) => {
-      if (scene.forced || reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'admit' || flagOf(before, operation.site)) return;
+      if (
+        scene.forced ||
+        reply.outcome !== 'done' ||
+        reply.repeated === true ||
+        operation.kind !== 'admit' ||
+        flagOf(before, operation.site)
+      )
+        return;
       const primary = scene.sites.find((candidate) => candidate.name === operation.from);
       const site = scene.sites.find((candidate) => candidate.name === operation.site);
       if (primary === undefined || site === undefined || site.mode === 'async') return;

@@ -7,7 +7,8 @@ export function unclean(): Rule {
   return {
     name: '6 unclean',
     witnessStep: (scene, { operation, before, reply }) => {
-      if (scene.forced || reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'claim' || operation.byHand === true) return;
+      if (scene.forced || reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'claim' || operation.byHand === true)
+        return;
       const site = scene.sites.find((candidate) => candidate.name === operation.from);
       if (site?.inside?.unclean !== true) return;
       // A claim of an earlier life was sent by a copy that was on its disk as a whole, and has followed nobody since.
