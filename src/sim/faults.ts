@@ -11,6 +11,9 @@ import type { Watch } from './watch.ts';
 import type { SimWitness } from './witness.ts';
 import type { World } from './world.ts';
 
+/** Operations whose answers are worth losing; `amount` of a fault chooses one. */
+const LOSABLE = ['admit', 'claim', 'exclude', 'resign'] as const;
+
 /** Carries out faults. */
 export class Faults {
   private readonly world: World;
@@ -74,6 +77,7 @@ export class Faults {
       case 'witness-down':
       case 'witness-lossy':
       case 'witness-slow':
+      case 'lose-answer':
         return this.troubleWitness(machine, fault);
       default:
         return this.troubleDisk(machine, fault);
@@ -87,6 +91,7 @@ export class Faults {
     for (const key of this.cuts.keys()) this.network.open(...splitPath(key));
     this.cuts.clear();
     this.witness.cut.clear();
+    this.witness.loseNext.clear();
     Object.assign(this.witness.trouble, { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 });
     if (!this.witness.up && !this.leftOut.has('witness')) this.witness.start();
     for (const machine of this.machines) {
@@ -195,6 +200,9 @@ export class Faults {
         return this.later(fault.millis * 2, () => {
           trouble.lostRequests = trouble.lostAnswers = trouble.doubled = 0;
         });
+      case 'lose-answer':
+        this.witness.loseNext.add(LOSABLE[fault.amount % LOSABLE.length] as (typeof LOSABLE)[number]);
+        return undefined;
       default:
         trouble.slowness = 1 + fault.amount / 20;
         return this.later(fault.millis, () => {

@@ -240,7 +240,6 @@ export const PLANTED: readonly PlantedBug[] = [
       },
     ],
   },
-  bug('records pass an image that is being read', '9 contents', 'mirror/copy.ts', 'return this.#reading;', 'return false;'),
   bug(
     'a copy ends before its images are flushed',
     '9 contents',

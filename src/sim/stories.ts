@@ -135,13 +135,13 @@ const heldAdmission: Story = ({ chance, at, leaseMillis, first, second }) => {
   ];
 };
 
-/** A mirror comes back and its disk fails while answers of the witness are lost. */
+/** A mirror comes back, the answer to its admission is lost, and its disk fails meanwhile. */
 const lateAnswer: Story = ({ chance, at, leaseMillis, second }) => {
   const back = leaseMillis * chance.between(1.5, 3);
   return [
     fault('crash', at, { site: second, millis: back }),
-    fault('witness-lossy', at + back, { site: second, millis: leaseMillis * chance.between(1, 4), amount: chance.integer(1, 300) }),
-    fault(chance.pick(['write-error', 'flush-error']), at + back + leaseMillis * chance.between(0.2, 1.5), { site: second }),
+    fault('lose-answer', at + back, { amount: 0 }),
+    fault(chance.pick(['write-error', 'flush-error']), at + back + chance.spread(20, 2 * leaseMillis), { site: second }),
   ];
 };
 

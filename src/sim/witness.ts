@@ -43,6 +43,8 @@ export class SimWitness {
   /** What is durable. */
   state: WitnessState | null = null;
   up = true;
+  /** Kinds of operations whose next answer is lost. */
+  readonly loseNext = new Set<WitnessOperation['kind']>();
   /** Sites whose path to the witness is cut. */
   readonly cut = new Set<string>();
   /** Called when the state has become durable, before anybody is told. */
@@ -118,7 +120,8 @@ export class SimWitness {
       // A witness that died before this may have stored it or not, and answers nobody.
       if (life !== this.life && this.chance.happens(0.5)) return;
       const reply = this.step(asker, operation);
-      const lost = life !== this.life || this.cut.has(asker.name) || this.chance.happens(this.trouble.lostAnswers);
+      const chosen = reply.outcome === 'done' && this.loseNext.delete(operation.kind);
+      const lost = chosen || life !== this.life || this.cut.has(asker.name) || this.chance.happens(this.trouble.lostAnswers);
       if (lost) this.onLost(operation, true);
       else this.world.after(this.delay(), () => answer(reply));
     });

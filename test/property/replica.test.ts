@@ -143,7 +143,8 @@ class Run {
     const least = Math.max(committed, destageTarget);
     const cutTo = least + below(received - least + 1, part);
     const epoch = rig.replica.epoch + 1;
-    const history = [...rig.replica.history, { epoch, firstSeq: cutTo + 1 }];
+    // Epochs whose records are all behind the cut are none of the new primary's.
+    const history = [...rig.replica.history.filter(({ firstSeq }) => firstSeq <= cutTo + 1), { epoch, firstSeq: cutTo + 1 }];
     assert.equal(
       rig.wait((done) => rig.replica.adopt({ epoch, history, cutTo }, done)),
       'done',
