@@ -30,6 +30,8 @@ export class Claimant {
   readonly #site: ClaimingSite;
   /** A claim that may have been granted: a view asked for since then decides. */
   #resolveSince: Millis | null = null;
+  /** A claim that waits for the own sidefile. */
+  #unflushed: PendingClaim | null = null;
 
   constructor(site: ClaimingSite) {
     this.#site = site;
@@ -50,6 +52,10 @@ export class Claimant {
   /** Asks, or asks again after a restart. */
   ask(pending: PendingClaim): void {
     const { desk, counters } = this.#site;
+    const replica = this.#site.replica();
+    // After a restart what is here is not known to be on the disk yet, and a claim needs it there (rule 5).
+    this.#unflushed = replica !== null && replica.marks.durable < replica.marks.received ? pending : null;
+    if (this.#unflushed !== null) return replica?.flush();
     if (desk.busy) desk.abandon();
     counters.claims++;
     desk.ask({ kind: 'claim', epoch: pending.epoch, revision: pending.revision }, (answer) => this.#answered(answer), pending.requestId);
@@ -57,6 +63,7 @@ export class Claimant {
 
   /** Looks whether a fresh view has come that tells what became of the claim. */
   turn(): void {
+    if (this.#unflushed !== null) return this.ask(this.#unflushed);
     const { desk, options } = this.#site;
     const replica = this.#site.replica();
     const since = this.#resolveSince;
@@ -84,6 +91,7 @@ export class Claimant {
 
   end(): void {
     this.#resolveSince = null;
+    this.#unflushed = null;
   }
 
   #answered(answer: WitnessAnswer): void {

@@ -8,11 +8,17 @@ import { holds, type Rule, type Scene, type SeenSite, trueSyncPeers } from './ob
 
 /** The oracle of rule 3. */
 export function acknowledge(): Rule {
+  const seen = new Map<string, Seq>();
   return {
     name: '3 acknowledge',
     afterEvent: (scene, site) => {
       if (site.role !== 'primary' || site.inside === null || scene.forced) return;
       const { committed } = site.inside.marks;
+      // Only what has just become committed: what was so before is judged as of then, whatever the peers have lost meanwhile.
+      const life = `${site.name} ${site.machine.life}`;
+      const before = seen.get(life);
+      seen.set(life, Math.max(committed, before ?? 0));
+      if (before === undefined || committed <= before) return;
       const epoch = epochOf(site.inside.history, committed);
       const reign = scene.truth.reign(epoch);
       if (epoch === 0 || committed <= reign.committed) return;
