@@ -37,7 +37,12 @@ function stepsOf(parts: readonly Part[]): Step[] {
     { part: 'check', name: 'lint', args: bin('oxlint/bin/oxlint', '--type-aware'), minutesMax: 5 },
     { part: 'check', name: 'format', args: bin('oxfmt/bin/oxfmt', '--check'), minutesMax: 5 },
     { part: 'check', name: 'unused code', args: bin('knip/bin/knip.js', '--no-progress', '--no-config-hints'), minutesMax: 5 },
-    { part: 'unit', name: 'unit', args: nodeTest(unit, '--test-isolation=none', '--import', './test/support/fixed-seed.ts'), minutesMax: 10 },
+    {
+      part: 'unit',
+      name: 'unit',
+      args: nodeTest(unit, '--test-isolation=none', '--import', './test/support/fixed-seed.ts'),
+      minutesMax: 10,
+    },
     { part: 'sim', name: 'simulator', args: ['src/sim/main.ts', '--seeds', String(SIM_SEEDS)], minutesMax: 15 },
     { part: 'e2e', name: 'e2e', args: nodeTest(e2e, '--test-concurrency=1'), minutesMax: 60 },
   ];
