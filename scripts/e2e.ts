@@ -1,0 +1,58 @@
+// Runs the end-to-end tests, one file after the other: they start real processes and wait for real time, so a file that fails is run a second
+// time, alone, and both outcomes are shown. That is for a machine that was too busy for a deadline, and for nothing else: a failure that speaks of
+// data (lost, different, served twice) is never run again. Files may be named as arguments; without any, all are run.
+
+import { globSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+
+const ROOT = join(import.meta.dirname, '..');
+/** What a failure says when data is wrong. Such a failure counts, whatever a second run would say. */
+const DATA_IS_WRONG = /\blost\b|differ|acknowledged write|two sites|serves? twice|stale|violation|corrupt|not equal byte/iu;
+
+/** What became of some files: those that failed, and whether a failure was of a kind that is never excused. */
+interface Outcome {
+  readonly failed: ReadonlySet<string>;
+  readonly dataWrong: boolean;
+}
+
+async function runFiles(files: readonly string[]): Promise<Outcome> {
+  const failed = new Set<string>();
+  let dataWrong = false;
+  const stream = run({ files: [...files], concurrency: 1 });
+  stream.on('test:fail', ({ details, file, name }) => {
+    // A file that could not be run at all is reported under its own name.
+    failed.add(file ?? name);
+    const { error } = details;
+    const text = `${error.message}\n${error.cause instanceof Error ? error.cause.message : String(error.cause)}`;
+    if (DATA_IS_WRONG.test(text)) dataWrong = true;
+  });
+  await new Promise<void>((resolve, reject) => {
+    const lines = stream.compose(spec);
+    lines.on('error', reject);
+    lines.on('end', resolve);
+    lines.pipe(process.stdout, { end: false });
+  });
+  return { failed, dataWrong };
+}
+
+async function main(): Promise<number> {
+  const named = process.argv.slice(2);
+  const files = (named.length > 0 ? named : globSync('test/e2e/*.test.ts', { cwd: ROOT })).sort().map((name) => join(ROOT, name));
+  const first = await runFiles(files);
+  if (first.failed.size === 0) return 0;
+  const again = [...first.failed].filter((file) => files.includes(file));
+  const names = [...first.failed].map((file) => relative(ROOT, file)).join(', ');
+  if (first.dataWrong || again.length !== first.failed.size || again.length > 3) {
+    console.error(`\n${names} failed, and is not run again${first.dataWrong ? ': a failure speaks of data' : ''}`);
+    return 1;
+  }
+  console.log(`\n== a second time, since a deadline may have been too short for this machine: ${names}\n`);
+  const second = await runFiles(again);
+  if (second.failed.size > 0) return 1;
+  console.log(`\n${names} failed once and passed when run again: look at the failure above, it may be a real one`);
+  return 0;
+}
+
+process.exitCode = await main();
