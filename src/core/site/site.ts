@@ -7,7 +7,6 @@ import { Promised } from '../arbiter/lease.ts';
 import type { WitnessView } from '../arbiter/witness-state.ts';
 import { assert } from '../base/assert.ts';
 import { DiskError, type LinkPort } from '../base/ports.ts';
-import { ORIGIN } from '../base/position.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import { Follower } from '../mirror/follow.ts';
 import { readState, type PeerState } from '../mirror/forms.ts';
@@ -34,6 +33,8 @@ import { HostDesk } from './hosts.ts';
 import { Lead } from './lead.ts';
 import { Creations, orderDrain, orderPromote, type OrderGround } from './orders.ts';
 import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
+import { replicaOptionsOf } from './replica-options.ts';
+import { stateOf } from './said.ts';
 import { siteStatus, type Inspected } from './status.ts';
 
 export class Site implements LinkOwner {
@@ -334,28 +335,10 @@ export class Site implements LinkOwner {
 
   // ── the replica ──
   #replicaOptions(groupId: string): ReplicaOptions {
-    const o = this.#options;
-    return {
-      group: o.group,
-      groupId,
-      site: o.site,
-      volumes: o.volumes,
-      storage: o.storage,
-      digests: o.digests,
-      buffers: o.buffers,
-      clock: o.clock,
-      journal: o.journal,
-      bootId: o.bootId,
-      segmentBytes: o.segmentBytes,
-      capacityBytes: o.capacityBytes,
-      destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes },
-      onDurable: () => {
-        this.#follower?.durable();
-        o.shell.wake();
-      },
-      onFailure: (failure) => this.#fail(failureError(failure).message),
-      wake: () => o.shell.wake(),
-    };
+    return replicaOptionsOf(this.#options, groupId, {
+      durable: () => this.#follower?.durable(),
+      failed: (reason) => this.#fail(reason),
+    });
   }
 
   #openReplica(): void {
@@ -643,25 +626,8 @@ export class Site implements LinkOwner {
 
   // ── connections ──
   #state(): PeerState {
-    const replica = this.#replica;
-    const end = replica?.end ?? ORIGIN;
-    return {
-      role: this.#role,
-      groupId: this.#groupId,
-      epoch: replica?.epoch ?? 0,
-      endEpoch: end.epoch,
-      endSeq: end.seq,
-      chain: replica?.chain ?? 0,
-      // As it is on disk: what others build on it must survive a crash here.
-      unclean: replica?.superblock.durableValue.unclean ?? false,
-      consistent: replica?.superblock.durableValue.consistent ?? false,
-      startCount: replica?.startCount ?? 0,
-      primary: this.#primaryName(),
-    };
-  }
-
-  #primaryName(): SiteName | null {
-    return this.#role === 'primary' ? this.site : (this.#follower?.link.peer ?? null);
+    const primary = this.#role === 'primary' ? this.site : (this.#follower?.link.peer ?? null);
+    return stateOf({ role: this.#role, groupId: this.#groupId, replica: this.#replica, primary });
   }
 
   #probeMillis(): Millis {

@@ -1,0 +1,33 @@
+// The options of a site's replica, out of those of the site.
+
+import { failureError, type ReplicaOptions } from '../replica/options.ts';
+import type { SiteOptions } from './contract.ts';
+
+/** `durable` and `failed`: what the site does when its copy has become durable further, and when its disk has failed. */
+export function replicaOptionsOf(
+  o: SiteOptions,
+  groupId: string,
+  site: { durable: () => void; failed: (reason: string) => void },
+): ReplicaOptions {
+  return {
+    group: o.group,
+    groupId,
+    site: o.site,
+    volumes: o.volumes,
+    storage: o.storage,
+    digests: o.digests,
+    buffers: o.buffers,
+    clock: o.clock,
+    journal: o.journal,
+    bootId: o.bootId,
+    segmentBytes: o.segmentBytes,
+    capacityBytes: o.capacityBytes,
+    destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes },
+    onDurable: () => {
+      site.durable();
+      o.shell.wake();
+    },
+    onFailure: (failure) => site.failed(failureError(failure).message),
+    wake: () => o.shell.wake(),
+  };
+}

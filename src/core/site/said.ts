@@ -1,0 +1,25 @@
+// What a site says of itself to its peers: its part, and how far its copy is, as of the moment when it is sent.
+
+import { ORIGIN } from '../base/position.ts';
+import type { SiteName } from '../base/units.ts';
+import type { PeerState } from '../mirror/forms.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { Role } from './contract.ts';
+
+export function stateOf(site: { role: Role; groupId: string | null; replica: Replica | null; primary: SiteName | null }): PeerState {
+  const { role, groupId, replica, primary } = site;
+  const end = replica?.end ?? ORIGIN;
+  return {
+    role,
+    groupId,
+    epoch: replica?.epoch ?? 0,
+    endEpoch: end.epoch,
+    endSeq: end.seq,
+    chain: replica?.chain ?? 0,
+    // As it is on disk: what others build on it must survive a crash here.
+    unclean: replica?.superblock.durableValue.unclean ?? false,
+    consistent: replica?.superblock.durableValue.consistent ?? false,
+    startCount: replica?.startCount ?? 0,
+    primary,
+  };
+}
