@@ -15,7 +15,7 @@ const FUNCTION_LINES_MAX = 70;
 const FILE_LINES_MAX = 700;
 const FILE_BYTES_MAX = 200 * 1024;
 
-const CORE = ['core/base', 'core/record', 'core/nbd', 'core/arbiter', 'core/replica', 'core/mirror', 'core/resync', 'core/site'] as const;
+const CORE = ['core/base', 'core/record', 'core/nbd', 'core/arbiter', 'core/replica', 'core/scan', 'core/mirror', 'core/site'] as const;
 
 /** What a folder may import besides itself. A folder that is not listed may not exist. */
 interface Allowed {
@@ -36,8 +36,8 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
   'core/nbd': core('core/base'),
   'core/arbiter': core('core/base'),
   'core/replica': core('core/base', 'core/record'),
-  'core/mirror': core('core/base', 'core/record', 'core/replica', 'core/arbiter'),
-  'core/resync': core('core/base', 'core/record', 'core/replica', 'core/arbiter', 'core/mirror'),
+  'core/scan': core('core/base', 'core/record', 'core/replica'),
+  'core/mirror': core('core/base', 'core/record', 'core/replica', 'core/scan', 'core/arbiter'),
   'core/site': core(...CORE),
   host: { folders: CORE, node: true, packages: ['koffi'] },
   sim: { folders: CORE, node: true, packages: [] },

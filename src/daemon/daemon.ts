@@ -15,6 +15,7 @@ import type { SiteName } from '../core/base/units.ts';
 import { machineBootId } from '../host/boot-id.ts';
 import { BufferPool } from '../host/buffers.ts';
 import { machineClock } from '../host/clock.ts';
+import { SlicedDigests } from '../host/block-digests.ts';
 import { machineDigests } from '../host/digests.ts';
 import type { NbdListener } from '../host/nbd-listener.ts';
 import { openNbdListener } from '../host/nbd-listener.ts';
@@ -71,6 +72,7 @@ async function open(config: Config, name: SiteName, journal: Journal, closers: C
     clock,
     random: machineRandom(),
     digests: machineDigests,
+    blockDigests: new SlicedDigests(),
     buffers,
     turns,
     witness,

@@ -1,7 +1,7 @@
 // One group at this site: its data folder, its part in the mirroring (core/site), its connections to peers, and the turns and timers that drive it.
 
 import type { WitnessPort } from '../core/arbiter/witness-state.ts';
-import type { Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
+import type { BlockDigests, Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, VolumeSpec } from '../core/site/contract.ts';
@@ -25,6 +25,7 @@ export interface SharedParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly digests: Digests;
+  readonly blockDigests: BlockDigests;
   readonly buffers: Buffers;
   readonly turns: TurnScheduler;
   readonly witness: WitnessPort;
@@ -167,7 +168,7 @@ export class GroupRunner implements ExportedGroup {
   }
 
   #siteOptions(config: GroupConfig): SiteOptions {
-    const { bootId, buffers, clock, digests, dropHosts, random, turns, witness } = this.#parts;
+    const { blockDigests, bootId, buffers, clock, digests, dropHosts, random, turns, witness } = this.#parts;
     return {
       group: config.name,
       site: this.site,
@@ -182,6 +183,15 @@ export class GroupRunner implements ExportedGroup {
       clock,
       random,
       digests,
+      blockDigests: {
+        digest: (algorithm, bytes, blockBytes, done) =>
+          blockDigests.digest(algorithm, bytes, blockBytes, (result) => {
+            if (this.#stopped) return;
+            done(result);
+            turns.touch(this.#turn);
+          }),
+        digestNow: (algorithm, bytes) => blockDigests.digestNow(algorithm, bytes),
+      },
       storage: this.#folder.storage,
       buffers,
       witness: {

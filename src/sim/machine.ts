@@ -2,6 +2,7 @@
 // only place that calls a site: an event in, a turn, the timer set again. A crash forgets the site object and keeps the page cache; a power
 // loss keeps what is durable; a frozen process gets its events later, in their order.
 
+import { digestBlocks, digestOf } from './digests.ts';
 import { CrashSignal, Gate, type CrashKind } from './gate.ts';
 import { Chance } from './random.ts';
 import { SimDisk } from './disk.ts';
@@ -33,7 +34,7 @@ export interface DrivenSite {
 /** What is the same for all lives of a site. */
 export type MachineOptions = Omit<
   SiteOptions,
-  'bootId' | 'clock' | 'random' | 'digests' | 'storage' | 'buffers' | 'witness' | 'journal' | 'shell'
+  'bootId' | 'clock' | 'random' | 'digests' | 'blockDigests' | 'storage' | 'buffers' | 'witness' | 'journal' | 'shell'
 >;
 
 /** How sites are made; the real core, or a fake. */
@@ -343,6 +344,17 @@ export class Machine<S extends DrivenSite> implements Station {
       clock,
       random: { id: () => `${this.name}-${life}-${this.ids++}` },
       digests: this.factory.digests,
+      blockDigests: {
+        // As slow as it likes, and in any order: other threads compute them.
+        digest: (algorithm, bytes, blockBytes, done) => {
+          const digests = digestBlocks(algorithm, bytes, blockBytes);
+          bytes.fill(0xdd);
+          this.gate.pass('digest', () => {
+            this.world.after(this.chance.between(0.01, 2), () => this.enter('digested', life, () => done(digests), digests.length));
+          });
+        },
+        digestNow: digestOf,
+      },
       storage: this.disk,
       buffers: new PoisoningBuffers(),
       witness: this.witness.portOf(this),

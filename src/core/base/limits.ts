@@ -49,6 +49,8 @@ export const limits = {
   imageBytesMax: 1 * MIB,
   /** Image bytes of a whole copy that a mirror has not confirmed yet. */
   imageWindowBytes: 8 * MIB,
+  /** Longest range that is digested as of one moment: its content is held in memory meanwhile. */
+  digestRangeBytesMax: 4 * MIB,
   /** Bytes read from the sidefile and written to the base image in one destage round. */
   destageRoundBytes: 8 * MIB,
   /** NBD connections of one site. */

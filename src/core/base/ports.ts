@@ -21,6 +21,20 @@ export interface Digests {
   crc32(bytes: Uint8Array, seed: number): number;
 }
 
+/** How the content of blocks is digested when copies are compared. crc32 and md5 find accidents, not forgeries; sha256 is proof enough for both. */
+export type DigestAlgorithm = 'crc32' | 'md5' | 'sha1' | 'sha256';
+
+/** Digests of much data: other threads may compute them. */
+export interface BlockDigests {
+  /**
+   * Digests each `blockBytes` of the bytes (the last block may be shorter) and calls back, as an event of its own, with the digests one behind
+   * the other. The bytes are the port's from this call on, with the whole of their buffer: they may move to another thread.
+   */
+  digest(algorithm: DigestAlgorithm, bytes: Uint8Array, blockBytes: number, done: (digests: Uint8Array) => void): void;
+  /** The digest of a few bytes, here and now: for digests of digests. */
+  digestNow(algorithm: DigestAlgorithm, bytes: Uint8Array): Uint8Array;
+}
+
 /** Why a file operation failed. It is final for the replica: a failed write or flush is never tried again (fsync may have dropped the data). */
 export interface DiskFailure {
   readonly operation: 'open' | 'read' | 'write' | 'flush' | 'punch' | 'remove' | 'truncate' | 'list';

@@ -1,7 +1,7 @@
 // What a site is given and what may be asked of it: the one surface between the core and those who drive it (the daemon, the simulator).
 
 import type { FlagView, Mode } from '../base/copies.ts';
-import type { Buffers, Clock, Digests, Journal, Random, Storage } from '../base/ports.ts';
+import type { BlockDigests, Buffers, Clock, Digests, Journal, Random, Storage } from '../base/ports.ts';
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex } from '../base/units.ts';
 import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
 
@@ -53,6 +53,7 @@ export interface SiteOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly digests: Digests;
+  readonly blockDigests: BlockDigests;
   readonly storage: Storage;
   readonly buffers: Buffers;
   readonly witness: WitnessPort;
