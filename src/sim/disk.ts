@@ -17,6 +17,7 @@ import {
 
 const SECTOR_BYTES = 512;
 const PAGE_BYTES = 4096;
+const ZEROES = new Uint8Array(PAGE_BYTES);
 /** However slow a disk is, it answers within this time. */
 const DELAY_MILLIS_MAX = 1500;
 
@@ -441,8 +442,8 @@ class Handle implements StoredFile {
 
   private isHole(from: number, to: number): boolean {
     const { bytes, size } = this.inode.cache;
-    for (let at = from; at < Math.min(to, size); at++) if (bytes[at] !== 0) return false;
-    return true;
+    const end = Math.min(to, size);
+    return end <= from || Buffer.compare(bytes.subarray(from, end), ZEROES.subarray(0, end - from)) === 0;
   }
 
   private writeFailure(end: number): DiskFailure | null {
@@ -466,6 +467,7 @@ class Handle implements StoredFile {
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return (parts[0] as Uint8Array).slice();
   let length = 0;
   for (const part of parts) length += part.length;
   const bytes = new Uint8Array(length);

@@ -127,19 +127,21 @@ export class Faults {
       this.failures.set(machine.name, failures);
       Object.assign(machine.disk.trouble, { writeErrors: 0, readErrors: 0, flushErrors: 0, full: false });
       this.restartAfter.set(machine.name, 100);
-      if (failures > 1 || reason.includes('damaged')) this.replaceDisk(machine);
-      else machine.end('crash');
+      if (failures <= 1 && !reason.includes('damaged')) machine.end('crash');
+      // While no other copy is true the operator waits for one, and looks again.
+      else if (!this.replaceDisk(machine)) this.mendLater(machine, reason);
     });
   }
 
-  /** Only where another copy is true: the last good one is never thrown away. */
-  private replaceDisk(machine: Machine<InspectedSite>): void {
+  /** Only where another copy is true: the last good one is never thrown away. Whether it was done. */
+  private replaceDisk(machine: Machine<InspectedSite>): boolean {
     const others = this.witness.state?.copies.some((copy) => copy.site !== machine.name && copy.mode === 'sync' && copy.flag) ?? false;
-    if (!others) return;
+    if (!others) return false;
     this.failures.delete(machine.name);
     machine.end('power');
     machine.disk.wipe();
     this.watch.harm(machine, 'wipe');
+    return true;
   }
 
   private later(millis: number, run: () => void): void {
@@ -237,7 +239,8 @@ export class Faults {
         return this.flip(machine, fault);
       case 'wipe':
         this.restartAfter.set(machine.name, fault.millis);
-        return this.replaceDisk(machine);
+        this.replaceDisk(machine);
+        return undefined;
       default:
         throw new Error(`no such fault: ${fault.kind}`);
     }

@@ -5,6 +5,21 @@ import { assert } from './assert.ts';
 
 /** UTF-8 bytes of a string. A lone surrogate has no UTF-8 form: it is a fault of the caller (JSON text never holds one, it is escaped). */
 export function encodeUtf8(text: string): Uint8Array {
+  return asciiOf(text) ?? encodeAny(text);
+}
+
+/** Bytes of a string of ASCII only, which most are; null for another one. */
+function asciiOf(text: string): Uint8Array | null {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) return null;
+    bytes[i] = code;
+  }
+  return bytes;
+}
+
+function encodeAny(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length * 3);
   let end = 0;
   for (let i = 0; i < text.length; i++) {
