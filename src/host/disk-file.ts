@@ -13,7 +13,8 @@ import {
   seekEnd,
   seekHole,
 } from './libc.ts';
-import { codeOf, joinRuns, readRun, type Run, type TransferDone, type TransferQueue, withoutFirst, writeRun } from './transfers.ts';
+import { scattered, worthScattering, writeScattered } from './scatter.ts';
+import { codeOf, joinRuns, readRun, type TransferDone, type TransferQueue, withoutFirst, writeRun } from './transfers.ts';
 
 /** What a file needs of the folder it is in. */
 export interface FileOwner {
@@ -157,11 +158,19 @@ export class DiskFile implements StoredFile {
 
   writeParts(parts: readonly FilePart[], done: DiskDone): void {
     this.#checkOpen();
-    const end = parts.reduce((last, part) => Math.max(last, part.offset + part.bytes.length), 0);
-    this.#transfer('write', joinRuns(parts), writeRun, (failure) => {
+    let end = 0;
+    let byteCount = 0;
+    for (const { offset, bytes } of parts) {
+      end = Math.max(end, offset + bytes.length);
+      byteCount += bytes.length;
+    }
+    const ended: DiskDone = (failure) => {
       if (failure === null && end > this.#size) this.#size = end;
       done(failure);
-    });
+    };
+    const runs = joinRuns(parts);
+    if (worthScattering(runs.length, byteCount)) this.#transfer('write', scattered(parts), writeScattered, ended);
+    else this.#transfer('write', runs, writeRun, ended);
   }
 
   close(): void {
@@ -206,8 +215,13 @@ export class DiskFile implements StoredFile {
     return extent(hole, false);
   }
 
-  /** Every run is one transfer. After a failure no further one is begun; `done` is told when all that were begun have ended. */
-  #transfer(operation: 'read' | 'write', runs: readonly Run[], move: typeof readRun, done: DiskDone): void {
+  /** Every run, or set of scattered writes, is one transfer. After a failure no further one is begun; `done` is told when all that were begun have ended. */
+  #transfer<T>(
+    operation: 'read' | 'write',
+    runs: readonly T[],
+    move: (fd: number, run: T, done: TransferDone) => void,
+    done: DiskDone,
+  ): void {
     const owner = this.#owner;
     let left = runs.length;
     let failure: DiskFailure | null = null;

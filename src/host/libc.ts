@@ -15,7 +15,11 @@ export const FALLOCATE_PUNCH_HOLE = 2;
 /** fallocate(2): make a range read as zeroes; its space stays or is reserved. */
 export const FALLOCATE_ZERO_RANGE = 16;
 
-type NativeCall = (...args: (number | string)[]) => number;
+interface NativeCall {
+  (...args: (number | string)[]): number;
+  /** The same on a thread of libuv's pool. */
+  async(...args: (number | ((error: Error | null, result: number) => void))[]): void;
+}
 
 const SEEK_END = 2;
 const SEEK_DATA = 3;
@@ -75,6 +79,112 @@ export function bootMillis(): number | null {
   return (secondsLow + secondsHigh * U32) * 1000 + nanos / 1e6;
 }
 
+/** What became of one write of AsyncWrites: bytes written, the name of the error, or undefined when it was not carried out. */
+export type WriteResult = number | string | undefined;
+
+/** Submission of asynchronous I/O (io_submit): numbers of the system calls, which the C library has no functions for. */
+const AIO_CALLS = process.arch === 'x64' ? { setup: 206, getEvents: 208, submit: 209 } : { setup: 0, getEvents: 4, submit: 2 };
+const AIO_PWRITE = 1;
+const AIO_BLOCK_WORDS = 16;
+const AIO_EVENT_WORDS = 8;
+
+/** An area for writes that are handed to the system together, in one call on a thread of the pool. Used for one set of writes at a time. */
+export class AsyncWrites {
+  readonly #native: Native;
+  readonly #context: number;
+  /** struct iocb, pointers to them, and struct io_event. */
+  readonly #blocks: Uint32Array;
+  readonly #pointers: Uint32Array;
+  readonly #events: Uint32Array;
+  readonly #eventsAddress: number;
+  #count = 0;
+  /** What the system is reading from: kept from the garbage collector. */
+  #held: Uint8Array[] = [];
+
+  /** An area for so many writes; null where the system has none to give. */
+  static open(writesMax: number): AsyncWrites | null {
+    if (native === null) return null;
+    const context = new Uint32Array(2);
+    if (native.syscall(AIO_CALLS.setup, writesMax, addressOf(bytesOf(context)), 0, 0, 0) !== 0) return null;
+    return new AsyncWrites(native, writesMax, (context[0] as number) + (context[1] as number) * U32);
+  }
+
+  private constructor(from: Native, writesMax: number, context: number) {
+    this.#native = from;
+    this.#context = context;
+    this.#blocks = new Uint32Array(writesMax * AIO_BLOCK_WORDS);
+    const blocksAddress = addressOf(bytesOf(this.#blocks));
+    this.#pointers = new Uint32Array(writesMax * 2);
+    for (let i = 0; i < writesMax; i++) setWide(this.#pointers, 2 * i, blocksAddress + 4 * AIO_BLOCK_WORDS * i);
+    this.#events = new Uint32Array(writesMax * AIO_EVENT_WORDS);
+    this.#eventsAddress = addressOf(bytesOf(this.#events));
+  }
+
+  /** Adds a write to those that submit() hands over. */
+  add(fd: number, offset: number, bytes: Uint8Array): void {
+    const at = AIO_BLOCK_WORDS * this.#count;
+    const block = this.#blocks;
+    block.fill(0, at, at + AIO_BLOCK_WORDS);
+    block[at] = this.#count;
+    block[at + 4] = AIO_PWRITE;
+    block[at + 5] = fd;
+    setWide(block, at + 6, addressOf(bytes));
+    setWide(block, at + 8, bytes.length);
+    setWide(block, at + 10, offset);
+    this.#held.push(bytes);
+    this.#count++;
+  }
+
+  /** Carries out what was added; `done` gets one result for each, in the order of add(). */
+  submit(done: (results: readonly WriteResult[]) => void): void {
+    const results: WriteResult[] = Array.from({ length: this.#count }, () => undefined);
+    const end = (): void => {
+      this.#count = 0;
+      this.#held = [];
+      done(results);
+    };
+    const pointersAddress = addressOf(bytesOf(this.#pointers));
+    this.#native.syscall.async(AIO_CALLS.submit, this.#context, this.#count, pointersAddress, 0, 0, (error, submitted) => {
+      // Those behind the first that was refused have not been carried out.
+      if (error !== null || submitted <= 0) return end();
+      this.#collect(results, submitted, end);
+    });
+  }
+
+  /** Takes the results of `left` writes: they are there already unless the system carries them out later, which is waited for in the pool. */
+  #collect(results: WriteResult[], left: number, end: () => void): void {
+    const taken = (error: Error | null, count: number): void => {
+      if (error !== null || count < 0) throw new Error('io_getevents failed', { cause: error });
+      for (let i = 0; i < count; i++) {
+        const at = AIO_EVENT_WORDS * i;
+        const result = wide(this.#events, at + 4);
+        results[this.#events[at] as number] = result >= 0 ? result : (ERROR_NAMES.get(-result) ?? `E${-result}`);
+      }
+      if (count < left) this.#collect(results, left - count, end);
+      else end();
+    };
+    const { syscall } = this.#native;
+    const ready = syscall(AIO_CALLS.getEvents, this.#context, 0, left, this.#eventsAddress, 0);
+    if (ready > 0) return taken(null, ready);
+    syscall.async(AIO_CALLS.getEvents, this.#context, 1, left, this.#eventsAddress, 0, taken);
+  }
+}
+
+function bytesOf(words: Uint32Array): Uint8Array {
+  return new Uint8Array(words.buffer);
+}
+
+/** Puts a 64-bit number into two words. */
+function setWide(words: Uint32Array, at: number, value: number): void {
+  words[at] = value % U32;
+  words[at + 1] = Math.floor(value / U32);
+}
+
+/** A signed 64-bit number out of two words. */
+function wide(words: Uint32Array, at: number): number {
+  return (words[at] as number) + ((words[at + 1] as number) | 0) * U32;
+}
+
 /** Addresses of memory that was used before: asking for one takes longer than the rest of a call. Memory outside V8's heap never moves. */
 const addresses = new WeakMap<ArrayBufferLike, number>();
 
@@ -109,6 +219,7 @@ interface Native {
   readonly flock: NativeCall;
   readonly preadv2: NativeCall;
   readonly clockGettime: NativeCall;
+  readonly syscall: NativeCall;
   /** One struct iovec, and its address. It is filled anew for each call; encoding an object each time would double the call's cost. */
   readonly vector: Uint32Array;
   readonly vectorAddress: number;
@@ -131,6 +242,7 @@ function bind(): Native | null {
       flock: bound('flock', 'int', ['int', 'int']),
       preadv2: bound('preadv2', 'int64_t', ['int', 'uintptr_t', 'int', 'int64_t', 'int']),
       clockGettime: bound('clock_gettime', 'int', ['int', 'uintptr_t']),
+      syscall: bound('syscall', 'int64_t', ['int64_t', 'uintptr_t', 'int64_t', 'uintptr_t', 'uintptr_t', 'uintptr_t']),
       vector,
       vectorAddress: Number(koffi.address(vector.buffer)),
       time,

@@ -226,6 +226,22 @@ describe('a file', () => {
     assert.equal(await outcome((done) => file.readParts([], done)), null);
   });
 
+  test('writes many small parts that are apart, none lost and none misplaced', async () => {
+    const { storage, file, path } = newFile();
+    const parts = Array.from({ length: 700 }, (_, index) => ({
+      offset: ((index * 379) % 700) * 8192,
+      bytes: filled(4096, (index % 251) + 1),
+    }));
+    const sets = [parts.slice(0, 350), [...parts.slice(350), { offset: 5, bytes: filled(0, 0) }]];
+    assert.deepEqual(await Promise.all(sets.map((set) => outcome((done) => file.writeParts(set, done)))), [null, null]);
+    assert.equal(file.size(), 699 * 8192 + 4096);
+    assert.equal(await flushed(storage, [file]), null);
+    const contents = readFileSync(path);
+    for (const { offset, bytes } of parts) assert.deepEqual(new Uint8Array(contents.subarray(offset, offset + 4096)), bytes);
+    for (let index = 0; index < 699; index++)
+      assert.ok(contents.subarray(index * 8192 + 4096, (index + 1) * 8192).every((byte) => byte === 0));
+  });
+
   test(
     'says of what is not cached that it would have to be waited for',
     { skip: isInMemory() && 'the folder for temporary files is in memory' },
@@ -283,7 +299,11 @@ describe('a write that fails', () => {
       attempt([new Uint8Array(1 << 12), new Uint8Array(1 << 20)]);
       file.writeParts([{ offset: 0, bytes: new Uint8Array(1 << 20) }], (failure) => {
         failures.push(failure);
-        console.log(JSON.stringify(failures));
+        const scattered = Array.from({ length: 16 }, (_, index) => ({ offset: index * 8192 + 100, bytes: new Uint8Array(4096) }));
+        file.writeParts(scattered, (failure) => {
+          failures.push(failure);
+          console.log(JSON.stringify(failures));
+        });
       });`;
     // The shell's limit of file size: the write that reaches it is cut short, the next one is refused. A full disk does the same.
     const run = spawnSync('sh', ['-c', 'ulimit -f 64 && exec "$@"', 'sh', process.execPath, '--input-type=module', '-e', program], {
@@ -291,7 +311,7 @@ describe('a write that fails', () => {
     });
     assert.equal(run.status, 0, run.stderr);
     const failure = { operation: 'write', file: 'data', code: 'EFBIG' };
-    assert.deepEqual(JSON.parse(run.stdout), [failure, failure, failure]);
+    assert.deepEqual(JSON.parse(run.stdout), [failure, failure, failure, failure]);
     assert.ok(statSync(join(folder, 'data')).size > 0, 'a part of it was written');
   });
 });
