@@ -72,6 +72,9 @@ export class StepStorage implements Storage {
     });
   }
 
+  /** Ranges that were punched. */
+  readonly punched: { readonly file: string; readonly offset: number; readonly length: number }[] = [];
+
   later(event: () => void): void {
     this.#events.push(event);
   }
@@ -112,6 +115,7 @@ class StepFile implements StoredFile {
   }
 
   punch(offset: number, length: number): void {
+    this.#storage.punched.push({ file: this.name, offset, length });
     this.inner.punch(offset, length);
   }
 

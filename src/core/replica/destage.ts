@@ -265,13 +265,17 @@ function runsOf(newest: Overlay, bytesMax: number): Run[] {
   return runs;
 }
 
-/** Makes a range read as zeroes without giving space back. What is a hole already stays one. */
+/**
+ * Makes a range read as zeroes without giving space back. What is a hole already stays one, and is punched all the same: after a flush that failed,
+ * the system may show a hole that is not on stable storage, with older content below it, and no later flush would bring it there.
+ */
 function* writeZeroes(base: StoredFile, offset: number, length: number): Generator<DestageEffect, void, void> {
   const end = offset + length;
   let parts: FilePart[] = [];
   for (let at = offset; at < end;) {
     for (const extent of base.extents(at, end - at, BASE_EXTENTS_MAX)) {
       const extentEnd = Math.min(extent.offset + extent.length, end);
+      if (extent.hole) base.punch(at, extentEnd - at);
       while (!extent.hole && at < extentEnd) {
         if (parts.length === ZERO_PARTS_MAX) {
           yield { kind: 'write', file: base, parts };

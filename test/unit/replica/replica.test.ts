@@ -280,6 +280,14 @@ test('trims become holes and zeroes are written, in the base as in the overlay',
   assertSame(rig.disk.contentOf('base-wide'), rig.reference.now.bytes[1] as Uint8Array, 'the base');
 });
 
+test('zeroes over what shows as a hole are punched: the hole may not be on stable storage', () => {
+  const rig = new ReplicaRig().start();
+  rig.append([zero('zeroes', 1, 6, 2)]);
+  rig.replica.commit(1);
+  rig.wait((done) => rig.replica.drain(done));
+  assert.deepEqual(rig.storage.punched, [{ file: 'base-wide', offset: 6 * BLOCK_BYTES, length: 2 * BLOCK_BYTES }]);
+});
+
 test('a sidefile that is full holds writers until it has been destaged and dropped', () => {
   const rig = new ReplicaRig({ capacityBytes: 300 * 1024 }).start();
   while (!rig.replica.full) rig.write(1, rig.reference.end % 100, 2, rig.reference.end & 0xff);
