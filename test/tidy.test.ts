@@ -50,10 +50,11 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
   },
   cli: {
     folders: ['api', 'core/base'],
-    dynamic: ['daemon', 'witness'],
+    dynamic: ['daemon', 'preflight', 'witness'],
     node: true,
     packages: ['@stricli/core', 'zod', 'smol-toml'],
   },
+  preflight: { folders: ['api', 'core/base'], node: true, packages: [] },
   demo: { folders: ['api', 'core/base'], node: true, packages: [] },
 };
 const FREE = ['scripts', 'test'];

@@ -6,6 +6,7 @@ import { buildApplication, buildCommand, buildRouteMap, run, text_en } from '@st
 import { VERSION } from '../api/program.ts';
 import { RemoteError } from '../api/client.ts';
 import { EXIT, TercetError } from '../core/base/errors.ts';
+import { checkCommand } from './commands/check.ts';
 import { createCommand } from './commands/create.ts';
 import { drainCommand } from './commands/drain.ts';
 import { promoteCommand } from './commands/promote.ts';
@@ -58,6 +59,7 @@ const app: Application<CliContext> = buildApplication(
       promote: promoteCommand,
       drain: drainCommand,
       witness: witnessRoutes,
+      check: checkCommand,
       'check-config': checkConfigCommand,
       version: versionCommand,
     },

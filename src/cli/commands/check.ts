@@ -1,0 +1,184 @@
+// tercet check: what this machine and the paths from it are like, before anything is trusted to them. Run it on each machine, while the others run
+// `tercet check --answer`.
+
+import { once } from 'node:events';
+
+import type { Command } from '@stricli/core';
+import { buildCommand } from '@stricli/core';
+
+import { EXIT, TercetError } from '../../core/base/errors.ts';
+import type { CliContext, ConfigFlag, GroupConfig, LoadedConfig } from '../context.ts';
+import { configFlag, print, printJson, readConfig, styled } from '../context.ts';
+import { countText } from '../text.ts';
+
+type Finding = import('../../preflight/findings.ts').Finding;
+
+interface Flags extends ConfigFlag {
+  readonly site: string;
+  readonly answer: boolean;
+  readonly seconds: number;
+  readonly write: number;
+  readonly json: boolean;
+}
+
+const MIB = 1024 * 1024;
+
+/** A number of a flag, within bounds. */
+function within(name: string, min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (Number.isFinite(value) && value >= min && value <= max) return value;
+    throw new TercetError('TERCET_BAD_REQUEST', {
+      what: '`tercet check`',
+      reason: `--${name} must be from ${min} to ${max}, not "${text}"`,
+    });
+  };
+}
+
+export const checkCommand: Command<CliContext> = buildCommand({
+  docs: {
+    brief: 'Check this machine and the paths to the others before a group is created',
+    fullDescription:
+      'Measures the disk (space, time to stable storage), the path to each other site (time there and back, rate, clock, and the way back) and to the witness, and says what ' +
+      'to expect of an async mirror at a rate of writes. The other machines run `tercet check --answer` meanwhile, with the daemons stopped: it listens where the daemon will. ' +
+      'Exit code 3 when something does not work as it is.',
+  },
+  parameters: {
+    flags: {
+      config: configFlag,
+      site: { kind: 'parsed', parse: String, brief: 'The site that this machine is', placeholder: 'NAME' },
+      answer: { kind: 'boolean', brief: 'Answer the checks of other sites until Ctrl-C', default: false },
+      seconds: {
+        kind: 'parsed',
+        parse: within('seconds', 0.1, 60),
+        brief: 'How long each measure lasts; default: 2',
+        placeholder: 'S',
+        default: '2',
+      },
+      write: {
+        kind: 'parsed',
+        parse: within('write', 0, 100_000),
+        brief: 'MiB that hosts write in a second, for what to expect; default: 10',
+        placeholder: 'MIB',
+        default: '10',
+      },
+      json: { kind: 'boolean', brief: 'Print JSON for programs', default: false },
+    },
+  },
+  async func(this: CliContext, flags: Flags) {
+    const config = await readConfig(this, flags);
+    const self = config.siteOf(flags.site);
+    const { answerChecks } = await import('../../preflight/answer.ts');
+    const addresses = new Map(config.sites.map((site) => [site.name, site.link]));
+    if (flags.answer) {
+      const server = await answerChecks(self.link, addresses).catch((cause: unknown) => cannotListen(self.link.text, cause));
+      print(this, `answering checks for site ${self.name} on ${self.link.text}, until Ctrl-C`);
+      await once(server, 'close');
+      return;
+    }
+    // The other sides try the way back to here; where a daemon listens already, that serves as well.
+    const server = await answerChecks(self.link, addresses).catch(() => null);
+    const findings: Finding[] = [];
+    try {
+      findings.push(...(await diskPart(config, self.name, flags.seconds)));
+      findings.push(...(await pathPart(config, self.name, flags)));
+      findings.push(await witnessPart(config));
+    } finally {
+      server?.close();
+    }
+    report(this, flags, findings);
+  },
+});
+
+function cannotListen(address: string, cause: unknown): never {
+  const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+  throw new TercetError(
+    'TERCET_NOT_IN_STATE',
+    { what: `cannot listen on ${address}`, reason: `${reason}; the daemon must not be running meanwhile` },
+    { cause },
+  );
+}
+
+function groupsOf(config: LoadedConfig, site: string): readonly GroupConfig[] {
+  return config.groups.filter((group) => group.sites.some((copy) => copy.name === site));
+}
+
+async function diskPart(config: LoadedConfig, site: string, seconds: number): Promise<readonly Finding[]> {
+  const { measureDisk } = await import('../../preflight/disk.ts');
+  const { diskFindings } = await import('../../preflight/findings.ts');
+  const folder = config.siteOf(site).data;
+  let needed = 0;
+  for (const group of groupsOf(config, site)) {
+    needed += group.capacityBytes;
+    // Images elsewhere, such as block devices, are not in the folder.
+    for (const volume of group.volumes) if (!volume.base.has(site)) needed += volume.sizeBytes;
+  }
+  try {
+    return diskFindings(folder, measureDisk(folder, seconds), needed);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return [{ level: 'bad', subject: 'disk', text: `${folder} cannot be used: ${reason}` }];
+  }
+}
+
+async function pathPart(config: LoadedConfig, self: string, flags: Flags): Promise<readonly Finding[]> {
+  const { measurePath } = await import('../../preflight/ask.ts');
+  const { expect } = await import('../../preflight/expectation.ts');
+  const { expectationFinding, pathFindings } = await import('../../preflight/findings.ts');
+  const found: Finding[] = [];
+  const groups = groupsOf(config, self);
+  for (const site of config.sites) {
+    const shared = groups.filter((group) => group.sites.some((copy) => copy.name === site.name));
+    if (site.name === self || shared.length === 0) continue;
+    const outcome = await measurePath(site.link, self, flags.seconds);
+    const sync = shared.some((group) => group.sites.some((copy) => copy.name === site.name && copy.mode === 'sync'));
+    const lease = Math.min(...shared.map((group) => group.timings.leaseMillis));
+    found.push(...pathFindings(site.name, sync ? 'sync' : 'async', lease, outcome));
+    if (outcome.kind !== 'measured') continue;
+    for (const group of shared) {
+      if (group.sites.find((copy) => copy.name === site.name)?.mode !== 'async') continue;
+      const demand = {
+        writtenBytesPerSecond: flags.write * MIB,
+        linkBytesPerSecond: outcome.measures.bytesPerSecond,
+        roundTripMillis: outcome.measures.roundTripMillis.median,
+        collectMillis: group.timings.asyncDelayMillis,
+        sidefileBytes: group.capacityBytes,
+      };
+      found.push(expectationFinding(group.name, site.name, demand.writtenBytesPerSecond, expect(demand)));
+    }
+  }
+  return found;
+}
+
+async function witnessPart(config: LoadedConfig): Promise<Finding> {
+  const { reach } = await import('../../preflight/answer.ts');
+  const { address } = config.witness;
+  const outcome = await reach(address);
+  if (outcome === 'ok') return { level: 'good', subject: 'witness', text: `something listens on ${address.text}` };
+  return {
+    level: 'bad',
+    subject: 'witness',
+    text: `nothing answers on ${address.text} (${outcome}): start \`tercet witness run\` there, and look at its firewall`,
+  };
+}
+
+function report(context: CliContext, flags: Flags, findings: readonly Finding[]): void {
+  const bad = findings.filter((finding) => finding.level === 'bad').length;
+  const doubtful = findings.filter((finding) => finding.level === 'doubtful').length;
+  if (flags.json) printJson(context, { site: flags.site, bad, doubtful, findings });
+  else {
+    const mark = styled(context);
+    const words = { good: 'good    ', doubtful: 'doubtful', bad: 'BAD     ' } as const;
+    for (const { level, subject, text } of findings) {
+      const word = words[level];
+      print(context, `${level === 'bad' ? mark('bad', word) : word}  ${subject}: ${text}`);
+    }
+    print(
+      context,
+      bad === 0
+        ? `${flags.site} is fit to go${doubtful === 0 ? '' : `, with ${countText(doubtful, 'doubt')}`}`
+        : `${countText(bad, 'thing')} must be mended first`,
+    );
+  }
+  if (bad > 0) context.process.exitCode = EXIT.notInState;
+}
