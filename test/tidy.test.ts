@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { ERROR_CODES } from '../src/core/base/errors.ts';
 import { ROOT, coreLayouts, listFiles, readText } from './tidy/files.ts';
 import { layoutPlaceText, layoutPlaces } from './tidy/layouts.ts';
+import { REFERENCE_PARTS, fillReference, plain, referenceParts } from './tidy/reference.ts';
 import { functionsOf, importsOf, mask } from './tidy/source.ts';
 
 const FUNCTION_LINES_MAX = 70;
@@ -43,8 +44,10 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
   sim: { folders: CORE, node: true, packages: [] },
   witness: { folders: ['core/base', 'core/arbiter', 'host'], node: true, packages: ['hono', '@hono/node-server', 'zod', 'pino'] },
   api: { folders: ['core/base', 'core/arbiter', 'core/site'], node: true, packages: ['hono', '@hono/node-server', 'zod'] },
+  // Looks at a site from outside, as the API shows it.
+  watch: { folders: ['core/base', 'core/site', 'api'], node: true, packages: ['hono'] },
   daemon: {
-    folders: [...CORE, 'host', 'witness', 'api'],
+    folders: [...CORE, 'host', 'witness', 'api', 'watch'],
     node: true,
     packages: ['hono', '@hono/node-server', 'zod', 'pino', 'smol-toml'],
   },
@@ -230,6 +233,84 @@ test('every stored or sent form has its offset table in docs/internals, as it is
   }
   none(faults);
 });
+
+test('every command, option, metric, event, hook and exit code stands in the reference as it is in the code', () => {
+  const pages = files.filter((file) => file.startsWith('docs/') && file.endsWith('.md')).map((path) => ({ path, page: readText(path) }));
+  none(
+    pages.map(({ path, page }) => (plain(fillReference(page)) === plain(page) ? null : `${path} is not what the code says: npm run docs`)),
+  );
+  const present = pages.flatMap(({ page }) => referenceParts(page));
+  none(REFERENCE_PARTS.map((part) => (present.includes(part) ? null : `no page has a place for the part "${part}" of the reference`)));
+});
+
+test('every command, metric and page that the documentation speaks of exists', () => {
+  const known = namesOf(REFERENCE_PARTS.map((part) => fillReference(`<!-- reference: ${part} -->\n<!-- end of reference -->`)).join('\n'));
+  const pages = files.filter((file) => file.endsWith('.md') && file !== 'CHANGELOG.md');
+  none(pages.flatMap((path) => [...strangers(path, known), ...deadLinks(path)]));
+  assert.deepEqual(strangers('x', known, '`tercet status --jsn`, `tercet fly`, tercet_flights_total'), [
+    'x: `tercet status --jsn`: there is no option --jsn',
+    'x: `tercet fly`: there is no such command',
+    'x: there is no metric tercet_flights_total',
+  ]);
+});
+
+/** Commands with their options, and metrics, from the generated parts of the reference. */
+interface Known {
+  readonly options: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly metrics: ReadonlySet<string>;
+}
+
+function namesOf(reference: string): Known {
+  const options = new Map<string, Set<string>>();
+  let last = new Set<string>();
+  for (const line of reference.split('\n')) {
+    const command = /^## `tercet ([a-z -]+?)( [[A-Z].*)?`$/.exec(line)?.[1];
+    if (command !== undefined) options.set(command, (last = new Set(['--help', '--version'])));
+    const option = /^\| `(--[a-z-]+)/.exec(line)?.[1];
+    if (option !== undefined) last.add(option);
+  }
+  return { options, metrics: new Set([...reference.matchAll(/`(tercet_[a-z_]+)`/g)].map((match) => match[1] as string)) };
+}
+
+/** Commands in code marks and metrics anywhere that the code does not know. */
+function strangers(path: string, { options, metrics }: Known, text: string = readText(path)): string[] {
+  const faults: string[] = [];
+  for (const [, typed] of text.matchAll(/`tercet ((?:[a-z-]+ ?)+[^`]*)`/g)) {
+    const words = (typed as string).split(' ');
+    const command = [words.slice(0, 2).join(' '), words[0] as string].find((each) => options.has(each));
+    const isGroup = [...options.keys()].some((each) => each.startsWith(`${words[0]} `));
+    if (command === undefined) {
+      if (!isGroup || words.slice(1).some((word) => word !== '--help'))
+        faults.push(`${path}: \`tercet ${typed}\`: there is no such command`);
+      continue;
+    }
+    for (const [option] of (typed as string).matchAll(/--[a-z-]+/g))
+      if (options.get(command)?.has(option) !== true) faults.push(`${path}: \`tercet ${typed}\`: there is no option ${option}`);
+  }
+  for (const [, metric] of text.matchAll(/\b(tercet_[a-z_]*[a-z])\b/g))
+    if (!metrics.has(metric as string)) faults.push(`${path}: there is no metric ${metric}`);
+  return faults;
+}
+
+/** Links to files of the repository, or to headings of them, that do not exist. */
+function deadLinks(path: string): string[] {
+  return [...readText(path).matchAll(/\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].flatMap(([, target, heading]) => {
+    const file = target === '' ? path : posix.join(posix.dirname(path), target as string);
+    const isFolder = files.some((each) => each.startsWith(`${file.replace(/\/$/, '')}/`));
+    if (!files.includes(file) && !isFolder) return [`${path}: there is no ${file}`];
+    if (heading === undefined || !file.endsWith('.md')) return [];
+    const anchors = [...readText(file).matchAll(/^#+ (.+)$/gm)].map((match) => anchorOf(match[1] as string));
+    return anchors.includes(heading) ? [] : [`${path}: ${file} has no heading #${heading}`];
+  });
+}
+
+/** The anchor that a forge gives a heading. */
+function anchorOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replace(/[^a-z0-9 _-]/g, '')
+    .replaceAll(' ', '-');
+}
 
 test('files are small, and binary only where they are golden', () => {
   const large = files.map((path) =>

@@ -9,8 +9,8 @@ import { TercetError, exitOf } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
 import type { OrderOutcome } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
-import type { DaemonStatus, Health } from './schema.ts';
-import { apiErrorSchema, daemonStatusSchema, faultsOf, healthSchema, outcomeSchema } from './schema.ts';
+import type { DaemonStatus, EventLine, Health } from './schema.ts';
+import { apiErrorSchema, daemonStatusSchema, eventListSchema, eventSchema, faultsOf, healthSchema, outcomeSchema } from './schema.ts';
 
 /** How long a question may take; an order takes as long as the daemon allows it, and this on top. */
 const QUESTION_MILLIS = 5_000;
@@ -36,6 +36,25 @@ export class ControlClient {
 
   health(): Promise<Health> {
     return this.#ask({ method: 'GET', path: '/v1/health', schema: healthSchema, millis: this.#questionMillis });
+  }
+
+  /** Events as they happen, from after an id on, or all that are kept. Ends when the daemon ends, or with TERCET_UNREACHABLE. */
+  async *events(options: { after: string | null; follow: boolean }): AsyncGenerator<EventLine> {
+    const query = new URLSearchParams({ ...(options.after !== null && { after: options.after }), ...(options.follow && { follow: '1' }) });
+    const path = `/v1/events?${query.toString()}`;
+    if (!options.follow) {
+      yield* (await this.#ask({ method: 'GET', path, schema: eventListSchema, millis: this.#questionMillis })).events;
+      return;
+    }
+    try {
+      for await (const data of serverSentData(this.#address, path)) {
+        const event = eventSchema.safeParse(JSON.parse(data));
+        if (event.success) yield event.data;
+      }
+    } catch (cause) {
+      const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+      throw new TercetError('TERCET_UNREACHABLE', { what: 'the daemon', address: this.#address.text, reason }, { cause });
+    }
   }
 
   create(group: string): Promise<OrderOutcome> {
@@ -126,4 +145,28 @@ function readAnswer(response: IncomingMessage, resolve: (text: string) => void, 
   });
   response.on('error', reject);
   response.on('end', () => resolve(Buffer.concat(parts).toString('utf8')));
+}
+
+/** The data of each message of an event stream. Ends with the stream. */
+async function* serverSentData(address: Address, path: string): AsyncGenerator<string> {
+  const where = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const sent = request({ ...where, agent: false, path, headers: { host: 'localhost', accept: 'text/event-stream' } });
+    sent.on('response', resolve);
+    sent.on('error', reject);
+    sent.end();
+  });
+  if (response.statusCode !== 200) throw Object.assign(new Error('no event stream'), { code: `HTTP status ${response.statusCode}` });
+  response.setEncoding('utf8');
+  let text = '';
+  for await (const part of response) {
+    text += String(part);
+    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
+      const lines = text.slice(0, end).split('\n');
+      text = text.slice(end + 2);
+      const data = lines.filter((line) => line.startsWith('data:')).map((line) => line.slice(5).trim());
+      if (data.length > 0) yield data.join('\n');
+    }
+    if (text.length > ANSWER_BYTES_MAX) throw Object.assign(new Error('a message is too large'), { code: 'a message is too large' });
+  }
 }

@@ -120,6 +120,33 @@ export const healthSchema: z.ZodType<Health> = z.object({
   failed: z.array(z.object({ group: nameSchema, reason: z.string() })),
 });
 
+/** One event: docs/reference/events.md. A kind that this version does not know is an event all the same. */
+export interface EventLine {
+  readonly id: string;
+  readonly time: string;
+  readonly site: string;
+  readonly kind: string;
+  readonly group: string | null;
+  readonly peer: string | null;
+  readonly text: string;
+  readonly facts: Readonly<Record<string, unknown>>;
+}
+
+/** Schema of EventLine. */
+export const eventSchema: z.ZodType<EventLine> = z.object({
+  id: z.string(),
+  time: z.string(),
+  site: z.string(),
+  kind: z.string(),
+  group: z.string().nullable(),
+  peer: z.string().nullable(),
+  text: z.string(),
+  facts: z.record(z.string(), z.unknown()),
+});
+
+/** Answer to GET /v1/events. */
+export const eventListSchema: z.ZodType<{ readonly events: readonly EventLine[] }> = z.object({ events: z.array(eventSchema) });
+
 /** What became of an order: POST /v1/groups/GROUP/create and .../promote. */
 export const outcomeSchema: z.ZodType<OrderOutcome> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('done'), text: z.string() }),

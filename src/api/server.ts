@@ -41,9 +41,19 @@ export interface ControlBounds {
   readonly orderMillis: number;
 }
 
+/** How a control API is served. */
+export interface ControlOptions {
+  readonly log: Journal;
+  readonly bounds?: ControlBounds;
+  /** Adds routes of other parts of the daemon. */
+  readonly more?: (app: Hono) => void;
+}
+
 /** Starts the API. Throws TERCET_PORT_IN_USE. */
-export async function startControl(control: Control, address: Address, log: Journal, bounds?: ControlBounds): Promise<RunningControl> {
-  const server = createServer(controlRoutes(control, bounds));
+export async function startControl(control: Control, address: Address, { log, bounds, more }: ControlOptions): Promise<RunningControl> {
+  const app = controlRoutes(control, bounds);
+  more?.(app);
+  const server = createServer(app);
   await listen(server, address, 'the control API');
   // After this, the only errors of a listener are connections that could not be accepted, for lack of file descriptors say.
   server.on('error', (error) =>
@@ -87,7 +97,7 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     return answer(c, await inTime(control.drain(group), `draining group ${group}`, bounds));
   });
   app.notFound((c) => {
-    const routes = 'GET /v1/status, GET /v1/health, POST /v1/groups/GROUP/create, .../promote and .../drain';
+    const routes = 'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, POST /v1/groups/GROUP/create, .../promote and .../drain';
     return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
   });
   app.onError((error, c) => {

@@ -1,6 +1,6 @@
 // All commands, and how they end: every error is one sentence, every exit code is one of EXIT (src/core/base/errors.ts).
 
-import type { Application, ApplicationText, Command } from '@stricli/core';
+import type { Application, ApplicationText, Command, RouteMap } from '@stricli/core';
 import { buildApplication, buildCommand, buildRouteMap, run, text_en } from '@stricli/core';
 
 import { VERSION } from '../api/program.ts';
@@ -9,6 +9,7 @@ import { EXIT, TercetError } from '../core/base/errors.ts';
 import { checkCommand } from './commands/check.ts';
 import { createCommand } from './commands/create.ts';
 import { drainCommand } from './commands/drain.ts';
+import { eventsCommand } from './commands/events.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { statusCommand } from './commands/status.ts';
 import { witnessRoutes } from './commands/witness.ts';
@@ -50,29 +51,30 @@ const text: ApplicationText = {
   exceptionWhileLoadingCommandFunction: errorText,
 };
 
-const app: Application<CliContext> = buildApplication(
-  buildRouteMap({
-    docs: { brief: 'Block volumes mirrored over three sites' },
-    routes: {
-      status: statusCommand,
-      create: createCommand,
-      promote: promoteCommand,
-      drain: drainCommand,
-      witness: witnessRoutes,
-      check: checkCommand,
-      'check-config': checkConfigCommand,
-      version: versionCommand,
-    },
-  }),
-  {
-    name: 'tercet',
-    versionInfo: { currentVersion: VERSION },
-    scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
-    documentation: { caseStyle: 'convert-camel-to-kebab' },
-    localization: { text },
-    determineExitCode: (error) => (error instanceof TercetError || error instanceof RemoteError ? error.exit : EXIT.invariant),
+/** All commands. */
+export const commands: RouteMap<CliContext> = buildRouteMap({
+  docs: { brief: 'Block volumes mirrored over three sites' },
+  routes: {
+    status: statusCommand,
+    events: eventsCommand,
+    create: createCommand,
+    promote: promoteCommand,
+    drain: drainCommand,
+    witness: witnessRoutes,
+    check: checkCommand,
+    'check-config': checkConfigCommand,
+    version: versionCommand,
   },
-);
+});
+
+const app: Application<CliContext> = buildApplication(commands, {
+  name: 'tercet',
+  versionInfo: { currentVersion: VERSION },
+  scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
+  documentation: { caseStyle: 'convert-camel-to-kebab' },
+  localization: { text },
+  determineExitCode: (error) => (error instanceof TercetError || error instanceof RemoteError ? error.exit : EXIT.invariant),
+});
 
 /** Runs one command line. The exit code is in context.process.exitCode when it has ended. */
 export async function runCli(inputs: readonly string[], context: CliContext): Promise<void> {

@@ -38,6 +38,7 @@ export const groupNumbers = {
   sidefile_mib: { fallback: 1024, min: 128, max: 16 * 1024 * 1024 },
   destage_idle_millis: { fallback: 1000, min: 0, max: 600_000 },
   destage_backlog_mib: { fallback: 256, min: 1, max: 1024 * 1024 },
+  rpo_seconds: { fallback: 0, min: 0, max: 604_800, fraction: true },
 } as const satisfies Record<string, NumberOption>;
 
 function numberSchema(option: NumberOption): z.ZodDefault<z.ZodNumber> {
@@ -108,6 +109,9 @@ export const siteShape = {
     )
     .min(1, 'must have at least one address, such as "unix:/run/tercet/nbd.sock"'),
   control: addressSchema('where the commands ask', { unix: true }),
+  page: addressSchema('where browsers and Prometheus ask', { unix: false }).optional(),
+  page_token_file: pathSchema('the path of a file with the token that allows orders from the page').optional(),
+  hooks: pathSchema('the path of a folder with programs, such as "/etc/tercet/hooks.d"').optional(),
 };
 
 const siteListText = 'a list of names of sites, such as ["near", "far"]';

@@ -26,6 +26,12 @@ export interface SiteConfig {
   readonly link: Address;
   readonly nbd: readonly Address[];
   readonly control: Address;
+  /** Where the page and the metrics are served; null for nowhere. */
+  readonly page: Address | null;
+  /** File of the token that allows orders from the page; null: it shows only. */
+  readonly pageTokenFile: string | null;
+  /** Folder of the programs that are called at events; null for none. */
+  readonly hooks: string | null;
 }
 
 /** One volume of a group. */
@@ -46,6 +52,8 @@ export interface GroupConfig {
   readonly capacityBytes: number;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
+  /** Most that a copy may lack, in seconds, before that is an event; 0: no target. */
+  readonly rpoSeconds: number;
   readonly volumes: readonly VolumeConfig[];
 }
 
@@ -129,6 +137,9 @@ export function parseConfig(text: string, file: string): Config {
       link: present(site.link),
       nbd: present(site.nbd),
       control: present(site.control),
+      page: site.page ?? null,
+      pageTokenFile: site.pageTokenFile ?? null,
+      hooks: site.hooks ?? null,
     })),
     groups: groups.map(groupConfig),
   };
@@ -164,6 +175,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     capacityBytes: present(fields.sidefile_mib) * MIB,
     destageIdleMillis: present(fields.destage_idle_millis),
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
+    rpoSeconds: present(fields.rpo_seconds),
     volumes: volumes.map((volume) => ({ name: present(volume.name), sizeBytes: present(volume.sizeBytes), base: volume.base })),
   };
 }

@@ -23,13 +23,16 @@ import { machineRandom } from '../host/random.ts';
 import { TurnScheduler } from '../host/wake.ts';
 import { WitnessClient } from '../witness/client.ts';
 import { streamAddress } from './addresses.ts';
-import type { Config } from './config.ts';
+import type { Config, SiteConfig } from './config.ts';
 import { siteOf } from './config.ts';
 import { Exports } from './exports.ts';
 import type { SharedParts } from './group.ts';
 import { GroupRunner } from './group.ts';
 import { PeerListener } from './peer-listener.ts';
 import type { Running } from './service.ts';
+import { addWatchRoutes } from '../watch/routes.ts';
+import type { WatchSettings } from '../watch/watch.ts';
+import { Watch } from '../watch/watch.ts';
 
 /** Memory that waits to be used again. */
 const KEPT_BYTES_MAX = 128 * 1024 * 1024;
@@ -58,8 +61,10 @@ export async function startDaemon(config: Config, name: SiteName, journal: Journ
   }
 }
 
-async function open(config: Config, name: SiteName, journal: Journal, closers: Closer[]): Promise<void> {
+async function open(config: Config, name: SiteName, lines: Journal, closers: Closer[]): Promise<void> {
   const site = siteOf(config, name);
+  const watch = new Watch({ site: name, settings: watchSettings(config, site), journal: lines });
+  const { journal } = watch;
   const clock = machineClock();
   const turns = new TurnScheduler(clock);
   const buffers = new BufferPool(KEPT_BYTES_MAX);
@@ -95,7 +100,8 @@ async function open(config: Config, name: SiteName, journal: Journal, closers: C
   }
   const exports = new Exports(groups, buffers);
 
-  const control = await startControl(controlOf(name, groups), site.control, journal);
+  const orders = controlOf(name, groups);
+  const control = await startControl(orders, site.control, { log: journal, more: (app) => addWatchRoutes(app, watch) });
   // Closed after the hosts and before the groups: what is asked last is answered.
   for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
   closers.push(() => control.close());
@@ -112,6 +118,8 @@ async function open(config: Config, name: SiteName, journal: Journal, closers: C
     findSite: (group) => groups.find((each) => each.group === group)?.owner ?? null,
   });
   closers.push(async () => peers.stop());
+  closers.push(async () => watch.stop());
+  watch.start(() => orders.status());
   for (const group of groups) group.start();
   const facts = {
     pid: process.pid,
@@ -122,6 +130,14 @@ async function open(config: Config, name: SiteName, journal: Journal, closers: C
     control: site.control.text,
   };
   journal('ready', facts, `site ${name} is ready`);
+}
+
+/** What the watch needs of the configuration. */
+function watchSettings(config: Config, site: SiteConfig): WatchSettings {
+  return {
+    hooks: site.hooks,
+    groups: new Map(config.groups.map(({ name, sites, timings, rpoSeconds }) => [name, { sites, timings, rpoSeconds }])),
+  };
 }
 
 function openWitnessClient(config: Config, closers: Closer[]): WitnessClient {

@@ -15,6 +15,20 @@ export const EXIT = {
   configuration: 78,
 } as const;
 
+/** What each means, for docs/reference/exit-codes.md. */
+export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+  done: 'Done; of `tercet status`: all groups are well.',
+  failed: 'Failed: the sentence on standard error says what and why.',
+  usage: 'The command line is wrong, or names a group or a site that the configuration does not have.',
+  notInState: 'Not in that state; of `tercet status`: something is wrong; of `tercet witness status`: a group is not created.',
+  unreachable: 'No answer: the daemon or the witness cannot be reached.',
+  unsafe: 'Refused, because data could be lost; the sentence names the way out.',
+  deadline: 'A deadline has passed; the order may still be under way.',
+  nodeTooOld: 'Node.js is too old.',
+  invariant: 'A rule of the program itself was broken, and it stopped.',
+  configuration: 'The configuration has faults, or cannot be read.',
+};
+
 type Facts = Readonly<Record<string, string | number | boolean | null>>;
 interface ErrorEntry {
   readonly exit: number;

@@ -22,7 +22,7 @@ export interface ClaimGround {
 }
 
 /** Sites that could claim at the same moment do so this much apart, in their order of preference. */
-const STAGGER_MILLIS = 50;
+export const CLAIM_STAGGER_MILLIS = 50;
 
 function waiting(cause: string, next: string, deadlineMillis: Millis | null = null): Waiting {
   return { what: 'to become primary', cause, deadlineMillis, next };
@@ -36,7 +36,7 @@ export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
   if (options.sites[own]?.mode === 'async')
     return waiting('an async copy is never claimed for by itself', 'it follows the next primary, or an operator promotes it');
   if (!replica.consistent) return waiting('this copy is inconsistent: a whole copy to it was cut off', 'it is filled by a primary');
-  const allowedAt = promised.until + own * STAGGER_MILLIS;
+  const allowedAt = promised.until + own * CLAIM_STAGGER_MILLIS;
   if (now < allowedAt) return waiting('this site has promised not to claim', 'it asks the witness', allowedAt);
   const wrong = witnessWaits(ground);
   if (wrong !== null) return wrong;

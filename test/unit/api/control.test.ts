@@ -71,7 +71,7 @@ async function start(
 ): Promise<{ address: Address; path: string; client: ControlClient }> {
   const path = join(folder(t), 'run', 'control.sock');
   const address = addressOf(`unix:${path}`);
-  const running = await startControl(control, address, () => {}, bounds);
+  const running = await startControl(control, address, { log: () => {}, ...(bounds !== undefined && { bounds }) });
   t.after(() => running.close());
   return { address, path, client: new ControlClient(address) };
 }
@@ -241,22 +241,16 @@ test('a socket that a killed daemon left behind is replaced, a used one is not',
   const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
   spawnSync(process.execPath, ['-e', script]);
   assert.ok(existsSync(path), 'the killed process left its socket');
-  const first = await startControl(fakeControl(), address, () => {});
+  const first = await startControl(fakeControl(), address, { log: () => {} });
   assert.equal(statSync(path).mode & 0o777, 0o660);
-  await assert.rejects(
-    startControl(fakeControl(), address, () => {}),
-    {
-      code: 'TERCET_PORT_IN_USE',
-      message: `cannot listen on unix:${path} for the control API (EADDRINUSE): another process has it, or the address is not of this machine`,
-    },
-  );
+  await assert.rejects(startControl(fakeControl(), address, { log: () => {} }), {
+    code: 'TERCET_PORT_IN_USE',
+    message: `cannot listen on unix:${path} for the control API (EADDRINUSE): another process has it, or the address is not of this machine`,
+  });
   assert.equal((await new ControlClient(address).status()).site, 'alpha');
   await first.close();
   writeFileSync(path, 'a file of somebody else');
-  await assert.rejects(
-    startControl(fakeControl(), address, () => {}),
-    { code: 'TERCET_PORT_IN_USE' },
-  );
+  await assert.rejects(startControl(fakeControl(), address, { log: () => {} }), { code: 'TERCET_PORT_IN_USE' });
   assert.ok(existsSync(path));
 });
 

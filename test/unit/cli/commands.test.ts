@@ -93,7 +93,7 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
         },
       },
       reading.address,
-      () => {},
+      { log: () => {} },
     );
     t.after(() => control.close());
   }

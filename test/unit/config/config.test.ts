@@ -70,6 +70,7 @@ test('a sound configuration becomes complete values with every default', () => {
     segmentBytes: 64 * 1024 * 1024,
     capacityBytes: 1024 * 1024 * 1024,
     destageIdleMillis: 1000,
+    rpoSeconds: 0,
     destageBacklogBytes: 256 * 1024 * 1024,
   });
   assert.deepEqual(

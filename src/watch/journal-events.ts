@@ -1,0 +1,38 @@
+// Which lines of the journal are events for others. The journal is written where things happen, so nothing that lasts less than a look is missed.
+
+import type { EventDraft } from './events.ts';
+
+type Facts = Readonly<Record<string, unknown>>;
+type Reading = Pick<EventDraft, 'kind' | 'peer'> & { readonly facts?: Facts };
+
+const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+
+const readings: Readonly<Record<string, (facts: Facts) => Reading | null>> = {
+  role: () => ({ kind: 'role', peer: null }),
+  serving: () => ({ kind: 'serving', peer: null }),
+  'link.up': (facts) => ({ kind: 'connect', peer: text(facts['peer']) }),
+  'link.down': (facts) => ({ kind: 'disconnect', peer: text(facts['peer']) }),
+  // A mirror that joins and lacks nothing is no resync.
+  'resync.begin': (facts) => (facts['records'] === 0 ? null : { kind: 'resync-start', peer: text(facts['site']) }),
+  'mirror.diverged': () => ({ kind: 'diverged', peer: null }),
+  'mirror.committed-cut': () => ({ kind: 'diverged', peer: null }),
+  'mirror.cut-back': () => ({ kind: 'cut-back', peer: null }),
+  'coverage.lost': () => ({ kind: 'coverage-lost', peer: null }),
+  'exclude.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: false } }),
+  'admit.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: true } }),
+  'witness.reachable': () => ({ kind: 'witness', peer: null, facts: { reachable: true } }),
+  'witness.unreachable': () => ({ kind: 'witness', peer: null, facts: { reachable: false } }),
+  'replica.unclean': () => ({ kind: 'unclean', peer: null }),
+  'site.failed': () => ({ kind: 'failed', peer: null }),
+  force: () => ({ kind: 'force', peer: null }),
+  ready: () => ({ kind: 'started', peer: null }),
+  reload: () => ({ kind: 'reload', peer: null }),
+};
+
+/** The event that a line of the journal is; null for most. */
+export function eventOfLine(name: string, facts: Facts, sentence: string): EventDraft | null {
+  const reading = readings[name]?.(facts) ?? null;
+  if (reading === null) return null;
+  const { group, ...others } = facts;
+  return { facts: others, ...reading, group: text(group), text: sentence };
+}

@@ -1,0 +1,195 @@
+// Watches the groups of one site from outside the data path: a look each second, and one right behind each change that the journal tells. What it
+// sees becomes events, hooks, samples and metrics.
+
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { IntervalHistogram } from 'node:perf_hooks';
+
+import type { DaemonStatus, SiteStatus } from '../api/schema.ts';
+import type { Journal } from '../core/base/ports.ts';
+import type { WhatIf, WhatIfGround } from '../core/site/what-if.ts';
+import { whatIfs } from '../core/site/what-if.ts';
+import { EventLog } from './events.ts';
+import type { EventDraft } from './events.ts';
+import { Hooks } from './hooks.ts';
+import { eventOfLine } from './journal-events.ts';
+import type { PeerRisk } from './peer-watch.ts';
+import { PeerWatch } from './peer-watch.ts';
+import type { Sample } from './samples.ts';
+import { SAMPLE_SECONDS, Samples } from './samples.ts';
+import { metricsText } from './metrics.ts';
+
+const LOOK_MILLIS = 1000;
+
+/** What a watch is told of the configuration; a reload may change it. */
+export interface WatchSettings {
+  readonly hooks: string | null;
+  /** By group. */
+  readonly groups: ReadonlyMap<string, WatchIfSettings>;
+}
+
+/** Of one group. */
+export interface WatchIfSettings extends WhatIfGround {
+  /** 0: no target. */
+  readonly rpoSeconds: number;
+}
+
+/** What is told of a group beside its status: GET /v1/view. */
+export interface GroupView {
+  readonly status: SiteStatus;
+  readonly rpoSeconds: number;
+  readonly risks: readonly PeerRisk[];
+  readonly whatIf: readonly WhatIf[];
+  readonly samples: readonly Sample[];
+}
+
+interface Watched {
+  readonly peers: PeerWatch;
+  readonly samples: Samples;
+}
+
+/** Watches until it is stopped. */
+export class Watch {
+  readonly events: EventLog;
+  readonly hooks: Hooks;
+  readonly #startedAt = Date.now() / 1000;
+  readonly #groups = new Map<string, Watched>();
+  readonly #journal: Journal;
+  readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 20 });
+  #settings: WatchSettings;
+  #status: (() => DaemonStatus) | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #looksSoon = false;
+  #lastSample = -Infinity;
+
+  constructor(options: { site: string; settings: WatchSettings; journal: Journal }) {
+    this.#settings = options.settings;
+    this.#journal = options.journal;
+    this.events = new EventLog({ site: options.site, run: Date.now().toString(36), wall: Date.now });
+    this.hooks = new Hooks({
+      folder: options.settings.hooks,
+      journal: options.journal,
+      failed: (hook, text) => this.#add({ kind: 'hook-failed', group: null, peer: null, facts: { hook }, text }),
+    });
+  }
+
+  /** The journal to be used from here on: what it is told goes to the one that was given, and becomes events. */
+  get journal(): Journal {
+    return (name, facts, text) => {
+      this.#journal(name, facts, text);
+      const draft = eventOfLine(name, facts, text);
+      if (draft === null) return;
+      if (draft.kind === 'resync-start') this.#resyncBegun(draft);
+      this.#add(draft);
+      this.#lookSoon();
+    };
+  }
+
+  /** Begins to look. */
+  start(status: () => DaemonStatus): void {
+    this.#status = status;
+    this.#loopDelay.enable();
+    this.#timer = setInterval(() => this.look(), LOOK_MILLIS);
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#status = null;
+    this.#loopDelay.disable();
+  }
+
+  /** Other settings from now on. */
+  change(settings: WatchSettings): void {
+    this.#settings = settings;
+    this.hooks.folder = settings.hooks;
+  }
+
+  /** Looks at all groups now. */
+  look(): void {
+    if (this.#status === null) return;
+    const now = performance.now() / 1000;
+    const sampling = now - this.#lastSample >= SAMPLE_SECONDS - 0.1;
+    if (sampling) this.#lastSample = now;
+    for (const status of this.#status().groups) {
+      const { peers, samples } = this.#watched(status.group);
+      const rpoSeconds = this.#rpoOf(status.group);
+      for (const draft of peers.look(status, rpoSeconds, now)) this.#add(draft);
+      if (sampling) samples.take(status, peers.risks(status, rpoSeconds, now), { wall: Date.now() / 1000, now });
+    }
+  }
+
+  /** Everything that is known of the groups, for the page. */
+  views(): readonly GroupView[] {
+    const now = performance.now() / 1000;
+    return (this.#status?.() ?? { groups: [] }).groups.map((status) => {
+      const { peers, samples } = this.#watched(status.group);
+      const settings = this.#settings.groups.get(status.group);
+      const rpoSeconds = settings?.rpoSeconds ?? 0;
+      return {
+        status,
+        rpoSeconds,
+        risks: peers.risks(status, rpoSeconds, now),
+        whatIf: settings === undefined ? [] : whatIfs(status, settings),
+        samples: samples.kept,
+      };
+    });
+  }
+
+  /** The answer to Prometheus. */
+  metrics(): string {
+    const now = performance.now() / 1000;
+    const { site, version, groups } = this.#status?.() ?? { site: '', version: '', groups: [] };
+    const usage = process.cpuUsage();
+    const loopDelaySecondsMax = this.#loopDelay.max / 1e9;
+    this.#loopDelay.reset();
+    return metricsText({
+      site,
+      version,
+      startedAt: this.#startedAt,
+      groups: groups.map((status) => {
+        const rpoSeconds = this.#rpoOf(status.group);
+        return { status, rpoSeconds, risks: this.#watched(status.group).peers.risks(status, rpoSeconds, now) };
+      }),
+      events: this.events.counts,
+      hooks: { ...this.hooks.counts },
+      process: { residentBytes: process.memoryUsage.rss(), cpuSeconds: (usage.user + usage.system) / 1e6, loopDelaySecondsMax },
+    });
+  }
+
+  #rpoOf(group: string): number {
+    return this.#settings.groups.get(group)?.rpoSeconds ?? 0;
+  }
+
+  #watched(group: string): Watched {
+    let watched = this.#groups.get(group);
+    if (watched === undefined) {
+      watched = { peers: new PeerWatch(), samples: new Samples() };
+      this.#groups.set(group, watched);
+    }
+    return watched;
+  }
+
+  #resyncBegun({ group, peer, facts }: EventDraft): void {
+    if (group === null || peer === null) return;
+    const now = performance.now() / 1000;
+    const rung = typeof facts['rung'] === 'string' ? facts['rung'] : 'unknown';
+    // The journal is told from within the core: its status is read a moment later.
+    setImmediate(() => {
+      const status = this.#status?.().groups.find((each) => each.group === group);
+      this.#watched(group).peers.begun(peer, rung, status?.marks?.received ?? 0, now);
+    });
+  }
+
+  #add(draft: EventDraft): void {
+    this.hooks.call(this.events.add(draft));
+  }
+
+  #lookSoon(): void {
+    if (this.#looksSoon) return;
+    this.#looksSoon = true;
+    setImmediate(() => {
+      this.#looksSoon = false;
+      this.look();
+    });
+  }
+}
