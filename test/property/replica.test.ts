@@ -134,6 +134,7 @@ class Run {
       null,
     );
     assert(rig.replica.marks.destaged >= committed);
+    if (committed >= rig.settledAt) rig.checkDigests();
   }
 
   /** Joins another primary, which has less. */
@@ -290,6 +291,7 @@ function checkAfter(rig: ReplicaRig, least: number): boolean {
   rig.check();
   assertSame(rig.disk.contentOf('base-small'), rig.reference.now.bytes[0] as Uint8Array, 'the small base');
   assertSame(rig.disk.contentOf('base-wide'), rig.reference.now.bytes[1] as Uint8Array, 'the wide base');
+  rig.checkDigests();
   return true;
 }
 
@@ -339,7 +341,7 @@ test('killed at any call of its recovery, a replica still recovers', () => {
   dieAt(first, 70, 0.5);
   first.losePower(chance(7), 0.5);
   for (let call = 0; ; call++) {
-    const rig = new ReplicaRig({}, first.disk.copy());
+    const rig = new ReplicaRig({ bootId: 'boot-after' }, first.disk.copy());
     for (const record of first.reference.records) rig.reference.add(record);
     rig.disk.killAt = call;
     let killed = false;

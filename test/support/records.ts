@@ -1,7 +1,8 @@
 // Records, frames and sidefiles with known contents, for the tests of the record and sidefile forms.
 
 import { crc32 } from 'node:zlib';
-import type { Digests } from '../../src/core/base/ports.ts';
+import { digestBlocks, digestOf } from '../../src/sim/digests.ts';
+import type { BlockDigests, Digests } from '../../src/core/base/ports.ts';
 import type { EpochStart } from '../../src/core/base/position.ts';
 import { type EncodedFrame, encodeFrame, frameBytes, type NewRecord } from '../../src/core/record/encode.ts';
 import { groupTagOf, RECORD_KIND } from '../../src/core/record/layout.ts';
@@ -10,6 +11,11 @@ import { Sidefile } from '../../src/core/replica/sidefile.ts';
 import type { MemoryStorage } from './memory-storage.ts';
 
 export const digests: Digests = { crc32: (bytes, seed) => crc32(bytes, seed) };
+/** Digests of blocks, told at once. */
+export const blockDigests: BlockDigests = {
+  digest: (algorithm, bytes, blockBytes, done) => done(digestBlocks(algorithm, bytes, blockBytes)),
+  digestNow: digestOf,
+};
 export const GROUP_TAG: number = groupTagOf('test-group', digests);
 
 /** Numbers from 0 to 1 that follow from a seed. */

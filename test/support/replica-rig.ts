@@ -7,11 +7,12 @@ import { BLOCK_BYTES, type Seq } from '../../src/core/base/units.ts';
 import { FrameView, readFrame } from '../../src/core/record/decode.ts';
 import type { NewRecord } from '../../src/core/record/encode.ts';
 import { groupTagOf, RECORD_KIND } from '../../src/core/record/layout.ts';
+import type { BaseCheck, DigestedBase } from '../../src/core/replica/digested-base.ts';
 import { createReplica, openReplica } from '../../src/core/replica/open.ts';
 import type { ReplicaFailure, ReplicaOptions } from '../../src/core/replica/options.ts';
 import type { Replica } from '../../src/core/replica/replica.ts';
 import { MemoryStorage } from './memory-storage.ts';
-import { digests } from './records.ts';
+import { blockDigests, digests } from './records.ts';
 import { isZero, StepStorage } from './step-storage.ts';
 
 export const GROUP_ID = 'rig-group-id';
@@ -133,6 +134,8 @@ export class ReplicaRig {
   /** Highest durable position that the replica has ever told, less what was cut back. */
   told: Seq = 0;
   now = 1000;
+  bases: readonly DigestedBase[] = [];
+  settledAt: Seq = 0;
   #replica: Replica | null = null;
   #boot = 0;
   readonly #overrides: Partial<ReplicaOptions>;
@@ -187,7 +190,10 @@ export class ReplicaRig {
     let opened: string | null = null;
     openReplica(this.options(), (result) => {
       opened = result.kind === 'refused' ? result.error.message : result.kind;
-      if (result.kind === 'ready') this.#replica = result.replica;
+      if (result.kind !== 'ready') return;
+      this.#replica = result.replica;
+      this.bases = result.bases;
+      this.settledAt = result.settledAt;
     });
     while (opened === null) assert(this.storage.step(), 'opening goes on');
     return opened;
@@ -283,6 +289,21 @@ export class ReplicaRig {
     this.storage.cold = cold;
     assertSame(got, wanted, `volume ${volume} at record ${this.replica.marks.received}`);
     assert.equal(needSeq, this.needSeq(content.writers[volume] as Float64Array, 0, Infinity));
+  }
+
+  /** Looks at one range of a base image. */
+  checkBase(volume: number, offset: number, length: number): BaseCheck {
+    const { replica } = this;
+    assert(replica.marks.destaged >= this.settledAt, 'blocks are compared with digests once the last start is settled');
+    return this.wait((done) => (this.bases[volume] as DigestedBase).check(offset, length, blockDigests, done));
+  }
+
+  /** Every block of every base image has its digest, wherever a digest is known. */
+  checkDigests(): void {
+    for (const [volume, { sizeBytes }] of VOLUMES.entries()) {
+      const check = this.checkBase(volume, 0, sizeBytes);
+      assert.deepEqual(check, { kind: 'checked', faults: [], adopted: 0 }, `volume ${volume}`);
+    }
   }
 
   needSeq(writers: Float64Array, fromBlock: number, toBlock: number): Seq {

@@ -6,8 +6,9 @@ import { TercetError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { DiskError, type DiskFailure, type StoredFile } from '../base/ports.ts';
 import { epochOf } from '../base/position.ts';
-import { BLOCK_BYTES, type Epoch } from '../base/units.ts';
+import { BLOCK_BYTES, type Epoch, type Seq } from '../base/units.ts';
 import { groupTagOf } from '../record/layout.ts';
+import { DigestedBase, DigestedStorage } from './digested-base.ts';
 import { failureError, type ReplicaOptions, type ReplicaParts } from './options.ts';
 import { recoverSidefile } from './recover.ts';
 import { Replica } from './replica.ts';
@@ -25,7 +26,14 @@ export type CreateFailure = DiskFailure | { readonly why: string };
 
 /** What came of opening a replica. */
 export type Opened =
-  | { readonly kind: 'ready'; readonly replica: Replica }
+  | {
+      readonly kind: 'ready';
+      readonly replica: Replica;
+      /** The base images, with the digests of their blocks. */
+      readonly bases: readonly DigestedBase[];
+      /** Until everything up to here is destaged, blocks and digests may disagree because of how the last start ended. */
+      readonly settledAt: Seq;
+    }
   /** Nothing was ever made here. */
   | { readonly kind: 'absent' }
   /** It is another one's, or damaged, or the disk fails. */
@@ -35,7 +43,8 @@ export type Opened =
  * Opens the replica in the storage. `done` is called when this start is durable in the superblock; before this returns when there is nothing to
  * be opened. What is visible is not known to be durable yet: a flush is begun at once, and onDurable tells of it.
  */
-export function openReplica(options: ReplicaOptions, done: (opened: Opened) => void): void {
+export function openReplica(given: ReplicaOptions, done: (opened: Opened) => void): void {
+  const options = withDigests(given);
   const found = openParts(options);
   if (found.kind !== 'parts') return done(found);
   let replica: Replica;
@@ -48,6 +57,7 @@ export function openReplica(options: ReplicaOptions, done: (opened: Opened) => v
   }
   const { value } = found.parts.superblock;
   const { startPatch } = found.parts;
+  const bases = found.parts.bases.filter((base) => base instanceof DigestedBase);
   if (startPatch.unclean === true && !value.unclean) {
     options.journal(
       'replica.unclean',
@@ -58,8 +68,13 @@ export function openReplica(options: ReplicaOptions, done: (opened: Opened) => v
   replica.superblock.update(startPatch, (failure) => {
     if (failure !== null) return done({ kind: 'refused', error: failureError(failure) });
     replica.flush();
-    done({ kind: 'ready', replica });
+    done({ kind: 'ready', replica, bases, settledAt: value.destageTarget });
   });
+}
+
+/** The same replica, on a storage whose base images keep the digests of their blocks. */
+function withDigests(options: ReplicaOptions): ReplicaOptions {
+  return { ...options, storage: new DigestedStorage(options.storage, options.volumes, options.digests) };
 }
 
 /** Reads what is there, and recovers the sidefile. Changes nothing but a torn tail. */
@@ -192,10 +207,11 @@ function openSidefile(
  * called before this returns when nothing could be begun.
  */
 export function createReplica(
-  options: ReplicaOptions,
+  given: ReplicaOptions,
   how: { readonly consistent: boolean; readonly startEpoch?: Epoch },
   done: (failure: CreateFailure | null) => void,
 ): void {
+  const options = withDigests(given);
   assert(options.groupId !== '', 'a replica is made for a group that has an id', { group: options.group });
   const { storage, digests } = options;
   const bases: StoredFile[] = [];
@@ -237,6 +253,9 @@ function makeBases(options: ReplicaOptions, bases: StoredFile[]): TercetError | 
     assert(volume.baseFile !== SUPERBLOCK_FILE, 'a base has a file of its own', { volume: volume.name });
     const base = options.storage.open(volume.baseFile, { create: true });
     bases.push(base);
+    assert(base instanceof DigestedBase, 'a base image keeps digests', { volume: volume.name });
+    // What is there is taken as it is: digests of something else that lay here mean nothing.
+    base.table.reset();
     if (base.size() === 0) base.truncate(volume.sizeBytes);
     if (base.size() !== volume.sizeBytes) return sizeError(volume, base.size());
   }

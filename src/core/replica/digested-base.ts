@@ -1,0 +1,306 @@
+// A base image that keeps the digests of its blocks as it is written, and can say which blocks no longer agree with them. It stands in front of
+// the file, so that whatever brings content into a base image (destaging, copies, resyncs) cannot forget the digests; and its flush covers both.
+
+import { assert } from '../base/assert.ts';
+import {
+  type BlockDigests,
+  type Digests,
+  type DiskDone,
+  type DiskFailure,
+  type Extent,
+  type FilePart,
+  type Storage,
+  type StoredFile,
+} from '../base/ports.ts';
+import { viewOf } from '../base/bytes.ts';
+import { BLOCK_BYTES } from '../base/units.ts';
+import { DigestTable } from './digest-table.ts';
+import type { VolumeOptions } from './options.ts';
+
+/** What is wrong with a block of a base image. `rot`: it does not have its digest. `digest`: its digest cannot be believed. */
+export type BaseFault = { readonly block: number; readonly kind: 'rot' | 'digest' };
+
+/** What a look at a range of a base image came to. */
+export type BaseCheck =
+  | {
+      readonly kind: 'checked';
+      readonly faults: readonly BaseFault[];
+      /** Blocks whose content was not known, and is now taken as it is. */
+      readonly adopted: number;
+    }
+  /** It was written to meanwhile: to be looked at again. */
+  | { readonly kind: 'written' }
+  /** The disk could not read it. */
+  | { readonly kind: 'unreadable'; readonly failure: DiskFailure };
+
+/** Somebody looks at a range and must know whether it is written to meanwhile. */
+export interface RangeWatch {
+  readonly offset: number;
+  readonly end: number;
+  written: boolean;
+}
+
+/** Name of the file of a volume's digests. */
+function digestFileOf(volume: { readonly name: string }): string {
+  return `digests-${volume.name}`;
+}
+
+/** A base image with the digests of its blocks. */
+export class DigestedBase implements StoredFile {
+  readonly name: string;
+  readonly table: DigestTable;
+  readonly #file: StoredFile;
+  readonly #digests: Digests;
+  readonly #watches = new Set<RangeWatch>();
+  readonly #underWay = new Set<readonly FilePart[]>();
+  #users = 0;
+
+  constructor(file: StoredFile, table: DigestTable, digests: Digests) {
+    this.name = file.name;
+    this.table = table;
+    this.#file = file;
+    this.#digests = digests;
+  }
+
+  /** The image itself, for a flush. */
+  get file(): StoredFile {
+    return this.#file;
+  }
+
+  size(): number {
+    return this.#file.size();
+  }
+
+  write(offset: number, parts: readonly Uint8Array[]): void {
+    let at = offset;
+    for (const bytes of parts) {
+      this.#note({ offset: at, bytes });
+      at += bytes.length;
+    }
+    this.#file.write(offset, parts);
+  }
+
+  read(offset: number, into: Uint8Array): number {
+    return this.#file.read(offset, into);
+  }
+
+  readCached(offset: number, into: Uint8Array): boolean {
+    return this.#file.readCached(offset, into);
+  }
+
+  truncate(size: number): void {
+    this.#file.truncate(size);
+  }
+
+  punch(offset: number, length: number): void {
+    assert(offset % BLOCK_BYTES === 0 && length % BLOCK_BYTES === 0, 'a base image is written by whole blocks', { offset, length });
+    this.#touch(offset, offset + length);
+    this.table.clear(offset / BLOCK_BYTES, length / BLOCK_BYTES);
+    this.#file.punch(offset, length);
+    this.#spill();
+  }
+
+  extents(offset: number, length: number, extentsMax: number): readonly Extent[] {
+    return this.#file.extents(offset, length, extentsMax);
+  }
+
+  readParts(parts: readonly FilePart[], done: DiskDone): void {
+    this.#file.readParts(parts, done);
+  }
+
+  writeParts(parts: readonly FilePart[], done: DiskDone): void {
+    for (const part of parts) this.#note(part);
+    this.#underWay.add(parts);
+    this.#file.writeParts(parts, (failure) => {
+      this.#underWay.delete(parts);
+      done(failure);
+    });
+    this.#spill();
+  }
+
+  /** Another user; each closes once. */
+  opened(): void {
+    this.#users++;
+  }
+
+  get isClosed(): boolean {
+    return this.#users === 0;
+  }
+
+  close(): void {
+    this.#file.close();
+    this.#users--;
+    if (this.#users === 0) this.table.file.close();
+  }
+
+  /** Tells from now on whether a range is written to; also when a write to it is under way already. */
+  watch(offset: number, length: number): RangeWatch {
+    const watch = { offset, end: offset + length, written: false };
+    for (const parts of this.#underWay) {
+      for (const part of parts) if (part.offset < watch.end && part.offset + part.bytes.length > offset) watch.written = true;
+    }
+    this.#watches.add(watch);
+    return watch;
+  }
+
+  unwatch(watch: RangeWatch): void {
+    this.#watches.delete(watch);
+  }
+
+  /**
+   * The next range from `fromOffset` on that image or table say something of, at most `bytesMax` long; null when there is none. What is a hole
+   * in both costs nothing.
+   */
+  nextStored(fromOffset: number, bytesMax: number): { readonly offset: number; readonly length: number } | null {
+    const size = this.#file.size();
+    if (fromOffset >= size) return null;
+    const inImage = firstData(this.#file, fromOffset, size);
+    const { bytesPerByte } = DigestTable;
+    const tableFrom = Math.floor(fromOffset / bytesPerByte);
+    const inTable = firstData(this.table.file, tableFrom, this.table.file.size());
+    const known = inTable === null ? null : Math.max(fromOffset, inTable * bytesPerByte);
+    const first = Math.min(inImage ?? Infinity, known ?? Infinity);
+    if (first >= size) return null;
+    const offset = Math.floor(first / BLOCK_BYTES) * BLOCK_BYTES;
+    return { offset, length: Math.min(bytesMax, size - offset) };
+  }
+
+  /** Compares the blocks of a range with their digests. `done` comes later. Nothing is changed but that unknown digests become known. */
+  check(offset: number, length: number, blockDigests: BlockDigests, done: (check: BaseCheck) => void): void {
+    const firstBlock = offset / BLOCK_BYTES;
+    const blockCount = length / BLOCK_BYTES;
+    assert(Number.isInteger(firstBlock) && Number.isInteger(blockCount), 'a base image is looked at by whole blocks', { offset, length });
+    const watch = this.watch(offset, length);
+    const snapshot = this.table.snapshot(firstBlock, blockCount);
+    const bytes = new Uint8Array(length);
+    let failure: DiskFailure | null = null;
+    let left = 2;
+    const read = (failed: DiskFailure | null): void => {
+      failure ??= failed;
+      if (--left > 0) return;
+      if (failure !== null || watch.written) {
+        this.unwatch(watch);
+        return done(watch.written || failure === null ? { kind: 'written' } : { kind: 'unreadable', failure });
+      }
+      const zero = zeroBlocks(bytes);
+      blockDigests.digest('crc32', bytes, BLOCK_BYTES, (digests) => {
+        this.unwatch(watch);
+        if (watch.written) return done({ kind: 'written' });
+        const view = viewOf(digests);
+        const faults: BaseFault[] = [];
+        let adopted = 0;
+        for (let i = 0; i < blockCount; i++) {
+          const block = firstBlock + i;
+          const crc = view.getUint32(4 * i, true);
+          const known = snapshot.at(block);
+          if (known.kind === 'known' && known.crc !== crc) faults.push({ block, kind: 'rot' });
+          if (known.kind === 'damaged') faults.push({ block, kind: 'digest' });
+          if (known.kind === 'damaged' || (known.kind === 'unknown' && zero[i] === 0)) {
+            this.table.set(block, crc);
+            adopted++;
+          }
+        }
+        done({ kind: 'checked', faults, adopted });
+      });
+    };
+    this.#file.readParts([{ offset, bytes }], read);
+    this.table.file.readParts([snapshot.part], read);
+  }
+
+  #note(part: FilePart): void {
+    const { offset, bytes } = part;
+    assert(offset % BLOCK_BYTES === 0 && bytes.length % BLOCK_BYTES === 0, 'a base image is written by whole blocks', { offset });
+    this.#touch(offset, offset + bytes.length);
+    for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
+      this.table.set((offset + at) / BLOCK_BYTES, this.#digests.crc32(bytes.subarray(at, at + BLOCK_BYTES), 0));
+    }
+  }
+
+  #touch(offset: number, end: number): void {
+    for (const watch of this.#watches) if (offset < watch.end && end > watch.offset) watch.written = true;
+  }
+
+  /** Entries that have become many are written before the flush that needs them; a failure is told by that flush. */
+  #spill(): void {
+    if (this.table.crowded) this.table.writeBack(() => {});
+  }
+}
+
+/** First byte from `from` on that is not in a hole; null when there is none. */
+function firstData(file: StoredFile, from: number, size: number): number | null {
+  for (let at = from; at < size;) {
+    const extent = file.extents(at, size - at, 1)[0];
+    assert(extent !== undefined, 'a range that is not empty has extents', { file: file.name, at });
+    if (!extent.hole) return Math.max(at, extent.offset);
+    at = extent.offset + extent.length;
+  }
+  return null;
+}
+
+/** For each block 1 when it holds nothing but zeroes. */
+function zeroBlocks(bytes: Uint8Array): Uint8Array {
+  const blocks = new Uint8Array(bytes.length / BLOCK_BYTES);
+  const words = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8);
+  const perBlock = BLOCK_BYTES / 8;
+  for (let block = 0; block < blocks.length; block++) {
+    let i = block * perBlock;
+    const end = i + perBlock;
+    while (i < end && Object.is(words[i], 0)) i++;
+    blocks[block] = i === end ? 1 : 0;
+  }
+  return blocks;
+}
+
+/** A storage whose base images keep digests. */
+export class DigestedStorage implements Storage {
+  readonly #storage: Storage;
+  readonly #digests: Digests;
+  readonly #volumes: ReadonlyMap<string, VolumeOptions>;
+  readonly #open = new Map<string, DigestedBase>();
+
+  constructor(storage: Storage, volumes: readonly VolumeOptions[], digests: Digests) {
+    this.#storage = storage;
+    this.#digests = digests;
+    this.#volumes = new Map(volumes.map((volume) => [volume.baseFile, volume]));
+  }
+
+  list(): readonly string[] {
+    return this.#storage.list();
+  }
+
+  open(name: string, options: { create: boolean }): StoredFile {
+    const volume = this.#volumes.get(name);
+    if (volume === undefined) return this.#storage.open(name, options);
+    const file = this.#storage.open(name, options);
+    let base = this.#open.get(name);
+    if (base === undefined || base.isClosed) {
+      const table = this.#storage.open(digestFileOf(volume), { create: true });
+      base = new DigestedBase(file, new DigestTable(table, volume.sizeBytes / BLOCK_BYTES), this.#digests);
+      this.#open.set(name, base);
+    }
+    base.opened();
+    return base;
+  }
+
+  remove(name: string): void {
+    this.#storage.remove(name);
+  }
+
+  flush(files: readonly StoredFile[], done: DiskDone): void {
+    const bases = files.filter((file) => file instanceof DigestedBase);
+    const all = files.flatMap((file) => (file instanceof DigestedBase ? [file.file, file.table.file] : [file]));
+    let left = 1;
+    let failure: DiskFailure | null = null;
+    const written = (failed: DiskFailure | null): void => {
+      failure ??= failed;
+      if (--left > 0) return;
+      const unwritten = failure;
+      this.#storage.flush(unwritten === null ? all : [], (unflushed) => done(unwritten ?? unflushed));
+    };
+    for (const base of bases) {
+      left++;
+      base.table.writeBack(written);
+    }
+    written(null);
+  }
+}
