@@ -171,6 +171,7 @@ export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
     segment_mib: segment,
     sidefile_mib: sidefile,
     destage_backlog_mib: backlog,
+    bitmap_kib: bitmap,
   } = fields;
   if (lease !== undefined && heartbeat !== undefined && heartbeat * 3 >= lease) {
     const text = `must be less than a third of lease_millis (${lease}), so that two lost heartbeats end nothing: at most ${Math.ceil(lease / 3) - 1}`;
@@ -191,4 +192,6 @@ export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
     const text = `must be at most half of sidefile_mib (${sidefile}): at most ${Math.floor(sidefile / 2)}`;
     faults.wrong([...path, 'destage_backlog_mib'], backlog, text);
   }
+  if (bitmap !== undefined && bitmap % 4 !== 0)
+    faults.wrong([...path, 'bitmap_kib'], bitmap, 'must be a multiple of 4, the size of a block');
 }

@@ -37,6 +37,7 @@ export const groupNumbers = {
   segment_mib: { fallback: 64, min: 1, max: 1024 },
   sidefile_mib: { fallback: 1024, min: 128, max: 16 * 1024 * 1024 },
   destage_idle_millis: { fallback: 1000, min: 0, max: 600_000 },
+  bitmap_kib: { fallback: 64, min: 4, max: 65_536 },
   destage_backlog_mib: { fallback: 256, min: 1, max: 1024 * 1024 },
   rpo_seconds: { fallback: 0, min: 0, max: 604_800, fraction: true },
 } as const satisfies Record<string, NumberOption>;

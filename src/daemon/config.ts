@@ -54,6 +54,7 @@ export interface GroupConfig {
   readonly destageBacklogBytes: number;
   /** Most that a copy may lack, in seconds, before that is an event; 0: no target. */
   readonly rpoSeconds: number;
+  readonly bitmapChunkBytes: number;
   readonly volumes: readonly VolumeConfig[];
 }
 
@@ -176,6 +177,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     destageIdleMillis: present(fields.destage_idle_millis),
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
     rpoSeconds: present(fields.rpo_seconds),
+    bitmapChunkBytes: present(fields.bitmap_kib) * 1024,
     volumes: volumes.map((volume) => ({ name: present(volume.name), sizeBytes: present(volume.sizeBytes), base: volume.base })),
   };
 }

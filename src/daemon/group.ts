@@ -179,6 +179,8 @@ export class GroupRunner implements ExportedGroup {
       capacityBytes: config.capacityBytes,
       destageIdleMillis: config.destageIdleMillis,
       destageBacklogBytes: config.destageBacklogBytes,
+      bitmapChunkBytes: config.bitmapChunkBytes,
+      resyncPieceBytes: 16 * 1024 * 1024,
       bootId,
       clock,
       random,

@@ -109,6 +109,8 @@ export class Simulation {
         capacityBytes: settings.capacityBytes,
         destageIdleMillis: settings.destageIdleMillis,
         destageBacklogBytes: settings.destageBacklogBytes,
+        bitmapChunkBytes: settings.bitmapChunkBytes,
+        resyncPieceBytes: settings.resyncPieceBytes,
       },
       settings.clocks[index] as { offset: number; drift: number },
     );

@@ -22,6 +22,8 @@ export interface Settings {
   readonly capacityBytes: number;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
+  readonly bitmapChunkBytes: number;
+  readonly resyncPieceBytes: number;
   readonly hosts: HostNature;
   readonly network: NetworkNature;
   readonly clocks: readonly ClockNature[];
@@ -77,6 +79,8 @@ export function settingsOf(chance: Chance): Settings {
     cold: chance.pick([0, 0.05, 0.5, 1]),
     chaosMillis: chance.pick([10_000, 20_000, 40_000]),
     leftOut: chance.happens(0.25) ? chance.pick(['prim', 'near', 'far', 'witness']) : null,
+    bitmapChunkBytes: chance.pick([1, 2, 4]) * 4096,
+    resyncPieceBytes: chance.pick([2, 4, 16]) * 4096,
   };
 }
 

@@ -72,7 +72,7 @@ class Copying {
     this.#volume = 0;
     this.#offset = 0;
     assert.equal(
-      mirror.wait((done) => mirror.replica.beginCopy({ epoch, history, position: marks.received, chain }, done)),
+      mirror.wait((done) => mirror.replica.receiver.begin({ epoch, history, position: marks.received, chain, rung: 'copy' }, done)),
       null,
     );
     assert.equal(mirror.replica.consistent, false);
@@ -136,7 +136,7 @@ class Copying {
     } else {
       const session = this.#session;
       this.#imagesWriting++;
-      replica.writeImage(message.volume, message.offset, message.content, (failure) => {
+      replica.receiver.writeImage(message.volume, message.offset, message.content, (failure) => {
         assert.equal(failure, null);
         if (session === this.#session) this.#imagesWriting--;
       });
@@ -148,7 +148,7 @@ class Copying {
     if (this.#end === null || this.#ending || this.#imagesWriting > 0) return;
     this.#ending = true;
     const session = this.#session;
-    this.mirror.replica.endCopy(this.#end, (failure) => {
+    this.mirror.replica.receiver.end(this.#end, (failure) => {
       assert.equal(failure, null);
       assert.equal(session, this.#session);
       this.ended = true;

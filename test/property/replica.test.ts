@@ -122,7 +122,7 @@ class Run {
   #retain({ a, b }: Action): void {
     const { replica } = this.rig;
     if (a < 0.3) replica.retainFrom = Infinity;
-    else if (a < 0.6) replica.overflow(below(replica.marks.received + 2, b));
+    else if (a < 0.6) replica.retainFrom = Math.max(replica.retainFrom, below(replica.marks.received + 2, b));
     else replica.retainFrom = below(replica.marks.received + 2, b);
   }
 

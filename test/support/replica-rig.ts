@@ -164,6 +164,7 @@ export class ReplicaRig {
       journal: (event) => this.journal.push(event),
       bootId: `boot-${this.#boot}`,
       segmentBytes: 64 * 1024,
+      bitmapChunkBytes: 64 * 1024,
       capacityBytes: 1024 * 1024,
       destage: { roundBytes: 48 * 1024, flushBytes: 90 * 1024, idleMillis: 100, backlogBytes: 256 * 1024 },
       onDurable: (durable) => {

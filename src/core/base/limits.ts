@@ -48,7 +48,7 @@ export const limits = {
   /** Bytes of one block image message during a whole copy. */
   imageBytesMax: 1 * MIB,
   /** Image bytes of a whole copy that a mirror has not confirmed yet. */
-  imageWindowBytes: 8 * MIB,
+  imageWindowBytes: 32 * MIB,
   /** Longest range that is digested as of one moment: its content is held in memory meanwhile. */
   digestRangeBytesMax: 4 * MIB,
   /** Bytes read from the sidefile and written to the base image in one destage round. */

@@ -1,15 +1,17 @@
-// Sends a whole copy: images of every range that is not a hole, in between the records of the ordinary stream. An image holds the content as of
-// its place in the stream or a later one, because no records are sent to this peer while an image is being read; the mirror writes images to its
-// base image and keeps the records, so once it holds every record up to the end marker its content is exact. Until then it is marked
-// inconsistent.
+// Sends images of ranges in between the records of the ordinary stream: all of a volume, what a bitmap names, or what a scan finds to differ. An
+// image holds the content as of its place in the stream or a later one, because no records are sent to this peer while an image is being read; the
+// mirror keeps images and records apart from the volume it has, so once it holds every record up to the end marker its content is exact.
 
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import type { Digests } from '../base/ports.ts';
 import type { Epoch, Seq, VolumeIndex } from '../base/units.ts';
 import type { ReplicaFailure } from '../replica/options.ts';
+import type { Cursor } from '../replica/receive.ts';
+import type { ResyncRung } from '../replica/superblock.ts';
 import type { Link } from './link.ts';
-import { encodeNumbers, IMAGE_BODY, IMAGE_END_BODY } from './messages.ts';
+import { CURSOR_BODY, encodeNumbers, IMAGE_BODY, IMAGE_END_BODY } from './messages.ts';
+import type { RangeSource } from './ranges.ts';
 
 /** What the sender reads from: the primary's replica. */
 export interface ImageSource {
@@ -23,13 +25,17 @@ export interface ImageSource {
 const IMAGES_PER_TURN = 16;
 
 export class CopySender {
+  readonly rung: ResyncRung;
+  /** Why the rung above was not possible, and when this one began. */
+  readonly why: string;
+  readonly ranges: RangeSource;
   readonly #source: ImageSource;
   readonly #link: Link;
   readonly #digests: Digests;
   readonly #epoch: Epoch;
   readonly #wake: () => void;
-  #volume: VolumeIndex = 0;
-  #offset = 0;
+  /** The range that is being sent, as far as it is left. */
+  #current: { readonly volume: VolumeIndex; offset: number; readonly end: number } | null = null;
   #number = 0;
   #acknowledged = 0;
   #unconfirmed: number[] = [];
@@ -39,18 +45,35 @@ export class CopySender {
   /** Seq from which on the copy is whole, once every image was sent. */
   #endSeq: Seq | null = null;
   #endSent = false;
-  /** Bytes of the volumes that were passed so far, holes included; for progress. */
-  passedBytes = 0;
   sentBytes = 0;
-  readonly totalBytes: number;
 
-  constructor(options: { source: ImageSource; link: Link; digests: Digests; epoch: Epoch; wake: () => void }) {
+  constructor(options: {
+    rung: ResyncRung;
+    why: string;
+    ranges: RangeSource;
+    source: ImageSource;
+    link: Link;
+    digests: Digests;
+    epoch: Epoch;
+    wake: () => void;
+  }) {
+    this.rung = options.rung;
+    this.why = options.why;
+    this.ranges = options.ranges;
     this.#source = options.source;
     this.#link = options.link;
     this.#digests = options.digests;
     this.#epoch = options.epoch;
     this.#wake = options.wake;
-    this.totalBytes = options.source.volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0);
+  }
+
+  /** Bytes of the volumes that were gone through so far, and altogether. */
+  get passedBytes(): number {
+    return this.ranges.passedBytes;
+  }
+
+  get totalBytes(): number {
+    return this.ranges.totalBytes;
   }
 
   /** While an image is read no record may be sent to this peer: the image must not be older than its place in the stream. */
@@ -84,27 +107,42 @@ export class CopySender {
         this.#wake();
         return;
       }
-      const volume = this.#source.volumes[this.#volume];
-      if (volume === undefined) {
-        this.#endSeq = this.#source.marks.received;
-        break;
-      }
-      const range = this.#offset < volume.sizeBytes ? this.#source.imageRanges(this.#volume, this.#offset, limits.imageBytesMax) : null;
-      if (range === null) {
-        this.#volume++;
-        this.#offset = 0;
-        continue;
-      }
-      assert(range.offset === this.#offset, 'image ranges must leave nothing out', { ...range, expected: this.#offset });
-      this.#offset += range.length;
-      if (range.zero) this.#sendImage(this.#volume, range.offset, range.length, null);
-      else this.#readAndSend(this.#volume, range.offset, range.length);
+      if (!this.#step()) break;
     }
     const end = this.#endSeq;
     if (end !== null && !this.#endSent && !this.#stopped && nextSeq > end && this.#source.marks.committed >= end) {
       this.#endSent = true;
       this.#link.send('imageEnd', encodeNumbers(IMAGE_END_BODY, [this.#epoch, end]));
     }
+  }
+
+  /** Sends or begins one thing; false when there is nothing to do now. */
+  #step(): boolean {
+    const current = this.#current;
+    if (current !== null && current.offset < current.end) {
+      const { volume, offset } = current;
+      const range = this.#source.imageRanges(volume, offset, limits.imageBytesMax);
+      assert(range !== null && range.offset === offset, 'image ranges must leave nothing out', { volume, offset });
+      const length = Math.min(range.length, current.end - offset);
+      current.offset += length;
+      if (range.zero) this.#sendImage(volume, offset, length, null);
+      else this.#readAndSend(volume, offset, length);
+      return true;
+    }
+    const next = this.ranges.next();
+    if (next === 'wait') return false;
+    if (next === 'end') {
+      this.#endSeq = this.#source.marks.received;
+      return false;
+    }
+    if (next.kind === 'settled') this.#sendCursor(next.cursor);
+    else this.#current = { volume: next.range.volume, offset: next.range.offset, end: next.range.offset + next.range.length };
+    return true;
+  }
+
+  #sendCursor({ volume, offset }: Cursor): void {
+    const upTo = this.#source.marks.received;
+    this.#link.send('cursor', encodeNumbers(CURSOR_BODY, [this.#epoch, this.#number, upTo, offset, volume, 0]));
   }
 
   #readAndSend(volume: VolumeIndex, offset: number, length: number): void {
@@ -124,7 +162,6 @@ export class CopySender {
     const cost = bytes === null ? 64 : bytes.length;
     this.#unconfirmed.push(cost);
     this.#unconfirmedBytes += cost;
-    this.passedBytes += length;
     this.sentBytes += cost;
     const head = encodeNumbers(IMAGE_BODY, [this.#epoch, this.#number, offset, length, volume, bytes === null ? 2 : 1, 0]);
     let crc = this.#digests.crc32(head, 0);

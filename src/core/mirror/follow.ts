@@ -2,13 +2,17 @@
 // ends, so does it, and from that moment it acknowledges nothing and promises nothing. That is what "detached" means for a claim (rule 5).
 
 import type { Promised } from '../arbiter/lease.ts';
+import { BITS_OF_PAGE } from '../base/bits.ts';
 import { copyOf } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
 import type { Clock, Journal } from '../base/ports.ts';
 import type { History } from '../base/position.ts';
-import type { Epoch, Millis, Seq, VolumeIndex } from '../base/units.ts';
+import type { Epoch, Millis, Seq, SiteName } from '../base/units.ts';
 import type { ReplicaFailure } from '../replica/options.ts';
-import { readFollow, type Follow, type Join, type Joined } from './forms.ts';
+import type { Bitmaps } from '../replica/bitmaps.ts';
+import type { CopyReceiver, Cursor } from '../replica/receive.ts';
+import type { ResyncRung } from '../replica/superblock.ts';
+import { readFollow, type Follow, type Join, type Joined, type StagedJoin } from './forms.ts';
 import type { Link } from './link.ts';
 import {
   ACKNOWLEDGE_BODY,
@@ -21,6 +25,8 @@ import {
   IMAGE_ACKNOWLEDGE_BODY,
   IMAGE_BODY,
   IMAGE_END_BODY,
+  BITMAP_BODY,
+  CURSOR_BODY,
   type Message,
 } from './messages.ts';
 
@@ -58,22 +64,17 @@ export interface FollowingReplica {
     options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean },
     done: (result: 'done' | 'needs-copy' | ReplicaFailure) => void,
   ): void;
-  beginCopy(
-    options: { epoch: Epoch; history: History; position: Seq; chain: number },
-    done: (failure: ReplicaFailure | null) => void,
-  ): void;
-  writeImage(
-    volume: VolumeIndex,
-    offset: number,
-    content: Uint8Array | { readonly zeroLength: number },
-    done: (failure: ReplicaFailure | null) => void,
-  ): void;
-  endCopy(endSeq: Seq, done: (failure: ReplicaFailure | null) => void): void;
+  readonly bitmaps: Bitmaps;
+  fillBitmap(site: SiteName, framesMax: number): boolean;
+  readonly receiver: Pick<CopyReceiver, 'staged' | 'partial' | 'begin' | 'resume' | 'writeImage' | 'settled' | 'end'>;
   markClean(done: (failure: ReplicaFailure | null) => void): void;
 }
 
 /** waiting: a change of the replica that a former connection began is not through yet. asking: the join was sent. adopting: cutting back, or preparing for a copy. Then copying or following. */
 export type FollowState = 'waiting' | 'asking' | 'adopting' | 'copying' | 'following' | 'ended';
+
+/** Frames entered in a bitmap in one turn. */
+const FRAMES_PER_TURN = 4096;
 
 export class Follower {
   readonly link: Link;
@@ -84,6 +85,9 @@ export class Follower {
   readonly #promiseMillis: Millis;
   readonly #changed: () => void;
   readonly #wake: () => void;
+  /** All sites of the group, in order. */
+  readonly #sites: readonly SiteName[];
+  readonly #own: SiteName;
   #state: FollowState = 'waiting';
   #needsCopy: string | null = null;
   #acknowledgeDue = false;
@@ -94,6 +98,13 @@ export class Follower {
   #imagesWriting = 0;
   #imageNumber = 0;
   #imagesWritten = 0;
+  /** Images are written in any order: all up to this one are, and these behind it. */
+  #writtenUpTo = 0;
+  readonly #writtenAhead = new Set<number>();
+  /** Places that are settled once images up to a number are written. */
+  #cursors: { readonly number: number; readonly upTo: Seq; readonly cursor: Cursor }[] = [];
+  /** Whose bitmap is being received. */
+  #bitmapComing: SiteName | null = null;
   #copyEnd: Seq | null = null;
   /** The end of the copy is being made durable: frames wait for it. */
   #ending = false;
@@ -108,6 +119,8 @@ export class Follower {
     journal: Journal;
     promised: Promised;
     promiseMillis: Millis;
+    sites: readonly SiteName[];
+    site: SiteName;
     /** Role or consistency changed. */
     changed: () => void;
     wake: () => void;
@@ -120,6 +133,8 @@ export class Follower {
     this.#promiseMillis = options.promiseMillis;
     this.#changed = options.changed;
     this.#wake = options.wake;
+    this.#sites = options.sites;
+    this.#own = options.site;
     if (!this.#replica.changing) this.#join();
   }
 
@@ -147,6 +162,10 @@ export class Follower {
         return this.#image(message.body);
       case 'imageEnd':
         return this.#imageEnd(message.body);
+      case 'cursor':
+        return this.#cursor(message.body);
+      case 'bitmap':
+        return this.#bitmap(message.body);
       case 'ping':
       case 'hello':
       case 'state':
@@ -186,13 +205,28 @@ export class Follower {
    */
   #makeRoom(): void {
     const { full, marks, retainFrom } = this.#replica;
-    if (!full || retainFrom > marks.destaged) return;
+    if (!full || retainFrom > marks.destaged || !this.#noted(retainFrom)) return;
     this.#journal(
       'coverage.lost',
       { lacksFrom: retainFrom, keptFrom: marks.destaged + 1 },
-      'the sidefile is full: records kept for another copy are dropped',
+      'the sidefile is full: records kept for another copy are dropped, their blocks are noted',
     );
     this.#replica.retainFrom = marks.destaged + 1;
+  }
+
+  /** Whether the blocks of all records from a seq on are noted for every other copy: whoever forgets a record sets its bits, a mirror too. */
+  #noted(from: Seq): boolean {
+    const { bitmaps } = this.#replica;
+    for (const site of this.#sites) {
+      if (site === this.link.peer || site === this.#own) continue;
+      // One that is on its way from the primary is waited for.
+      if (site !== this.#bitmapComing) bitmaps.ensure(site, from, this.#replica.marks.oldest);
+      if (site === this.#bitmapComing || !this.#replica.fillBitmap(site, FRAMES_PER_TURN)) {
+        this.#wake();
+        return false;
+      }
+    }
+    return true;
   }
 
   /**
@@ -219,6 +253,8 @@ export class Follower {
       oldest,
       consistent: replica.consistent,
       unclean: replica.unclean,
+      partial: replica.receiver.partial,
+      staged: stagedOf(replica),
       needsCopy: this.#needsCopy,
     };
     this.#state = 'asking';
@@ -232,8 +268,9 @@ export class Follower {
     if (follow.epoch < this.#replica.epoch)
       return this.#refuse(`epoch ${follow.epoch} is older than ${this.#replica.epoch}, which this site has seen`);
     this.#replica.retainFrom = follow.retain;
-    if (follow.rung === 'copy') this.#beginCopy(follow);
-    else this.#cutBack(follow);
+    if (follow.rung === 'delta') this.#cutBack(follow);
+    else if (follow.resume) this.#resume(follow);
+    else this.#beginCopy(follow, follow.rung);
   }
 
   #cutBack(follow: Follow): void {
@@ -279,13 +316,29 @@ export class Follower {
     });
   }
 
-  #beginCopy(follow: Follow): void {
+  #beginCopy(follow: Follow, rung: ResyncRung): void {
     this.#state = 'adopting';
-    const { epoch, history, position, chain } = follow;
-    this.#journal('mirror.copy-begin', { position }, 'a whole copy begins; until it ends this copy is inconsistent and cannot be promoted');
-    this.#replica.beginCopy({ epoch, history, position, chain }, (failure) => {
+    const { epoch, history, position, chain, cutTo } = follow;
+    this.#journal('mirror.copy-begin', { position, rung }, `a resync by ${rung} begins`);
+    this.#replica.receiver.begin({ epoch, history, position, chain, rung, cutTo }, (failure) => {
       if (this.#state !== 'adopting' || failure !== null) return;
       this.#needsCopy = null;
+      this.#joined('copying');
+    });
+  }
+
+  /** Goes on with a resync whose images are staged here. */
+  #resume(follow: Follow): void {
+    const replica = this.#replica;
+    const { staged } = replica.receiver;
+    const own = follow.position <= replica.marks.received ? replica.chainAt(follow.position) : null;
+    if (staged === null || staged.endSeq !== null || own !== follow.chain || follow.position < replica.marks.destaged) {
+      this.#needsCopy = `a resync cannot go on at record ${follow.position}`;
+      return this.#join();
+    }
+    this.#state = 'adopting';
+    replica.receiver.resume({ epoch: follow.epoch, history: follow.history, cutTo: follow.position }, (failure) => {
+      if (this.#state !== 'adopting' || failure !== null) return;
       this.#joined('copying');
     });
   }
@@ -357,13 +410,76 @@ export class Follower {
     this.#imagesWriting++;
     this.imageBytes += lengthBytes;
     const content = kind === 1 ? copyOf(body.subarray(IMAGE_BODY.bytes)) : { zeroLength: lengthBytes };
-    this.#replica.writeImage(head.volume, offset, content, (failure) => {
+    this.#replica.receiver.writeImage(head.volume, offset, content, (failure) => {
       this.#imagesWriting--;
       if (this.#state !== 'copying' || failure !== null) return;
       this.#imagesWritten++;
+      this.#writtenAhead.add(head.number);
+      while (this.#writtenAhead.delete(this.#writtenUpTo + 1)) this.#writtenUpTo++;
+      this.#settle();
       this.link.send('imageAcknowledge', encodeNumbers(IMAGE_ACKNOWLEDGE_BODY, [this.#replica.epoch, this.#imagesWritten]));
       this.#wake();
     });
+  }
+
+  #cursor(body: Uint8Array): void {
+    const said = decodeNumbers(CURSOR_BODY, body);
+    if (said === null) return this.#refuse('a cursor is malformed');
+    if (said.epoch !== this.#replica.epoch || this.#state !== 'copying') return this.#refuse(`a cursor came while ${this.#state}`);
+    if (said.number > this.#imageNumber || said.volume > this.#replica.volumes.length)
+      return this.#refuse(`a cursor tells of image ${said.number}, ${this.#imageNumber} came`);
+    this.#cursors.push({ number: said.number, upTo: said.upTo, cursor: { volume: said.volume, offset: said.offset } });
+    this.#settle();
+  }
+
+  /** Notes the newest place before which every image is written. */
+  #settle(): void {
+    let settled: { cursor: Cursor; upTo: Seq } | null = null;
+    for (let next = this.#cursors[0]; next !== undefined && next.number <= this.#writtenUpTo; next = this.#cursors[0]) {
+      settled = next;
+      this.#cursors.shift();
+    }
+    if (settled !== null) this.#replica.receiver.settled(settled.cursor, settled.upTo);
+  }
+
+  #bitmap(body: Uint8Array): void {
+    const head = decodeNumbers(BITMAP_BODY, body);
+    const site = head === null ? undefined : this.#sites[head.site];
+    if (head === null || site === undefined) return this.#refuse('a bitmap is malformed');
+    const { bitmaps, marks, epoch } = this.#replica;
+    if (head.epoch !== epoch || !this.#streaming()) return this.#refuse(`a bitmap came while ${this.#state}`);
+    if (head.chunkBytes !== bitmaps.chunkBytes)
+      return this.#refuse(
+        `a bitmap of ${head.chunkBytes} bytes for each bit came, here they are ${bitmaps.chunkBytes}: configure all sites alike`,
+      );
+    switch (head.kind) {
+      case 1:
+        if (head.from > head.to + 1) return this.#refuse('a bitmap ends before it begins');
+        // Counts for nothing before it is whole.
+        bitmaps.begin(site, head.from, head.from - 1);
+        this.#bitmapComing = site;
+        return;
+      case 2:
+        if (
+          this.#bitmapComing !== site ||
+          body.length !== BITMAP_BODY.bytes + BITS_OF_PAGE / 8 ||
+          !bitmaps.addPage(site, head.volume, head.page, body.subarray(BITMAP_BODY.bytes))
+        )
+          return this.#refuse('a page of a bitmap makes no sense');
+        return;
+      case 3: {
+        const map = bitmaps.get(site);
+        if (this.#bitmapComing !== site || map === null) return this.#refuse('a bitmap ends that did not begin');
+        this.#bitmapComing = null;
+        map.to = Math.max(head.to, marks.received);
+        if (head.to < marks.received) bitmaps.drop(site);
+        return;
+      }
+      case 4:
+        return bitmaps.drop(site);
+      default:
+        return this.#refuse(`a bitmap message has unknown kind ${head.kind}`);
+    }
   }
 
   #imageEnd(body: Uint8Array): void {
@@ -379,7 +495,7 @@ export class Follower {
     this.#copyEnd = null;
     this.#ending = true;
     this.#replica.commit(end);
-    this.#replica.endCopy(end, (failure) => {
+    this.#replica.receiver.end(end, (failure) => {
       this.#ending = false;
       if (this.#state !== 'copying' || failure !== null) return;
       this.#state = 'following';
@@ -415,4 +531,12 @@ export class Follower {
     this.#journal('mirror.refused', { from: this.link.peer, reason }, 'what the primary sent was refused');
     this.link.refuse(reason);
   }
+}
+
+/** What a staged resync could go on with; null when there is none, or when it is being brought to its end. */
+function stagedOf(replica: FollowingReplica): StagedJoin | null {
+  const { staged } = replica.receiver;
+  if (staged === null || staged.endSeq !== null) return null;
+  const { rung, upTo, cursor, older } = staged;
+  return { rung, fromSeq: replica.marks.destaged, upTo, cursor, olderHistory: older.history, olderSeq: older.seq };
 }

@@ -3,6 +3,7 @@
 import { isCount, type Epoch, type Seq, type SiteName } from '../base/units.ts';
 import type { EpochStart, History } from '../base/position.ts';
 import { limits } from '../base/limits.ts';
+import type { ResyncRung } from '../replica/superblock.ts';
 import { decodeJson } from './messages.ts';
 
 /** First message of each side. */
@@ -43,17 +44,36 @@ export interface Join {
   readonly oldest: Seq;
   readonly consistent: boolean;
   readonly unclean: boolean;
+  /** The images of a copy that was cut off went straight into the bases: there is content, of no moment in time. */
+  readonly partial: boolean;
+  /** A resync that was cut off and whose images are staged beside an older volume. */
+  readonly staged: null | StagedJoin;
   /** Why this mirror cannot be brought up by a delta although positions would allow it; null when it can. */
   readonly needsCopy: string | null;
+}
+
+/** What a mirror says of a staged resync: where it could go on, and what the older volume is. */
+export interface StagedJoin {
+  readonly rung: ResyncRung;
+  /** Records of the resync come from behind this one on. */
+  readonly fromSeq: Seq;
+  readonly upTo: { readonly epoch: Epoch; readonly seq: Seq };
+  readonly cursor: { readonly volume: number; readonly offset: number };
+  readonly olderHistory: History;
+  readonly olderSeq: Seq;
 }
 
 /** The primary's answer to a join. */
 export interface Follow {
   readonly epoch: Epoch;
   readonly history: History;
-  readonly rung: 'delta' | 'copy';
-  /** delta: last shared seq, which the mirror cuts back to. copy: position from which records will come. */
+  readonly rung: 'delta' | ResyncRung;
+  /** A resync by images that was cut off goes on where it was. */
+  readonly resume: boolean;
+  /** delta, or resume: last shared seq, which the mirror cuts back to. Else: position from which records will come. */
   readonly position: Seq;
+  /** bitmap: what the mirror cuts back to first, because only up to there its volume is the primary's; else null. */
+  readonly cutTo: Seq | null;
   /** Chain after the record at `position`. */
   readonly chain: number;
   /** Newest seq of the primary at this moment: with it durable, an unclean mirror is clean. */
@@ -110,6 +130,24 @@ export function readState(body: Uint8Array): PeerState | null {
   return { role: role as string, groupId, epoch, endEpoch, endSeq, chain, unclean, consistent, startCount, primary };
 }
 
+function isRung(value: unknown): value is ResyncRung {
+  return value === 'bitmap' || value === 'scan' || value === 'copy';
+}
+
+/** undefined when it is malformed. */
+function readStaged(value: unknown): StagedJoin | null | undefined {
+  if (value === null) return null;
+  if (typeof value !== 'object') return undefined;
+  const { rung, fromSeq, upTo, cursor, olderHistory, olderSeq } = value as Record<string, unknown>;
+  const history = readHistory(olderHistory);
+  if (!isRung(rung) || !isCount(fromSeq) || !isCount(olderSeq) || history === null) return undefined;
+  if (typeof upTo !== 'object' || upTo === null || typeof cursor !== 'object' || cursor === null) return undefined;
+  const { epoch, seq } = upTo as Record<string, unknown>;
+  const { volume, offset } = cursor as Record<string, unknown>;
+  if (!isCount(epoch) || !isCount(seq) || !isCount(volume) || !isCount(offset)) return undefined;
+  return { rung, fromSeq, upTo: { epoch, seq }, cursor: { volume, offset }, olderHistory: history, olderSeq };
+}
+
 export function readJoin(body: Uint8Array): Join | null {
   const o = decodeJson(body);
   if (o === null) return null;
@@ -118,7 +156,10 @@ export function readJoin(body: Uint8Array): Join | null {
   if (history === null || !isTextOrNull(needsCopy)) return null;
   if (!isCount(epoch) || !isCount(received) || !isCount(durable) || !isCount(destageTarget) || !isCount(oldest)) return null;
   if (typeof consistent !== 'boolean' || typeof unclean !== 'boolean') return null;
-  return { epoch, history, received, durable, destageTarget, oldest, consistent, unclean, needsCopy };
+  const { partial } = o;
+  const staged = readStaged(o['staged']);
+  if (staged === undefined || typeof partial !== 'boolean') return null;
+  return { epoch, history, received, durable, destageTarget, oldest, consistent, unclean, partial, staged, needsCopy };
 }
 
 export function readFollow(body: Uint8Array): Follow | null {
@@ -126,9 +167,11 @@ export function readFollow(body: Uint8Array): Follow | null {
   if (o === null) return null;
   const { epoch, rung, position, chain, target, retain } = o;
   const history = readHistory(o['history']);
-  if (history === null || (rung !== 'delta' && rung !== 'copy')) return null;
+  const { resume, cutTo } = o;
+  if (history === null || (rung !== 'delta' && !isRung(rung)) || typeof resume !== 'boolean') return null;
+  if (cutTo !== null && !isCount(cutTo)) return null;
   if (!isCount(epoch) || !isCount(position) || !isCount(chain) || !isCount(target) || !isCount(retain)) return null;
-  return { epoch, history, rung, position, chain, target, retain };
+  return { epoch, history, rung, resume, position, cutTo, chain, target, retain };
 }
 
 export function readJoined(body: Uint8Array): Joined | null {

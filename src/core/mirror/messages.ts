@@ -41,6 +41,8 @@ export const MESSAGE_TYPES = {
   imageAcknowledge: 13,
   refuse: 14,
   ping: 15,
+  cursor: 16,
+  bitmap: 17,
 } as const;
 export type MessageName = keyof typeof MESSAGE_TYPES;
 
@@ -97,6 +99,30 @@ export const IMAGE_END_BODY = layout(16, [
 export const IMAGE_ACKNOWLEDGE_BODY = layout(16, [
   ['epoch', 'u64', 'epoch of the copy'],
   ['number', 'u64', 'highest image written'],
+]);
+
+/** Primary to mirror, behind the images it tells of: how far a resync is settled. */
+export const CURSOR_BODY = layout(40, [
+  ['epoch', 'u64', 'epoch of the primary'],
+  ['number', 'u64', 'images up to this number are of ranges before the place'],
+  ['upTo', 'u64', 'no content that was sent or compared so far is of a later record'],
+  ['offset', 'u64', 'first byte that is not settled'],
+  ['volume', 'u32', 'index of its volume'],
+  ['reserved', 'u32', '0'],
+]);
+
+/** Primary to mirror: the bitmap of another peer, so that it is not lost with the primary. The page follows when kind is 2. */
+export const BITMAP_BODY = layout(48, [
+  ['epoch', 'u64', 'epoch of the primary'],
+  ['from', 'u64', 'first seq whose blocks are in it'],
+  ['to', 'u64', 'last seq whose blocks are in it'],
+  ['page', 'u64', 'number of the page of 32768 bits'],
+  ['chunkBytes', 'u32', 'what one bit stands for'],
+  ['site', 'u16', 'whose it is: index in the list of sites'],
+  ['volume', 'u16', 'index of the volume'],
+  ['kind', 'u16', '1: begins; 2: a page; 3: is whole; 4: is not needed any more'],
+  ['reserved', 'u16', '0'],
+  ['reserved2', 'u32', '0'],
 ]);
 
 /** A message that was received. `body` is valid only during the call that delivers it. */

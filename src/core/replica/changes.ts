@@ -5,7 +5,13 @@
 import { assert } from '../base/assert.ts';
 
 /** A change, as it reads in a sentence. */
-export type Change = 'a new epoch' | 'an adoption' | 'the begin of a copy' | 'the end of a copy' | 'closing';
+export type Change =
+  | 'a new epoch'
+  | 'an adoption'
+  | 'the begin of a copy'
+  | 'the end of a copy'
+  | 'a return to the older volume'
+  | 'closing';
 
 /** The changes of one replica. */
 export class Changes {

@@ -102,7 +102,10 @@ function openParts(options: ReplicaOptions): PartsFound {
     const groupTag = groupTagOf(value.groupId, options.digests);
     const sidefile = openSidefile(options, value, { groupTag, powerLost: unclean });
     if (sidefile instanceof TercetError) return refuse(sidefile);
-    const startPatch = { bootId: options.bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1 };
+    const start = { bootId: options.bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1 };
+    // The bases are being brought to an end that the sidefile does not reach any more: they are of no moment in time, and nothing else is left.
+    const broken = (value.staging?.endSeq ?? 0) > sidefile.received;
+    const startPatch = broken ? { ...start, staging: null } : start;
     return { kind: 'parts', parts: { superblock: found, sidefile, bases, groupTag, startPatch } };
   } catch (error) {
     if (error instanceof DiskError) return refuse(failureError(error.failure));
@@ -177,14 +180,20 @@ function openSidefile(
   const { storage, digests, segmentBytes, journal, group } = options;
   const { destaged, destageTarget, destagedChain, durable, history } = value;
   const shared: SidefileOptions = { storage, digests, groupTag: how.groupTag, segmentBytes };
-  if (!value.consistent) {
+  const empty = (): Sidefile => {
     const firstSegment = discardSidefile(storage);
     return new Sidefile({ ...shared, firstSegment }, { nextSeq: destaged + 1, chain: destagedChain, epoch: epochOf(history, destaged) });
-  }
+  };
+  if (!value.consistent && value.staging === null) return empty();
   const start = { startSeq: destaged + 1, startChain: destagedChain };
   const recovery = recoverSidefile({ ...shared, ...start, history, destaged, destageTarget, durable, powerLost: how.powerLost });
   if (recovery.kind === 'damaged') {
     const { epoch, seq, file, offset, why } = recovery;
+    if (!value.consistent) {
+      // Records of a resync that has not ended: nobody relies on them, and another one brings them again.
+      journal('sidefile.discarded', { group, epoch, seq, file, offset, why }, 'records of a resync cannot be read: it begins anew');
+      return empty();
+    }
     return new TercetError('TERCET_SIDEFILE_DAMAGED', { epoch, seq, file, offset, reason: why });
   }
   const { sidefile, tornBytes, droppedTail } = recovery;
@@ -277,6 +286,7 @@ function firstValue(options: ReplicaOptions, how: { readonly consistent: boolean
     durable: 0,
     consistent: how.consistent,
     copying: null,
+    staging: null,
     unclean: false,
     bootId: options.bootId,
     cleanShutdown: true,

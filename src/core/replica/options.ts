@@ -39,6 +39,8 @@ export interface ReplicaOptions {
   /** Size of the sidefile above which it is full. It may be exceeded by what was admitted before. */
   readonly capacityBytes: number;
   readonly destage: DestageOptions;
+  /** What one bit of a peer's bitmap stands for: a multiple of a block, the same at all sites. */
+  readonly bitmapChunkBytes: number;
   /** The sidefile has become durable up to here. */
   readonly onDurable: (durable: Seq) => void;
   /** Called once, from within the call or the event that met the failure. */

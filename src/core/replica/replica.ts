@@ -6,14 +6,15 @@ import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import { type DiskDone, DiskError, type StoredFile } from '../base/ports.ts';
 import { assertHistory, type History, lastSharedSeq, type Position } from '../base/position.ts';
-import type { Epoch, Millis, Seq, VolumeIndex, WallMillis } from '../base/units.ts';
+import type { Epoch, Millis, Seq, SiteName, VolumeIndex, WallMillis } from '../base/units.ts';
 import { FrameView, readFrame, subFrame } from '../record/decode.ts';
 import { encodeFrame, frameBytes, type NewRecord } from '../record/encode.ts';
 import { alignRecord, frameFault, rangeFault } from './align.ts';
 import { Amount } from './amount.ts';
 import { Background, type SharedSuperblock, trackUpdates } from './background.ts';
+import { Bitmaps } from './bitmaps.ts';
 import { Changes } from './changes.ts';
-import { CopyReceiver, type ImageContent, type ImageRange, nextImage } from './copy.ts';
+import { type ImageRange, nextImage } from './copy.ts';
 import { enterRecords, recordCost } from './destage.ts';
 import { GroupCommit } from './group-commit.ts';
 import { trimHistory } from './history.ts';
@@ -31,6 +32,7 @@ import {
 } from './options.ts';
 import { Overlay } from './overlay.ts';
 import { Reader, type VolumeExtent } from './read.ts';
+import { CopyReceiver } from './receive.ts';
 import { Schedule } from './schedule.ts';
 import { type FrameRun, type Sidefile, SidefileDamage } from './sidefile.ts';
 import type { Superblock, SuperblockValue } from './superblock.ts';
@@ -51,7 +53,10 @@ export class Replica {
   readonly #background: Background;
   readonly #commit: GroupCommit;
   readonly #schedule: Schedule;
-  readonly #receiver: CopyReceiver;
+  /** Fills this replica from a primary; once the replica has failed its operations must not be used (failure). */
+  readonly receiver: CopyReceiver;
+  /** By peer: the blocks of records that the sidefile forgot. */
+  readonly bitmaps: Bitmaps;
   readonly #amount = new Amount();
   readonly #changes = new Changes();
   readonly #groupTag: number;
@@ -78,9 +83,12 @@ export class Replica {
     this.superblock = trackUpdates(this.#block, this.#background);
     this.#commit = this.#makeCommit();
     this.#schedule = this.#makeSchedule();
-    this.#receiver = this.#makeReceiver();
+    this.receiver = this.#makeReceiver();
+    this.bitmaps = new Bitmaps(options.volumes.length, options.bitmapChunkBytes);
+    if (parts.superblock.value.cleanShutdown) this.bitmaps.load(options.storage, options.digests, this.#bitmapsOwner());
     this.#rebuild();
     assertMarks(this.#marks);
+    if (parts.startPatch.staging !== null) this.receiver.restore();
   }
 
   get marks(): Readonly<Marks> {
@@ -187,6 +195,7 @@ export class Replica {
     for (let index = 0; index < frame.recordCount; index++) cost += recordCost(frame, index);
     this.#schedule.added(cost, first);
     this.#amount.add(frame.firstSeq, bytes.length);
+    this.bitmaps.appended(frame);
     marks.received = frame.lastSeq;
     this.#moved();
   }
@@ -310,6 +319,7 @@ export class Replica {
     const marks = this.#marks;
     if (seq === marks.received) return;
     this.#sidefile.cutTo(seq);
+    this.bitmaps.cut(seq);
     marks.received = seq;
     marks.committed = Math.min(marks.committed, seq);
     marks.durable = this.#sidefile.durable;
@@ -335,11 +345,6 @@ export class Replica {
     this.#schedule.recount(cost);
   }
 
-  /** Whether the sidefile holds everything from `seq` on. */
-  covers(seq: Seq): boolean {
-    return seq >= this.#sidefile.oldest && seq <= this.#marks.received + 1;
-  }
-
   /** Chain of a record that is held, or of the one before them; null for any other. */
   chainAt(seq: Seq): number | null {
     this.#assertUsable();
@@ -355,6 +360,12 @@ export class Replica {
   bytesAfter(seq: Seq): number {
     if (seq >= this.#marks.received) return 0;
     return this.#amount.from(seq + 1) ?? this.#sidefile.heldBytes;
+  }
+
+  /** Enters records that are held in a peer's bitmap, of so many frames at most; true once it has all of them. */
+  fillBitmap(site: SiteName, framesMax: number): boolean {
+    this.#assertUsable();
+    return this.#tried(() => this.bitmaps.fill(site, this.#sidefile, framesMax));
   }
 
   /** Frames for a peer that lacks everything from `seq` on, which must be held; null when there is nothing that new. */
@@ -424,11 +435,6 @@ export class Replica {
     this.#drop();
   }
 
-  /** A peer cannot be helped by delta any more: nothing below `seq` is kept for it. */
-  overflow(seq: Seq): void {
-    this.retainFrom = Math.max(this.#retainFrom, seq);
-  }
-
   #rangeCount(): number {
     let count = 0;
     for (const overlay of this.#overlays) count += overlay.rangeCount;
@@ -484,30 +490,6 @@ export class Replica {
     this.readCold(volume, offset, into, (_needSeq, failure) => done(failure));
   }
 
-  /**
-   * Receiver: gives up what is here and begins anew behind `position` of the primary. When `done` is called, the superblock says durably that
-   * the replica is inconsistent, the sidefile is empty, and images and frames may come. Nothing is destaged until the copy has ended.
-   */
-  beginCopy(options: { epoch: Epoch; history: History; position: Seq; chain: number }, done: ReplicaDone): void {
-    if (this.#refused(done)) return;
-    this.#receiver.begin(options, done);
-  }
-
-  /** Receiver: puts an image into its volume's base. For zeroes `done` is called before this returns. */
-  writeImage(volume: VolumeIndex, offset: number, content: ImageContent, done: ReplicaDone): void {
-    if (this.#refused(done)) return;
-    this.#receiver.writeImage(volume, offset, content, done);
-  }
-
-  /**
-   * Receiver: every range has come, each as of some record up to `endSeq`, and so have all records up to there. When `done` is called, all of it
-   * is durable and the replica is consistent.
-   */
-  endCopy(endSeq: Seq, done: ReplicaDone): void {
-    if (this.#refused(done)) return;
-    this.#receiver.end(endSeq, done);
-  }
-
   /** The replica has caught up with a primary: it lacks nothing that it had acknowledged. */
   markClean(done: ReplicaDone): void {
     if (this.#refused(done)) return;
@@ -525,6 +507,7 @@ export class Replica {
         this.#closed = true;
         this.#sidefile.close();
         for (const base of this.#bases) base.close();
+        this.receiver.close();
         this.#block.close();
         done(failure ?? this.#failure);
       });
@@ -537,9 +520,18 @@ export class Replica {
       this.#stopped = true;
       this.#background.whenIdle(() => {
         if (this.#failure !== null) closeFiles(this.#failure);
-        else this.#update({ cleanShutdown: true }, closeFiles);
+        else this.#saveBitmaps((unsaved) => (unsaved === null ? this.#update({ cleanShutdown: true }, closeFiles) : closeFiles(unsaved)));
       });
     });
+  }
+
+  #saveBitmaps(done: DiskDone): void {
+    const { storage, digests } = this.#options;
+    this.bitmaps.save({ storage, digests }, this.#bitmapsOwner(), this.#background.begin(done));
+  }
+
+  #bitmapsOwner(): { groupTag: number; startCount: number; received: Seq } {
+    return { groupTag: this.#groupTag, startCount: this.#block.value.startCount, received: this.#marks.received };
   }
 
   #makeCommit(): GroupCommit {
@@ -557,10 +549,11 @@ export class Replica {
   }
 
   #makeReceiver(): CopyReceiver {
-    const { group, storage, journal } = this.#options;
+    const { group, storage, digests, journal } = this.#options;
     return new CopyReceiver({
       group,
       storage,
+      digests,
       journal,
       bases: this.#bases,
       sidefile: this.#sidefile,
@@ -570,11 +563,17 @@ export class Replica {
       changes: this.#changes,
       marks: this.#marks,
       failure: () => this.#failure,
+      refused: (done) => this.#refused(done),
       later: (done) => this.#later(done),
       stop: (stopped) => {
         this.#stopped = stopped;
       },
       startOver: (position) => this.#startOver(position),
+      cut: (seq) => this.#cut(seq),
+      settle: (done) => {
+        this.commit(this.#marks.received);
+        this.#schedule.drain(done);
+      },
       moved: () => this.#moved(),
       update: (patch, done) => this.#update(patch, done),
       note: (error) => this.#note(error),
@@ -582,6 +581,7 @@ export class Replica {
   }
 
   #startOver(position: Seq): void {
+    this.bitmaps.clear();
     const everything = { destaged: position, destageTarget: position, committed: position, durable: position, received: position };
     Object.assign(this.#marks, { oldest: position + 1, ...everything } satisfies Marks);
     for (const overlay of this.#overlays) overlay.clear();

@@ -361,6 +361,18 @@ export class Sidefile {
     }
   }
 
+  /** Reads the tables alone of the frames from `fromSeq` on, of at most so many of them, in order; their payloads are not looked at. Throws SidefileDamage. */
+  visitTables(fromSeq: Seq, framesMax: number, visitor: (frame: FrameView, firstIndex: number, lastIndex: number) => void): void {
+    if (fromSeq > this.#received) return;
+    assert(fromSeq >= this.oldest, 'only records that are held can be read', { fromSeq, oldest: this.oldest });
+    const first = this.#index.find(fromSeq);
+    const end = Math.min(this.#index.count, first + framesMax);
+    for (let i = first; i < end; i++) {
+      const { frame } = this.#readTable(i);
+      visitor(frame, Math.max(fromSeq - frame.firstSeq, 0), this.#lastLive(i) - frame.firstSeq);
+    }
+  }
+
   #lastLive(i: number): Seq {
     return i + 1 < this.#index.count ? this.#index.firstSeq(i + 1) - 1 : this.#received;
   }

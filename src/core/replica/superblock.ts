@@ -38,6 +38,11 @@ export interface SuperblockValue {
   readonly consistent: boolean;
   /** A whole copy under way: the images are taken behind this record. */
   readonly copying: null | { readonly fromSeq: Seq };
+  /**
+   * Images of a resync wait beside the sidefile: the base images are those of an older volume, or, once `endSeq` is set, are being brought to
+   * the new one. null while none do: a copy under way is then written straight into the bases.
+   */
+  readonly staging: null | StagingValue;
   /** May lack records that it had acknowledged without having them on stable storage. */
   readonly unclean: boolean;
   /** Boot id of the machine at the last start. */
@@ -52,6 +57,23 @@ export interface SuperblockValue {
   readonly committed: Seq;
   /** Newest state of the witness that this site has seen. */
   readonly witness: null | { readonly instance: string; readonly revision: number };
+}
+
+/** How a resync may be brought to its end. */
+export type ResyncRung = 'bitmap' | 'scan' | 'copy';
+
+/** A resync whose images are staged. */
+export interface StagingValue {
+  readonly rung: ResyncRung;
+  /** The volume that the base images hold: everything up to `seq` by that history. */
+  readonly older: { readonly history: readonly EpochStart[]; readonly seq: Seq; readonly chain: number };
+  /** Entries of the index of staged images that are on stable storage. */
+  readonly entries: number;
+  /** Everything before this place is settled: staged or known to be equal, as of records up to `upTo` at the latest. */
+  readonly cursor: { readonly volume: number; readonly offset: number };
+  readonly upTo: { readonly epoch: Epoch; readonly seq: Seq };
+  /** The end marker has come and everything up to it is on stable storage: what is staged counts, the older volume does not any more. */
+  readonly endSeq: Seq | null;
 }
 
 /** What a replica's folder holds in place of a superblock. `absent` also where the making of one never ended: nothing was promised yet. */
@@ -225,6 +247,10 @@ const isNullOr =
   (fields: Readonly<Record<string, Check>>): Check =>
   (value) =>
     value === null || fieldFault(value, fields) === null;
+const isObject =
+  (fields: Readonly<Record<string, Check>>): Check =>
+  (value) =>
+    fieldFault(value, fields) === null;
 const isListOf =
   (countMax: number, fields: Readonly<Record<string, Check>>): Check =>
   (value) =>
@@ -244,6 +270,18 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
   durable: isCount,
   consistent: isFlag,
   copying: isNullOr({ fromSeq: isCount }),
+  staging: isNullOr({
+    rung: (value) => value === 'bitmap' || value === 'scan' || value === 'copy',
+    older: isObject({
+      history: isListOf(limits.historyEpochsMax, { epoch: isCount, firstSeq: isCount }),
+      seq: isCount,
+      chain: (value) => isCount(value) && value <= 0xffff_ffff,
+    }),
+    entries: isCount,
+    cursor: isObject({ volume: isCount, offset: isCount }),
+    upTo: isObject({ epoch: isCount, seq: isCount }),
+    endSeq: (value) => value === null || isCount(value),
+  }),
   unclean: isFlag,
   bootId: isText,
   cleanShutdown: isFlag,
@@ -275,6 +313,7 @@ function superblockFault(value: Json): string | null {
   }
   const newest = block.history[block.history.length - 1];
   if (newest !== undefined && newest.epoch > block.epoch) return 'its history names an epoch that was not adopted';
+  if (block.staging !== null && (block.consistent || block.copying === null)) return 'images are staged, and no copy is under way';
   if (block.destaged > block.destageTarget) return 'its "destaged" is behind its "destageTarget"';
   return null;
 }

@@ -48,6 +48,10 @@ export interface SiteOptions {
   /** Destaging begins when records are this old, and at once when this much is waiting. */
   readonly destageIdleMillis: Millis;
   readonly destageBacklogBytes: number;
+  /** What one bit of a peer's bitmap stands for. */
+  readonly bitmapChunkBytes: number;
+  /** Bytes of images after which a mirror notes how far a resync is, so that one that is cut off goes on from there. */
+  readonly resyncPieceBytes: number;
   /** Changes with each start of the machine, not of the process: tells a power loss from a crash of the program. */
   readonly bootId: string;
   readonly clock: Clock;

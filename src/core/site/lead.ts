@@ -6,14 +6,11 @@ import type { WitnessDesk } from '../arbiter/ask.ts';
 import { assert } from '../base/assert.ts';
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import { acknowledgedUpTo, type Acknowledged } from '../mirror/acknowledge.ts';
-import { CopySender } from '../mirror/copy.ts';
 import { FollowedPeer } from '../mirror/followed.ts';
-import { readJoin, readJoined, type Follow, type Join } from '../mirror/forms.ts';
-import { decideJoin } from '../mirror/join.ts';
+import { readJoin, readJoined, type Join } from '../mirror/forms.ts';
 import {
   ACKNOWLEDGE_BODY,
   decodeNumbers,
-  encodeJson,
   encodeNumbers,
   FLUSH_BODY,
   HEARTBEAT_ANSWER_BODY,
@@ -27,6 +24,7 @@ import type { TailFrame } from '../mirror/tail.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteCounter, SiteOptions } from './contract.ts';
 import { Membership } from './membership.ts';
+import { Resyncs } from './resync.ts';
 
 /** Bytes collected for an async peer that are sent without waiting for its delay. */
 const ASYNC_BYTES = 256 * 1024;
@@ -37,6 +35,7 @@ export class Lead {
   readonly #counters: Record<SiteCounter, number>;
   readonly #followed = new Map<SiteName, FollowedPeer>();
   readonly #membership: Membership;
+  readonly #resyncs: Resyncs;
   /** What the last primary said must be kept; rules until each peer has said itself what it holds. */
   readonly #inheritedRetain: Seq;
   readonly #onlyCopy: boolean;
@@ -65,6 +64,7 @@ export class Lead {
       this.#followed.set(peer.name, new FollowedPeer(peer, flag, given.options.timings.driftShare, now));
     }
     this.#membership = new Membership({ ...given, followed: this.#followed, lead: this });
+    this.#resyncs = new Resyncs({ ...given, followed: this.#followed });
   }
 
   get followed(): ReadonlyMap<SiteName, FollowedPeer> {
@@ -129,9 +129,11 @@ export class Lead {
   peerSaid(site: SiteName): void {
     const peer = this.#followed.get(site);
     if (peer === undefined || peer.attached !== 'copying' || peer.peer.said?.consistent !== true || peer.copy?.endSent !== true) return;
+    const { rung } = peer.copy;
     peer.attached = 'following';
     peer.copy = null;
-    this.#options.journal('mirror.copied', { site }, `${site} has a whole copy and follows`);
+    this.#resyncs.ended(peer);
+    this.#options.journal('mirror.copied', { site, rung }, `the resync of ${site} has ended: it follows`);
   }
 
   /** The witness has told its state: a copy may have put its own flag to false, and is then not relied on any more. */
@@ -196,50 +198,13 @@ export class Lead {
   decide(peer: FollowedPeer, join: Join): void {
     const link = peer.peer.link;
     if (link === null) return;
-    const replica = this.#replica;
-    const decision = decideJoin(
-      { history: replica.history, received: replica.marks.received, oldest: replica.marks.oldest, chainAt: (seq) => replica.chainAt(seq) },
-      join,
-    );
-    if (decision.rung === 'copy' && peer.flag !== 'false') {
+    const decision = this.#resyncs.decide(peer, join);
+    if (decision.rung !== 'delta' && peer.flag !== 'false') {
       peer.pendingJoin = join;
       return;
     }
     peer.pendingJoin = null;
-    const position = decision.rung === 'delta' ? decision.cutTo : replica.marks.received;
-    const chain = decision.rung === 'delta' ? decision.chain : replica.chain;
-    peer.attached = 'joining';
-    peer.joinAt = position;
-    peer.keptFrom = position + 1;
-    peer.uncovered = false;
-    if (decision.rung === 'copy') {
-      peer.copy = new CopySender({
-        source: replica,
-        link,
-        digests: this.#options.digests,
-        epoch: replica.epoch,
-        wake: () => this.#options.shell.wake(),
-      });
-      this.#counters.copies++;
-      this.#options.journal(
-        'resync.begin',
-        { site: peer.site, rung: 'copy', why: decision.why },
-        `${peer.site} gets a whole copy: ${decision.why}`,
-      );
-    } else {
-      const records = replica.marks.received - position;
-      this.#options.journal(
-        'resync.begin',
-        { site: peer.site, rung: 'delta', from: position + 1, records },
-        `${peer.site} gets ${records} records by delta`,
-      );
-    }
-    this.#counters.joins++;
-    const { history, epoch, marks } = replica;
-    const follow: Follow = { epoch, history, rung: decision.rung, position, chain, target: marks.received, retain: this.retain() };
-    link.send('follow', encodeJson(follow));
-    // At once, not at the end of the turn: a destage that ends in between must not drop what was just promised.
-    replica.retainFrom = this.retain();
+    this.#resyncs.begin(peer, link, decision, join, () => this.retain());
   }
 
   #take(peer: FollowedPeer, message: Message): string | null {
@@ -276,6 +241,8 @@ export class Lead {
       case 'flush':
       case 'image':
       case 'imageEnd':
+      case 'cursor':
+      case 'bitmap':
         return `a ${message.name} message makes no sense from a mirror`;
     }
   }
@@ -287,6 +254,7 @@ export class Lead {
     if (joined.received !== peer.joinAt) return `was told to follow from record ${peer.joinAt}, and follows from ${joined.received}`;
     const position = { received: joined.received, durable: Math.min(joined.durable, joined.received) };
     peer.attach(peer.copy === null ? 'following' : 'copying', position, this.#options.clock.now());
+    this.#resyncs.joined(peer);
     this.#heartbeatAt = -Infinity;
     return null;
   }
@@ -295,7 +263,10 @@ export class Lead {
     const said = decodeNumbers(ACKNOWLEDGE_BODY, body);
     if (said === null) return 'an acknowledgement is malformed';
     if (said.epoch !== this.#replica.epoch || !peer.streaming) return null;
-    return peer.acknowledged(said, this.#options.clock.now());
+    const wrong = peer.acknowledged(said, this.#options.clock.now());
+    // What it was short of by delta is on its disk now.
+    if (wrong === null && peer.attached === 'following' && peer.durable >= peer.joinAt) this.#resyncs.ended(peer);
+    return wrong;
   }
 
   #askFlush(peer: FollowedPeer): void {
@@ -335,14 +306,14 @@ export class Lead {
     if (retain > replica.marks.destaged) return;
     for (const peer of this.#followed.values()) {
       if (peer.uncovered || (peer.keptFrom ?? this.#inheritedRetain) !== retain) continue;
-      if (peer.required) continue;
+      if (peer.required || !this.#resyncs.forget(peer, retain)) continue;
       peer.uncovered = true;
       this.#options.journal(
         'coverage.lost',
         { site: peer.site, lacksFrom: retain },
-        `the sidefile is full: records that ${peer.site} lacks are dropped, it will need a whole copy`,
+        `the sidefile is full: records that ${peer.site} lacks are dropped, their blocks are noted in its bitmap`,
       );
-      peer.peer.lastError = 'the sidefile no longer covers what it lacks: a whole copy is needed';
+      peer.peer.lastError = 'the sidefile no longer covers what it lacks: it will get the blocks that its bitmap names';
       if (peer.attached !== 'no') peer.peer.link?.refuse('the sidefile no longer covers what this copy lacks: join anew');
       assert(peer.attached === 'no', 'a peer without coverage must not stay attached', { site: peer.site });
     }

@@ -22,6 +22,7 @@ export function replicaOptionsOf(
     bootId: o.bootId,
     segmentBytes: o.segmentBytes,
     capacityBytes: o.capacityBytes,
+    bitmapChunkBytes: o.bitmapChunkBytes,
     destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes },
     onDurable: () => {
       site.durable();

@@ -242,6 +242,8 @@ export class Site implements LinkOwner {
       case 'flush':
       case 'image':
       case 'imageEnd':
+      case 'cursor':
+      case 'bitmap':
         if (this.#follower?.link === link) this.#follower.message(message);
     }
   }
@@ -478,6 +480,8 @@ export class Site implements LinkOwner {
       journal,
       promised: this.#promised,
       promiseMillis: timings.leaseMillis,
+      sites: this.#options.sites.map((spec) => spec.name),
+      site: this.site,
       changed: () => this.#updateFollowing(),
       wake: () => shell.wake(),
     });

@@ -12,17 +12,37 @@ import { decideJoin, type JoinDecision, type Shared } from '../../../src/core/mi
 const history = (...starts: readonly (readonly [number, number])[]): History =>
   starts.map(([epoch, firstSeq]): EpochStart => ({ epoch, firstSeq }));
 
-function own(of: { history: History; received: number; oldest?: number; forgotten?: number }): Shared {
+function own(of: {
+  history: History;
+  received: number;
+  oldest?: number;
+  forgotten?: number;
+  bitmapFrom?: number;
+  scans?: boolean;
+}): Shared {
   return {
     history: of.history,
     received: of.received,
     oldest: of.oldest ?? 1,
     chainAt: (seq) => (seq === of.forgotten ? null : 1000 + seq),
+    bitmapFrom: of.bitmapFrom ?? null,
+    scans: of.scans ?? false,
   };
 }
 
 function join(of: Partial<Join> & { history: History; received: number }): Join {
-  return { epoch: 1, durable: 0, destageTarget: 0, oldest: 1, consistent: true, unclean: false, needsCopy: null, ...of };
+  return {
+    epoch: 1,
+    durable: 0,
+    destageTarget: 0,
+    oldest: 1,
+    consistent: true,
+    unclean: false,
+    partial: false,
+    staged: null,
+    needsCopy: null,
+    ...of,
+  };
 }
 
 const delta = (cutTo: number): JoinDecision => ({ rung: 'delta', cutTo, chain: 1000 + cutTo });
@@ -93,12 +113,12 @@ const TABLE: readonly [what: string, decision: JoinDecision, expected: JoinDecis
   [
     'an inconsistent mirror needs a copy',
     decideJoin(own({ history: E12, received: 60 }), join({ history: E12, received: 60, consistent: false })),
-    /new, or a copy/,
+    /new, or a resync/,
   ],
   [
     'a mirror that found its chain to differ gets a copy, for that reason',
     decideJoin(own({ history: E12, received: 60 }), join({ history: E12, received: 60, needsCopy: 'the chains differ at record 60' })),
-    /^the chains differ at record 60$/,
+    /^the chains differ at record 60; /,
   ],
   [
     'a chain that is not known any more needs a copy',
@@ -106,6 +126,53 @@ const TABLE: readonly [what: string, decision: JoinDecision, expected: JoinDecis
     /chain at record 55 is no longer known/,
   ],
 ];
+
+const staged = {
+  rung: 'scan',
+  fromSeq: 60,
+  upTo: { epoch: 2, seq: 65 },
+  cursor: { volume: 0, offset: 0 },
+  olderHistory: E12,
+  olderSeq: 40,
+} as const;
+const inside = own({ history: E12, received: 80, oldest: 70, bitmapFrom: 41 });
+
+describe('the ladder', () => {
+  test('a bitmap that begins behind what the mirror holds helps where a delta does not', () => {
+    const decision = decideJoin(inside, join({ history: E12, received: 55 }));
+    assert.deepEqual([decision.rung, 'cutTo' in decision && decision.cutTo], ['bitmap', 55]);
+  });
+  test('a bitmap that begins one record late does not', () => {
+    const decision = decideJoin({ ...inside, scans: true }, join({ history: E12, received: 39 }));
+    assert.equal(decision.rung, 'scan');
+    assert.match('why' in decision ? decision.why : '', /lacks records from 40.*begins at record 41, the mirror ends at 39/);
+  });
+  test('a bitmap that was lost is not taken for an empty one', () => {
+    assert.equal(decideJoin({ ...inside, bitmapFrom: null, scans: true }, join({ history: E12, received: 55 })).rung, 'scan');
+  });
+  test('a bitmap does not tell what a mirror wrote in another history', () => {
+    const other = join({ history: history([1, 1]), received: 58, destageTarget: 55 });
+    assert.equal(decideJoin({ ...inside, scans: true }, other).rung, 'scan');
+    const tail = decideJoin(inside, join({ history: history([1, 1]), received: 58, destageTarget: 50 }));
+    assert.deepEqual([tail.rung, 'cutTo' in tail && tail.cutTo], ['bitmap', 50]);
+  });
+  test('a resync that was cut off goes on while its records do', () => {
+    const cut = { history: E12, received: 72, consistent: false, staged };
+    assert.deepEqual(decideJoin(inside, join(cut)), { rung: 'resume', how: 'scan', cutTo: 72, chain: 1072 });
+    assert.equal(decideJoin(inside, join({ ...cut, received: 68 })).rung, 'bitmap', 'records 69 and on are gone');
+  });
+  test('what was staged from a history that is no more does not count', () => {
+    const cut = { history: E12, received: 72, consistent: false };
+    const foreign = { ...staged, upTo: { epoch: 1, seq: 53 } };
+    assert.notEqual(decideJoin(inside, join({ ...cut, staged: foreign })).rung, 'resume');
+    assert.notEqual(decideJoin(inside, join({ ...cut, staged: { ...staged, upTo: { epoch: 2, seq: 81 } } })).rung, 'resume');
+  });
+  test('a copy that was cut off is compared, a new one is filled', () => {
+    const lost = { ...inside, bitmapFrom: null, scans: true };
+    assert.equal(decideJoin(lost, join({ history: E12, received: 60, consistent: false, partial: true })).rung, 'scan');
+    assert.equal(decideJoin(lost, join({ history: [], received: 0, consistent: false })).rung, 'copy');
+  });
+});
 
 describe('a join', () => {
   for (const [what, decision, expected] of TABLE) {

@@ -5,6 +5,8 @@ import { RECORD_KIND } from '../../../src/core/record/layout.ts';
 import type { Follow, Hello, Join, Joined, PeerState } from '../../../src/core/mirror/forms.ts';
 import {
   ACKNOWLEDGE_BODY,
+  BITMAP_BODY,
+  CURSOR_BODY,
   encodeHeader,
   encodeJson,
   encodeMessage,
@@ -44,13 +46,24 @@ export const JOIN: Join = {
   oldest: 41,
   consistent: true,
   unclean: true,
+  partial: false,
+  staged: {
+    rung: 'scan',
+    fromSeq: 90,
+    upTo: { epoch: 2, seq: 105 },
+    cursor: { volume: 1, offset: 16_384 },
+    olderHistory: [{ epoch: 1, firstSeq: 1 }],
+    olderSeq: 80,
+  },
   needsCopy: null,
 };
 export const FOLLOW: Follow = {
   epoch: 3,
   history: [...JOIN.history, { epoch: 3, firstSeq: 104 }],
   rung: 'delta',
+  resume: false,
   position: 103,
+  cutTo: null,
   chain: 3_735_928_559,
   target: 110,
   retain: 80,
@@ -105,5 +118,7 @@ export function wireSamples(): readonly Sample[] {
     whole('imageAcknowledge', 'mirror to primary: images written', encodeNumbers(IMAGE_ACKNOWLEDGE_BODY, [3, 1])),
     whole('refuse', 'each to each: why the connection ends', encodeJson({ reason: 'this is site "near", not "far"' })),
     whole('ping', 'each to each: still here', new Uint8Array(0)),
+    whole('cursor', 'primary to mirror: how far a resync is settled', encodeNumbers(CURSOR_BODY, [3, 1, 104, 16_384, 1, 0])),
+    whole('bitmap', 'primary to mirror: the bitmap of another peer', encodeNumbers(BITMAP_BODY, [3, 90, 104, 0, 65_536, 2, 1, 1, 0, 0])),
   ];
 }

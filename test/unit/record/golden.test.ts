@@ -55,6 +55,7 @@ const SUPERBLOCK: SuperblockValue = {
   durable: 105,
   consistent: true,
   copying: null,
+  staging: null,
   unclean: false,
   bootId: '5f0c',
   cleanShutdown: true,

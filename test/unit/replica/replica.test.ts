@@ -296,10 +296,9 @@ test('a sidefile that is full holds writers until it has been destaged and dropp
   rig.replica.retainFrom = 1;
   rig.wait((done) => rig.replica.drain(done));
   assert.equal(rig.replica.full, true);
-  assert.equal(rig.replica.covers(1), true);
-  rig.replica.overflow(20);
-  assert.equal(rig.replica.covers(1), false);
-  assert.equal(rig.replica.covers(20), true);
+  assert.equal(rig.replica.marks.oldest, 1);
+  rig.replica.retainFrom = 20;
+  assert.ok(rig.replica.marks.oldest > 1 && rig.replica.marks.oldest <= 20);
   assert.equal(rig.replica.full, false);
   rig.replica.retainFrom = Infinity;
   assert(rig.replica.heldBytes <= 64 * 1024);
@@ -413,7 +412,7 @@ test('a change that is asked for during another waits for it, and records are re
   rig.replica.adopt({ epoch: 2, history: [...history, { epoch: 2, firstSeq: 2 }], cutTo: 1 }, (result) =>
     ended.push(`adopted: ${textOf(result)}`),
   );
-  rig.replica.beginCopy({ epoch: 3, history: [{ epoch: 3, firstSeq: 1 }], position: 9, chain: 5 }, (failure) =>
+  rig.replica.receiver.begin({ epoch: 3, history: [{ epoch: 3, firstSeq: 1 }], position: 9, chain: 5, rung: 'copy' }, (failure) =>
     ended.push(`copying: ${textOf(failure)}`),
   );
   rig.replica.adopt({ epoch: 3, history: [{ epoch: 3, firstSeq: 1 }], cutTo: 9 }, (result) => ended.push(`adopted: ${textOf(result)}`));
@@ -596,7 +595,7 @@ test('a copy begins only when nothing of before is still on its way to a base', 
   // The write to the base is half done, and the oldest event.
   let begun = false;
   const position = 7;
-  rig.replica.beginCopy({ epoch: 2, history: [{ epoch: 2, firstSeq: 1 }], position, chain: 99 }, (failure) => {
+  rig.replica.receiver.begin({ epoch: 2, history: [{ epoch: 2, firstSeq: 1 }], position, chain: 99, rung: 'copy' }, (failure) => {
     assert.equal(failure, null);
     begun = true;
   });
@@ -616,18 +615,18 @@ test('after a copy the bases may hold records up to its end: a cut below needs a
   mirror.open();
   const { history } = primary.replica;
   assert.equal(
-    mirror.wait((done) => mirror.replica.beginCopy({ epoch: 1, history, position: 0, chain: 0 }, done)),
+    mirror.wait((done) => mirror.replica.receiver.begin({ epoch: 1, history, position: 0, chain: 0, rung: 'copy' }, done)),
     null,
   );
   for (let i = 0; i < 5; i++) mirror.replica.accept(primary.write(0, i, 1, i + 1));
   const image = primary.reference.now.bytes[0]?.slice() as Uint8Array;
   assert.equal(
-    mirror.wait((done) => mirror.replica.writeImage(0, 0, image, done)),
+    mirror.wait((done) => mirror.replica.receiver.writeImage(0, 0, image, done)),
     null,
   );
   assert.equal(mirror.replica.nextWork, Infinity);
   assert.equal(
-    mirror.wait((done) => mirror.replica.endCopy(4, done)),
+    mirror.wait((done) => mirror.replica.receiver.end(4, done)),
     null,
   );
   mirror.crash();
@@ -655,10 +654,10 @@ test('records go on coming while a copy ends', () => {
   mirror.create(false);
   mirror.open();
   const { history } = primary.replica;
-  mirror.wait((done) => mirror.replica.beginCopy({ epoch: 1, history, position: 0, chain: 0 }, done));
+  mirror.wait((done) => mirror.replica.receiver.begin({ epoch: 1, history, position: 0, chain: 0, rung: 'copy' }, done));
   mirror.replica.accept(primary.write(0, 0, 1, 1));
   let ended = false;
-  mirror.replica.endCopy(1, () => {
+  mirror.replica.receiver.end(1, () => {
     ended = true;
   });
   assert.equal(mirror.replica.changing, true);
@@ -674,7 +673,7 @@ test('an inconsistent replica starts with an empty sidefile and waits for anothe
   mirror.create(false);
   mirror.open();
   const { history } = primary.replica;
-  mirror.wait((done) => mirror.replica.beginCopy({ epoch: 1, history, position: 0, chain: 0 }, done));
+  mirror.wait((done) => mirror.replica.receiver.begin({ epoch: 1, history, position: 0, chain: 0, rung: 'copy' }, done));
   mirror.replica.accept(primary.write(0, 0, 1, 1));
   mirror.crash();
   mirror.open();

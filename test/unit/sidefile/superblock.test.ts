@@ -25,6 +25,7 @@ const VALUE: SuperblockValue = {
   durable: 0,
   consistent: true,
   copying: null,
+  staging: null,
   unclean: false,
   bootId: 'boot-1',
   cleanShutdown: false,

@@ -1,0 +1,506 @@
+// How a replica is filled from a primary: by images of ranges and by the records that come in between, until an end marker. Each image is as of
+// some record up to the end, and replaying the records over it makes the whole as of the end. Where there is an older volume that is consistent,
+// the images wait beside it (staging.ts) and take effect at the end, so that it stays what it was if the end never comes. Where there is none,
+// or no space for both, they go straight into the bases, and the superblock says before the first of them that this copy is inconsistent.
+
+import { assert } from '../base/assert.ts';
+import { type Digests, type DiskDone, DiskError, type DiskFailure, type Journal, type Storage, type StoredFile } from '../base/ports.ts';
+import { assertHistory, epochOf, type History } from '../base/position.ts';
+import { BLOCK_BYTES, type Epoch, type Seq, type VolumeIndex } from '../base/units.ts';
+import type { Background } from './background.ts';
+import type { Changes } from './changes.ts';
+import type { ImageContent, ImageRange } from './copy.ts';
+import type { GroupCommit } from './group-commit.ts';
+import { trimHistory } from './history.ts';
+import type { Marks } from './marks.ts';
+import type { ReplicaDone, ReplicaFailure } from './options.ts';
+import type { Sidefile, SidefileStart } from './sidefile.ts';
+import { discardStaging, failureOf, Staging } from './staging.ts';
+import type { ResyncRung, StagingValue, Superblock, SuperblockValue } from './superblock.ts';
+
+/** What the receiver of a copy needs of its replica. */
+export interface CopyGround {
+  readonly group: string;
+  readonly storage: Storage;
+  readonly digests: Digests;
+  readonly journal: Journal;
+  readonly bases: readonly StoredFile[];
+  readonly sidefile: Sidefile;
+  readonly block: Superblock;
+  readonly background: Background;
+  readonly commit: GroupCommit;
+  readonly changes: Changes;
+  readonly marks: Marks;
+  /** The replica's failure, once it has one. */
+  readonly failure: () => ReplicaFailure | null;
+  /** Whether an operation is refused because of an earlier failure, which `done` is then told. */
+  readonly refused: (done: ReplicaDone) => boolean;
+  /** Calls back as an event of its own, with the replica's failure if there is one by then. */
+  readonly later: (done: ReplicaDone) => void;
+  /** Stops everything that is begun in the background, or lets it go on. */
+  readonly stop: (stopped: boolean) => void;
+  /** Everything is as of this record, and nothing waits for destaging. */
+  readonly startOver: (position: Seq) => void;
+  /** Takes the records behind a seq out of sidefile and overlay. */
+  readonly cut: (seq: Seq) => void;
+  /** Brings everything that was received into the bases, also what is not known to be committed. */
+  readonly settle: (done: ReplicaDone) => void;
+  /** The marks have moved. */
+  readonly moved: () => void;
+  readonly update: (patch: Partial<SuperblockValue>, done: DiskDone) => void;
+  /** Notes a failure of the storage; anything else is thrown on. */
+  readonly note: (error: unknown) => void;
+}
+
+/** What a copy begins with. */
+export interface CopyBegin {
+  readonly epoch: Epoch;
+  readonly history: History;
+  /** Records come from the one behind this on. */
+  readonly position: Seq;
+  readonly chain: number;
+  readonly rung: ResyncRung;
+  /** Of the records that are here only those up to this one count; null: all. */
+  readonly cutTo?: Seq | null;
+}
+
+/** A place in the volumes, in the order in which they are gone through. */
+export interface Cursor {
+  readonly volume: VolumeIndex;
+  readonly offset: number;
+}
+
+/** Fills a replica from a primary. */
+export class CopyReceiver {
+  readonly #ground: CopyGround;
+  #staging: Staging | null = null;
+  #imagesUnderWay = 0;
+  /** Images that came while what is staged is brought into the bases, because no space is left for both. */
+  #spilling: (() => void)[] | null = null;
+  /** A cursor is being made durable; the newest one that came meanwhile. */
+  #settling = false;
+  #nextSettled: { readonly cursor: Cursor; readonly upTo: Seq } | null = null;
+
+  constructor(ground: CopyGround) {
+    this.#ground = ground;
+  }
+
+  /** The resync whose images are staged, as the superblock has it; null when there is none. */
+  get staged(): StagingValue | null {
+    return this.#ground.block.value.staging;
+  }
+
+  /** A copy to this replica is under way, or was cut off, whose images went straight into the bases. */
+  get partial(): boolean {
+    const { copying, staging } = this.#ground.block.value;
+    return copying !== null && staging === null;
+  }
+
+  /** Bytes of images that are staged. */
+  get stagedBytes(): number {
+    return this.#staging?.stagedBytes ?? 0;
+  }
+
+  /** At opening: takes up what is staged, and goes on with its end if that had begun. Throws DiskError. */
+  restore(): void {
+    const staged = this.staged;
+    if (staged === null) return;
+    this.#open(staged.entries);
+    const { endSeq } = staged;
+    if (endSeq === null) return;
+    const { changes, journal, group } = this.#ground;
+    journal('copy.end-again', { group, endSeq }, 'the end of a resync was cut off: it is carried out again');
+    changes.begin('the end of a copy', () => this.#apply(endSeq, (failure) => this.#ended(endSeq, failure, () => undefined)));
+  }
+
+  #open(entries: number): Staging {
+    assert(this.#staging === null, 'one staging area at a time');
+    const { storage, digests, bases } = this.#ground;
+    this.#staging = new Staging({ storage, digests, volumes: bases.map((base) => ({ sizeBytes: base.size() })) }, entries);
+    return this.#staging;
+  }
+
+  /**
+   * Begins anew behind `position` of the primary. When `done` is called, the superblock says so durably, the sidefile is empty, and images and
+   * frames may come. Nothing is destaged until the copy has ended.
+   */
+  begin(options: CopyBegin, done: ReplicaDone): void {
+    if (this.#ground.refused(done)) return;
+    const { changes, block, commit, marks } = this.#ground;
+    assertHistory(options.history);
+    changes.begin('the begin of a copy', () => {
+      assert(options.epoch >= block.value.epoch, 'an epoch that is adopted is not older', {
+        epoch: options.epoch,
+        newest: block.value.epoch,
+      });
+      if (this.#ground.failure() !== null || !block.value.consistent) return this.#stopAndBegin(options, null, done);
+      const { cutTo } = options;
+      if (cutTo !== undefined && cutTo !== null && cutTo < marks.received) {
+        assert(cutTo >= marks.destageTarget, 'what is cut off is not in the bases', { cutTo, destageTarget: marks.destageTarget });
+        const failure = failureOf(() => this.#ground.cut(cutTo));
+        if (failure !== null) this.#ground.note(new DiskError(failure));
+        if (this.#ground.failure() !== null) return this.#stopAndBegin(options, null, done);
+      }
+      // The older volume is to be in the bases alone: the sidefile begins anew.
+      commit.whenDurable(marks.received, () => {
+        this.#ground.settle((failure) => {
+          const { received: seq } = marks;
+          const older = { history: block.value.history, seq, chain: this.#ground.sidefile.chain };
+          this.#stopAndBegin(options, failure === null ? older : null, done);
+        });
+      });
+    });
+  }
+
+  #stopAndBegin(options: CopyBegin, older: StagingValue['older'] | null, done: ReplicaDone): void {
+    // Nothing of before may reach a base or the sidefile after this.
+    this.#ground.stop(true);
+    this.#ground.background.whenIdle(() => this.#startOver(options, older, done));
+  }
+
+  #startOver(options: CopyBegin, present: StagingValue['older'] | null, done: ReplicaDone): void {
+    const { epoch, position, chain, rung } = options;
+    const { changes, marks, journal, group, block } = this.#ground;
+    // One that is kept already may have been given up for want of space until now.
+    const older = present ?? block.value.staging?.older ?? null;
+    let staging: StagingValue | null = null;
+    if (this.#ground.failure() === null) {
+      this.#nextSettled = null;
+      const failure = failureOf(() => {
+        staging = older === null ? null : this.#beginStaging(options, older);
+      });
+      if (failure !== null) this.#ground.note(new DiskError(failure));
+    }
+    if (this.#ground.failure() !== null) {
+      changes.end();
+      return this.#ground.later(done);
+    }
+    const lost = block.value.consistent && older === null;
+    this.#ground.startOver(position);
+    const history = trimHistory(options.history, marks);
+    const copied = { destaged: position, destageTarget: position, destagedChain: chain, consistent: false, copying: { fromSeq: position } };
+    this.#ground.update({ epoch, history, ...copied, staging }, (failure) => {
+      // Only now: until it says durably that another copy is under way, the superblock stands for the old sidefile.
+      if (failure === null) this.#resetSidefile({ nextSeq: position + 1, chain, epoch: epochOf(history, position) });
+      this.#ground.stop(changes.closed);
+      changes.end();
+      const text = staging === null ? 'this copy is inconsistent' : `the volume as of record ${staging.older.seq} is kept until it ends`;
+      journal('copy.begin', { group, fromSeq: position, rung, staged: staging !== null, lost }, `a resync by ${rung} has begun: ${text}`);
+      done(this.#ground.failure());
+    });
+  }
+
+  /** What is staged already stays where a scan compares it before it counts; anything else begins with an empty area. */
+  #beginStaging(options: CopyBegin, older: StagingValue['older']): StagingValue {
+    const { storage, bases, block } = this.#ground;
+    const kept = this.#staging !== null && options.rung === 'scan' ? (block.value.staging?.entries ?? 0) : 0;
+    if (this.#staging === null || kept === 0) {
+      this.#staging?.close();
+      this.#staging = null;
+      discardStaging(storage, bases.length);
+      this.#open(0);
+    }
+    const { position: seq, history, rung } = options;
+    const cursor = { volume: 0, offset: 0 };
+    return { rung, older, entries: kept, cursor, upTo: { epoch: epochOf(history, seq), seq }, endSeq: null };
+  }
+
+  #resetSidefile(start: SidefileStart): void {
+    try {
+      this.#ground.sidefile.reset(start);
+    } catch (error) {
+      this.#ground.note(error);
+    }
+  }
+
+  /** Goes on with a resync that is staged, behind `cutTo` of the primary of `epoch`, whose history holds everything that is staged. */
+  resume(options: { readonly epoch: Epoch; readonly history: History; readonly cutTo: Seq }, done: ReplicaDone): void {
+    if (this.#ground.refused(done)) return;
+    const { changes, marks, journal, group } = this.#ground;
+    assertHistory(options.history);
+    changes.begin('an adoption', () => {
+      if (this.#ground.failure() !== null) {
+        changes.end();
+        return this.#ground.later(done);
+      }
+      const staged = this.staged;
+      assert(staged !== null && staged.endSeq === null, 'a resync that goes on is staged');
+      assert(options.cutTo >= marks.destaged, 'a resync goes on behind its begin', { cutTo: options.cutTo, begin: marks.destaged });
+      try {
+        this.#ground.cut(options.cutTo);
+      } catch (error) {
+        this.#ground.note(error);
+      }
+      this.#ground.update({ epoch: options.epoch, history: trimHistory(options.history, marks) }, (failure) => {
+        changes.end();
+        if (failure === null) {
+          journal('copy.resume', { group, rung: staged.rung, ...staged.cursor }, `a resync by ${staged.rung} goes on where it was cut off`);
+        }
+        done(failure);
+      });
+    });
+  }
+
+  /** Puts an image where it belongs: into the staging area, or into a base. */
+  writeImage(volume: VolumeIndex, offset: number, content: ImageContent, done: ReplicaDone): void {
+    if (this.#ground.refused(done)) return;
+    const { block, changes, bases, background } = this.#ground;
+    if (this.#spilling !== null) {
+      this.#spilling.push(() => this.writeImage(volume, offset, content, done));
+      return;
+    }
+    assert(block.durableValue.copying !== null, 'an image is written only while the superblock says so');
+    assert(changes.current === null, 'no image is written during a change', { changing: changes.current });
+    const base = bases[volume];
+    assert(base !== undefined, 'there is no such volume', { volume });
+    this.#imagesUnderWay++;
+    const staging = this.#staging;
+    let full: DiskFailure | null = null;
+    const ended = background.begin((failure) => {
+      this.#imagesUnderWay--;
+      if (full === null) return done(failure);
+      // No space for two volumes: this image goes into the base, behind those that are staged.
+      this.#spill(full);
+      this.writeImage(volume, offset, content, done);
+    });
+    if (staging === null) {
+      const failure = failureOf(() => putImage(base, offset, content, ended));
+      if (failure !== null) ended(failure);
+      return;
+    }
+    staging.put(volume, offset, content, (failure) => {
+      if (failure?.code === 'ENOSPC') full = failure;
+      ended(failure?.code === 'ENOSPC' ? null : failure);
+    });
+  }
+
+  /** Gives the older volume up, durably, and brings what is staged into the bases; images that come meanwhile wait. */
+  #spill(failure: DiskFailure): void {
+    const staging = this.#staging;
+    if (this.#spilling !== null || staging === null) return;
+    const { journal, group, background, bases, changes } = this.#ground;
+    this.#spilling = [];
+    journal(
+      'copy.unstaged',
+      { group, ...failure },
+      'no space is left to keep the older volume: this copy is inconsistent until the resync ends',
+    );
+    const over = background.begin((failed) => {
+      const waiting = this.#spilling ?? [];
+      this.#spilling = null;
+      // Another copy may be about to begin: then these are of the one before.
+      if (failed === null && this.#ground.failure() === null && changes.current === null) for (const run of waiting) run();
+    });
+    this.#ground.update({ staging: null }, (unwritten) => {
+      if (unwritten !== null) return over(unwritten);
+      staging.apply(bases, (unapplied) => {
+        if (unapplied !== null) return over(unapplied);
+        this.#removeStaging();
+        over(null);
+      });
+    });
+  }
+
+  #removeStaging(): void {
+    const staging = this.#staging;
+    this.#staging = null;
+    const failure = staging === null ? null : failureOf(() => staging.remove());
+    if (failure !== null) this.#ground.note(new DiskError(failure));
+  }
+
+  /** All images of ranges before a place have been written, and everything there was compared as of records up to `upTo` of the primary. */
+  settled(cursor: Cursor, upTo: Seq): void {
+    const { block, storage, background } = this.#ground;
+    const staging = this.#staging;
+    if (staging === null || this.#spilling !== null || block.value.staging?.endSeq !== null) return;
+    if (this.#settling) {
+      this.#nextSettled = { cursor, upTo };
+      return;
+    }
+    this.#settling = true;
+    const { entries } = staging;
+    const ended = background.begin((failure) => {
+      this.#settling = false;
+      const staged = block.value.staging;
+      const next = this.#nextSettled;
+      this.#nextSettled = null;
+      if (failure !== null || this.#staging !== staging || staged === null || staged.endSeq !== null || staged.entries > entries) return;
+      const { history } = block.value;
+      this.#ground.update({ staging: { ...staged, entries, cursor, upTo: { epoch: epochOf(history, upTo), seq: upTo } } }, () => undefined);
+      if (next !== null) this.settled(next.cursor, next.upTo);
+    });
+    storage.flush(staging.files, ended);
+  }
+
+  /**
+   * Every range has come, each as of some record up to `endSeq`, and so have all records up to there. When `done` is called, all of it is durable
+   * and the replica is consistent.
+   */
+  end(endSeq: Seq, done: ReplicaDone): void {
+    if (this.#ground.refused(done)) return;
+    const { block, marks, changes } = this.#ground;
+    assert(block.durableValue.copying !== null, 'a copy that ends has begun');
+    assert(endSeq <= marks.received, 'a copy ends with records that are here', { endSeq, received: marks.received });
+    assert(endSeq >= marks.destageTarget, 'a copy ends behind its begin', { endSeq, begin: marks.destageTarget });
+    assert(this.#imagesUnderWay === 0 && this.#spilling === null, 'a copy ends when all images are written', {
+      underWay: this.#imagesUnderWay,
+    });
+    changes.begin('the end of a copy', () => this.#commitStaged(endSeq, (failure) => this.#ended(endSeq, failure, done)));
+  }
+
+  #ended(endSeq: Seq, failure: ReplicaFailure | null, done: ReplicaDone): void {
+    const { changes, journal, group } = this.#ground;
+    changes.end();
+    if (failure === null) journal('copy.end', { group, endSeq }, 'the resync has ended: this copy is consistent');
+    done(failure);
+  }
+
+  /** Makes what is staged count: with one write of the superblock, once all of it is on stable storage. */
+  #commitStaged(endSeq: Seq, ended: ReplicaDone): void {
+    const { commit, background, storage, block } = this.#ground;
+    const staging = this.#staging;
+    if (staging === null) return this.#flushAll(endSeq, ended);
+    commit.whenDurable(endSeq, (unflushed) => {
+      if (unflushed !== null) return ended(unflushed);
+      const flushed = background.begin((failure) => {
+        if (failure !== null) return ended(failure);
+        const staged = block.value.staging;
+        assert(staged !== null, 'what is staged is known to the superblock');
+        this.#ground.update({ staging: { ...staged, entries: staging.entries, endSeq } }, (unwritten) => {
+          if (unwritten !== null) return ended(unwritten);
+          this.#apply(endSeq, ended);
+        });
+      });
+      storage.flush(staging.files, flushed);
+    });
+  }
+
+  #apply(endSeq: Seq, ended: ReplicaDone): void {
+    const staging = this.#staging;
+    assert(staging !== null, 'what is brought into the bases is staged');
+    const applied = this.#ground.background.begin((failure) => {
+      if (failure !== null) return ended(failure);
+      this.#flushAll(endSeq, ended);
+    });
+    staging.apply(this.#ground.bases, applied);
+  }
+
+  /** Makes sidefile and bases durable, and only then says so. */
+  #flushAll(endSeq: Seq, ended: ReplicaDone): void {
+    const { commit, background, storage, bases, marks } = this.#ground;
+    commit.whenDurable(endSeq, (unflushed) => {
+      if (unflushed !== null) return ended(unflushed);
+      const flushed = background.begin((failure) => {
+        if (failure !== null) return ended(failure);
+        marks.destageTarget = endSeq;
+        this.#ground.moved();
+        this.#ground.update({ consistent: true, copying: null, staging: null, destageTarget: endSeq }, (unwritten) => {
+          if (unwritten === null) this.#removeStaging();
+          ended(unwritten ?? this.#ground.failure());
+        });
+      });
+      storage.flush(bases, flushed);
+    });
+  }
+
+  /**
+   * Gives up a resync and goes back to the older volume, which begins `epoch` behind its last record: what an operator's force is for when nobody
+   * is left who could end the resync.
+   */
+  fallBack(epoch: Epoch, done: ReplicaDone): void {
+    if (this.#ground.refused(done)) return;
+    const { changes, background } = this.#ground;
+    changes.begin('a return to the older volume', () => {
+      this.#ground.stop(true);
+      background.whenIdle(() => this.#fallBack(epoch, done));
+    });
+  }
+
+  #fallBack(epoch: Epoch, done: ReplicaDone): void {
+    const { changes, journal, group } = this.#ground;
+    const staged = this.staged;
+    if (this.#ground.failure() !== null) {
+      changes.end();
+      return this.#ground.later(done);
+    }
+    assert(staged !== null && staged.endSeq === null, 'an older volume that is gone back to is there');
+    const { history, seq, chain } = staged.older;
+    this.#ground.startOver(seq);
+    const begun = [...history, { epoch, firstSeq: seq + 1 }];
+    const whole = { destaged: seq, destageTarget: seq, destagedChain: chain, consistent: true, copying: null, staging: null };
+    this.#ground.update({ epoch, history: trimHistory(begun, this.#ground.marks), ...whole }, (failure) => {
+      if (failure === null) {
+        this.#resetSidefile({ nextSeq: seq + 1, chain, epoch: epochOf(begun, seq) });
+        this.#removeStaging();
+      }
+      this.#ground.stop(changes.closed);
+      changes.end();
+      journal('copy.given-up', { group, seq, epoch }, `a resync was given up: this copy is the volume as of record ${seq}`);
+      done(this.#ground.failure());
+    });
+  }
+
+  /** The next range of what the receiver holds itself, without the records that came since the begin: data or zeroes; null at the end. */
+  imageRanges(volume: VolumeIndex, fromOffset: number, bytesMax: number): ImageRange | null {
+    const base = this.#base(volume);
+    if (fromOffset >= base.size()) return null;
+    const { file, length } = this.#fileAt(volume, fromOffset, base.size() - fromOffset);
+    const extent = file.extents(fromOffset, length, 1)[0];
+    assert(extent !== undefined, 'a range that is not empty has extents', { volume, fromOffset });
+    const whole = Math.ceil(extent.length / BLOCK_BYTES) * BLOCK_BYTES;
+    const zero = extent.hole && extent.length >= BLOCK_BYTES;
+    const zeroLength = Math.floor(extent.length / BLOCK_BYTES) * BLOCK_BYTES;
+    return { offset: fromOffset, length: zero ? zeroLength : Math.min(length, whole, bytesMax), zero };
+  }
+
+  /** Reads what the receiver holds itself, without the records that came since the begin. */
+  readCold(volume: VolumeIndex, offset: number, into: Uint8Array, done: (needSeq: Seq, failure: ReplicaFailure | null) => void): void {
+    let left = 1;
+    let failed: DiskFailure | null = null;
+    const ended = this.#ground.background.begin((failure) => done(0, failure));
+    const part = (failure: DiskFailure | null): void => {
+      failed ??= failure;
+      if (--left === 0) ended(failed);
+    };
+    for (let at = offset; at < offset + into.length;) {
+      const { file, length } = this.#fileAt(volume, at, offset + into.length - at);
+      left++;
+      file.readParts([{ offset: at, bytes: into.subarray(at - offset, at - offset + length) }], part);
+      at += length;
+    }
+    part(null);
+  }
+
+  #fileAt(volume: VolumeIndex, offset: number, lengthMax: number): { readonly file: StoredFile; readonly length: number } {
+    const staging = this.#staging;
+    if (staging === null) return { file: this.#base(volume), length: lengthMax };
+    const { length, staged } = staging.stretch(volume, offset, lengthMax);
+    return { file: staged ? staging.fileAt(volume) : this.#base(volume), length };
+  }
+
+  #base(volume: VolumeIndex): StoredFile {
+    const base = this.#ground.bases[volume];
+    assert(base !== undefined, 'there is no such volume', { volume });
+    return base;
+  }
+
+  /** Closes the files. */
+  close(): void {
+    this.#staging?.close();
+    this.#staging = null;
+  }
+}
+
+/** Puts one image into a base; zeroes are punched here and now, and `done` is called before this returns. Throws DiskError when that fails. */
+function putImage(base: StoredFile, offset: number, content: ImageContent, done: DiskDone): void {
+  const length = content instanceof Uint8Array ? content.length : content.zeroLength;
+  assert(offset % BLOCK_BYTES === 0, 'an image begins with a block', { file: base.name, offset });
+  assert(length > 0 && length % BLOCK_BYTES === 0, 'an image is made of whole blocks', { file: base.name, length });
+  assert(offset + length <= base.size(), 'an image ends within its volume', { file: base.name, offset, length });
+  if (content instanceof Uint8Array) {
+    base.writeParts([{ offset, bytes: content }], done);
+  } else {
+    base.punch(offset, length);
+    done(null);
+  }
+}

@@ -1,0 +1,238 @@
+// Where the images of a resync wait for its end: a sparse file for each volume beside the sidefile, each image at its own offset, and an index
+// that says which ranges count. Until the end marker the base images are left alone, so that a resync that never ends leaves the older volume
+// as it was; then everything here is brought into the bases, which may be begun again as often as it is cut off.
+
+import { assert } from '../base/assert.ts';
+import { PagedBits } from '../base/bits.ts';
+import { getU64, layout, type Layout, setU64, viewOf } from '../base/bytes.ts';
+import { limits } from '../base/limits.ts';
+import { type Digests, type DiskDone, DiskError, type DiskFailure, type FilePart, type Storage, type StoredFile } from '../base/ports.ts';
+import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
+import type { ImageContent } from './copy.ts';
+
+const INDEX_FILE = 'staging-index';
+
+const entryFields = [
+  ['crc', 'u32', 'CRC-32 of bytes 4 to 31 of this entry'],
+  ['volume', 'u16', 'index of the volume in its group'],
+  ['reserved', 'u16', '0'],
+  ['number', 'u64', 'number of this entry, from 0'],
+  ['offset', 'u64', 'first byte of the range in the volume'],
+  ['length', 'u64', 'bytes of the range: what the staging file holds there counts, holes as zeroes'],
+] as const;
+
+/** One entry of the index of staged images. */
+export const stagingEntryLayout: Layout<(typeof entryFields)[number][0]> = layout(32, entryFields);
+
+const ENTRY_BYTES = stagingEntryLayout.bytes;
+/** Bytes moved to a base at once. */
+const APPLY_BYTES = 1024 * 1024;
+
+export interface StagingOptions {
+  readonly storage: Storage;
+  readonly digests: Digests;
+  readonly volumes: readonly { readonly sizeBytes: number }[];
+}
+
+/** Names of the files of a staging area, for removing what is left of one. */
+function stagingFiles(volumeCount: number): string[] {
+  return [INDEX_FILE, ...Array.from({ length: volumeCount }, (_, volume) => fileOf(volume))];
+}
+
+/** Removes what is left of a staging area; none of its files may be open. Throws DiskError. */
+export function discardStaging(storage: Storage, volumeCount: number): void {
+  const there = new Set(storage.list());
+  for (const name of stagingFiles(volumeCount)) if (there.has(name)) storage.remove(name);
+}
+
+function fileOf(volume: VolumeIndex): string {
+  return `staging-${volume}`;
+}
+
+/** A staging area. Its calls throw DiskError. */
+export class Staging {
+  readonly #options: StagingOptions;
+  readonly #index: StoredFile;
+  readonly #files: StoredFile[] = [];
+  /** By volume: the blocks that are staged. */
+  readonly #blocks: PagedBits[];
+  #entries = 0;
+  /** Bytes of images that were staged so far. */
+  stagedBytes = 0;
+
+  /** Opens the area with its first `entries` entries; what was staged behind them does not count. Throws DiskError. */
+  constructor(options: StagingOptions, entries: number) {
+    this.#options = options;
+    this.#blocks = options.volumes.map(() => new PagedBits());
+    const { storage } = options;
+    this.#index = storage.open(INDEX_FILE, { create: true });
+    try {
+      for (const [volume, { sizeBytes }] of options.volumes.entries()) {
+        const file = storage.open(fileOf(volume), { create: true });
+        this.#files.push(file);
+        if (file.size() !== sizeBytes) file.truncate(sizeBytes);
+      }
+      this.#read(entries);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  get entries(): number {
+    return this.#entries;
+  }
+
+  get files(): readonly StoredFile[] {
+    return [this.#index, ...this.#files];
+  }
+
+  #read(entries: number): void {
+    const bytes = new Uint8Array(entries * ENTRY_BYTES);
+    this.#index.read(0, bytes);
+    for (let number = 0; number < entries; number++) {
+      const entry = bytes.subarray(number * ENTRY_BYTES, (number + 1) * ENTRY_BYTES);
+      const view = viewOf(entry);
+      const { at } = stagingEntryLayout;
+      const sound =
+        view.getUint32(at.crc, true) === this.#options.digests.crc32(entry.subarray(4), 0) && getU64(view, at.number) === number;
+      // Flushed before the superblock counted it: what is missing here was lost by the disk.
+      assert(sound, 'an entry of the index that was flushed is there', { number, entries });
+      this.#enter(view.getUint16(at.volume, true), getU64(view, at.offset), getU64(view, at.length));
+    }
+    this.#entries = entries;
+  }
+
+  #enter(volume: VolumeIndex, offset: number, length: number): void {
+    const blocks = this.#blocks[volume];
+    assert(blocks !== undefined, 'a staged image is of a volume of the group', { volume });
+    blocks.add(offset / BLOCK_BYTES, (offset + length) / BLOCK_BYTES);
+    this.stagedBytes += length;
+  }
+
+  /** Puts an image here; it counts in memory when `done` was called with null, and for good once flushed and counted by the superblock. */
+  put(volume: VolumeIndex, offset: number, content: ImageContent, done: DiskDone): void {
+    const file = this.#files[volume];
+    assert(file !== undefined, 'there is no such volume', { volume });
+    const length = content instanceof Uint8Array ? content.length : content.zeroLength;
+    const entered = (): void => this.#append(volume, offset, length);
+    if (content instanceof Uint8Array) {
+      file.writeParts([{ offset, bytes: content }], (failure) => done(failure ?? failureOf(entered)));
+    } else {
+      done(
+        failureOf(() => {
+          file.punch(offset, length);
+          entered();
+        }),
+      );
+    }
+  }
+
+  #append(volume: VolumeIndex, offset: number, length: number): void {
+    const entry = new Uint8Array(ENTRY_BYTES);
+    const view = viewOf(entry);
+    const { at } = stagingEntryLayout;
+    view.setUint16(at.volume, volume, true);
+    setU64(view, at.number, this.#entries);
+    setU64(view, at.offset, offset);
+    setU64(view, at.length, length);
+    view.setUint32(at.crc, this.#options.digests.crc32(entry.subarray(4), 0), true);
+    this.#index.write(this.#entries * ENTRY_BYTES, [entry]);
+    this.#entries++;
+    this.#enter(volume, offset, length);
+  }
+
+  /** The stretch from `offset` on that is staged, or is not, as a whole: no longer than `lengthMax`. */
+  stretch(volume: VolumeIndex, offset: number, lengthMax: number): { readonly length: number; readonly staged: boolean } {
+    const block = offset / BLOCK_BYTES;
+    const run = (this.#blocks[volume] as PagedBits).nextRun(block);
+    if (run === null) return { length: lengthMax, staged: false };
+    if (run.from > block) return { length: Math.min(lengthMax, (run.from - block) * BLOCK_BYTES), staged: false };
+    return { length: Math.min(lengthMax, (run.to - block) * BLOCK_BYTES), staged: true };
+  }
+
+  fileAt(volume: VolumeIndex): StoredFile {
+    return this.#files[volume] as StoredFile;
+  }
+
+  /** Brings everything that is staged into the bases, and calls back with the first failure. The bases are not flushed by this. */
+  apply(bases: readonly StoredFile[], done: DiskDone): void {
+    let volume = 0;
+    let at = 0;
+    const fail = (failure: DiskFailure | null): boolean => {
+      if (failure !== null) done(failure);
+      return failure !== null;
+    };
+    const step = (): void => {
+      const blocks = this.#blocks[volume];
+      const base = bases[volume];
+      if (blocks === undefined || base === undefined) return done(null);
+      const run = blocks.nextRun(at);
+      if (run === null) {
+        volume++;
+        at = 0;
+        return step();
+      }
+      const to = Math.min(run.to, run.from + APPLY_BYTES / BLOCK_BYTES);
+      at = to;
+      const bytes = new Uint8Array((to - run.from) * BLOCK_BYTES);
+      const offset = run.from * BLOCK_BYTES;
+      this.fileAt(volume).readParts([{ offset, bytes }], (unread) => {
+        if (fail(unread)) return;
+        const refused = failureOf(() =>
+          base.writeParts(this.#parts(base, offset, bytes), (unwritten) => {
+            if (!fail(unwritten)) step();
+          }),
+        );
+        fail(refused);
+      });
+    };
+    // As an event of its own, like everything that takes time.
+    this.#options.storage.flush([], (failure) => {
+      if (!fail(failure)) step();
+    });
+  }
+
+  /** What is to be written of a piece: zeroes are punched at once, and left out where they are at its ends or for long. */
+  #parts(base: StoredFile, offset: number, bytes: Uint8Array): FilePart[] {
+    const parts: FilePart[] = [];
+    for (let at = 0; at < bytes.length;) {
+      const zero = isZero(bytes.subarray(at, at + BLOCK_BYTES));
+      let end = at + BLOCK_BYTES;
+      while (end < bytes.length && isZero(bytes.subarray(end, end + BLOCK_BYTES)) === zero) end += BLOCK_BYTES;
+      if (zero) base.punch(offset + at, end - at);
+      else parts.push({ offset: offset + at, bytes: bytes.subarray(at, end) });
+      at = end;
+    }
+    return parts;
+  }
+
+  close(): void {
+    this.#index.close();
+    for (const file of this.#files) file.close();
+  }
+
+  /** Closes and removes the area. */
+  remove(): void {
+    this.close();
+    for (const name of stagingFiles(this.#options.volumes.length)) this.#options.storage.remove(name);
+  }
+}
+
+/** The failure of the storage that a step meets; null when it meets none. */
+export function failureOf(step: () => void): DiskFailure | null {
+  try {
+    step();
+    return null;
+  } catch (error) {
+    if (error instanceof DiskError) return error.failure;
+    throw error;
+  }
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at++) if (bytes[at] !== 0) return false;
+  return true;
+}
+
+assert(APPLY_BYTES % BLOCK_BYTES === 0 && APPLY_BYTES <= limits.destageRoundBytes, 'pieces are whole blocks and bounded');

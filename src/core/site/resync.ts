@@ -1,0 +1,194 @@
+// The primary's part in bringing a peer up to date: by which rung of the ladder, what is noted for a peer whose records the sidefile forgets, and
+// until when. Bits are set before the records go, and cleared only when the end marker is on the peer's stable storage.
+
+import { BITMAP_BODY, encodeJson, encodeNumbers } from '../mirror/messages.ts';
+import { CopySender } from '../mirror/copy.ts';
+import type { FollowedPeer } from '../mirror/followed.ts';
+import type { Follow, Join } from '../mirror/forms.ts';
+import { decideJoin, type JoinDecision } from '../mirror/join.ts';
+import type { Link } from '../mirror/link.ts';
+import { BitmapRanges, type RangeSource, WholeRanges } from '../mirror/ranges.ts';
+import type { Seq, SiteName } from '../base/units.ts';
+import type { Cursor } from '../replica/receive.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { ResyncRung } from '../replica/superblock.ts';
+import type { SiteCounter, SiteOptions } from './contract.ts';
+
+/** Frames entered in a bitmap in one turn, while writers wait for the room. */
+const FRAMES_PER_TURN = 4096;
+const START: Cursor = { volume: 0, offset: 0 };
+
+export class Resyncs {
+  readonly #options: SiteOptions;
+  readonly #replica: Replica;
+  readonly #counters: Record<SiteCounter, number>;
+  readonly #followed: ReadonlyMap<SiteName, FollowedPeer>;
+
+  constructor(given: {
+    options: SiteOptions;
+    replica: Replica;
+    counters: Record<SiteCounter, number>;
+    followed: ReadonlyMap<SiteName, FollowedPeer>;
+  }) {
+    this.#options = given.options;
+    this.#replica = given.replica;
+    this.#counters = given.counters;
+    this.#followed = given.followed;
+  }
+
+  /** By which rung a peer that asks to join is brought up to date. */
+  decide(peer: FollowedPeer, join: Join): JoinDecision {
+    const replica = this.#replica;
+    const { received, oldest } = replica.marks;
+    const map = replica.bitmaps.get(peer.site);
+    return decideJoin(
+      {
+        history: replica.history,
+        received,
+        oldest,
+        chainAt: (seq) => replica.chainAt(seq),
+        bitmapFrom: map !== null && map.to >= received ? map.from : null,
+        scans: false,
+      },
+      join,
+    );
+  }
+
+  /** Begins what was decided: tells the peer where to follow from, and makes what sends the images. */
+  begin(peer: FollowedPeer, link: Link, decision: JoinDecision, join: Join, retain: () => Seq): void {
+    const replica = this.#replica;
+    const { marks, history, epoch } = replica;
+    const goesOn = decision.rung === 'delta' || decision.rung === 'resume';
+    const position = goesOn ? decision.cutTo : marks.received;
+    const chain = goesOn ? decision.chain : replica.chain;
+    peer.attached = 'joining';
+    peer.joinAt = position;
+    peer.keptFrom = position + 1;
+    peer.uncovered = false;
+    const rung = decision.rung === 'resume' ? decision.how : decision.rung;
+    if (rung !== 'delta') this.#makeSender(peer, link, rung, decision, join);
+    this.#tell(peer, decision, position);
+    this.#counters.joins++;
+    const follow: Follow = {
+      epoch,
+      history,
+      rung,
+      resume: decision.rung === 'resume',
+      position,
+      cutTo: decision.rung === 'bitmap' ? decision.cutTo : null,
+      chain,
+      target: marks.received,
+      retain: retain(),
+    };
+    link.send('follow', encodeJson(follow));
+    // At once, not at the end of the turn: a destage that ends in between must not drop what was just promised.
+    replica.retainFrom = retain();
+  }
+
+  #makeSender(peer: FollowedPeer, link: Link, rung: ResyncRung, decision: JoinDecision, join: Join): void {
+    const replica = this.#replica;
+    const resumed = decision.rung === 'resume';
+    const from = resumed ? (join.staged?.cursor ?? START) : START;
+    const why = 'why' in decision ? decision.why : 'it was cut off, and goes on where it was';
+    peer.copy = new CopySender({
+      rung,
+      why,
+      ranges: this.#rangesOf(peer, rung, from),
+      source: replica,
+      link,
+      digests: this.#options.digests,
+      epoch: replica.epoch,
+      wake: () => this.#options.shell.wake(),
+    });
+    this.#counters.copies++;
+  }
+
+  #rangesOf(peer: FollowedPeer, rung: ResyncRung, from: Cursor): RangeSource {
+    const replica = this.#replica;
+    const map = replica.bitmaps.get(peer.site);
+    if (rung === 'bitmap' && map !== null)
+      return new BitmapRanges(replica.volumes, replica.bitmaps, map, this.#options.resyncPieceBytes, from);
+    return new WholeRanges(replica.volumes, this.#options.resyncPieceBytes, from);
+  }
+
+  #tell(peer: FollowedPeer, decision: JoinDecision, position: Seq): void {
+    const { journal } = this.#options;
+    const { site } = peer;
+    const records = this.#replica.marks.received - position;
+    if (decision.rung === 'delta') {
+      journal('resync.begin', { site, rung: 'delta', from: position + 1, records }, `${site} gets ${records} records by delta`);
+    } else if (decision.rung === 'resume') {
+      journal(
+        'resync.begin',
+        { site, rung: decision.how, resumed: true },
+        `the resync of ${site} by ${decision.how} goes on where it was cut off`,
+      );
+    } else {
+      const text = { copy: 'gets a whole copy', scan: 'is compared block by block', bitmap: 'gets the blocks that its bitmap names' }[
+        decision.rung
+      ];
+      const { why, rung } = decision;
+      journal('resync.begin', { site, rung, why, bytes: peer.copy?.totalBytes ?? 0 }, `${site} ${text}: ${why}`);
+    }
+  }
+
+  /**
+   * The sidefile is about to forget records that a peer lacks, from `from` on: notes what they touch in its bitmap. False while that goes on; the
+   * records must stay until it is true.
+   */
+  forget(peer: FollowedPeer, from: Seq): boolean {
+    this.#replica.bitmaps.ensure(peer.site, from, this.#replica.marks.oldest);
+    if (!this.#replica.fillBitmap(peer.site, FRAMES_PER_TURN)) {
+      this.#options.shell.wake();
+      return false;
+    }
+    for (const other of this.#followed.values()) this.#share(other, peer.site);
+    return true;
+  }
+
+  /** The peer holds everything up to the end of its resync on stable storage: nothing need be noted for it. */
+  ended(peer: FollowedPeer): void {
+    const { bitmaps, epoch } = this.#replica;
+    if (bitmaps.get(peer.site) === null) return;
+    bitmaps.drop(peer.site);
+    for (const other of this.#followed.values()) {
+      if (other.streaming && other !== peer) {
+        other.peer.link?.send(
+          'bitmap',
+          encodeNumbers(BITMAP_BODY, [epoch, 0, 0, 0, bitmaps.chunkBytes, this.#indexOf(peer.site), 0, 4, 0, 0]),
+        );
+      }
+    }
+  }
+
+  /** A mirror has begun to follow: it takes the bitmaps of the others over, so that they are not lost with this site. */
+  joined(peer: FollowedPeer): void {
+    for (const site of this.#replica.bitmaps.sites) this.#share(peer, site);
+  }
+
+  #share(to: FollowedPeer, site: SiteName): void {
+    const { bitmaps, epoch, marks } = this.#replica;
+    const map = bitmaps.get(site);
+    const { link } = to.peer;
+    if (map === null || map.to < marks.received || link === null || !to.streaming || to.site === site) return;
+    const send = (kind: number, volume: number, page: number, bytes: Uint8Array | null): void => {
+      const head = encodeNumbers(BITMAP_BODY, [epoch, map.from, map.to, page, bitmaps.chunkBytes, this.#indexOf(site), volume, kind, 0, 0]);
+      const parts = bytes === null ? [head] : [head, new Uint8Array(bytes)];
+      const { digests } = this.#options;
+      link.sendParts(
+        'bitmap',
+        parts,
+        parts.reduce((crc, part) => digests.crc32(part, crc), 0),
+      );
+    };
+    send(1, 0, 0, null);
+    map.volumes.forEach((bits, volume) => {
+      for (const { index, bytes } of bits.pages()) send(2, volume, index, bytes);
+    });
+    send(3, 0, 0, null);
+  }
+
+  #indexOf(site: SiteName): number {
+    return this.#options.sites.findIndex((spec) => spec.name === site);
+  }
+}
