@@ -37,8 +37,11 @@ export function admit(): Rule {
           `${site.name} is admitted before record (${reign.epoch}, ${reign.flushed}), which a flush has covered, is on its disk`,
         );
       }
-      // A power loss after the question was put makes it unclean again; the primary relies on it only when that is over.
-      if (site.inside?.unclean === true && askedAt > site.lostAt) {
+      // A power loss after the question was put makes it unclean again, and so does one that the primary cannot know of yet, because its connection
+      // is from before and only silent: rule 6 keeps such a copy from claiming.
+      const since = scene.connectedSince(primary.name, site.name);
+      const unknown = since !== null && since < site.lostAt;
+      if (site.inside?.unclean === true && askedAt > site.lostAt && !unknown) {
         scene.world.fail('8 admit', `${site.name} is admitted although it is unclean`);
       }
     },
