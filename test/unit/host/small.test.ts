@@ -186,20 +186,22 @@ describe('the end of a turn', () => {
 });
 
 test('a loop that is kept awake turns without sleep until the time is over, and then sleeps', async () => {
-  const turns = new TurnScheduler(clock);
-  const begin = clock.now();
+  // A clock that goes on by a tenth of a millisecond whenever somebody looks: what counts is turns, not how busy this machine is.
+  let now = 0;
+  const ticking = { ...clock, now: () => (now += 0.1) };
+  const turns = new TurnScheduler(ticking);
   turns.stayAwake(3);
   let loops = 0;
   await new Promise<void>((resolve) => {
     // An unref'd immediate does not keep the loop from sleeping by itself.
     const count = (): void => {
       loops++;
-      if (clock.now() - begin < 2) setImmediate(count).unref();
+      if (now < 2) setImmediate(count).unref();
       else resolve();
     };
     setImmediate(count).unref();
   });
-  assert.ok(loops > 5, `${loops} turns in 2 ms`);
+  assert.ok(loops > 5, `${loops} turns`);
 });
 
 describe('the waker', () => {
