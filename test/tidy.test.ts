@@ -53,10 +53,11 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
   },
   cli: {
     folders: ['api', 'core/base'],
-    dynamic: ['daemon', 'preflight', 'witness'],
+    dynamic: ['attach', 'daemon', 'preflight', 'witness'],
     node: true,
     packages: ['@stricli/core', 'zod', 'smol-toml'],
   },
+  attach: { folders: ['core/base', 'core/nbd', 'host'], node: true, packages: [] },
   preflight: { folders: ['api', 'core/base'], node: true, packages: [] },
   demo: { folders: ['api', 'core/base'], node: true, packages: [] },
 };

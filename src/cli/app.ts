@@ -6,6 +6,7 @@ import { buildApplication, buildCommand, buildRouteMap, run, text_en } from '@st
 import { VERSION } from '../api/program.ts';
 import { RemoteError } from '../api/client.ts';
 import { EXIT, TercetError } from '../core/base/errors.ts';
+import { attachCommand } from './commands/attach.ts';
 import { checkCommand } from './commands/check.ts';
 import { createCommand } from './commands/create.ts';
 import { drainCommand } from './commands/drain.ts';
@@ -60,6 +61,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     create: createCommand,
     promote: promoteCommand,
     drain: drainCommand,
+    attach: attachCommand,
     witness: witnessRoutes,
     check: checkCommand,
     'check-config': checkConfigCommand,

@@ -4,6 +4,8 @@ import type { Buffers } from '../core/base/ports.ts';
 import { assert } from '../core/base/assert.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type { NbdCatalog, NbdExport, NbdRefusal } from '../core/nbd/handshake.ts';
+import { readExportName } from '../core/nbd/export-name.ts';
+import { standingText, type Standing } from '../core/nbd/standing.ts';
 import type { NbdHandler, NbdRequest } from '../core/nbd/session.ts';
 import { NbdSession } from '../core/nbd/session.ts';
 import type { HostRequest, Role, VolumeSpec } from '../core/site/contract.ts';
@@ -16,13 +18,23 @@ export interface ExportedGroup {
   readonly role: Role;
   /** The site that serves the group, as far as it is known here. */
   readonly knownPrimary: SiteName | null;
+  /** Its place in the history of the group; null while it has none. */
+  readonly standing: Standing | null;
   request(request: HostRequest): void;
+}
+
+interface OneExport {
+  readonly export: NbdExport;
+  readonly readOnly: NbdExport;
+  readonly volume: string;
+  readonly group: ExportedGroup;
 }
 
 /** All exports of a daemon, and the sessions that use them. */
 export class Exports implements NbdCatalog, NbdHandler {
-  readonly #all: readonly { readonly export: NbdExport; readonly volume: string; readonly group: ExportedGroup }[];
-  readonly #groupOf: ReadonlyMap<NbdExport, ExportedGroup>;
+  readonly #all: readonly OneExport[];
+  /** By the name of the export. */
+  readonly #groups: ReadonlyMap<string, ExportedGroup>;
   readonly #sessions = new Set<NbdSession>();
 
   readonly buffers: Buffers;
@@ -30,9 +42,12 @@ export class Exports implements NbdCatalog, NbdHandler {
   constructor(groups: readonly ExportedGroup[], buffers: Buffers) {
     this.buffers = buffers;
     this.#all = groups.flatMap((group) =>
-      group.volumes.map((volume, index) => ({ export: exportOf(group.group, volume, index), volume: volume.name, group })),
+      group.volumes.map((volume, index) => {
+        const plain = exportOf(group.group, volume, index);
+        return { export: plain, readOnly: { ...plain, readOnly: true }, volume: volume.name, group };
+      }),
     );
-    this.#groupOf = new Map(this.#all.map((each) => [each.export, each.group]));
+    this.#groups = new Map(this.#all.map((each) => [each.export.name, each.group]));
   }
 
   /** Only what may be attached now. */
@@ -41,17 +56,35 @@ export class Exports implements NbdCatalog, NbdHandler {
   }
 
   find(name: string): NbdExport | NbdRefusal {
-    const found = this.#all.filter((each) => name === '' || name === each.export.name || name === each.volume);
+    const wishes = readExportName(name);
+    if ('wrong' in wishes) return { refused: 'unknown', text: wishes.wrong };
+    const found = this.#all.filter((each) => wishes.name === '' || wishes.name === each.export.name || wishes.name === each.volume);
     const [only] = found;
     const known = this.#all.map((each) => each.export.name).join(', ');
-    if (only === undefined) return { refused: 'unknown', text: `there is no export "${name}" here: known are ${known}` };
+    if (only === undefined) return { refused: 'unknown', text: `there is no export "${wishes.name}" here: known are ${known}` };
     if (found.length > 1)
-      return { refused: 'unknown', text: `"${name}" is not clear: say one of ${found.map((each) => each.export.name).join(', ')}` };
-    return only.group.role === 'primary' ? only.export : { refused: 'not-serving', text: notServingText(only.group) };
+      return { refused: 'unknown', text: `"${wishes.name}" is not clear: say one of ${found.map((each) => each.export.name).join(', ')}` };
+    if (only.group.role !== 'primary') return { refused: 'not-serving', text: notServingText(only.group) };
+    const { readOnly, direct, attachment } = wishes;
+    const plain = readOnly ? only.readOnly : only.export;
+    if (!direct) return plain;
+    const { standing } = only.group;
+    const description = standing === null ? plain.description : standingText(standing);
+    if (attachment === null) return { ...plain, description };
+    const newer = this.#sessionsOf(attachment.user).find((session) => generationOf(session) > attachment.generation);
+    if (newer !== undefined) return { refused: 'unknown', text: `a newer connection of ${attachment.user} is served already` };
+    return { ...plain, description, attachment };
+  }
+
+  begun(session: NbdSession): void {
+    const attachment = session.export?.attachment;
+    if (attachment === undefined) return;
+    // What was sent on its older connections and is not carried out yet never will be.
+    for (const older of this.#sessionsOf(attachment.user)) if (older !== session) older.abort();
   }
 
   request(request: NbdRequest): void {
-    const group = this.#groupOf.get(request.export);
+    const group = this.#groupOf(request.export);
     assert(group !== undefined, 'a request for an export that is none', { export: request.export.name });
     group.request(request);
   }
@@ -69,8 +102,16 @@ export class Exports implements NbdCatalog, NbdHandler {
    */
   drop(group: string): void {
     for (const session of this.#sessions) {
-      if (session.export !== null && this.#groupOf.get(session.export)?.group === group) session.abort();
+      if (session.export !== null && this.#groupOf(session.export)?.group === group) session.abort();
     }
+  }
+
+  #groupOf(of: NbdExport): ExportedGroup | undefined {
+    return this.#groups.get(of.name);
+  }
+
+  #sessionsOf(user: string): readonly NbdSession[] {
+    return [...this.#sessions].filter((session) => session.export?.attachment?.user === user);
   }
 }
 
@@ -98,6 +139,10 @@ function exportOf(group: string, volume: VolumeSpec, index: number): NbdExport {
     readOnly: false,
     multiConn: true,
   };
+}
+
+function generationOf(session: NbdSession): number {
+  return session.export?.attachment?.generation ?? 0;
 }
 
 function notServingText({ group, site, role, knownPrimary }: ExportedGroup): string {

@@ -3,6 +3,7 @@
 import type { WitnessPort } from '../core/arbiter/witness-state.ts';
 import type { BlockDigests, Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
+import type { Standing } from '../core/nbd/standing.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, VolumeSpec } from '../core/site/contract.ts';
 import { Site } from '../core/site/site.ts';
@@ -84,6 +85,11 @@ export class GroupRunner implements ExportedGroup {
 
   get knownPrimary(): SiteName | null {
     return this.#core.status().knownPrimary;
+  }
+
+  get standing(): Standing | null {
+    const { replica } = this.#core.inspect();
+    return replica === null ? null : { site: this.site, epoch: replica.epoch, history: replica.history };
   }
 
   /** As the core says it, with deadlines counted from now: its clock means nothing to whoever asks. */

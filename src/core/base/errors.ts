@@ -84,6 +84,20 @@ const table = {
   },
   TERCET_NO_SUCH_GROUP: { exit: EXIT.usage, text: (f) => `there is no group "${f['group']}" here: the configuration has ${f['known']}` },
   TERCET_NO_SUCH_SITE: { exit: EXIT.usage, text: (f) => `there is no site "${f['site']}": the configuration has ${f['known']}` },
+  TERCET_NO_SUCH_VOLUME: {
+    exit: EXIT.usage,
+    text: (f) => `group ${f['group']} has no volume "${f['volume']}": the configuration has ${f['known']}`,
+  },
+  TERCET_WRITES_LOST: {
+    exit: EXIT.unsafe,
+    text: (f) =>
+      `volume ${f['volume']} is not what its host was told: ${f['reason']}; the host was cut off: check the file system or database, then attach the volume again`,
+  },
+  TERCET_VOLUME_SIZE_SERVED: {
+    exit: EXIT.configuration,
+    text: (f) =>
+      `volume ${f['volume']} is not as large as the configuration says: ${f['reason']}; give this host the configuration of the sites`,
+  },
   TERCET_WITNESS_REFUSED: {
     exit: EXIT.unsafe,
     text: (f) => `the witness refused ${f['operation']} for group ${f['group']}: ${f['reason']}`,

@@ -67,8 +67,19 @@ export const CMD_FLAG = { FUA: 1 << 0, NO_HOLE: 1 << 1, DF: 1 << 2, REQ_ONE: 1 <
 /** "Structured reply flags". */
 export const REPLY_FLAG_DONE = 1;
 
-/** "Structured reply types". */
-export const REPLY_TYPE = { NONE: 0, OFFSET_DATA: 1, OFFSET_HOLE: 2, BLOCK_STATUS: 5, ERROR: 0x8001 } as const;
+/**
+ * "Structured reply types". POSITION is no part of the protocol: it is sent only on an export that was asked for by a name with `@attach`,
+ * after structured replies were agreed, and has one u64, the sequence number that the answer stands for.
+ */
+export const REPLY_TYPE = {
+  NONE: 0,
+  OFFSET_DATA: 1,
+  OFFSET_HOLE: 2,
+  BLOCK_STATUS: 5,
+  POSITION: 0x7ec7,
+  ERROR: 0x8001,
+  ERROR_OFFSET: 0x8002,
+} as const;
 
 /** Status flags of the metadata context base:allocation. */
 export const STATE = { HOLE: 1, ZERO: 2 } as const;

@@ -8,6 +8,7 @@ import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
 import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
 import { BASE_ALLOCATION, BYTES, FLAG, HANDSHAKE_FLAG, INFO, MAGIC, OPT, REP, STRING_BYTES_MAX } from './constants.ts';
 import { putU64, type ReplyBuffer } from './reply.ts';
+import type { NbdSession } from './session.ts';
 
 /** What a client can attach. An object of this kind does not change while a session has it. */
 export interface NbdExport {
@@ -19,6 +20,17 @@ export interface NbdExport {
   readonly readOnly: boolean;
   /** A flush on one connection covers what was answered on all of them. All connections to the volume must be told the same. */
   readonly multiConn: boolean;
+  /** Whose connection it is, when its user keeps at most one at a time; and then answers say their positions. */
+  readonly attachment?: Attachment;
+}
+
+/**
+ * A user with one connection at a time, which it makes anew when it must (`tercet attach`). A connection of a higher generation ends all
+ * those of lower ones before its first request is taken, so that nothing that was sent on an older one is carried out after it.
+ */
+export interface Attachment {
+  readonly user: string;
+  readonly generation: number;
 }
 
 /** Why an export is not given: there is none of that name, or this site may not serve it now. The text is sent to the client. */
@@ -33,6 +45,8 @@ export interface NbdCatalog {
   list(): readonly NbdExport[];
   /** The export of this name; the empty name is the only export if there is exactly one. */
   find(name: string): NbdExport | NbdRefusal;
+  /** A session begins to use an export: called before its first request is taken. */
+  begun?(session: NbdSession): void;
 }
 
 /** What the handshake agreed for the transmission phase. */

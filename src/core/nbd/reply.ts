@@ -4,6 +4,7 @@
 import { assert } from '../base/assert.ts';
 import { viewOf } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
+import type { Seq } from '../base/units.ts';
 import { encodeUtf8 } from '../base/utf8.ts';
 import { BASE_ALLOCATION, BYTES, MAGIC, type NbdErrno, REPLY_FLAG_DONE, REPLY_TYPE, STATE, STRING_BYTES_MAX } from './constants.ts';
 
@@ -128,6 +129,12 @@ export function putSimpleReply(out: ReplyBuffer, to: ReplyTo, error: NbdErrno | 
 /** The chunk that says no more than success: for a structured reply without content. */
 export function putNoneChunk(out: ReplyBuffer, to: ReplyTo): void {
   putChunk(out, to, { done: true, type: REPLY_TYPE.NONE, payloadBytes: 0, writtenBytes: 0 });
+}
+
+/** Success, and the sequence number that it stands for: REPLY_TYPE.POSITION. */
+export function putPositionChunk(out: ReplyBuffer, to: ReplyTo, seq: Seq): void {
+  const at = putChunk(out, to, { done: true, type: REPLY_TYPE.POSITION, payloadBytes: 8, writtenBytes: 8 });
+  putU64(out.view, at, seq);
 }
 
 /** An error with a sentence for people. */

@@ -19,6 +19,7 @@ import {
   type NbdPiece,
   putErrorChunk,
   putNoneChunk,
+  putPositionChunk,
   putReadPieces,
   putReadReply,
   putSimpleReply,
@@ -112,6 +113,7 @@ const NOTHING_VIEW = viewOf(NOTHING);
 
 /** One client connection. No input makes it throw or hold more than its limits. */
 export class NbdSession {
+  readonly #catalog: NbdCatalog;
   readonly #handler: NbdHandler;
   readonly #limits: NbdSessionLimits;
   readonly #allocate: (byteCount: number) => Uint8Array;
@@ -167,6 +169,7 @@ export class NbdSession {
     this.#allocate = options.allocate ?? ((byteCount) => new Uint8Array(byteCount));
     this.#payloads = options.payloads ?? null;
     this.#out = new ReplyBuffer(this.#allocate);
+    this.#catalog = options.catalog;
     this.#handshake = new Handshake({ catalog: options.catalog, out: this.#out, optionsMax: this.#limits.optionsMax });
   }
 
@@ -258,6 +261,8 @@ export class NbdSession {
     if (request.command === 'read') {
       assert(data !== undefined && data !== null, 'a successful read needs its bytes');
       putReadReply(this.#out, request, this.#isStructured(), data);
+    } else if (request.export.attachment !== undefined && this.#isStructured()) {
+      putPositionChunk(this.#out, request, request.needSeq);
     } else {
       putSimpleReply(this.#out, request, 0);
     }
@@ -456,6 +461,7 @@ export class NbdSession {
     };
     this.#state = 'transmission';
     this.#expect('request head', BYTES.requestHead);
+    this.#catalog.begun?.(this);
   }
 
   #takeRequestHead(view: DataView, at: number): void {

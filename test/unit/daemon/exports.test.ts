@@ -23,6 +23,7 @@ function group(name: string, volumes: readonly string[]): FakeGroup {
     site: 'alpha',
     volumes: volumes.map((volume) => ({ name: volume, sizeBytes: 1 << 20, baseFile: `base-${volume}.img` })),
     role: 'primary',
+    standing: { site: 'alpha', epoch: 3, history: [{ epoch: 3, firstSeq: 1 }] },
     knownPrimary: 'alpha',
     requests,
     request: (request) => requests.push(request),
@@ -102,4 +103,32 @@ test('requests go to the group of their export, and dropping a group ends its se
   late.session.reply(late, 0);
   assert.equal(sessions[0]?.takeOutput().length, 0, 'no answer leaves after the drop');
   assert.equal(before, 0, 'nothing that was queued leaves either');
+});
+
+test('a newer connection of an attachment ends the older ones before its first request; an older one is refused', () => {
+  const db = group('db', ['data']);
+  const exports = new Exports([db], buffers);
+  const open = (name: string): ReturnType<Exports['newSession']> => {
+    const session = exports.newSession();
+    session.start();
+    session.receive(attachAndFlush(name));
+    return session;
+  };
+  const first = open('db/data@attach=host-0001.4');
+  const other = open('db/data@attach=host-0002.1');
+  const plain = open('db/data');
+  assert.equal(db.requests.length, 3);
+  const second = open('db/data@attach=host-0001.5');
+  assert.deepEqual([first.gone, other.gone, plain.gone, second.gone], [true, false, false, false]);
+  // What it was still sent on the older connection is not taken, and what was taken is not to be carried out.
+  first.receive(attachAndFlush('').subarray(-28));
+  assert.equal(db.requests.length, 4);
+  assert.equal(db.requests[0]?.session.gone, true);
+  assert.match(textOf(exports, 'db/data@attach=host-0001.4'), /^unknown: a newer connection/);
+  assert.equal(textOf(exports, 'db/data@rw'), 'unknown: "@rw" is not known here: an export may be asked for with @ro');
+  const readOnly = exports.find('data@ro');
+  assert.ok(!('refused' in readOnly) && readOnly.readOnly);
+  const direct = exports.find('data@direct');
+  assert.ok(!('refused' in direct));
+  assert.equal(direct.description, '{"site":"alpha","epoch":3,"history":[[3,1]]}');
 });

@@ -1,0 +1,100 @@
+// tercet attach: a volume on this machine's own socket, whichever site serves it.
+
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+
+import type { Command } from '@stricli/core';
+import { buildCommand } from '@stricli/core';
+
+import { TercetError } from '../../core/base/errors.ts';
+import type { CliContext, ConfigFlag, GroupConfig, LoadedConfig } from '../context.ts';
+import { configFlag, readConfig } from '../context.ts';
+
+interface Flags extends ConfigFlag {
+  readonly socket: string;
+  readonly hold?: number;
+}
+
+function parseHold(text: string): number {
+  if (text === 'forever') return Infinity;
+  const seconds = Number(text);
+  if (!/^[0-9]{1,6}$/.test(text)) throw new SyntaxError('must be a whole number of seconds, or "forever"');
+  return seconds * 1000;
+}
+
+/** Runs until it is told to stop, or until answers that were given are no longer true. */
+export const attachCommand: Command<CliContext> = buildCommand({
+  docs: {
+    brief: 'Give a volume to this host, whichever site serves it',
+    fullDescription:
+      'Serves the volume over NBD on a local socket. Requests are held while no site serves, and sent again to the site that takes over, so that ' +
+      'a failover is a pause and no error. A request that was held for too long is answered with an error. ' +
+      'Exit code 5: a site has lost writes that were answered here; the clients were cut off, look at the volume before you attach it again. ' +
+      'A daemon: ends cleanly at SIGTERM or SIGINT, and logs JSON lines to standard error.',
+  },
+  parameters: {
+    positional: { kind: 'tuple', parameters: [{ brief: 'The volume', parse: String, placeholder: 'GROUP/VOLUME' }] },
+    flags: {
+      config: configFlag,
+      socket: { kind: 'parsed', parse: String, brief: 'Local socket to listen on', placeholder: 'PATH' },
+      hold: {
+        kind: 'parsed',
+        parse: parseHold,
+        brief: 'How long requests are held while no site serves, or "forever"; default: as the configuration says for the volume',
+        placeholder: 'SECONDS',
+        optional: true,
+      },
+    },
+  },
+  async func(this: CliContext, flags: Flags, name: string) {
+    const config = await readConfig(this, flags);
+    const { group, volume } = volumeOf(config, name);
+    const [{ startAttachment }, { createJournal }, { runService }, { streamAddress }] = await Promise.all([
+      import('../../attach/attachment.ts'),
+      import('../../daemon/log.ts'),
+      import('../../daemon/service.ts'),
+      import('../../daemon/addresses.ts'),
+    ]);
+    const targets = group.sites.map(({ name: site }) => ({
+      site,
+      // The socket of a site on another machine is not here.
+      addresses: config
+        .siteOf(site)
+        .nbd.filter((address) => address.kind === 'tcp' || existsSync(address.path))
+        .map(streamAddress),
+    }));
+    // New sockets are for this user and group only.
+    process.umask(0o007);
+    const socket = resolve(flags.socket);
+    mkdirSync(dirname(socket), { recursive: true });
+    const log = createJournal({ program: 'attach', volume: name });
+    await runService(log, async () => {
+      const running = await startAttachment({
+        group: group.name,
+        volume: volume.name,
+        sizeBytes: volume.sizeBytes,
+        targets,
+        listen: { path: socket },
+        holdMillis: flags.hold ?? group.timings.holdMillis,
+        journal: log,
+        broken: (error) => {
+          log('attach.failed', { code: error.code }, error.message);
+          process.exit(error.exit);
+        },
+      });
+      log('ready', { socket, pid: process.pid }, `${name} is at ${socket}`);
+      return running;
+    });
+  },
+});
+
+function volumeOf(config: LoadedConfig, name: string): { group: GroupConfig; volume: GroupConfig['volumes'][number] } {
+  const [groupName = '', volumeName = '', more] = name.split('/');
+  if (volumeName === '' || more !== undefined)
+    throw new TercetError('TERCET_BAD_REQUEST', { what: '`tercet attach`', reason: `"${name}" must be GROUP/VOLUME` });
+  const group = config.groupOf(groupName);
+  const volume = group.volumes.find((each) => each.name === volumeName);
+  if (volume !== undefined) return { group, volume };
+  const known = group.volumes.map((each) => each.name).join(', ');
+  throw new TercetError('TERCET_NO_SUCH_VOLUME', { group: groupName, volume: volumeName, known });
+}
