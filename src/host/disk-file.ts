@@ -38,8 +38,8 @@ const READS_AFTER_SLOW = 32;
 
 /** An open file or block device. */
 export class DiskFile implements StoredFile {
-  readonly name: string;
   readonly fd: number;
+  #name: string;
   readonly #owner: FileOwner;
   readonly #isDevice: boolean;
   #size: number;
@@ -51,7 +51,7 @@ export class DiskFile implements StoredFile {
 
   /** Takes over `fd`, which is closed after the last user's close(). Throws DiskError when its size cannot be had. */
   constructor(name: string, fd: number, owner: FileOwner) {
-    this.name = name;
+    this.#name = name;
     this.fd = fd;
     this.#owner = owner;
     const stat = this.#attempt('open', () => fstatSync(fd));
@@ -60,6 +60,15 @@ export class DiskFile implements StoredFile {
     const size = this.#isDevice ? seekEnd(fd) : stat.size;
     if (typeof size === 'string') throw this.#error('open', size);
     this.#size = size;
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+
+  /** It has another name from now on. */
+  renamed(name: string): void {
+    this.#name = name;
   }
 
   size(): number {

@@ -150,6 +150,26 @@ class FolderStorage implements Storage, FileOwner {
     this.#directoryOf(path).changes++;
   }
 
+  rename(file: StoredFile, name: string): void {
+    assert(file instanceof DiskFile && this.#open.get(file.name) === file && !file.isClosed, 'a file that is not open here is renamed', {
+      file: file.name,
+    });
+    const before = file.name;
+    const [from, to] = [this.#pathOf(before), this.#pathOf(name)];
+    assert(!this.#paths.has(before) && !this.#paths.has(name), 'a base image that lies elsewhere is renamed', { file: before, name });
+    const taken = attempt('rename', before, () => statSync(to, { throwIfNoEntry: false }));
+    if (taken !== undefined) throw new DiskError({ operation: 'rename', file: before, code: 'EEXIST' });
+    attempt('rename', before, () => renameSync(from, to));
+    file.renamed(name);
+    this.#open.delete(before);
+    this.#open.set(name, file);
+    const poisoned = this.#poisoned.get(before);
+    this.#poisoned.delete(before);
+    this.#poisoned.delete(name);
+    if (poisoned !== undefined) this.#poisoned.set(name, poisoned);
+    this.#directoryOf(to).changes++;
+  }
+
   /** What an earlier process removed, and had no time to free. */
   clearRemoved(): void {
     for (const name of attempt('list', this.#folder, () => readdirSync(this.#folder))) {

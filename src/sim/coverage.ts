@@ -60,6 +60,8 @@ export const REQUIRED_STATES = [
   'new disk filled',
   'destaged',
   'sidefile dropped records',
+  'segment in a file made ahead or used before',
+  'file of a dropped segment kept for another',
   'sidefile full, writers waited',
 ] as const;
 export type State = (typeof REQUIRED_STATES)[number];

@@ -124,6 +124,8 @@ export class SimDisk implements Storage {
   /** Times are multiplied with this too, always. */
   baseSlowness = 1;
   flushes = 0;
+  /** Segments that began in a file that was there before, and files that were kept for another segment. */
+  spares = { used: 0, kept: 0 };
   private names = new Map<string, Inode>();
   private durableNames = new Map<string, Inode>();
   private underWay = new Set<UnderWay>();
@@ -162,6 +164,20 @@ export class SimDisk implements Storage {
     });
   }
 
+  rename(file: StoredFile, name: string): void {
+    this.gate.pass('rename', () => {
+      const handle = file as Handle;
+      if (this.names.get(handle.name) !== handle.inode) throw new DiskError({ operation: 'rename', file: handle.name, code: 'ENOENT' });
+      if (this.names.has(name)) throw new DiskError({ operation: 'rename', file: handle.name, code: 'EEXIST' });
+      if (name.startsWith('spare-')) this.spares.kept++;
+      else if (handle.inode.durable.size > 0) this.spares.used++;
+      this.names.delete(handle.name);
+      this.names.set(name, handle.inode);
+      handle.inode.nameDurable = false;
+      handle.name = name;
+    });
+  }
+
   flush(files: readonly StoredFile[], done: DiskDone): void {
     this.gate.pass('flush', () => this.beginFlush(files, done));
   }
@@ -183,11 +199,18 @@ export class SimDisk implements Storage {
     // Kernels write dirty pages back in their own time: all, nothing, or any part of them may have reached the disk.
     const kept = this.chance.pick([0, 0, 1, 0.5, 0.9]);
     const names = new Map<string, Inode>();
+    const renamed = new Set<Inode>();
+    for (const [name, inode] of this.names) if (this.durableNames.get(name) !== inode) renamed.add(inode);
     for (const [name, inode] of this.durableNames) {
-      if (this.names.get(name) === inode || this.chance.happens(0.5)) names.set(name, inode);
+      // A file that was renamed has the one name or the other.
+      const back = renamed.has(inode) ? !this.chance.happens(kept) : this.chance.happens(0.5);
+      if (this.names.get(name) === inode || back) names.set(name, inode);
     }
+    const found = new Set(names.values());
+    const before = new Set(this.durableNames.values());
     for (const [name, inode] of this.names) {
-      if (inode.nameDurable ? names.has(name) : this.chance.happens(kept)) names.set(name, inode);
+      if (found.has(inode)) continue;
+      if (before.has(inode) || this.chance.happens(kept)) names.set(name, inode);
     }
     for (const inode of new Set(names.values())) this.loseUnsynced(inode, kept);
     this.names = names;
@@ -307,7 +330,7 @@ interface HandlePorts {
 }
 
 class Handle implements StoredFile {
-  readonly name: string;
+  name: string;
   readonly inode: Inode;
   private readonly ports: HandlePorts;
   private open = true;

@@ -308,6 +308,27 @@ export const PLANTED: readonly PlantedBug[] = [
     '',
   ),
   bug(
+    'a segment has its name before its contents',
+    'C2 torn or damaged',
+    'replica/sidefile.ts',
+    '    file.write(0, [this.#segmentHeader(number), bytes, this.#markBehind(number, frame)]);\n    this.#options.storage.rename(file, segmentName(number));\n',
+    '    this.#options.storage.rename(file, segmentName(number));\n    file.write(0, [this.#segmentHeader(number), bytes, this.#markBehind(number, frame)]);\n',
+  ),
+  bug(
+    'what a file held before is taken for its segment',
+    'C2 torn or damaged',
+    'replica/recover.ts',
+    "(item.kind === 'frame' && (item.mark !== null || (end === null && this.#isNext(item.frame))))",
+    "item.kind === 'frame'",
+  ),
+  bug(
+    'a mark does not say which segment it is part of',
+    'C2 torn or damaged',
+    'replica/segment.ts',
+    ' || getU64(view, at.segmentNumber) !== segmentNumber) return null;',
+    ') return null;',
+  ),
+  bug(
     'trimmed blocks keep their contents',
     'R5 contents',
     'replica/destage.ts',

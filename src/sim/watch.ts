@@ -321,6 +321,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (inside.blocked) this.coverage.hit('sidefile full, writers waited');
     if (marks.destaged > 0) this.coverage.hit('destaged');
     if (marks.oldest > 1) this.coverage.hit('sidefile dropped records');
+    const { spares } = site.machine.disk;
+    if (spares.used > 0) this.coverage.hit('segment in a file made ahead or used before');
+    if (spares.kept > 0) this.coverage.hit('file of a dropped segment kept for another');
   }
 
   /** Learns the numbers that a primary has given. */

@@ -26,6 +26,8 @@ interface DirectoryChange {
   readonly name: string;
   /** null: the name was removed. */
   readonly inode: Inode | null;
+  /** The name that the file had before. */
+  readonly from?: string;
 }
 
 /** Bytes that grow. */
@@ -118,6 +120,17 @@ export class MemoryStorage implements Storage {
     this.#call('remove', name);
     if (!this.#visible.delete(name)) throw new DiskError({ operation: 'remove', file: name, code: 'ENOENT' });
     this.#directory.push({ id: this.#nextId++, name, inode: null });
+  }
+
+  rename(file: StoredFile, name: string): void {
+    this.#call('rename', file.name);
+    const memory = file as MemoryFile;
+    if (this.#visible.get(file.name) !== memory.inode) throw new DiskError({ operation: 'rename', file: file.name, code: 'ENOENT' });
+    if (this.#visible.has(name)) throw new DiskError({ operation: 'rename', file: file.name, code: 'EEXIST' });
+    this.#visible.delete(file.name);
+    this.#visible.set(name, memory.inode);
+    this.#directory.push({ id: this.#nextId++, name, inode: memory.inode, from: file.name });
+    memory.name = name;
   }
 
   flush(files: readonly StoredFile[], done: DiskDone): void {
@@ -235,6 +248,8 @@ export class MemoryStorage implements Storage {
   }
 
   #changeName(names: Map<string, Inode>, change: DirectoryChange): void {
+    // Whatever else of the directory reached the disk: a file that was renamed has one name.
+    if (change.from !== undefined) for (const [name, inode] of names) if (inode === change.inode) names.delete(name);
     if (change.inode === null) names.delete(change.name);
     else names.set(change.name, change.inode);
   }
@@ -255,7 +270,7 @@ function tear(durable: Content, change: Change, kept: () => boolean): void {
 }
 
 class MemoryFile implements StoredFile {
-  readonly name: string;
+  name: string;
   readonly inode: Inode;
   readonly #storage: MemoryStorage;
   readonly #incarnation: number;

@@ -58,6 +58,10 @@ export class StepStorage implements Storage {
     this.disk.remove(name);
   }
 
+  rename(file: StoredFile, name: string): void {
+    this.disk.rename((file as StepFile).inner, name);
+  }
+
   flush(files: readonly StoredFile[], done: DiskDone): void {
     let result: Parameters<DiskDone>[0] = null;
     this.disk.flush(
@@ -81,7 +85,6 @@ export class StepStorage implements Storage {
 }
 
 class StepFile implements StoredFile {
-  readonly name: string;
   readonly inner: StoredFile;
   readonly #storage: StepStorage;
   #busy = 0;
@@ -89,7 +92,10 @@ class StepFile implements StoredFile {
   constructor(storage: StepStorage, inner: StoredFile) {
     this.#storage = storage;
     this.inner = inner;
-    this.name = inner.name;
+  }
+
+  get name(): string {
+    return this.inner.name;
   }
 
   size(): number {

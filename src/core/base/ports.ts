@@ -37,7 +37,7 @@ export interface BlockDigests {
 
 /** Why a file operation failed. It is final for the replica: a failed write or flush is never tried again (fsync may have dropped the data). */
 export interface DiskFailure {
-  readonly operation: 'open' | 'read' | 'write' | 'flush' | 'punch' | 'remove' | 'truncate' | 'list';
+  readonly operation: 'open' | 'read' | 'write' | 'flush' | 'punch' | 'remove' | 'rename' | 'truncate' | 'list';
   readonly file: string;
   /** The system's code, such as ENOSPC or EIO. */
   readonly code: string;
@@ -101,6 +101,8 @@ export interface Storage {
   open(name: string, options: { create: boolean }): StoredFile;
   /** Removes a closed file. */
   remove(name: string): void;
+  /** Gives an open file another name, which no file has; durable with the next flush of the file. */
+  rename(file: StoredFile, name: string): void;
   /**
    * Makes durable everything that was written to these files before this call, and their names in the directory. Several flushes may be
    * under way; each covers what was written before it began.

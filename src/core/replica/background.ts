@@ -32,6 +32,16 @@ export class Background {
     };
   }
 
+  /** The same for work whose failure is not a failure of the replica by itself: whoever asked for it decides. */
+  attempt(done: DiskDone): DiskDone {
+    let failure: DiskFailure | null = null;
+    const ended = this.begin(() => done(failure));
+    return (found) => {
+      failure = found;
+      ended(null);
+    };
+  }
+
   /** Calls `done` when nothing is under way: at once if that is so. */
   whenIdle(done: () => void): void {
     if (this.#count === 0) done();

@@ -8,13 +8,13 @@ import { limits } from '../base/limits.ts';
 import type { StoredFile } from '../base/ports.ts';
 import { epochOf, type History, inHistory, lastSeqOf } from '../base/position.ts';
 import type { Epoch, Seq } from '../base/units.ts';
-import { type FrameDamage, type FrameView, readFrame, readFrameTable } from '../record/decode.ts';
+import { type FrameView, readFrame, readFrameTable } from '../record/decode.ts';
 import { FRAME_HEADER_BYTES, FRAME_MAGIC, RECORD_ENTRY_BYTES } from '../record/layout.ts';
 import { FrameIndex } from './frame-index.ts';
 import {
   decodeMark,
   decodeSegmentHeader,
-  type DurableMark,
+  type Mark,
   MARK_BYTES,
   MARK_MAGIC,
   type Segment,
@@ -99,19 +99,36 @@ interface Break {
   readonly why: string;
   /** First record that is missing because of it. */
   readonly seq: Seq;
-  /** The file ends in the middle of something that begins rightly: what a crash of the program leaves behind. */
-  readonly short: boolean;
   /** No crash makes this: damage whatever follows. */
   readonly certain: boolean;
 }
 
 /** What lies at one place of a segment. */
 type Item =
-  | { readonly kind: 'frame'; readonly frame: FrameView }
-  | { readonly kind: 'mark'; readonly mark: DurableMark }
-  | { readonly kind: 'bad'; readonly why: string; readonly short: boolean; readonly certain: boolean; readonly skipBytes: number };
+  /** `mark`: the one behind it, which says that it was written as a whole; null when there is none. */
+  | { readonly kind: 'frame'; readonly frame: FrameView; readonly mark: Mark | null }
+  | { readonly kind: 'mark'; readonly mark: Mark }
+  | BadItem;
+
+/** Bytes that are no part of the segment, or no longer: what was torn, what was damaged, or what the file held before. */
+interface BadItem {
+  readonly kind: 'bad';
+  readonly why: string;
+  readonly certain: boolean;
+}
+
+/** Where the items of a segment stop. */
+interface End {
+  readonly at: number;
+  readonly why: string;
+  readonly certain: boolean;
+  /** Bytes that were clearly meant to be part of it. */
+  readonly tornBytes: number;
+}
 
 const WINDOW_BYTES = 256 * 1024;
+/** So much of what was read is worth to be searched before the next read. */
+const SEARCH_BYTES_MIN = 1024;
 const TABLE_BYTES_MAX = FRAME_HEADER_BYTES + limits.frameRecordsMax * RECORD_ENTRY_BYTES;
 
 /** A file read through one buffer, front to back: small frames cost one read for many, large payloads that nobody needs are passed over. */
@@ -121,6 +138,8 @@ class FileWindow {
   #buffer: Uint8Array;
   #from = 0;
   #count = 0;
+  /** Reads so far: what get() gave before the newest is void. */
+  reads = 0;
 
   constructor(file: StoredFile) {
     this.file = file;
@@ -136,6 +155,7 @@ class FileWindow {
       this.#count = Math.min(this.#buffer.length, this.size - offset);
       this.#from = offset;
       this.file.read(offset, this.#buffer.subarray(0, this.#count));
+      this.reads++;
     }
     return this.#buffer.subarray(offset - this.#from, offset - this.#from + wanted);
   }
@@ -143,7 +163,8 @@ class FileWindow {
   /** First place from `offset` on where a frame or mark may begin; the file's size when there is none. */
   findMagic(offset: number): number {
     for (let at = offset; at < this.size;) {
-      const bytes = this.get(at, WINDOW_BYTES);
+      const buffered = this.#from + this.#count - at;
+      const bytes = this.get(at, at >= this.#from && buffered >= SEARCH_BYTES_MIN ? buffered : WINDOW_BYTES);
       for (let i = bytes.indexOf(FRAME_MAGIC & 0xff); i >= 0 && i + 4 <= bytes.length; i = bytes.indexOf(FRAME_MAGIC & 0xff, i + 1)) {
         const magic = magicAt(bytes, i);
         if (magic === FRAME_MAGIC || magic === MARK_MAGIC) return at + i;
@@ -255,6 +276,9 @@ class Scan {
   /** Evidence found behind the break: records that do not connect, and what a mark says was durable. */
   #behind: { firstSeq: Seq; lastSeq: Seq } | null = null;
   #markedBehind: Seq = 0;
+  /** Where the segment that was read last ends, when its file goes on; bytes behind the ends of all segments that were torn. */
+  #end: { file: string; offset: number; why: string } | null = null;
+  #leftBytes = 0;
 
   constructor(options: RecoverOptions) {
     this.#options = options;
@@ -271,32 +295,61 @@ class Scan {
     const number = segmentNumberOf(name) as number;
     const file = this.#options.storage.open(name, { create: false });
     const window = new FileWindow(file);
-    const segment: Segment = { number, file, size: window.size, dirty: false };
+    const segment: Segment = { number, file, size: 0, dirty: false };
     this.#segments.push(segment);
     const check = decodeSegmentHeader(window.get(0, SEGMENT_HEADER_BYTES), number, this.#options.groupTag, this.#options.digests);
-    let at = SEGMENT_HEADER_BYTES;
+    // The place where the items stop, until one behind it is found: then something is wrong there, else it is the end of what was written.
+    let end: End | null = null;
     if (check.kind !== 'segment') {
-      const short = check.kind === 'short';
       const why = check.kind === 'short' ? 'the header of the segment is cut short' : check.why;
-      this.#setBreak(segment, 0, { why, short, certain: check.kind === 'damaged' && check.version !== undefined });
-      at = window.findMagic(0);
+      this.#setBreak(segment, 0, { why, certain: check.kind === 'damaged' && check.version !== undefined });
     }
+    let at = check.kind === 'segment' ? SEGMENT_HEADER_BYTES : window.findMagic(0);
+    if (check.kind === 'segment') segment.size = at;
+    this.#end = null;
     // Until a record of the segment was taken, a gap before it may be the trace of segments that were dropped.
     let atHead = check.kind === 'segment';
     while (at < window.size) {
-      const item = this.#itemAt(window, at);
-      if (item.kind === 'bad') {
-        this.#setBreak(segment, at, item);
-        at = item.skipBytes > 0 ? at + item.skipBytes : window.findMagic(at + 1);
-      } else if (item.kind === 'mark') {
-        this.#mark(item.mark);
-        at += MARK_BYTES;
-      } else {
-        const { byteCount } = item.frame;
-        if (this.#frame(segment, at, item.frame, atHead)) atHead = false;
-        at += byteCount;
+      const item = this.#itemAt(window, segment, at);
+      const counts = item.kind === 'mark' || (item.kind === 'frame' && (item.mark !== null || (end === null && this.#isNext(item.frame))));
+      if (!counts) {
+        end ??= { at, ...this.#whyEnd(item) };
+        at = window.findMagic(at + 1);
+        continue;
       }
+      if (end !== null) this.#setBreak(segment, end.at, end);
+      end = null;
+      if (item.kind === 'mark') this.#mark(item.mark);
+      else if (this.#frame(segment, at, item.frame, atHead)) atHead = false;
+      at += item.kind === 'mark' ? MARK_BYTES : item.frame.byteCount + (item.mark === null ? 0 : MARK_BYTES);
+      if (item.kind === 'frame' && item.mark !== null) this.#mark(item.mark);
+      segment.size = at;
     }
+    if (end !== null) this.#endsAt(segment, window, end);
+  }
+
+  #whyEnd(item: Item): { why: string; certain: boolean; tornBytes: number } {
+    if (item.kind === 'bad') return { why: item.why, certain: item.certain, tornBytes: 0 };
+    const tornBytes = item.kind === 'frame' && item.frame.firstSeq === this.#missing ? item.frame.byteCount : 0;
+    return { why: 'the frame was not written as a whole', certain: false, tornBytes };
+  }
+
+  /** A segment ends at a place: what lies there was torn, or was never part of it. */
+  #endsAt(segment: Segment, window: FileWindow, end: End): void {
+    if (end.certain) this.#setBreak(segment, end.at, end);
+    // Behind the end, a file of full length holds what it held before; a shorter one was written up to its end.
+    this.#leftBytes += window.size < this.#options.segmentBytes ? window.size - end.at : end.tornBytes;
+    this.#end = { file: segment.file.name, offset: end.at, why: end.why };
+  }
+
+  /** Whether a frame goes on from the newest record, and is there in full: then it needs no mark. What a file held before never does. */
+  #isNext(frame: FrameView): boolean {
+    const live = this.#live;
+    if (this.#break !== null || live.empty || frame.firstSeq !== live.received + 1) return false;
+    const lastSeq = this.#lastLive(frame);
+    if (lastSeq < 0 || frame.chainBefore !== live.chainAt(live.received)) return false;
+    if (lastSeq <= this.#options.destaged) return true;
+    return frame.bytes.length === frame.byteCount && frame.badPayload(0, lastSeq - frame.firstSeq, this.#options.digests) < 0;
   }
 
   /** The first record that is not there. */
@@ -304,32 +357,45 @@ class Scan {
     return this.#live.empty ? this.#options.startSeq : this.#live.received + 1;
   }
 
-  #setBreak(segment: Segment, offset: number, fault: { why: string; short: boolean; certain: boolean; seq?: Seq }): void {
+  #setBreak(segment: Segment, offset: number, fault: { why: string; certain: boolean; seq?: Seq }): void {
     if (this.#break !== null) return;
-    const { why, short, certain } = fault;
-    this.#break = { file: segment.file.name, segment: segment.number, offset, why, short, certain, seq: fault.seq ?? this.#missing };
+    const { why, certain } = fault;
+    this.#break = { file: segment.file.name, segment: segment.number, offset, why, certain, seq: fault.seq ?? this.#missing };
     this.#behind = null;
     this.#markedBehind = 0;
   }
 
-  /** Reads what begins at `at`; of a frame only header and table. */
-  #itemAt(window: FileWindow, at: number): Item {
+  /** Reads what begins at `at`; of a frame only header and table, unless its payloads are needed. */
+  #itemAt(window: FileWindow, segment: Segment, at: number): Item {
     const { groupTag, digests } = this.#options;
     const start = window.get(at, FRAME_HEADER_BYTES);
     if (magicAt(start, 0) === MARK_MAGIC) {
-      const mark = decodeMark(start, 0, groupTag, digests);
-      if (mark !== null) return { kind: 'mark', mark };
-      return { kind: 'bad', why: 'a durable mark cannot be read', short: start.length < MARK_BYTES, certain: false, skipBytes: 0 };
+      const mark = decodeMark(start, segment.number, groupTag, digests);
+      return mark === null ? { kind: 'bad', why: 'a mark cannot be read', certain: false } : { kind: 'mark', mark };
     }
     const check = readFrameTable(window.get(at, TABLE_BYTES_MAX), 0, { groupTag, digests });
-    if (check.kind === 'damaged') return badItem(check, window.size - at);
-    const cut = check.kind === 'short' || check.frame.byteCount > window.size - at;
-    if (cut) return { kind: 'bad', why: 'the frame is cut short', short: true, certain: false, skipBytes: 0 };
-    if (check.frame.bytes.length === check.frame.byteCount || this.#lastLive(check.frame) <= this.#options.destaged) return check;
-    // The table came without the payloads; the view of it ends with this read.
-    const whole = readFrame(window.get(at, check.frame.byteCount), 0, { groupTag, digests, checkPayload: false });
-    assert(whole.kind === 'frame', 'a frame that was read before reads the same again', { file: window.file.name, at });
-    return whole;
+    if (check.kind === 'damaged') return { kind: 'bad', why: check.why, certain: check.version !== undefined };
+    if (check.kind === 'short' || check.frame.byteCount > window.size - at)
+      return { kind: 'bad', why: 'the frame is cut short', certain: false };
+    const { byteCount } = check.frame;
+    const needsPayload = check.frame.bytes.length < byteCount && this.#lastLive(check.frame) > this.#options.destaged;
+    const readsBefore = window.reads;
+    const mark = this.#markBehind(window, segment, at, check.frame);
+    // Views of what was read before are void with the next read.
+    if (!needsPayload && window.reads === readsBefore) return { kind: 'frame', frame: check.frame, mark };
+    const bytes = window.get(at, needsPayload ? byteCount : Math.min(TABLE_BYTES_MAX, byteCount));
+    const again = needsPayload
+      ? readFrame(bytes, 0, { groupTag, digests, checkPayload: false })
+      : readFrameTable(bytes, 0, { groupTag, digests });
+    assert(again.kind === 'frame', 'a frame that was read before reads the same again', { file: window.file.name, at });
+    return { kind: 'frame', frame: again.frame, mark };
+  }
+
+  /** The mark that a frame was written with; null when another one, or none, stands behind it. */
+  #markBehind(window: FileWindow, segment: Segment, at: number, frame: FrameView): Mark | null {
+    const { epoch, lastSeq, byteCount } = frame;
+    const mark = decodeMark(window.get(at + byteCount, MARK_BYTES), segment.number, this.#options.groupTag, this.#options.digests);
+    return mark !== null && mark.epoch === epoch && mark.lastSeq === lastSeq ? mark : null;
   }
 
   /** Last record of a frame that is not void; -1 when all are. */
@@ -338,10 +404,10 @@ class Scan {
     return inHistory(history, frame.epoch, frame.firstSeq) ? Math.min(frame.lastSeq, lastSeqOf(history, frame.epoch)) : -1;
   }
 
-  /** What a durable mark behind the break proves: records up to it, as far as they still count, were on stable storage. */
-  #mark(mark: DurableMark): void {
+  /** What a mark behind the break proves: records up to its `durable`, as far as they still count, were on stable storage. */
+  #mark(mark: Mark): void {
     if (this.#break === null) return;
-    this.#markedBehind = Math.max(this.#markedBehind, Math.min(mark.durable, lastSeqOf(this.#options.history, mark.epoch)));
+    this.#markedBehind = Math.max(this.#markedBehind, Math.min(mark.durable, lastSeqOf(this.#options.history, mark.durableEpoch)));
   }
 
   /** Takes in one frame whose table is sound. True when its records count, false when it is void or does not connect. */
@@ -368,7 +434,6 @@ class Scan {
     if (bad >= 0) {
       this.#setBreak(segment, at, {
         why: 'the payload does not have its checksum',
-        short: false,
         certain: false,
         seq: frame.firstSeq + bad,
       });
@@ -407,10 +472,9 @@ class Scan {
   }
 
   /** Why a frame does not go on from the records so far; null when it does (also by replacing the last of them). */
-  #whyNot(frame: FrameView): { why: string; short: boolean; certain: boolean } | null {
-    const gap = (from: Seq): { why: string; short: boolean; certain: boolean } => ({
+  #whyNot(frame: FrameView): { why: string; certain: boolean } | null {
+    const gap = (from: Seq): { why: string; certain: boolean } => ({
       why: `records ${from} to ${frame.firstSeq - 1} are missing before this frame`,
-      short: false,
       certain: false,
     });
     const found = this.#break;
@@ -423,7 +487,7 @@ class Scan {
     const why = behind
       ? `record ${frame.firstSeq} stands behind record ${this.#live.received}`
       : 'the frame does not continue the chain of the records before it';
-    return { why, short: false, certain: true };
+    return { why, certain: true };
   }
 
   /** Index of the first record whose payload is needed (not destaged, not void) and wrong; -1 when there is none. */
@@ -476,13 +540,14 @@ class Scan {
     const found = this.#break;
     if (found !== null) {
       const needed = Math.max(required, this.#markedBehind) > this.#live.received;
-      const tornByCrash = found.short && this.#behind === null;
-      if (found.certain || needed || !(powerLost || tornByCrash)) return this.#damaged(found, found.why);
+      if (found.certain || needed || !powerLost) return this.#damaged(found, found.why);
     }
     const last = this.#segments[this.#segments.length - 1];
     const end = { file: last?.file.name ?? segmentName(0), offset: last?.size ?? 0, seq: this.#live.received + 1 };
-    if (this.#live.received < required)
-      return this.#damaged(end, `records up to ${required} were on stable storage, but the sidefile ends before this one`);
+    if (this.#live.received < required) {
+      const why = `records up to ${required} were on stable storage, but the sidefile ends before this one`;
+      return this.#damaged({ ...end, ...this.#end }, this.#end?.why ?? why);
+    }
     if (this.#live.chainAt(startSeq - 1) !== startChain) {
       return this.#damaged({ ...end, offset: 0, seq: startSeq - 1 }, 'the base image was made from other records than the sidefile holds');
     }
@@ -496,11 +561,11 @@ class Scan {
 
   #tornBytes(): number {
     const found = this.#break;
-    if (found === null) return 0;
+    if (found === null) return this.#leftBytes;
     return this.#segments.reduce((sum, segment) => {
       if (segment.number < found.segment) return sum;
       return sum + segment.size - (segment.number === found.segment ? found.offset : 0);
-    }, 0);
+    }, this.#leftBytes);
   }
 
   /** Removes what is not part of the sidefile, from the back to the front, so that a crash in between leaves less of the same. */
@@ -515,13 +580,8 @@ class Scan {
     };
     for (const segment of this.#segments.toReversed()) if (segment.number > last && segment.number >= first) remove(segment);
     const kept = this.#segments.filter((segment) => segment.number >= first && segment.number <= last);
-    const end = count === 0 ? 0 : this.#live.index.at(count - 1) + this.#live.index.byteCount(count - 1);
     const newest = kept[kept.length - 1];
-    if (newest !== undefined && newest.size > end) {
-      newest.file.truncate(end);
-      newest.size = end;
-      newest.dirty = true;
-    }
+    if (newest !== undefined) this.#cutOff(newest);
     for (const segment of this.#segments.toReversed()) if (segment.number < first) remove(segment);
     for (const segment of kept) {
       const behind = this.#live.index.firstBehind(segment.number);
@@ -529,6 +589,21 @@ class Scan {
       if (lastSeq > durable) this.#rewrite(segment, behind, durable);
     }
     return kept;
+  }
+
+  /** Ends the file of the newest segment behind its last frame, so that nothing that follows can be mistaken for a part of it. */
+  #cutOff(newest: Segment): void {
+    const { index } = this.#live;
+    const last = index.count - 1;
+    const frameEnd = index.at(last) + index.byteCount(last);
+    const mark = new Uint8Array(MARK_BYTES);
+    const whole = newest.file.read(frameEnd, mark) === MARK_BYTES;
+    const marked = whole && decodeMark(mark, newest.number, this.#options.groupTag, this.#options.digests) !== null;
+    const end = marked ? frameEnd + MARK_BYTES : frameEnd;
+    newest.size = end;
+    if (newest.file.size() === end) return;
+    newest.file.truncate(end);
+    newest.dirty = true;
   }
 
   /**
@@ -548,10 +623,4 @@ class Scan {
       at += bytes.length;
     }
   }
-}
-
-function badItem(damage: FrameDamage, restBytes: number): Item {
-  // Behind a frame with a sound header its neighbour is where the header says; else it has to be searched for.
-  const skipBytes = damage.head === undefined || damage.head.frameBytes > restBytes ? 0 : damage.head.frameBytes;
-  return { kind: 'bad', why: damage.why, short: false, certain: damage.version !== undefined, skipBytes };
 }

@@ -535,11 +535,13 @@ export class Replica {
   }
 
   #makeCommit(): GroupCommit {
+    const usable = (): boolean => !this.#stopped && this.#failure === null;
+    this.#sidefile.startSpares({ begin: (done) => this.#background.attempt(done), usable, failed: (failure) => this.#fail(failure) });
     return new GroupCommit({
       storage: this.#options.storage,
       sidefile: this.#sidefile,
       background: this.#background,
-      usable: () => !this.#stopped && this.#failure === null,
+      usable,
       moved: (durable) => {
         this.#marks.durable = durable;
         this.#moved();
@@ -648,10 +650,8 @@ export class Replica {
 
   /** Calls back as an event of its own, with the replica's failure if there is one by then. */
   #later(done: ReplicaDone): void {
-    this.#options.storage.flush(
-      [],
-      this.#background.begin(() => done(this.#failure)),
-    );
+    const ended = this.#background.begin(() => done(this.#failure));
+    this.#options.storage.flush([], ended);
   }
 
   /** Like #tried, where nobody is there to throw to: the failure is told by whatever waits for the end. */

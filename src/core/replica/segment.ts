@@ -1,5 +1,5 @@
-// One file of the sidefile: its name, its header, and the durable marks that stand between its frames. A segment is written front to back
-// and never rewritten; it goes away as a whole.
+// One file of the sidefile: its name, its header, and the marks behind its frames. A segment is written front to back and never rewritten; it
+// goes away as a whole. Its file may be longer than what was written, and hold anything there: only what a mark of this segment ends counts.
 
 import { assert } from '../base/assert.ts';
 import { getU64, type Layout, layout, setU64, viewOf } from '../base/bytes.ts';
@@ -35,17 +35,20 @@ export const SEGMENT_HEADER_BYTES: number = segmentHeaderLayout.bytes;
 
 const markFields = [
   ['magic', 'u32', "'TCDM'"],
-  ['markCrc', 'u32', 'CRC-32 of bytes 8 to 31 of this mark'],
+  ['markCrc', 'u32', 'CRC-32 of bytes 8 to 55 of this mark'],
   ['version', 'u16', 'version of this form: 1'],
   ['flags', 'u16', '0'],
   ['groupTag', 'u32', 'CRC-32 of the group id'],
-  ['epoch', 'u64', 'epoch of record `durable`'],
+  ['segmentNumber', 'u64', 'number of the segment that the mark is part of'],
+  ['epoch', 'u64', 'epoch of the frame before the mark'],
+  ['lastSeq', 'u64', 'last seq of the frame before the mark: all of it was written'],
+  ['durableEpoch', 'u64', 'epoch of record `durable`; 0 when there is none'],
   ['durable', 'u64', 'every record up to this seq was on stable storage here when the mark was written'],
 ] as const;
 
-/** A durable mark: stands before a frame, is local to this replica and never sent. */
-export const markLayout: Layout<(typeof markFields)[number][0]> = layout(32, markFields);
-/** Bytes of a durable mark. */
+/** A mark: stands behind each frame, is local to this replica and never sent. */
+export const markLayout: Layout<(typeof markFields)[number][0]> = layout(56, markFields);
+/** Bytes of a mark. */
 export const MARK_BYTES: number = markLayout.bytes;
 
 /** First byte that the checksum of a segment header or of a mark covers. */
@@ -78,7 +81,7 @@ export interface SegmentHeader {
 export interface Segment {
   readonly number: number;
   readonly file: StoredFile;
-  /** Bytes written: where the next frame goes. */
+  /** Bytes written: where the next frame goes. The file may be longer. */
   size: number;
   /** Whether it holds bytes that no flush has been begun for. */
   dirty: boolean;
@@ -138,35 +141,46 @@ export function decodeSegmentHeader(bytes: Uint8Array, number: number, groupTag:
   return { kind: 'segment', header };
 }
 
-/** What a durable mark says: the record up to which everything was on stable storage. */
-export interface DurableMark {
+/** What a mark says: which frame was written as a whole before it, and up to where everything was on stable storage then. */
+export interface Mark {
+  readonly segmentNumber: number;
   readonly epoch: Epoch;
+  readonly lastSeq: Seq;
+  readonly durableEpoch: Epoch;
   readonly durable: Seq;
 }
 
-/** Bytes of a durable mark. */
-export function encodeMark(mark: DurableMark, groupTag: number, digests: Digests): Uint8Array {
-  const bytes = new Uint8Array(MARK_BYTES);
+/** Writes a mark into `bytes`, which are MARK_BYTES long and may have held another one. */
+export function encodeMark(mark: Mark, bytes: Uint8Array, groupTag: number, digests: Digests): void {
   const view = viewOf(bytes);
   const { at } = markLayout;
   view.setUint32(at.magic, MARK_MAGIC, true);
   view.setUint16(at.version, SEGMENT_VERSION, true);
   view.setUint32(at.groupTag, groupTag, true);
+  setU64(view, at.segmentNumber, mark.segmentNumber);
   setU64(view, at.epoch, mark.epoch);
+  setU64(view, at.lastSeq, mark.lastSeq);
+  setU64(view, at.durableEpoch, mark.durableEpoch);
   setU64(view, at.durable, mark.durable);
   view.setUint32(at.markCrc, digests.crc32(bytes.subarray(CRC_FROM), 0), true);
-  return bytes;
 }
 
-/** The durable mark at `offset`; null when there is none that is sound and of this group. */
-export function decodeMark(bytes: Uint8Array, offset: number, groupTag: number, digests: Digests): DurableMark | null {
-  if (bytes.length - offset < MARK_BYTES) return null;
-  const view = viewOf(bytes.subarray(offset, offset + MARK_BYTES));
+/** The mark at the begin of `bytes`; null when there is none that is sound, of this group and of this segment. */
+export function decodeMark(bytes: Uint8Array, segmentNumber: number, groupTag: number, digests: Digests): Mark | null {
+  if (bytes.length < MARK_BYTES) return null;
+  const view = viewOf(bytes.subarray(0, MARK_BYTES));
   const { at } = markLayout;
   if (view.getUint32(at.magic, true) !== MARK_MAGIC) return null;
-  if (view.getUint32(at.markCrc, true) !== digests.crc32(bytes.subarray(offset + CRC_FROM, offset + MARK_BYTES), 0)) return null;
+  if (view.getUint32(at.markCrc, true) !== digests.crc32(bytes.subarray(CRC_FROM, MARK_BYTES), 0)) return null;
   if (view.getUint16(at.version, true) !== SEGMENT_VERSION || view.getUint16(at.flags, true) !== 0) return null;
-  if (view.getUint32(at.groupTag, true) !== groupTag) return null;
-  const mark = { epoch: getU64(view, at.epoch), durable: getU64(view, at.durable) };
-  return isCount(mark.epoch) && isCount(mark.durable) ? mark : null;
+  if (view.getUint32(at.groupTag, true) !== groupTag || getU64(view, at.segmentNumber) !== segmentNumber) return null;
+  const mark = {
+    segmentNumber,
+    epoch: getU64(view, at.epoch),
+    lastSeq: getU64(view, at.lastSeq),
+    durableEpoch: getU64(view, at.durableEpoch),
+    durable: getU64(view, at.durable),
+  };
+  const counts = isCount(mark.epoch) && isCount(mark.lastSeq) && isCount(mark.durableEpoch) && isCount(mark.durable);
+  return counts ? mark : null;
 }

@@ -17,6 +17,7 @@ import {
   segmentName,
   segmentNumberOf,
 } from './segment.ts';
+import { Spares, type SparesWork } from './spares.ts';
 
 /** Where a frame begins: number of its segment, and byte in it. The payload of a record lies at `at` plus its payloadAt in the frame. */
 export interface Place {
@@ -134,11 +135,15 @@ export class Sidefile {
   #baseEpoch: Epoch;
   #heldBytes = 0;
   #durable: Seq;
-  #markedDurable: Seq = 0;
+  /** What the newest mark says of `durable`, and the memory that marks are made in. */
+  #markedDurable: Seq = -1;
+  #markedEpoch: Epoch = 0;
+  readonly #mark = new Uint8Array(MARK_BYTES);
+  readonly #spares: Spares;
   /** The flush that is under way: up to where it makes durable. */
   #flight: { upTo: Seq } | null = null;
   /** Segments that are no longer held, but whose files a flush still uses. */
-  #retired: Segment[] = [];
+  #retired: { readonly segment: Segment; readonly reusable: boolean }[] = [];
   #failed = false;
 
   /** Makes an empty sidefile where no segment file exists (else: recoverSidefile, or discardSidefile first), or takes over what a recovery found. */
@@ -151,6 +156,7 @@ export class Sidefile {
       segmentBytes: options.segmentBytes,
     });
     this.#options = options;
+    this.#spares = new Spares(options.storage, options.segmentBytes);
     if (recovered === null) {
       const files = segmentFiles(options.storage);
       assert(files.length === 0, 'an empty sidefile begins where no segment is', { files });
@@ -161,7 +167,6 @@ export class Sidefile {
       this.#baseEpoch = start.epoch;
       this.#received = start.nextSeq - 1;
       this.#durable = start.nextSeq - 1;
-      this.#markedDurable = this.#durable;
       this.#chain = start.chain;
       this.#epoch = start.epoch;
       return;
@@ -207,7 +212,7 @@ export class Sidefile {
     return this.#durable;
   }
 
-  /** Size of all segment files. */
+  /** Bytes that were written to all segments. Their files may be longer. */
   get heldBytes(): number {
     return this.#heldBytes;
   }
@@ -219,19 +224,15 @@ export class Sidefile {
     assert(frame.lastSeq >= frame.firstSeq, 'a frame has a record', { firstSeq: frame.firstSeq, lastSeq: frame.lastSeq });
     assert(frame.chainBefore === this.#chain, 'a frame continues the chain', { chainBefore: frame.chainBefore, chain: this.#chain });
     assert(frame.epoch >= this.#epoch, 'epochs never fall', { epoch: frame.epoch, newest: this.#epoch });
-    const mark = this.#markDue();
-    const parts = mark === null ? [bytes] : [mark, bytes];
-    const byteCount = mark === null ? bytes.length : bytes.length + MARK_BYTES;
+    const byteCount = bytes.length + MARK_BYTES;
+    const { segmentBytes } = this.#options;
     let segment = this.#segments[this.#segments.length - 1];
     try {
-      if (segment === undefined || segment.size + byteCount > this.#options.segmentBytes) {
-        segment = this.#openSegment();
-        parts.unshift(this.#segmentHeader(segment.number));
-        segment.file.write(0, parts);
-        segment.size = SEGMENT_HEADER_BYTES + byteCount;
+      if (segment === undefined || segment.size + byteCount > segmentBytes) {
+        segment = this.#beginSegment(bytes, frame);
         this.#heldBytes += SEGMENT_HEADER_BYTES;
       } else {
-        segment.file.write(segment.size, parts);
+        segment.file.write(segment.size, [bytes, this.#markBehind(segment.number, frame)]);
         segment.size += byteCount;
       }
     } catch (failure) {
@@ -240,7 +241,7 @@ export class Sidefile {
     }
     segment.dirty = true;
     this.#heldBytes += byteCount;
-    const at = segment.size - bytes.length;
+    const at = segment.size - byteCount;
     this.#index.push({
       epoch: frame.epoch,
       firstSeq: frame.firstSeq,
@@ -250,18 +251,28 @@ export class Sidefile {
       byteCount: bytes.length,
       chainAfter: frame.chain,
     });
-    if (mark !== null) this.#markedDurable = this.#durable;
     this.#received = frame.lastSeq;
     this.#chain = frame.chain;
     this.#epoch = frame.epoch;
+    if (segment.size > segmentBytes / 2) this.#spares.prepare();
     return { segment: segment.number, at };
   }
 
-  /** A durable mark, when more has become durable since the last one: tells a later recovery what a torn tail cannot reach back to. */
-  #markDue(): Uint8Array | null {
-    if (this.#durable <= this.#markedDurable) return null;
-    const epoch = this.epochAt(this.#durable);
-    return epoch === null ? null : encodeMark({ epoch, durable: this.#durable }, this.#options.groupTag, this.#options.digests);
+  /** Lets files for the segments to come be made ahead, and used again. */
+  startSpares(work: SparesWork): void {
+    this.#spares.start(work);
+  }
+
+  /** The mark that is written behind a frame, in the same write; valid until the next one is made. */
+  #markBehind(segmentNumber: number, frame: AppendedFrame): Uint8Array {
+    if (this.#durable !== this.#markedDurable) {
+      this.#markedDurable = this.#durable;
+      this.#markedEpoch = this.epochAt(this.#durable) ?? 0;
+    }
+    const { epoch, lastSeq } = frame;
+    const mark = { segmentNumber, epoch, lastSeq, durableEpoch: this.#markedEpoch, durable: this.#markedDurable };
+    encodeMark(mark, this.#mark, this.#options.groupTag, this.#options.digests);
+    return this.#mark;
   }
 
   #segmentHeader(number: number): Uint8Array {
@@ -269,11 +280,14 @@ export class Sidefile {
     return encodeSegmentHeader(header, this.#options.groupTag, this.#options.digests);
   }
 
-  #openSegment(): Segment {
+  /** Begins a segment with its first frame. The file gets its name only then: no segment that a restart finds lacks its header or first frame. */
+  #beginSegment(bytes: Uint8Array, frame: AppendedFrame): Segment {
     const number = this.#nextSegment++;
-    const file = this.#options.storage.open(segmentName(number), { create: true });
-    assert(file.size() === 0, 'a new segment is empty', { name: file.name, size: file.size() });
-    const segment = { number, file, size: 0, dirty: true };
+    const size = SEGMENT_HEADER_BYTES + bytes.length + MARK_BYTES;
+    const file = this.#spares.take(size);
+    file.write(0, [this.#segmentHeader(number), bytes, this.#markBehind(number, frame)]);
+    this.#options.storage.rename(file, segmentName(number));
+    const segment = { number, file, size, dirty: true };
     this.#segments.push(segment);
     this.#byNumber.set(number, segment);
     return segment;
@@ -462,7 +476,7 @@ export class Sidefile {
     this.#flight = null;
     if (ok) this.#durable = Math.max(this.#durable, flight.upTo);
     else this.#failed = true;
-    for (const segment of this.#retired) this.#removeFile(segment);
+    for (const { segment, reusable } of this.#retired) this.#letGo(segment, reusable);
     this.#retired = [];
     return this.#durable;
   }
@@ -484,7 +498,7 @@ export class Sidefile {
     this.#chain = chain;
     this.#epoch = epoch;
     this.#durable = Math.min(this.#durable, seq);
-    this.#markedDurable = Math.min(this.#markedDurable, seq);
+    this.#markedDurable = -1;
     if (this.#flight !== null) this.#flight.upTo = Math.min(this.#flight.upTo, seq);
   }
 
@@ -506,18 +520,19 @@ export class Sidefile {
     this.#baseEpoch = this.#index.epoch(dropFrames - 1);
     this.#index.dropFirst(dropFrames);
     const before = this.#heldBytes;
-    for (const segment of this.#segments.splice(0, dropSegments)) this.#retire(segment);
+    for (const segment of this.#segments.splice(0, dropSegments)) this.#retire(segment, true);
     return before - this.#heldBytes;
   }
 
   /** Forgets everything and begins anew somewhere else, as a whole copy does. Numbers of segments go on. */
   reset(start: SidefileStart): void {
     assert(!this.#failed, 'a sidefile does not begin anew on a failed disk');
-    for (const segment of this.#segments.splice(0)) this.#retire(segment);
+    // What is in them may have numbers that are yet to come: no file for those.
+    for (const segment of this.#segments.splice(0)) this.#retire(segment, false);
     this.#index = new FrameIndex();
     this.#received = start.nextSeq - 1;
     this.#durable = start.nextSeq - 1;
-    this.#markedDurable = this.#durable;
+    this.#markedDurable = -1;
     this.#chain = start.chain;
     this.#epoch = start.epoch;
     this.#baseChain = start.chain;
@@ -525,22 +540,24 @@ export class Sidefile {
     if (this.#flight !== null) this.#flight.upTo = 0;
   }
 
-  #retire(segment: Segment): void {
+  #retire(segment: Segment, reusable: boolean): void {
     this.#byNumber.delete(segment.number);
     this.#heldBytes -= segment.size;
-    if (this.#flight === null) this.#removeFile(segment);
-    else this.#retired.push(segment);
+    if (this.#flight === null) this.#letGo(segment, reusable);
+    else this.#retired.push({ segment, reusable });
   }
 
-  #removeFile(segment: Segment): void {
-    segment.file.close();
-    this.#options.storage.remove(segment.file.name);
+  #letGo({ file }: Segment, reusable: boolean): void {
+    if (reusable && !this.#failed) return this.#spares.give(file);
+    file.close();
+    this.#options.storage.remove(file.name);
   }
 
   /** Closes all files. The sidefile may not be used afterwards. */
   close(): void {
     for (const segment of this.#segments) segment.file.close();
-    for (const segment of this.#retired) segment.file.close();
+    for (const { segment } of this.#retired) segment.file.close();
+    this.#spares.close();
     this.#failed = true;
   }
 }

@@ -91,8 +91,8 @@ function frameReading(bytes: Uint8Array, offset: number): string[] {
   return [...lines, ...dump('payloads', bytes, offset + payloadStart, byteCount - payloadStart)];
 }
 
-/** A segment with its header, a frame, a durable mark and another frame. */
-function segment(): { bytes: Uint8Array; second: number } {
+/** A segment with its header and two frames with their marks. */
+function segment(): { bytes: Uint8Array; second: number; end: number } {
   const storage = new MemoryStorage();
   const options = { storage, digests, groupTag: GROUP_TAG, segmentBytes: SEGMENT_BYTES, firstSegment: 42 };
   const sidefile = new Sidefile(options, { nextSeq: 106, chain: HEAD.chainBefore, epoch: 2 });
@@ -104,7 +104,7 @@ function segment(): { bytes: Uint8Array; second: number } {
   const head = { ...HEAD, firstSeq: 110, timeMillis: HEAD.timeMillis + 5, chainBefore: first.chain, committed: 109 };
   const next = encodeFrame(head, records, new Uint8Array(frameBytes(records)), digests);
   const { at } = sidefile.append(next.bytes, next);
-  return { bytes: storage.contentOf(segmentName(42)), second: at };
+  return { bytes: storage.contentOf(segmentName(42)), second: at, end: at + next.bytes.length };
 }
 
 /** Bytes of a superblock that was just created, without the zeroes at its end. */
@@ -126,16 +126,17 @@ describe('the form on disk', () => {
     );
   });
 
-  test('of a segment with a durable mark', () => {
-    const { bytes, second } = segment();
+  test('of a segment', () => {
+    const { bytes, second, end } = segment();
     const pinned = golden('segment-v1.bin');
     assert.deepEqual(bytes, pinned);
     const lines = [
-      'Segment 42: a frame, a durable mark, another frame; version 1.',
+      'Segment 42: a frame and its mark, another frame and its mark; version 1.',
       ...reading('segment header', segmentHeaderLayout, pinned, 0),
       ...frameReading(pinned, SEGMENT_HEADER_BYTES),
-      ...reading('durable mark', markLayout, pinned, second - MARK_BYTES),
+      ...reading('mark', markLayout, pinned, second - MARK_BYTES),
       ...frameReading(pinned, second),
+      ...reading('mark', markLayout, pinned, end),
     ];
     assert.equal(`${lines.join('\n')}\n`, goldenText('segment-v1.txt'));
     const storage = new MemoryStorage();

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { DiskError } from '../../../src/core/base/ports.ts';
 import { encodeFrame, frameBytes } from '../../../src/core/record/encode.ts';
 import { frameHeaderLayout, RECORD_KIND } from '../../../src/core/record/layout.ts';
-import { MARK_BYTES, SEGMENT_HEADER_BYTES, segmentName } from '../../../src/core/replica/segment.ts';
+import { encodeMark, MARK_BYTES, SEGMENT_HEADER_BYTES, segmentName } from '../../../src/core/replica/segment.ts';
 import { MemoryStorage } from '../../support/memory-storage.ts';
 import { appendUpTo, contents, digests, flush, frameOf, GROUP_TAG, names, newSidefile, recover, recovered } from '../../support/records.ts';
 
@@ -125,17 +125,39 @@ describe('a torn tail', () => {
     }
   });
 
-  test('may be a segment that was only just created', () => {
+  test('is no part of it when the frame is there as a whole', () => {
+    const { storage, at } = written(20);
+    const last = at.get(19) as { file: string; at: number; bytes: number };
+    for (let size = last.at + last.bytes; size < last.at + last.bytes + MARK_BYTES; size++) {
+      const torn = storage.copy();
+      shorten(torn, last.file, size);
+      const sidefile = recovered(torn, { history: E1, durable: 18 });
+      assert.equal(sidefile.received, 20);
+      assert.equal(torn.contentOf(last.file).length, last.at + last.bytes);
+      appendUpTo(sidefile, 1, 22);
+      sidefile.close();
+      assert.deepEqual(contents(recovered(torn, { history: E1 })), names(E1, 1, 22));
+    }
+  });
+
+  test('may be a segment whose name alone reached the disk', () => {
     const { storage } = written(20, 1024);
     const next = segmentName(storage.list().length);
     for (const size of [0, 1, 63, 64]) {
       const torn = storage.copy();
       const last = newSidefileBytes(20);
       torn.plant(next, last.slice(0, size));
-      const result = recover(torn, { history: E1, durable: 20 });
+      const result = recover(torn, { history: E1, durable: 20, powerLost: true });
       assert.equal(result.kind, 'ok', JSON.stringify(result));
       assert.ok(!torn.list().includes(next));
     }
+  });
+
+  test('may be a segment that had not got its name', () => {
+    const { storage } = written(20, 1024);
+    storage.plant('spare-000000000007', newSidefileBytes(20));
+    assert.equal(recovered(storage, { history: E1, durable: 20 }).received, 20);
+    assert.ok(!storage.list().includes('spare-000000000007'));
   });
 
   /** First bytes of the next segment behind 20 records. */
@@ -186,7 +208,7 @@ describe('a torn tail', () => {
     assert.ok((storage.list().at(-1) as string) > segmentName(1));
   });
 
-  test('does not reach back before a durable mark, also when the superblock does not know', () => {
+  test('does not reach back before what a mark says was durable, also when the superblock does not know', () => {
     const storage = new MemoryStorage();
     const sidefile = newSidefile(storage, 100_000);
     const places = new Map<number, number>();
@@ -262,7 +284,7 @@ describe('damage', () => {
   test('is a segment that ends inside a frame while another follows', () => {
     const { storage } = written(40, 1024);
     const middle = storage.list()[1] as string;
-    shorten(storage, middle, storage.contentOf(middle).length - 3);
+    shorten(storage, middle, storage.contentOf(middle).length - MARK_BYTES - 3);
     assert.equal(recover(storage, { history: E1 }).kind, 'damaged');
     assert.equal(recover(storage, { history: E1, powerLost: true }).kind, 'ok');
   });
@@ -308,7 +330,9 @@ describe('damage', () => {
     const { storage } = written(4);
     const name = segmentName(0);
     const other = frameOf({ epoch: 1, firstSeq: 5, lastSeq: 6, chainBefore: 12345 });
-    const joined = new Uint8Array([...storage.contentOf(name), ...other.bytes]);
+    const mark = new Uint8Array(MARK_BYTES);
+    encodeMark({ segmentNumber: 0, epoch: 1, lastSeq: 6, durableEpoch: 0, durable: 0 }, mark, GROUP_TAG, digests);
+    const joined = new Uint8Array([...storage.contentOf(name), ...other.bytes, ...mark]);
     storage.plant(name, joined);
     const result = recover(storage, { history: E1, powerLost: true });
     assert.match(result.kind === 'damaged' ? result.why : '', /chain/);

@@ -1,0 +1,142 @@
+// Files for the segments to come. A file that grows makes each flush wait for the file system's journal, and each append find new space; one
+// that has had its full length before, and was on the disk once, costs neither. So the next segment's file is written with zeroes ahead of its
+// time, and files of segments that were dropped are used again. What is in such a file means nothing: the marks in a segment name its number.
+
+import type { DiskDone, DiskFailure, FilePart, Storage, StoredFile } from '../base/ports.ts';
+import { segmentName } from './segment.ts';
+
+/** What preparing in the background needs of the replica. */
+export interface SparesWork {
+  /** Begins a piece of lasting work; the result is called when it has ended, unless the replica is gone. */
+  readonly begin: (done: DiskDone) => DiskDone;
+  /** Whether files may be prepared: not while the replica closes or has failed. */
+  readonly usable: () => boolean;
+  /** The disk failed, otherwise than by being full. */
+  readonly failed: (failure: DiskFailure) => void;
+}
+
+const SPARE_PREFIX = 'spare-';
+/** Files that wait: one to be used next, one that was dropped meanwhile. */
+const READY_MAX = 2;
+/** Bytes between two flushes of a file that is prepared: a flush of the sidefile may have to wait for that much. */
+const STEP_BYTES = 4 * 1024 * 1024;
+const ZEROES = new Uint8Array(256 * 1024);
+/** Places of a file that are looked at to tell whether it is still cached. */
+const PROBES = 8;
+/** Answers to a write that mean "no room": nothing is wrong with the disk, there is only no spare. */
+const NO_ROOM: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
+
+/** Whether a file is of no use to a restart: a segment that was never begun. */
+function isSpareName(name: string): boolean {
+  return name.startsWith(SPARE_PREFIX);
+}
+
+/** The spare files of one sidefile. */
+export class Spares {
+  readonly #storage: Storage;
+  readonly #segmentBytes: number;
+  #work: SparesWork | null = null;
+  #ready: StoredFile[] = [];
+  #preparing: StoredFile | null = null;
+  #made = 0;
+
+  /** Removes what an earlier process left: whatever it holds is no part of the sidefile. */
+  constructor(storage: Storage, segmentBytes: number) {
+    this.#storage = storage;
+    this.#segmentBytes = segmentBytes;
+    for (const name of storage.list()) if (isSpareName(name)) storage.remove(name);
+  }
+
+  /** From here on files are prepared ahead and used again; before, and without, every segment begins with an empty file. */
+  start(work: SparesWork): void {
+    this.#work = work;
+  }
+
+  /** Bytes on disk that hold no record. */
+  get byteCount(): number {
+    return this.#ready.reduce((sum, file) => sum + file.size(), this.#preparing?.size() ?? 0);
+  }
+
+  /** The file for a segment that begins with so many bytes, under a name that a restart would remove. */
+  take(byteCount: number): StoredFile {
+    while (byteCount <= this.#segmentBytes) {
+      const file = this.#ready.shift();
+      if (file === undefined) break;
+      if (this.#isCached(file)) return file;
+      // Each append would have to read the rest of its last page from the disk first.
+      this.#remove(file);
+    }
+    return this.#create();
+  }
+
+  /** Takes the file of a segment that is no longer part of the sidefile, to be used again or removed. Nobody reads it any more. */
+  give(file: StoredFile): void {
+    const wanted = this.#work?.usable() === true && this.#ready.length < READY_MAX && file.size() === this.#segmentBytes;
+    if (!wanted) return this.#remove(file);
+    this.#storage.rename(file, this.#newName());
+    this.#ready.push(file);
+  }
+
+  /** The newest segment fills up: sees to it that there is a file for the next one. */
+  prepare(): void {
+    if (this.#ready.length > 0 || this.#preparing !== null || this.#work?.usable() !== true) return;
+    this.#preparing = this.#create();
+    this.#step(this.#preparing, this.#work);
+  }
+
+  /** Closes the files; a restart removes them. Nothing is under way any more. */
+  close(): void {
+    for (const file of this.#ready.splice(0)) file.close();
+    this.#preparing?.close();
+    this.#preparing = null;
+    this.#work = null;
+  }
+
+  #create(): StoredFile {
+    return this.#storage.open(this.#newName(), { create: true });
+  }
+
+  #newName(): string {
+    return segmentName(this.#made++).replace(/^.*-/, SPARE_PREFIX);
+  }
+
+  #remove(file: StoredFile): void {
+    file.close();
+    this.#storage.remove(file.name);
+  }
+
+  #isCached(file: StoredFile): boolean {
+    const byte = new Uint8Array(1);
+    for (let i = 0; i < PROBES; i++) if (!file.readCached(Math.floor((i * file.size()) / PROBES), byte)) return false;
+    return true;
+  }
+
+  /** Writes and flushes the next bytes of the file. */
+  #step(file: StoredFile, work: SparesWork): void {
+    const from = file.size();
+    const end = Math.min(from + STEP_BYTES, this.#segmentBytes);
+    const parts: FilePart[] = [];
+    for (let at = from; at < end; at += ZEROES.length) parts.push({ offset: at, bytes: ZEROES.subarray(0, end - at) });
+    const ended = (failure: DiskFailure | null, next: () => void): void => {
+      // Closed meanwhile.
+      if (this.#preparing !== file) return;
+      if (failure === null && work.usable()) return next();
+      this.#preparing = null;
+      if (failure !== null && !NO_ROOM.has(failure.code)) {
+        file.close();
+        return work.failed(failure);
+      }
+      this.#remove(file);
+    };
+    const stored = (failure: DiskFailure | null): void =>
+      ended(failure, () => {
+        if (end < this.#segmentBytes) return this.#step(file, work);
+        this.#preparing = null;
+        this.#ready.push(file);
+      });
+    file.writeParts(
+      parts,
+      work.begin((failure) => ended(failure, () => this.#storage.flush([file], work.begin(stored)))),
+    );
+  }
+}
