@@ -329,6 +329,13 @@ export const PLANTED: readonly PlantedBug[] = [
     ') return null;',
   ),
   bug(
+    'a kept file is written to before its new name is durable',
+    'C1 durable',
+    'replica/spares.ts',
+    '    this.#renaming.add(file);\n',
+    '    this.#ready.push(file);\n',
+  ),
+  bug(
     'trimmed blocks keep their contents',
     'R5 contents',
     'replica/destage.ts',

@@ -34,7 +34,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant('destage' as const), share: fc.double({ min: 0, max: 1, noNaN: true }), drop: fc.boolean() }),
   },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('crash' as const), torn: fc.double({ min: 0, max: 0.99, noNaN: true }) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('crash' as const),
+      torn: fc.oneof(fc.double({ min: 0, max: 0.99, noNaN: true }), fc.constantFrom(0.9, 0.95)),
+    }),
+  },
   {
     weight: 1,
     arbitrary: fc.record({ kind: fc.constant('powerLoss' as const), seed: fc.nat(), keepShare: fc.constantFrom(0, 0.3, 0.7, 0.95, 1) }),

@@ -286,6 +286,11 @@ export class DigestedStorage implements Storage {
     this.#storage.remove(name);
   }
 
+  rename(file: StoredFile, name: string): void {
+    assert(!(file instanceof DigestedBase), 'a base image keeps its name', { file: file.name });
+    this.#storage.rename(file, name);
+  }
+
   flush(files: readonly StoredFile[], done: DiskDone): void {
     const bases = files.filter((file) => file instanceof DigestedBase);
     const all = files.flatMap((file) => (file instanceof DigestedBase ? [file.file, file.table.file] : [file]));

@@ -14,6 +14,8 @@ import { FrameIndex } from './frame-index.ts';
 import {
   decodeMark,
   decodeSegmentHeader,
+  encodeMark,
+  encodeSegmentHeader,
   type Mark,
   MARK_BYTES,
   MARK_MAGIC,
@@ -279,6 +281,10 @@ class Scan {
   /** Where the segment that was read last ends, when its file goes on; bytes behind the ends of all segments that were torn. */
   #end: { file: string; offset: number; why: string } | null = null;
   #leftBytes = 0;
+  /** Segments whose header could not be read. */
+  readonly #headless = new Set<Segment>();
+  /** Places where a frame that was taken has no mark. */
+  readonly #unmarked: { segment: Segment; at: number; epoch: Epoch; lastSeq: Seq }[] = [];
 
   constructor(options: RecoverOptions) {
     this.#options = options;
@@ -303,6 +309,7 @@ class Scan {
     if (check.kind !== 'segment') {
       const why = check.kind === 'short' ? 'the header of the segment is cut short' : check.why;
       this.#setBreak(segment, 0, { why, certain: check.kind === 'damaged' && check.version !== undefined });
+      this.#headless.add(segment);
     }
     let at = check.kind === 'segment' ? SEGMENT_HEADER_BYTES : window.findMagic(0);
     if (check.kind === 'segment') segment.size = at;
@@ -320,7 +327,11 @@ class Scan {
       if (end !== null) this.#setBreak(segment, end.at, end);
       end = null;
       if (item.kind === 'mark') this.#mark(item.mark);
-      else if (this.#frame(segment, at, item.frame, atHead)) atHead = false;
+      else if (this.#frame(segment, at, item.frame, atHead)) {
+        atHead = false;
+        if (item.mark === null)
+          this.#unmarked.push({ segment, at: at + item.frame.byteCount, epoch: item.frame.epoch, lastSeq: item.frame.lastSeq });
+      }
       at += item.kind === 'mark' ? MARK_BYTES : item.frame.byteCount + (item.mark === null ? 0 : MARK_BYTES);
       if (item.kind === 'frame' && item.mark !== null) this.#mark(item.mark);
       segment.size = at;
@@ -581,9 +592,13 @@ class Scan {
     for (const segment of this.#segments.toReversed()) if (segment.number > last && segment.number >= first) remove(segment);
     const kept = this.#segments.filter((segment) => segment.number >= first && segment.number <= last);
     const newest = kept[kept.length - 1];
-    if (newest !== undefined) this.#cutOff(newest);
+    if (newest !== undefined) {
+      this.#writeMarks(newest.number);
+      this.#cutOff(newest);
+    }
     for (const segment of this.#segments.toReversed()) if (segment.number < first) remove(segment);
     for (const segment of kept) {
+      if (this.#headless.has(segment)) this.#writeHeader(segment);
       const behind = this.#live.index.firstBehind(segment.number);
       const lastSeq = behind < count ? this.#live.index.firstSeq(behind) - 1 : this.#live.received;
       if (lastSeq > durable) this.#rewrite(segment, behind, durable);
@@ -591,15 +606,43 @@ class Scan {
     return kept;
   }
 
+  /**
+   * Gives a segment its header again, of which a power loss took the only write: a later start must not take for damage what this one has found
+   * to be none. Nothing is missing in front of the records behind it, or it would not be kept.
+   */
+  #writeHeader(segment: Segment): void {
+    const { index, chainBefore } = this.#live;
+    const next = index.firstBehind(segment.number - 1);
+    const before = next - 1;
+    const header = {
+      segmentNumber: segment.number,
+      firstSeq: index.firstSeq(next),
+      epochBefore: before < 0 ? this.#epochBefore : index.epoch(before),
+      chainBefore: before < 0 ? chainBefore : index.chainAfter(before),
+    };
+    segment.file.write(0, [encodeSegmentHeader(header, this.#options.groupTag, this.#options.digests)]);
+    segment.size = Math.max(segment.size, SEGMENT_HEADER_BYTES);
+    segment.dirty = true;
+  }
+
+  /** Gives frames that count without a mark theirs: when they are void one day, only that tells that they were there. */
+  #writeMarks(newest: number): void {
+    const { groupTag, digests } = this.#options;
+    for (const { segment, at, epoch, lastSeq } of this.#unmarked) {
+      if (segment.number > newest) continue;
+      const mark = new Uint8Array(MARK_BYTES);
+      encodeMark({ segmentNumber: segment.number, epoch, lastSeq, durableEpoch: 0, durable: 0 }, mark, groupTag, digests);
+      segment.file.write(at, [mark]);
+      segment.size = Math.max(segment.size, at + MARK_BYTES);
+      segment.dirty = true;
+    }
+  }
+
   /** Ends the file of the newest segment behind its last frame, so that nothing that follows can be mistaken for a part of it. */
   #cutOff(newest: Segment): void {
     const { index } = this.#live;
     const last = index.count - 1;
-    const frameEnd = index.at(last) + index.byteCount(last);
-    const mark = new Uint8Array(MARK_BYTES);
-    const whole = newest.file.read(frameEnd, mark) === MARK_BYTES;
-    const marked = whole && decodeMark(mark, newest.number, this.#options.groupTag, this.#options.digests) !== null;
-    const end = marked ? frameEnd + MARK_BYTES : frameEnd;
+    const end = index.at(last) + index.byteCount(last) + MARK_BYTES;
     newest.size = end;
     if (newest.file.size() === end) return;
     newest.file.truncate(end);

@@ -38,6 +38,8 @@ export class Spares {
   #work: SparesWork | null = null;
   #ready: StoredFile[] = [];
   #preparing: StoredFile | null = null;
+  /** Kept files whose new name is not durable yet. */
+  readonly #renaming = new Set<StoredFile>();
   #made = 0;
 
   /** Removes what an earlier process left: whatever it holds is no part of the sidefile. */
@@ -52,11 +54,6 @@ export class Spares {
     this.#work = work;
   }
 
-  /** Bytes on disk that hold no record. */
-  get byteCount(): number {
-    return this.#ready.reduce((sum, file) => sum + file.size(), this.#preparing?.size() ?? 0);
-  }
-
   /** The file for a segment that begins with so many bytes, under a name that a restart would remove. */
   take(byteCount: number): StoredFile {
     while (byteCount <= this.#segmentBytes) {
@@ -69,24 +66,38 @@ export class Spares {
     return this.#create();
   }
 
-  /** Takes the file of a segment that is no longer part of the sidefile, to be used again or removed. Nobody reads it any more. */
+  /**
+   * Takes the file of a segment that is no longer part of the sidefile, to be used again or removed. Nobody reads it any more. Its new name is
+   * durable before it is written to: a power loss must not bring it back as the segment that it was, with other contents.
+   */
   give(file: StoredFile): void {
-    const wanted = this.#work?.usable() === true && this.#ready.length < READY_MAX && file.size() === this.#segmentBytes;
-    if (!wanted) return this.#remove(file);
+    const work = this.#work;
+    const room = this.#ready.length + this.#renaming.size < READY_MAX;
+    if (work?.usable() !== true || !room || file.size() !== this.#segmentBytes) return this.#remove(file);
     this.#storage.rename(file, this.#newName());
-    this.#ready.push(file);
+    this.#renaming.add(file);
+    const renamed = work.begin((failure) => {
+      if (!this.#renaming.delete(file)) return;
+      if (failure === null) this.#ready.push(file);
+      else {
+        file.close();
+        work.failed(failure);
+      }
+    });
+    this.#storage.flush([file], renamed);
   }
 
   /** The newest segment fills up: sees to it that there is a file for the next one. */
   prepare(): void {
-    if (this.#ready.length > 0 || this.#preparing !== null || this.#work?.usable() !== true) return;
+    if (this.#ready.length + this.#renaming.size > 0 || this.#preparing !== null || this.#work?.usable() !== true) return;
     this.#preparing = this.#create();
     this.#step(this.#preparing, this.#work);
   }
 
   /** Closes the files; a restart removes them. Nothing is under way any more. */
   close(): void {
-    for (const file of this.#ready.splice(0)) file.close();
+    for (const file of [...this.#ready.splice(0), ...this.#renaming]) file.close();
+    this.#renaming.clear();
     this.#preparing?.close();
     this.#preparing = null;
     this.#work = null;

@@ -133,7 +133,7 @@ describe('a torn tail', () => {
       shorten(torn, last.file, size);
       const sidefile = recovered(torn, { history: E1, durable: 18 });
       assert.equal(sidefile.received, 20);
-      assert.equal(torn.contentOf(last.file).length, last.at + last.bytes);
+      assert.equal(torn.contentOf(last.file).length, last.at + last.bytes + MARK_BYTES, 'and gets its mark');
       appendUpTo(sidefile, 1, 22);
       sidefile.close();
       assert.deepEqual(contents(recovered(torn, { history: E1 })), names(E1, 1, 22));
