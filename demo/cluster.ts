@@ -1,6 +1,7 @@
 // A witness and its sites as processes of their own on this machine.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 
 import type { Address } from '../src/api/address.ts';
 import { ControlClient, RemoteError } from '../src/api/client.ts';
@@ -112,14 +113,26 @@ export class Cluster {
   }
 }
 
-function witnessDaemon({ layout, ownGroup, died }: ClusterOptions): Daemon {
+function witnessDaemon({ layout, ownGroup, died, config }: ClusterOptions): Daemon {
+  const tls = config?.tls;
+  const own = (path: string): string => path.replaceAll('{site}', 'witness');
   const { address, data, log } = layout.witness;
   const daemon: Daemon = new Daemon({
     name: 'the witness',
-    args: ['src/cli/main.ts', 'witness', 'run', '--data', data, '--listen', address.text],
+    args: [
+      'src/cli/main.ts',
+      'witness',
+      'run',
+      '--data',
+      data,
+      '--listen',
+      address.text,
+      ...(tls === undefined ? [] : ['--ca', tls.ca, '--cert', own(tls.cert), '--key', own(tls.key)]),
+    ],
     log,
     ownGroup,
-    isReady: () => witnessAnswers(address),
+    // One that wants certificates tells a stranger nothing: that it listens is enough.
+    isReady: () => (tls === undefined ? witnessAnswers(address) : listens(address)),
     died: (ending) => died?.(daemon, ending),
   });
   return daemon;
@@ -151,6 +164,15 @@ async function witnessAnswers(address: Address): Promise<boolean> {
     // Refused, reset or late: all of them mean that it does not answer yet.
     return false;
   }
+}
+
+function listens(address: Address): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port });
+    socket.on('connect', () => resolve(true));
+    socket.on('error', () => resolve(false));
+    socket.on('connect', () => socket.destroy());
+  });
 }
 
 async function siteAnswers(client: ControlClient, name: string): Promise<boolean> {

@@ -136,6 +136,8 @@ export interface ConfigChoices {
   /** Where this file says that a site's link is. */
   readonly linkOf?: (site: SiteLayout) => Address;
   readonly witness?: Address;
+  /** Paths of certificates and key, "{site}" for the site's name: links are encrypted then. */
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
   /** More keys of the group. */
   readonly group?: Readonly<Record<string, number>>;
 }
@@ -151,6 +153,10 @@ export function configText(layout: Layout, choices: ConfigChoices = {}): string 
       .join(', ')}]`;
   const linkOf = choices.linkOf ?? ((site) => site.link);
   const lines = [CONFIG_MARK, '', '[witness]', `address = ${text((choices.witness ?? layout.witness.address).text)}`, ''];
+  if (choices.tls !== undefined) {
+    const { ca, cert, key } = choices.tls;
+    lines.push('[tls]', `ca = ${text(ca)}`, `cert = ${text(cert)}`, `key = ${text(key)}`, '');
+  }
   for (const site of sites) {
     const nbd = [site.nbd, ...(site.nbdSocket === null ? [] : [site.nbdSocket])];
     lines.push(`[site.${site.name}]`, `data = ${text(relative(folder, site.data))}`, `link = ${text(linkOf(site).text)}`);

@@ -53,7 +53,7 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
   },
   cli: {
     folders: ['api', 'core/base'],
-    dynamic: ['attach', 'daemon', 'preflight', 'witness'],
+    dynamic: ['attach', 'daemon', 'host', 'preflight', 'witness'],
     node: true,
     packages: ['@stricli/core', 'zod', 'smol-toml'],
   },

@@ -89,11 +89,24 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
   failure: z.string().nullable(),
 });
 
+/** What a daemon says of its certificate. */
+export interface CertificateStatus {
+  /** Whom it speaks for, for people. */
+  readonly identity: string;
+  /** RFC 3339. */
+  readonly expiresAt: string;
+  readonly daysLeft: number;
+  /** What should be done about it; null while there is nothing to do. */
+  readonly warning: string | null;
+}
+
 /** Answer to GET /v1/status: a daemon and all its groups, sorted by name. */
 export interface DaemonStatus {
   readonly site: string;
   /** Version of the program. */
   readonly version: string;
+  /** The certificate of this site; null where links are not encrypted. */
+  readonly tls: CertificateStatus | null;
   readonly groups: readonly SiteStatus[];
 }
 
@@ -101,6 +114,7 @@ export interface DaemonStatus {
 export const daemonStatusSchema: z.ZodType<DaemonStatus> = z.object({
   site: nameSchema,
   version: z.string(),
+  tls: z.object({ identity: z.string(), expiresAt: z.string(), daysLeft: z.int(), warning: z.string().nullable() }).nullable(),
   groups: z.array(siteStatusSchema),
 });
 

@@ -7,6 +7,7 @@ import { VERSION } from '../api/program.ts';
 import { RemoteError } from '../api/client.ts';
 import { EXIT, TercetError } from '../core/base/errors.ts';
 import { attachCommand } from './commands/attach.ts';
+import { certRoutes } from './commands/cert.ts';
 import { checkCommand } from './commands/check.ts';
 import { createCommand } from './commands/create.ts';
 import { drainCommand } from './commands/drain.ts';
@@ -63,6 +64,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     drain: drainCommand,
     attach: attachCommand,
     witness: witnessRoutes,
+    cert: certRoutes,
     check: checkCommand,
     'check-config': checkConfigCommand,
     version: versionCommand,

@@ -27,10 +27,10 @@ const ANY_HOSTS = ['0.0.0.0', '::'];
 
 /** Who listens where: no address twice on one machine, none that others cannot connect to, none in the open by accident. */
 export function checkAddresses(
-  config: { insecure: boolean; witness: Address | undefined; sites: readonly SiteDraft[] },
+  config: { insecure: boolean; encrypted: boolean; witness: Address | undefined; sites: readonly SiteDraft[] },
   faults: ConfigFaults,
 ): void {
-  const { insecure, witness, sites } = config;
+  const { encrypted, insecure, witness, sites } = config;
   const connected: Listener[] = [];
   const listeners: Listener[] = [];
   if (witness !== undefined) connected.push({ path: ['witness', 'address'], address: witness, machine: machineOf(witness) });
@@ -47,18 +47,23 @@ export function checkAddresses(
       faults.wrong(path, address.text, 'must be the address that the other sites connect to, not a wildcard');
     }
   }
-  const open = [...connected, ...listeners.filter((listener) => listener.path.at(-1) !== 'control')];
-  for (const { path, address } of insecure ? [] : open) {
-    if (isLocal(address)) continue;
-    const remedy = 'put "insecure = true" at the top of the file if this network is trusted';
-    faults.wrong(path, address.text, `must be a loopback address, because nothing is encrypted yet; ${remedy}`);
-  }
+  const hosts = listeners.filter((listener) => listener.path.at(-1) !== 'control');
+  const remedy = 'put "insecure = true" at the top of the file if this network is trusted';
+  const refuse = ({ path, address }: Listener, why: string): void => {
+    if (!insecure && !isLocal(address)) faults.wrong(path, address.text, `must be a loopback address, because ${why}, or ${remedy}`);
+  };
+  if (!encrypted) for (const each of connected) refuse(each, 'without [tls] nothing is encrypted; add [tls] with ca, cert and key');
+  for (const each of hosts) refuse(each, 'connections of hosts are not encrypted; use a unix socket');
   checkDoubles([...connected, ...listeners], faults);
 }
 
 function checkControl(site: SiteDraft, control: Address, faults: ConfigFaults): void {
   if (isLocal(control)) return;
-  faults.wrong([...site.path, 'control'], control.text, 'must be unix:/PATH or a loopback address: it obeys whoever can connect');
+  faults.wrong(
+    [...site.path, 'control'],
+    control.text,
+    'must be unix:/PATH or a loopback address: without [tls] it obeys whoever can connect',
+  );
 }
 
 function checkDoubles(listeners: readonly Listener[], faults: ConfigFaults): void {

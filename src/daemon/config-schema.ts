@@ -91,9 +91,17 @@ const tables = (text: string): z.ZodRecord<z.ZodString, z.ZodUnknown> => z.recor
 /** Keys at the top of the file. */
 export const topShape = {
   insecure: booleanSchema('true allows addresses that other machines reach, without encryption').default(false),
+  tls: tables('must be a table with ca, cert and key').optional(),
   witness: tables('must be a table: add [witness] with address = "HOST:PORT"'),
   site: tables('must be tables: add one [site.NAME] for each site'),
   group: tables('must be tables: add one [group.NAME] for each group'),
+};
+
+/** Keys of [tls]. */
+export const tlsShape = {
+  ca: pathSchema('the path of the certificates of the authorities that are trusted, as PEM'),
+  cert: pathSchema('the path of the own certificate, as PEM; {site} in it stands for the name of the site'),
+  key: pathSchema('the path of its private key, as PEM; {site} in it stands for the name of the site'),
 };
 
 /** Keys of [witness]. */

@@ -14,7 +14,7 @@ import type { GroupDraft } from './config-draft.ts';
 import { namedTables, readGroup, readSite } from './config-draft.ts';
 import { ConfigFaults, readTable } from './config-faults.ts';
 import { checkAddresses, checkFolders, checkNumbers, checkSites } from './config-relations.ts';
-import { topShape, witnessShape } from './config-schema.ts';
+import { topShape, tlsShape, witnessShape } from './config-schema.ts';
 import { tomlPlaces } from './toml-places.ts';
 
 /** One site of the file. */
@@ -58,11 +58,20 @@ export interface GroupConfig {
   readonly volumes: readonly VolumeConfig[];
 }
 
+/** Paths of PEM files, absolute; "{site}" in them stands for the name of the site. */
+export interface TlsPaths {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
 /** The whole file, complete with defaults. */
 export interface Config {
   /** The file that it was read from. */
   readonly file: string;
   readonly insecure: boolean;
+  /** Files of the certificates; null where links are not encrypted. */
+  readonly tls: TlsPaths | null;
   readonly witness: { readonly address: Address };
   /** In the order of the file. */
   readonly sites: readonly SiteConfig[];
@@ -101,6 +110,14 @@ export function groupOf(config: Config, name: string): GroupConfig {
   throw new TercetError('TERCET_NO_SUCH_GROUP', { group: name, known: config.groups.map((each) => each.name).join(', ') });
 }
 
+/** Where a site has its certificates; null where links are not encrypted. */
+export function tlsFilesOf(config: Config, site: SiteName): TlsPaths | null {
+  if (config.tls === null) return null;
+  const { ca, cert, key } = config.tls;
+  const own = (path: string): string => path.replaceAll('{site}', site);
+  return { ca: own(ca), cert: own(cert), key: own(key) };
+}
+
 /** Folder of a group's replica at a site. */
 export function replicaFolder(site: SiteConfig, group: string): string {
   return join(site.data, group);
@@ -116,11 +133,12 @@ export function parseConfig(text: string, file: string): Config {
   const top = readTable(topShape, document, [], faults);
   const insecure = top.insecure ?? false;
   const folder = dirname(resolve(file));
+  const tls = top.tls === undefined ? null : readTable(tlsShape, top.tls, ['tls'], faults);
   const witness = top.witness === undefined ? {} : readTable(witnessShape, top.witness, ['witness'], faults);
   const sites = namedTables(top.site, 'site', faults).map(([name, table]) => readSite(name, table, { folder, faults }));
   const groups = namedTables(top.group, 'group', faults).map(([name, table]) => readGroup(name, table, { folder, faults }));
 
-  checkAddresses({ insecure, witness: witness.address, sites }, faults);
+  checkAddresses({ insecure, encrypted: tls !== null, witness: witness.address, sites }, faults);
   checkFolders(sites, groups, faults);
   const siteNames = top.site === undefined ? null : Object.keys(top.site);
   for (const group of groups) {
@@ -131,6 +149,10 @@ export function parseConfig(text: string, file: string): Config {
   return {
     file,
     insecure,
+    tls:
+      tls === null
+        ? null
+        : { ca: resolve(folder, present(tls.ca)), cert: resolve(folder, present(tls.cert)), key: resolve(folder, present(tls.key)) },
     witness: { address: present(witness.address) },
     sites: sites.map((site) => ({
       name: site.name,

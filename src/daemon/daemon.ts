@@ -20,16 +20,18 @@ import { machineDigests } from '../host/digests.ts';
 import type { NbdListener } from '../host/nbd-listener.ts';
 import { openNbdListener } from '../host/nbd-listener.ts';
 import { machineRandom } from '../host/random.ts';
+import { TlsMaterial } from '../host/tls-material.ts';
 import { TurnScheduler } from '../host/wake.ts';
 import { WitnessClient } from '../witness/client.ts';
 import { streamAddress } from './addresses.ts';
 import type { Config, SiteConfig } from './config.ts';
-import { siteOf } from './config.ts';
+import { siteOf, tlsFilesOf } from './config.ts';
 import { Exports } from './exports.ts';
 import type { SharedParts } from './group.ts';
 import { GroupRunner } from './group.ts';
 import { PeerListener } from './peer-listener.ts';
 import type { Running } from './service.ts';
+import { CertificateWatch } from './certificates.ts';
 import { addWatchRoutes } from '../watch/routes.ts';
 import type { WatchSettings } from '../watch/watch.ts';
 import { Watch } from '../watch/watch.ts';
@@ -49,8 +51,8 @@ export async function startDaemon(config: Config, name: SiteName, journal: Journ
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    await open(config, name, journal, closers);
-    return { close };
+    const { certificates } = await open(config, name, journal, closers);
+    return { close, reload: () => certificates?.reload() };
   } catch (error) {
     await close();
     if (error instanceof DiskError) {
@@ -61,14 +63,22 @@ export async function startDaemon(config: Config, name: SiteName, journal: Journ
   }
 }
 
-async function open(config: Config, name: SiteName, lines: Journal, closers: Closer[]): Promise<void> {
+interface Opened {
+  /** null where links are not encrypted. */
+  readonly certificates: CertificateWatch | null;
+}
+
+async function open(config: Config, name: SiteName, lines: Journal, closers: Closer[]): Promise<Opened> {
   const site = siteOf(config, name);
   const watch = new Watch({ site: name, settings: watchSettings(config, site), journal: lines });
   const { journal } = watch;
+  const tls = openTls(config, name);
+  const certificates = tls === null ? null : new CertificateWatch(tls, journal);
+  closers.push(async () => certificates?.stop());
   const clock = machineClock();
   const turns = new TurnScheduler(clock);
   const buffers = new BufferPool(KEPT_BYTES_MAX);
-  const witness = openWitnessClient(config, closers);
+  const witness = openWitnessClient(config, tls, closers);
   let nbd: NbdListener | null = null;
   const parts: SharedParts = {
     config,
@@ -82,6 +92,7 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
     turns,
     witness,
     journal,
+    tls,
     dropHosts: (group, reason) => {
       exports.drop(group);
       // With one group, every connection is the group's: those that have nothing under way end at once, too.
@@ -100,7 +111,7 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
   }
   const exports = new Exports(groups, buffers);
 
-  const orders = controlOf(name, groups);
+  const orders = controlOf(name, groups, certificates);
   const control = await startControl(orders, site.control, { log: journal, more: (app) => addWatchRoutes(app, watch) });
   // Closed after the hosts and before the groups: what is asked last is answered.
   for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
@@ -115,21 +126,15 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
     buffers,
     turns,
     journal,
+    tls,
     findSite: (group) => groups.find((each) => each.group === group)?.owner ?? null,
   });
   closers.push(async () => peers.stop());
   closers.push(async () => watch.stop());
   watch.start(() => orders.status());
   for (const group of groups) group.start();
-  const facts = {
-    pid: process.pid,
-    version: VERSION,
-    groups: groups.map((group) => group.group),
-    link: site.link.text,
-    nbd: site.nbd.map((address) => address.text),
-    control: site.control.text,
-  };
-  journal('ready', facts, `site ${name} is ready`);
+  journal('ready', readyFacts(site, groups), `site ${name} is ready`);
+  return { certificates };
 }
 
 /** What the watch needs of the configuration. */
@@ -140,15 +145,32 @@ function watchSettings(config: Config, site: SiteConfig): WatchSettings {
   };
 }
 
-function openWitnessClient(config: Config, closers: Closer[]): WitnessClient {
+function readyFacts(site: SiteConfig, groups: readonly GroupRunner[]): Record<string, unknown> {
+  return {
+    pid: process.pid,
+    version: VERSION,
+    groups: groups.map((group) => group.group),
+    link: site.link.text,
+    nbd: site.nbd.map((address) => address.text),
+    control: site.control.text,
+  };
+}
+
+/** The certificates of a site; null where links are not encrypted. Throws TERCET_TLS. */
+export function openTls(config: Config, name: SiteName): TlsMaterial | null {
+  const files = tlsFilesOf(config, name);
+  return files === null ? null : new TlsMaterial(files, { kind: 'site', name });
+}
+
+function openWitnessClient(config: Config, tls: TlsMaterial | null, closers: Closer[]): WitnessClient {
   const { address } = config.witness;
   if (address.kind !== 'tcp') throw new TercetError('TERCET_BAD_REQUEST', { what: 'the witness', reason: 'its address must be HOST:PORT' });
-  const client = new WitnessClient({ host: address.host, port: address.port });
+  const client = new WitnessClient({ host: address.host, port: address.port, tls: tls ?? undefined });
   closers.push(async () => client.close());
   return client;
 }
 
-function controlOf(site: SiteName, groups: readonly GroupRunner[]): Control {
+function controlOf(site: SiteName, groups: readonly GroupRunner[], certificates: CertificateWatch | null): Control {
   const find = (name: string): GroupRunner => {
     const group = groups.find((each) => each.group === name);
     if (group !== undefined) return group;
@@ -156,7 +178,12 @@ function controlOf(site: SiteName, groups: readonly GroupRunner[]): Control {
   };
   const sorted = [...groups].sort((a, b) => (a.group < b.group ? -1 : 1));
   return {
-    status: (): DaemonStatus => ({ site, version: VERSION, groups: sorted.map((group) => group.status()) }),
+    status: (): DaemonStatus => ({
+      site,
+      version: VERSION,
+      tls: certificates?.status() ?? null,
+      groups: sorted.map((group) => group.status()),
+    }),
     // Async, so that a group that is not here is a rejected order like any other.
     create: async (group) => find(group).create(),
     promote: async (group, options) => find(group).promote(options),

@@ -7,7 +7,7 @@ import type { Buffers, LinkPort } from '../core/base/ports.ts';
 import type { Millis } from '../core/base/units.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { StreamAddress } from '../host/stream-server.ts';
-import type { SocketLink } from '../host/tcp-link.ts';
+import type { DialOptions, SocketLink } from '../host/tcp-link.ts';
 import { dial } from '../host/tcp-link.ts';
 import type { TurnScheduler } from '../host/wake.ts';
 
@@ -24,6 +24,8 @@ export interface DialerOptions {
   readonly address: StreamAddress;
   readonly buffers: Buffers;
   readonly turns: TurnScheduler;
+  /** With certificates: which, and whose the peer must show. */
+  readonly tls?: DialOptions['tls'];
   readonly now: () => Millis;
   /** A connection was made: returns what its bytes go to. */
   readonly connected: (port: LinkPort) => LinkReceiver;
@@ -44,8 +46,8 @@ export class Dialer {
   }
 
   start(): void {
-    const { address, buffers, turns, connected, failed, now } = this.#options;
-    this.#giveUp = dial(address, { buffers, turns, timeoutMillis: CONNECT_MILLIS_MAX }, (outcome) => {
+    const { address, buffers, turns, connected, failed, now, tls } = this.#options;
+    this.#giveUp = dial(address, { buffers, turns, timeoutMillis: CONNECT_MILLIS_MAX, tls }, (outcome) => {
       if (outcome.kind === 'failed') {
         if (this.#failures++ === 0) failed(outcome.reason);
         this.#later();
@@ -88,6 +90,7 @@ export function attachLink(link: SocketLink, connected: (port: LinkPort) => Link
     get backlogBytes() {
       return link.backlogBytes;
     },
+    identity: link.identity,
     close: () => {
       // After this the link itself says nothing more.
       link.close();

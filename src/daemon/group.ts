@@ -9,6 +9,7 @@ import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, VolumeSp
 import { Site } from '../core/site/site.ts';
 import type { ReplicaFolder } from '../host/disk.ts';
 import { openReplicaFolder } from '../host/disk.ts';
+import type { TlsMaterial } from '../host/tls-material.ts';
 import type { TurnScheduler } from '../host/wake.ts';
 import { Waker } from '../host/wake.ts';
 import { streamAddress } from './addresses.ts';
@@ -31,6 +32,8 @@ export interface SharedParts {
   readonly turns: TurnScheduler;
   readonly witness: WitnessPort;
   readonly journal: Journal;
+  /** null where links are not encrypted. */
+  readonly tls: TlsMaterial | null;
   /** Hosts of this group are to be cut off. */
   readonly dropHosts: (group: string, reason: string) => void;
 }
@@ -110,7 +113,7 @@ export class GroupRunner implements ExportedGroup {
   }
 
   start(): void {
-    const { buffers, clock, config, turns } = this.#parts;
+    const { buffers, clock, config, tls, turns } = this.#parts;
     this.#core.start();
     turns.touch(this.#turn);
     for (const peer of this.#core.dialTargets) {
@@ -122,6 +125,7 @@ export class GroupRunner implements ExportedGroup {
         address,
         buffers,
         turns,
+        tls: tls === null ? undefined : { material: tls, site: peer },
         now: () => clock.now(),
         connected: (port) => this.#dialled(peer, port),
         failed,

@@ -10,7 +10,7 @@ const USAGE = `usage: tercetd --site NAME [--config FILE] [--check-config]
 
   --site NAME      the site of the configuration whose daemon this is
   --config FILE    default: $TERCET_CONFIG, or ${CONFIG_FILE_DEFAULT}
-  --check-config   read the configuration, report every fault, and end
+  --check-config   read the configuration, and with --site its certificates; report every fault, and end
   --version, --help`;
 
 interface Arguments {
@@ -50,6 +50,7 @@ async function main(): Promise<void> {
   const { config: file, site, checkOnly } = readArguments();
   const config = loadConfig(file);
   if (site !== undefined) siteOf(config, site);
+  if (checkOnly && site !== undefined) (await import('./daemon.ts')).openTls(config, site);
   if (checkOnly) end(EXIT.done, `${file} is sound`);
   if (site === undefined) return;
   const [{ startDaemon }, { createJournal }, { runService }] = await Promise.all([

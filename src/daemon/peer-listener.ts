@@ -9,6 +9,7 @@ import { machineDigests } from '../host/digests.ts';
 import type { StreamServer } from '../host/stream-server.ts';
 import type { SocketLink } from '../host/tcp-link.ts';
 import { openLinkServer } from '../host/tcp-link.ts';
+import type { TlsMaterial } from '../host/tls-material.ts';
 import type { TurnScheduler } from '../host/wake.ts';
 import { streamAddress } from './addresses.ts';
 import type { Config, SiteConfig } from './config.ts';
@@ -27,6 +28,7 @@ export interface PeerListenerOptions {
   readonly buffers: Buffers;
   readonly turns: TurnScheduler;
   readonly journal: Journal;
+  readonly tls: TlsMaterial | null;
   /** This machine's part in a group. */
   readonly findSite: (group: string) => Site | null;
 }
@@ -40,13 +42,14 @@ export class PeerListener {
 
   /** Throws TERCET_PORT_IN_USE. */
   async open(options: PeerListenerOptions): Promise<void> {
-    const { buffers, config, journal, site, turns } = options;
+    const { buffers, config, journal, site, tls, turns } = options;
     const silentMillis = Math.max(HELLO_MILLIS_MAX, ...config.groups.map((group) => 4 * group.timings.leaseMillis));
     this.#server = await openLinkServer({
       listen: [streamAddress(site.link)],
       buffers,
       turns,
       journal,
+      tls: tls ?? undefined,
       connectionsMax: LINKS_PER_PEER_MAX * limits.groupSitesMax * config.groups.length,
       accept: (link) => {
         link.closeWhenSilent(silentMillis);

@@ -8,9 +8,11 @@ import type { Journal } from '../core/base/ports.ts';
 /** Something that runs until it is closed. */
 export interface Running {
   close(): Promise<void>;
+  /** Reads again what can be changed while it runs: at SIGHUP, which ends whatever has nothing to read. */
+  reload?(): void;
 }
 
-const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 /** A shutdown that lasts longer has hung, on a dead disk say: the process ends without it, and the next start recovers. */
 const SHUTDOWN_MILLIS_MAX = 10_000;
 
@@ -20,10 +22,15 @@ const SHUTDOWN_MILLIS_MAX = 10_000;
  */
 export async function runService(log: Journal, start: () => Promise<Running>): Promise<never> {
   process.on('uncaughtException', (error) => dieOf(log, error));
+  let running: Running | null = null;
   const signalled = new Promise<string>((resolve) => {
     for (const signal of SIGNALS) process.once(signal, () => resolve(signal));
+    process.on('SIGHUP', () => {
+      // While it starts, everything is read anyway.
+      if (running !== null && running.reload === undefined) resolve('SIGHUP');
+      else running?.reload?.();
+    });
   });
-  let running: Running;
   try {
     running = await start();
   } catch (error) {

@@ -2,9 +2,14 @@
 
 import { unlinkSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { TercetError } from '../core/base/errors.ts';
+import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
-import { acceptStream, type ReceiveOptions, type StreamEvents, type StreamSocket } from './stream-socket.ts';
+import { acceptStream, type ReceiveOptions, type StreamEvents, StreamSocket } from './stream-socket.ts';
+import type { TlsIdentity } from './tls-identity.ts';
+import type { TlsMaterial } from './tls-material.ts';
+import { followMaterial, peerIdentity, tlsReason, tlsServerOptions } from './tls-stream.ts';
 
 /** Where to listen or connect to: TCP, or a local socket by its path. */
 export type StreamAddress = { readonly host: string; readonly port: number } | { readonly path: string };
@@ -19,8 +24,10 @@ export interface StreamServerOptions {
   readonly keepAliveMillis: number;
   readonly receive: ReceiveOptions;
   readonly journal: Journal;
-  /** Returns what the connection's events go to. */
-  accept(stream: StreamSocket): StreamEvents;
+  /** With it every connection is TLS, and both ends show certificates; without it none is. */
+  readonly tls?: TlsMaterial | undefined;
+  /** Returns what the connection's events go to. `identity`: whose certificate the other end has shown; null without TLS. */
+  accept(stream: StreamSocket, identity: TlsIdentity | null): StreamEvents;
 }
 
 /** An open server. */
@@ -50,7 +57,7 @@ export async function openStreamServer(options: StreamServerOptions): Promise<St
     await Promise.all(servers.map(closeServer));
   };
   for (const address of options.listen) {
-    const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => acceptor.accept(socket));
+    const server = options.tls === undefined ? plainServer(acceptor) : tlsServer(options.tls, acceptor, options);
     try {
       await listenOrReplace(server, address);
     } catch (error) {
@@ -68,32 +75,91 @@ export async function openStreamServer(options: StreamServerOptions): Promise<St
   return { addresses, connectionCount: () => acceptor.connectionCount, stop };
 }
 
+function plainServer(acceptor: Acceptor): Server {
+  return createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => acceptor.accept(socket));
+}
+
+/** Those in the middle of a handshake count as connections, so that strangers cannot have more of them than others. */
+function tlsServer(material: TlsMaterial, acceptor: Acceptor, { connectionsMax }: StreamServerOptions): Server {
+  const server = createTlsServer(tlsServerOptions(material));
+  followMaterial(server, material);
+  server.maxConnections = connectionsMax;
+  server.on('drop', () => acceptor.full());
+  server.on('secureConnection', (socket) => acceptor.acceptSecured(socket));
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+    acceptor.strange(socket, tlsReason(error));
+    socket.destroy();
+  });
+  return server;
+}
+
 /** Counts connections, and refuses those above the limit. */
 class Acceptor {
   connectionCount = 0;
   readonly #options: StreamServerOptions;
   /** The last connection was refused: told once, not for each of a thousand. */
   #isFull = false;
+  /** Turned away since that was told last, and when it may be told again. */
+  #strangers = 0;
+  #tellStrangersAt = -Infinity;
 
   constructor(options: StreamServerOptions) {
     this.#options = options;
   }
 
   accept(socket: Socket): void {
-    const { connectionsMax, journal, keepAliveMillis, receive, what } = this.#options;
-    if (this.connectionCount >= connectionsMax) {
-      if (!this.#isFull)
-        journal('stream.full', { what, connectionsMax }, `all ${connectionsMax} connections for ${what} are in use: more are refused`);
-      this.#isFull = true;
+    if (this.connectionCount >= this.#options.connectionsMax) {
+      this.full();
       socket.destroy();
       return;
     }
     this.#isFull = false;
-    this.connectionCount++;
+    this.#tune(socket);
+    this.#begin(acceptStream(socket, this.#options.receive), null);
+  }
+
+  /** A connection whose handshake is done. */
+  acceptSecured(socket: TLSSocket): void {
+    const identity = peerIdentity(socket);
+    if (identity === null) {
+      this.strange(socket, 'its certificate names nobody of Tercet');
+      socket.destroy();
+      return;
+    }
+    this.#isFull = false;
+    this.#tune(socket);
+    this.#begin(new StreamSocket(socket, null), identity);
+  }
+
+  /** One more was refused. */
+  full(): void {
+    const { connectionsMax, journal, what } = this.#options;
+    if (!this.#isFull)
+      journal('stream.full', { what, connectionsMax }, `all ${connectionsMax} connections for ${what} are in use: more are refused`);
+    this.#isFull = true;
+  }
+
+  /** Somebody was turned away at the door: told now and then, not for each of a thousand. */
+  strange(socket: Socket, reason: string): void {
+    this.#strangers++;
+    const now = performance.now();
+    if (now < this.#tellStrangersAt) return;
+    this.#tellStrangersAt = now + limits.strangersTellMillis;
+    const { journal, what } = this.#options;
+    const from = socket.remoteAddress ?? 'unknown';
+    const count = this.#strangers;
+    this.#strangers = 0;
+    journal('stream.refused', { what, from, reason, count }, `a connection for ${what} from ${from} was refused: ${reason}`);
+  }
+
+  #tune(socket: Socket): void {
     socket.setNoDelay(true);
-    socket.setKeepAlive(true, keepAliveMillis);
-    const stream = acceptStream(socket, receive);
-    const events = this.#options.accept(stream);
+    socket.setKeepAlive(true, this.#options.keepAliveMillis);
+  }
+
+  #begin(stream: StreamSocket, identity: TlsIdentity | null): void {
+    this.connectionCount++;
+    const events = this.#options.accept(stream, identity);
     stream.start({
       received: (bytes) => events.received(bytes),
       ended: () => events.ended(),

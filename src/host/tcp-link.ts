@@ -1,12 +1,14 @@
 // Connections between sites, as the core's LinkPort: what is sent in one turn leaves with one call, what arrives is handed on at once.
-//
-// TLS comes in here and nowhere else: a TLSSocket is a Socket, so dial() and openLinkServer() would make a StreamSocket over one.
+// With TLS the link also says who the other end is, and the core takes nobody else's word for it.
 
 import { connect } from 'node:net';
-import type { Journal, LinkPort } from '../core/base/ports.ts';
+import type { Journal, LinkIdentity, LinkPort } from '../core/base/ports.ts';
 import { limits } from '../core/base/limits.ts';
 import { openStreamServer, type StreamAddress, type StreamServer } from './stream-server.ts';
 import { ReceiveMemory, type ReceiveOptions, type StreamEvents, StreamSocket } from './stream-socket.ts';
+import type { TlsIdentity } from './tls-identity.ts';
+import type { TlsMaterial } from './tls-material.ts';
+import { connectTls } from './tls-stream.ts';
 
 /** Who hears of a connection's bytes and end. */
 export interface LinkEvents {
@@ -25,6 +27,7 @@ const KEEP_ALIVE_MILLIS = 10_000;
 export class SocketLink implements LinkPort {
   readonly #stream: StreamSocket;
   readonly #turns: LinkOptions['turns'];
+  readonly identity: LinkIdentity | null;
   #events: LinkEvents | null = null;
   #isCorked = false;
   readonly #uncork = (): void => {
@@ -32,9 +35,12 @@ export class SocketLink implements LinkPort {
     this.#stream.uncork();
   };
 
-  constructor(stream: StreamSocket, turns: LinkOptions['turns']) {
+  /** `identity`: whose certificate the other end has shown; null without TLS. */
+  constructor(stream: StreamSocket, turns: LinkOptions['turns'], identity: TlsIdentity | null) {
     this.#stream = stream;
     this.#turns = turns;
+    // Only a site's certificate speaks for a site: that of a client or the witness is one without a name here.
+    this.identity = identity === null ? null : { site: identity.kind === 'site' ? identity.name : '', groups: identity.groups };
   }
 
   /** The other end, for people. */
@@ -87,15 +93,54 @@ export class SocketLink implements LinkPort {
 
 export type DialOutcome = { readonly kind: 'link'; readonly link: SocketLink } | { readonly kind: 'failed'; readonly reason: string };
 
+type DialDone = (outcome: DialOutcome) => void;
+/** Ends an attempt. */
+type GiveUp = () => void;
+
+/** How to connect: with `tls`, only to a site of that name. */
+export type DialOptions = LinkOptions & {
+  readonly timeoutMillis: number;
+  readonly tls?: { readonly material: TlsMaterial; readonly site: string } | undefined;
+};
+
 /**
  * Connects to a peer. `done` is called once, later; it attaches to the link at once. Returns what gives the attempt up, after which
  * `done` is not called.
  */
-export function dial(
+export function dial(address: StreamAddress, options: DialOptions, done: DialDone): GiveUp {
+  return options.tls === undefined ? dialPlain(address, options, done) : dialTls(address, options, options.tls, done);
+}
+
+function dialTls(
   address: StreamAddress,
-  options: LinkOptions & { timeoutMillis: number },
-  done: (outcome: DialOutcome) => void,
-): () => void {
+  { timeoutMillis, turns }: DialOptions,
+  { material, site }: { readonly material: TlsMaterial; readonly site: string },
+  done: DialDone,
+): GiveUp {
+  const giveUp = connectTls(address, { material, expected: { kind: 'site', name: site } }, (handshake) => {
+    clearTimeout(timer);
+    if ('failed' in handshake) {
+      done({ kind: 'failed', reason: handshake.failed });
+      return;
+    }
+    handshake.socket.setNoDelay(true);
+    handshake.socket.setKeepAlive(true, KEEP_ALIVE_MILLIS);
+    const stream = new StreamSocket(handshake.socket, null);
+    const link = new SocketLink(stream, turns, handshake.identity);
+    stream.start(link.streamEvents());
+    done({ kind: 'link', link });
+  });
+  const timer = setTimeout(() => {
+    giveUp();
+    done({ kind: 'failed', reason: `no answer for ${timeoutMillis} ms` });
+  }, timeoutMillis);
+  return () => {
+    clearTimeout(timer);
+    giveUp();
+  };
+}
+
+function dialPlain(address: StreamAddress, options: DialOptions, done: DialDone): GiveUp {
   const memory = new ReceiveMemory({ buffers: options.buffers, turns: options.turns, validity: 'call' });
   const socket = connect({ ...address, onread: memory.onread, allowHalfOpen: true });
   let isOver = false;
@@ -118,7 +163,7 @@ export function dial(
     socket.setKeepAlive(true, KEEP_ALIVE_MILLIS);
     const stream = new StreamSocket(socket, memory);
     socket.off('error', failed);
-    const link = new SocketLink(stream, options.turns);
+    const link = new SocketLink(stream, options.turns, null);
     stream.start(link.streamEvents());
     done({ kind: 'link', link });
   });
@@ -135,6 +180,7 @@ export interface LinkServerOptions extends LinkOptions {
   readonly listen: readonly StreamAddress[];
   readonly connectionsMax: number;
   readonly journal: Journal;
+  readonly tls?: TlsMaterial | undefined;
   /** Attaches to the link at once. That a stranger soon says who he is, is for the one who reads the bytes to watch. */
   accept(link: SocketLink): void;
 }
@@ -149,8 +195,9 @@ export function openLinkServer(options: LinkServerOptions): Promise<StreamServer
     keepAliveMillis: KEEP_ALIVE_MILLIS,
     receive: { buffers, turns, validity: 'call' },
     journal: options.journal,
-    accept: (stream) => {
-      const link = new SocketLink(stream, turns);
+    tls: options.tls,
+    accept: (stream, identity) => {
+      const link = new SocketLink(stream, turns, identity);
       options.accept(link);
       return link.streamEvents();
     },

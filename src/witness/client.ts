@@ -2,8 +2,11 @@
 // request may have been done, may be done later, or never. The site then asks again with the same request id.
 
 import { Agent, type IncomingMessage, request, type ClientRequest } from 'node:http';
+import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import type { WitnessOperation, WitnessPort, WitnessReply } from '../core/arbiter/witness-state.ts';
 import { limits } from '../core/base/limits.ts';
+import type { TlsMaterial } from '../host/tls-material.ts';
+import { tlsClientOptions, tlsReason } from '../host/tls-stream.ts';
 import { answerSchema, faultsOf } from './schema.ts';
 
 /** Where the witness is, and how long to wait for it. */
@@ -12,6 +15,8 @@ export interface WitnessClientOptions {
   readonly port: number;
   /** From the call to its `unknown`. Default 1000. */
   readonly timeoutMillis?: number;
+  /** With it, only a witness with a certificate is asked. */
+  readonly tls?: TlsMaterial | undefined;
 }
 
 const UNKNOWN: WitnessReply = { outcome: 'unknown' };
@@ -21,8 +26,10 @@ export class WitnessClient implements WitnessPort {
   readonly #host: string;
   readonly #port: number;
   readonly #timeoutMillis: number;
-  readonly #agent: Agent;
+  readonly #tls: TlsMaterial | undefined;
+  #agent: Agent;
   readonly #underWay: Set<(why: string) => void> = new Set();
+  readonly #forget: (() => void) | undefined;
   #closed = false;
   #lastFailure: string | null = null;
 
@@ -30,7 +37,14 @@ export class WitnessClient implements WitnessPort {
     this.#host = options.host;
     this.#port = options.port;
     this.#timeoutMillis = options.timeoutMillis ?? 1000;
-    this.#agent = new Agent({ keepAlive: true, maxSockets: 8, maxFreeSockets: 2, timeout: limits.httpIdleMillis });
+    this.#tls = options.tls;
+    this.#agent = newAgent(this.#tls);
+    // Connections made with the old certificates are not used for another question.
+    this.#forget = this.#tls?.onChange(() => {
+      const before = this.#agent;
+      this.#agent = newAgent(this.#tls);
+      before.destroy();
+    });
   }
 
   /** Why the last call got no answer; null after one that did. For people, who want to know whether it is the name, the port or the cable. */
@@ -79,6 +93,7 @@ export class WitnessClient implements WitnessPort {
   /** Ends all connections; calls under way learn `unknown`. */
   close(): void {
     this.#closed = true;
+    this.#forget?.();
     for (const giveUp of this.#underWay) giveUp('the client was closed');
     this.#agent.destroy();
   }
@@ -88,7 +103,8 @@ export class WitnessClient implements WitnessPort {
     on: { answered: (reply: WitnessReply) => void; failed: (why: string, idleSocket: boolean) => void },
   ): ClientRequest {
     const body = JSON.stringify(operation);
-    const sent = request({
+    const sent = (this.#tls === undefined ? request : tlsRequest)({
+      ...(this.#tls !== undefined && tlsClientOptions(this.#tls, { kind: 'witness', name: '' })),
       host: this.#host,
       port: this.#port,
       agent: this.#agent,
@@ -97,7 +113,7 @@ export class WitnessClient implements WitnessPort {
       headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
     });
     sent.on('error', (error: NodeJS.ErrnoException) => {
-      on.failed(`${error.code ?? error.message}`, sent.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE'));
+      on.failed(tlsReason(error), sent.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE'));
     });
     sent.on('response', (response) => {
       readBody(response, (text) => {
@@ -109,6 +125,11 @@ export class WitnessClient implements WitnessPort {
     sent.end(body);
     return sent;
   }
+}
+
+function newAgent(tls: TlsMaterial | undefined): Agent {
+  const options = { keepAlive: true, maxSockets: 8, maxFreeSockets: 2, timeout: limits.httpIdleMillis };
+  return tls === undefined ? new Agent(options) : new TlsAgent({ ...options, maxCachedSessions: 0 });
 }
 
 /** Collects a response; something that is no answer of a witness is not read to its end. */

@@ -2,7 +2,9 @@
 // speak it. Whoever sends garbage, too much, or nothing at all gets a sentence and loses its own connection, and nobody else notices.
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
@@ -10,6 +12,9 @@ import { InvariantError } from '../core/base/assert.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
+import { coversGroup, identityText, type TlsIdentity } from '../host/tls-identity.ts';
+import type { TlsMaterial } from '../host/tls-material.ts';
+import { followMaterial, peerIdentity, tlsServerOptions } from '../host/tls-stream.ts';
 import { openFileStore } from './file-store.ts';
 import { faultsOf, operationSchema } from './schema.ts';
 import { startService, type WitnessService } from './service.ts';
@@ -40,6 +45,8 @@ export interface WitnessOptions {
   readonly listen?: Listen;
   readonly log: Journal;
   readonly store?: WitnessStore;
+  /** With it, only holders of a certificate are answered, and each speaks for itself alone. */
+  readonly tls?: TlsMaterial | undefined;
   readonly bounds?: Partial<ConnectionBounds>;
 }
 
@@ -62,7 +69,7 @@ export async function startWitness(options: WitnessOptions): Promise<RunningWitn
   try {
     const service = await startService(store, log);
     const bounds: ConnectionBounds = { ...defaultBounds, ...options.bounds };
-    const server = await listenOn(createServer(witnessRoutes(service), bounds), listen);
+    const server = await listenOn(createServer(witnessRoutes(service), bounds, options.tls), listen);
     const { address: host, port } = server.address() as AddressInfo;
     log('witness.started', { host, port, instance: service.instance, groups: service.groupCount }, `witness listens on ${host}:${port}`);
     let closed: Promise<void> | null = null;
@@ -87,8 +94,8 @@ const defaultBounds: ConnectionBounds = {
 };
 
 /** The routes. Refusals are answers too: their status is for people who ask with curl, programs read the body. */
-function witnessRoutes(service: WitnessService): Hono {
-  const app = new Hono();
+function witnessRoutes(service: WitnessService): WitnessApp {
+  const app: WitnessApp = new Hono();
   const sizeLimit = bodyLimit({
     maxSize: limits.httpBodyBytesMax,
     onError: (c) => c.json({ error: `the body is larger than ${limits.httpBodyBytesMax} bytes, which no operation is` }, 413),
@@ -96,11 +103,16 @@ function witnessRoutes(service: WitnessService): Hono {
   app.post('/v1/groups/:group/operations', sizeLimit, async (c) => {
     const operation = operationOf(await c.req.text(), c.req.param('group'));
     if (typeof operation === 'string') return badRequest(c, operation);
+    const wrong = refusalFor(callerOf(c), operation);
+    if (wrong !== null) return c.json({ error: wrong }, 403);
     const answer = await service.answer(operation);
     if (answer.outcome === 'done') return c.json(answer, 200);
     return c.json(answer, answer.reason === 'unknown-group' ? 404 : 409);
   });
   app.get('/v1/groups/:group', (c) => {
+    const caller = callerOf(c);
+    if (caller !== null && !coversGroup(caller, c.req.param('group')))
+      return c.json({ error: `the certificate of ${identityText(caller)} is not for this group` }, 403);
     const view = service.view(c.req.param('group'));
     return view === null ? c.json({ error: 'this witness knows no such group' }, 404) : c.json(view, 200);
   });
@@ -119,6 +131,27 @@ function witnessRoutes(service: WitnessService): Hono {
     return c.json({ error: `the witness cannot answer: ${error.message}` }, 500);
   });
   return app;
+}
+
+type WitnessApp = Hono<{ Bindings: { incoming: IncomingMessage } }>;
+
+/** Whose certificate the asker has shown; null without TLS. */
+function callerOf(c: Context<{ Bindings: { incoming: IncomingMessage } }>): TlsIdentity | null {
+  const { socket } = c.env.incoming;
+  if (!(socket instanceof TLSSocket)) return null;
+  // A certificate of our authority that names nobody of Tercet speaks for nobody.
+  return peerIdentity(socket) ?? { kind: 'client', name: '', groups: [] };
+}
+
+/** Why an operation is not taken from this asker; null when it is. Only site X speaks for site X. */
+function refusalFor(caller: TlsIdentity | null, operation: { readonly from: string; readonly group: string }): string | null {
+  if (caller === null) return null;
+  const asked = `an operation of ${operation.from} for group ${operation.group}`;
+  const who = identityText(caller);
+  const isOwn = caller.kind === 'site' && caller.name === operation.from && coversGroup(caller, operation.group);
+  return isOwn
+    ? null
+    : new TercetError('TERCET_FORBIDDEN', { what: 'the witness', who, reason: `${asked} needs a certificate of that site` }).message;
 }
 
 function raise(error: Error): never {
@@ -143,7 +176,7 @@ function operationOf(body: string, group: string): ReturnType<typeof operationSc
   return parsed.data;
 }
 
-function createServer(app: Hono, bounds: ConnectionBounds): Server {
+function createServer(app: WitnessApp, bounds: ConnectionBounds, tls: TlsMaterial | undefined): Server {
   const server = createAdaptorServer({
     fetch: app.fetch,
     overrideGlobalObjects: false,
@@ -153,8 +186,11 @@ function createServer(app: Hono, bounds: ConnectionBounds): Server {
       keepAliveTimeout: bounds.idleMillis,
       connectionsCheckingInterval: Math.max(50, Math.floor(bounds.headMillis / 4)),
       maxHeaderSize: limits.httpHeadBytesMax,
+      ...(tls !== undefined && tlsServerOptions(tls)),
     },
+    ...(tls !== undefined && { createServer: createTlsServer }),
   }) as Server;
+  if (tls !== undefined) followMaterial(server as TlsServer, tls);
   server.maxConnections = bounds.connectionsMax;
   // Silence in the middle of an answer: the reader is gone, whatever its socket says.
   server.setTimeout(bounds.requestMillis + bounds.idleMillis);

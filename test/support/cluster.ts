@@ -10,7 +10,7 @@ import type { Member, SiteStatus } from '../../demo/cluster.ts';
 import { Cluster } from '../../demo/cluster.ts';
 import { endingText } from '../../demo/daemon.ts';
 import { firstDifference } from '../../demo/image.ts';
-import type { Layout, SiteLayout } from '../../demo/layout.ts';
+import type { ConfigChoices, Layout, SiteLayout } from '../../demo/layout.ts';
 import { baseImage, configText, exportName, loopback, nbdUri, planLayout, PortFinder } from '../../demo/layout.ts';
 import { BlockLedger, LEDGER_BLOCK_BYTES } from '../../demo/ledger.ts';
 import { NbdClient } from '../../demo/nbd-client.ts';
@@ -18,6 +18,7 @@ import { changeLine, tableLines, troubleLines } from '../../demo/picture.ts';
 import { drain, followsInStep, observe } from '../../demo/scene.ts';
 import { until } from '../../demo/waiting.ts';
 import { verifyLedger, Workload } from '../../demo/workload.ts';
+import { holder, TestAuthority } from './certificates.ts';
 import type { Direction } from './proxy.ts';
 import { Proxy } from './proxy.ts';
 import { ServingWatch } from './watch.ts';
@@ -50,6 +51,8 @@ export interface TestClusterOptions {
   readonly sizeBytes?: number;
   /** Relays on every link, so that it can be broken. */
   readonly network?: boolean;
+  /** Certificates for all, of an authority of the test's own. */
+  readonly tls?: boolean;
   /** Keys of the group in place of those for tests. */
   readonly group?: Readonly<Record<string, number>>;
   /** Called before anything is started, to put something in place of a data folder. What it returns is called at the very end. */
@@ -100,17 +103,19 @@ export class TestCluster {
   private constructor(layout: Layout, proxies: ReadonlyMap<string, Proxy>, options: TestClusterOptions) {
     this.#proxies = proxies;
     const group = { ...GROUP_KEYS, ...options.group };
+    const tls = options.tls === true ? certificatesFor(layout) : null;
+    const choices = { group, ...(tls !== null && { tls }) };
     this.cluster = new Cluster({
       layout,
       ownGroup: false,
-      config: { group },
+      config: choices,
       ...(proxies.size > 0 && { configFileOf: (site) => join(layout.folder, `${site.name}.toml`) }),
       died: (daemon, ending) => this.deaths.push(`${daemon.name} (${endingText(ending)}):\n${daemon.logTail()}`),
     });
     // One file serves all sites in real life. Here each has its own, in which the others are behind relays.
     if (proxies.size > 0)
       for (const site of layout.sites)
-        writeFileSync(join(layout.folder, `${site.name}.toml`), siteConfig(layout, site, { proxies, group }));
+        writeFileSync(join(layout.folder, `${site.name}.toml`), siteConfig(layout, site, { proxies, choices }));
     this.#prepare = options.prepare;
   }
 
@@ -340,7 +345,7 @@ async function openProxies(layout: Layout, ports: PortFinder): Promise<ReadonlyM
 function siteConfig(
   layout: Layout,
   self: SiteLayout,
-  { proxies, group }: { proxies: ReadonlyMap<string, Proxy>; group: Record<string, number> },
+  { proxies, choices }: { proxies: ReadonlyMap<string, Proxy>; choices: ConfigChoices },
 ): string {
   const at = (key: string): Proxy => {
     const proxy = proxies.get(key);
@@ -350,8 +355,17 @@ function siteConfig(
   return configText(layout, {
     linkOf: (site) => (site === self ? site.link : at(`${self.name}>${site.name}`).listens),
     witness: at(`${self.name}>witness`).listens,
-    group,
+    ...choices,
   });
+}
+
+/** Certificates for all sites and the witness, in the folder `tls`. */
+function certificatesFor(layout: Layout): NonNullable<ConfigChoices['tls']> {
+  const authority = new TestAuthority(join(layout.folder, 'tls'));
+  for (const { name } of layout.sites) authority.issue(name, holder.site(name));
+  authority.issue('witness', holder.witness);
+  const at = (name: string): string => join(authority.folder, name);
+  return { ca: at('ca.crt'), cert: at('{site}.crt'), key: at('{site}.key') };
 }
 
 /** Resident memory of a process in bytes. */

@@ -8,16 +8,28 @@ import { buildCommand, buildRouteMap } from '@stricli/core';
 import type { Address } from '../../api/address.ts';
 import { isLocal, readAddress } from '../../api/address.ts';
 import { TercetError, EXIT } from '../../core/base/errors.ts';
-import { limits } from '../../core/base/limits.ts';
 import type { WitnessView } from '../../api/schema.ts';
-import type { CliContext, ConfigFlag } from '../context.ts';
+import type { CliContext, ConfigFlag, LoadedConfig } from '../context.ts';
 import { configFlag, print, printJson, readConfig } from '../context.ts';
 import { witnessViewSchema } from '../../api/schema.ts';
+
+type WitnessAddress = import('../../witness/reader.ts').WitnessAddress;
 
 interface RunFlags {
   readonly data: string;
   readonly listen: Address;
   readonly insecure: boolean;
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+const pem = { kind: 'parsed', parse: String, placeholder: 'FILE', optional: true } as const;
+
+function tlsFiles({ ca, cert, key }: RunFlags): { ca: string; cert: string; key: string } | null {
+  if (ca !== undefined && cert !== undefined && key !== undefined) return { ca, cert, key };
+  if (ca === undefined && cert === undefined && key === undefined) return null;
+  throw new TercetError('TERCET_BAD_REQUEST', { what: '`tercet witness run`', reason: 'give all of --ca, --cert and --key, or none' });
 }
 
 function parseListen(text: string): Address {
@@ -32,26 +44,37 @@ const runCommand: Command<CliContext> = buildCommand({
     flags: {
       data: { kind: 'parsed', parse: String, brief: 'Folder in which it keeps its groups', placeholder: 'DIR' },
       listen: { kind: 'parsed', parse: parseListen, brief: 'Where the sites ask', placeholder: 'HOST:PORT' },
-      insecure: { kind: 'boolean', brief: 'Allow an address that other machines reach: nothing is encrypted yet', default: false },
+      insecure: { kind: 'boolean', brief: 'Allow an address that other machines reach without certificates', default: false },
+      ca: {
+        ...pem,
+        brief: 'Certificates of the trusted authorities (PEM); with --cert and --key only holders of a certificate are answered',
+      },
+      cert: { ...pem, brief: 'Certificate of the witness (PEM)' },
+      key: { ...pem, brief: 'Its private key (PEM)' },
     },
   },
   async func(this: CliContext, flags: RunFlags) {
     const { listen } = flags;
-    if (!isLocal(listen) && !flags.insecure) {
-      const reason = `${listen.text} is reached from other machines, and nothing is encrypted yet; add --insecure if this network is trusted`;
+    const files = tlsFiles(flags);
+    if (!isLocal(listen) && files === null && !flags.insecure) {
+      const reason = `${listen.text} is reached from other machines; add --ca, --cert and --key, or --insecure if this network is trusted`;
       throw new TercetError('TERCET_BAD_REQUEST', { what: '`tercet witness run`', reason });
     }
     if (listen.kind !== 'tcp') return;
-    const [{ startWitness }, { createJournal }, { runService }] = await Promise.all([
+    const [{ startWitness }, { createJournal }, { runService }, { TlsMaterial }, { CertificateWatch }] = await Promise.all([
       import('../../witness/server.ts'),
       import('../../daemon/log.ts'),
       import('../../daemon/service.ts'),
+      import('../../host/tls-material.ts'),
+      import('../../daemon/certificates.ts'),
     ]);
     const log = createJournal({ program: 'witness' });
     await runService(log, async () => {
-      const running = await startWitness({ dataFolder: resolve(flags.data), listen: { host: listen.host, port: listen.port }, log });
+      const tls = files === null ? undefined : new TlsMaterial(files, { kind: 'witness', name: '' });
+      const running = await startWitness({ dataFolder: resolve(flags.data), listen: { host: listen.host, port: listen.port }, log, tls });
+      const certificates = tls === undefined ? null : new CertificateWatch(tls, log);
       log('ready', { listen: listen.text, data: resolve(flags.data), pid: process.pid }, `the witness is ready at ${listen.text}`);
-      return running;
+      return { close: () => running.close(), reload: () => certificates?.reload() };
     });
   },
 });
@@ -69,7 +92,8 @@ const statusCommand: Command<CliContext> = buildCommand({
     const config = await readConfig(this, flags);
     const names = config.groups.map((group) => group.name).sort();
     const groups: { group: string; view: WitnessView | null }[] = [];
-    for (const group of names) groups.push({ group, view: await readView(config.witness.address, group) });
+    const witness = await witnessOf(config);
+    for (const group of names) groups.push({ group, view: await readView(witness, group) });
     if (flags.json) printJson(this, { address: config.witness.address.text, groups });
     else
       for (const { group, view } of groups)
@@ -83,27 +107,33 @@ function viewText(view: WitnessView): string {
   return `epoch ${view.epoch}, primary ${view.primary ?? 'none'}, revision ${view.revision}; flags: ${flags}`;
 }
 
-/** What the witness says of a group; null when it does not know it. Throws TERCET_UNREACHABLE. */
-async function readView(address: Address, group: string): Promise<WitnessView | null> {
-  const unreachable = (reason: string, cause?: unknown): TercetError =>
-    new TercetError('TERCET_UNREACHABLE', { what: 'the witness', address: address.text, reason }, { cause });
-  try {
-    const response = await fetch(`http://${address.text}/v1/groups/${group}`, { signal: AbortSignal.timeout(limits.httpRequestMillis) });
-    if (response.status === 404) return null;
-    const parsed = witnessViewSchema.safeParse(await response.json());
-    if (parsed.success) return parsed.data;
-    throw unreachable('what answers there is no witness of this version', parsed.error);
-  } catch (cause) {
-    if (cause instanceof TercetError) throw cause;
-    throw unreachable(reasonOf(cause), cause);
-  }
+/** How a command asks the witness of a configuration. */
+async function witnessOf(config: LoadedConfig): Promise<WitnessAddress> {
+  const { address } = config.witness;
+  if (address.kind !== 'tcp') throw new TercetError('TERCET_BAD_REQUEST', { what: 'the witness', reason: 'its address must be HOST:PORT' });
+  const { machineTls } = await import('../../daemon/machine-tls.ts');
+  return { host: address.host, port: address.port, tls: machineTls(config) };
 }
 
-/** The system's code, which fetch hides in the cause of its error. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { cause } = error;
-  return cause instanceof Error && 'code' in cause ? String(cause.code) : error.message;
+/** What the witness says of a group; null when it does not know it. Throws TERCET_UNREACHABLE. */
+async function readView(witness: WitnessAddress, group: string): Promise<WitnessView | null> {
+  const unreachable = (reason: string, cause?: unknown): TercetError =>
+    new TercetError('TERCET_UNREACHABLE', { what: 'the witness', address: `${witness.host}:${witness.port}`, reason }, { cause });
+  const { askWitness } = await import('../../witness/reader.ts');
+  let answer: { status: number; text: string };
+  try {
+    answer = await askWitness(witness, { method: 'GET', path: `/v1/groups/${group}` });
+  } catch (cause) {
+    throw unreachable((cause as Error).message, cause);
+  }
+  if (answer.status === 404) return null;
+  try {
+    const parsed = witnessViewSchema.safeParse(JSON.parse(answer.text));
+    if (parsed.success) return parsed.data;
+  } catch (cause) {
+    throw unreachable('what answers there is no witness', cause);
+  }
+  throw unreachable(`what answers there is no witness of this version: ${answer.text.slice(0, 200)}`);
 }
 
 /** Commands about the witness. */

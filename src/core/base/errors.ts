@@ -131,6 +131,11 @@ const table = {
       `cannot listen on ${f['address']} for ${f['what']} (${f['code']}): another process has it, or the address is not of this machine`,
   },
   TERCET_MISSING_PROGRAM: { exit: EXIT.failed, text: (f) => `these programs are missing: ${f['programs']}; install ${f['packages']}` },
+  TERCET_TLS: {
+    exit: EXIT.configuration,
+    text: (f) => `the certificates cannot be used, ${f['count']} fault(s):\n${f['faults']}`,
+  },
+  TERCET_FORBIDDEN: { exit: EXIT.usage, text: (f) => `${f['what']} does not take this from ${f['who']}: ${f['reason']}` },
   TERCET_BAD_REQUEST: { exit: EXIT.usage, text: (f) => `bad request to ${f['what']}: ${f['reason']}` },
 } as const satisfies Record<string, ErrorEntry>;
 

@@ -81,8 +81,12 @@ export const limits = {
   witnessRequestsBytesMax: 14 * KIB,
   /** Length of a request id. */
   requestIdCharsMax: 64,
+  /** Between two lines about strangers that were turned away at one port. */
+  strangersTellMillis: 10_000,
   /** Groups of one witness. */
   witnessGroupsMax: 4096,
+  /** Largest answer of a witness that a command reads: a backup of many groups. */
+  witnessAnswerBytesMax: 64 * MIB,
   /** Connections of one witness: a few for each site of each group that it serves. */
   witnessConnectionsMax: 1024,
   /** Head of an HTTP request. */

@@ -2,7 +2,7 @@
 // simulator gives simulated ones, and the core cannot tell them apart. Every call here returns at once; what takes time calls back later,
 // as an event of its own, and never from inside the call that began it. A callback of a site that has stopped is never called.
 
-import type { Millis, WallMillis } from './units.ts';
+import type { Millis, SiteName, WallMillis } from './units.ts';
 
 export interface Clock {
   /** Monotonic: never jumps, unlike the wall clock. */
@@ -116,6 +116,14 @@ export interface Buffers {
   give(bytes: Uint8Array): void;
 }
 
+/** Whom the other end of a connection has proved to be. */
+export interface LinkIdentity {
+  /** Empty for a holder that is no site. */
+  readonly site: SiteName;
+  /** The only groups that it may speak about; null for all. */
+  readonly groups: readonly string[] | null;
+}
+
 /** One connection to a peer, as an ordered stream of bytes that ends when either side closes it. */
 export interface LinkPort {
   /**
@@ -125,6 +133,8 @@ export interface LinkPort {
   send(parts: readonly Uint8Array[], sent?: () => void): void;
   /** Bytes handed to send() that the network has not taken yet. */
   readonly backlogBytes: number;
+  /** Whom the other end has proved to be; null, or left out, where nobody proves anything. */
+  readonly identity?: LinkIdentity | null;
   /** Ends the connection; nothing more is delivered from it. */
   close(): void;
 }

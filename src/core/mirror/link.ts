@@ -168,6 +168,9 @@ export class Link implements LinkReceiver {
     if (hello.to !== owner.site) return `this is site "${owner.site}", not "${hello.to}"`;
     if (!owner.knowsPeer(hello.from)) return `site "${hello.from}" is not a copy of group "${owner.group}"`;
     if (this.dialled && hello.from !== this.peer) return `site "${hello.from}" answers where "${this.peer}" was expected`;
+    const identity = this.#port.identity ?? null;
+    if (identity !== null && identity.site !== hello.from) return `the certificate is not that of site "${hello.from}"`;
+    if (identity?.groups?.includes(hello.group) === false) return `the certificate is not for group "${hello.group}"`;
     if (hello.groupId !== null && owner.groupId !== null && hello.groupId !== owner.groupId) {
       return `group "${owner.group}" here is another one of the same name (${owner.groupId}, not ${hello.groupId})`;
     }

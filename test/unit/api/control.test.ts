@@ -32,7 +32,7 @@ function fakeControl(): Control & { readonly orders: string[] } {
   };
   return {
     orders,
-    status: () => ({ site: 'alpha', version: '0.1.0', groups: [statusSample()] }),
+    status: () => ({ site: 'alpha', version: '0.1.0', tls: null, groups: [statusSample()] }),
     create: async (group) => {
       known(group);
       orders.push(`create ${group}`);
@@ -91,18 +91,23 @@ function talk(path: string, bytes: string): Promise<string> {
 test('a client learns the status over a unix socket that only owner and group can use', async (t) => {
   const { path, client } = await start(t, fakeControl());
   assert.equal(statSync(path).mode & 0o777, 0o660);
-  assert.deepEqual(await client.status(), { site: 'alpha', version: '0.1.0', groups: [statusSample()] });
+  assert.deepEqual(await client.status(), { site: 'alpha', version: '0.1.0', tls: null, groups: [statusSample()] });
   assert.deepEqual(await client.health(), { site: 'alpha', healthy: true, failed: [] });
 });
 
 test('a status with all its parts passes its schema unchanged', () => {
-  const status = { site: 'beta', version: '1', groups: [mirrorSample(), statusSample({ group: 'other', marks: null, failure: 'EIO' })] };
+  const status = {
+    site: 'beta',
+    version: '1',
+    tls: null,
+    groups: [mirrorSample(), statusSample({ group: 'other', marks: null, failure: 'EIO' })],
+  };
   assert.deepEqual(daemonStatusSchema.parse(JSON.parse(JSON.stringify(status))), status);
 });
 
 test('an answer with fields that this version does not know is read without them', () => {
-  const status = { site: 'beta', version: '2', groups: [], uptimeSeconds: 3 };
-  assert.deepEqual(daemonStatusSchema.parse(status), { site: 'beta', version: '2', groups: [] });
+  const status = { site: 'beta', version: '2', tls: null, groups: [], uptimeSeconds: 3 };
+  assert.deepEqual(daemonStatusSchema.parse(status), { site: 'beta', version: '2', tls: null, groups: [] });
 });
 
 test('orders reach the daemon, and their outcome comes back', async (t) => {
@@ -137,7 +142,12 @@ test('an order that takes too long is reported as still under way', async (t) =>
 test('a failed copy makes the daemon unhealthy', async (t) => {
   const failed: Control = {
     ...fakeControl(),
-    status: () => ({ site: 'alpha', version: '0.1.0', groups: [statusSample({ role: 'failed', failure: 'write failed: EIO' })] }),
+    status: () => ({
+      site: 'alpha',
+      version: '0.1.0',
+      tls: null,
+      groups: [statusSample({ role: 'failed', failure: 'write failed: EIO' })],
+    }),
   };
   const { client } = await start(t, failed);
   assert.deepEqual(await client.health(), { site: 'alpha', healthy: false, failed: [{ group: 'db', reason: 'write failed: EIO' }] });

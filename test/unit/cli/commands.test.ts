@@ -78,7 +78,7 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
     assert.ok('address' in reading);
     const control = await startControl(
       {
-        status: () => ({ site: status.site, version: '0.1.0', groups: [status] }),
+        status: () => ({ site: status.site, version: '0.1.0', tls: null, groups: [status] }),
         create: async () => {
           orders.push(`${name}: create`);
           return outcome;
@@ -277,7 +277,7 @@ test('witness run refuses an address in the open, and one that is none', async (
   assert.deepEqual([open.code, open.out], [EXIT.usage, '']);
   assert.match(
     open.err,
-    /10.0.0.9:7400 is reached from other machines, and nothing is encrypted yet; add --insecure if this network is trusted/,
+    /10.0.0.9:7400 is reached from other machines; add --ca, --cert and --key, or --insecure if this network is trusted/,
   );
   const none = await tercet(['witness', 'run', '--data', '/x', '--listen', 'here']);
   assert.equal(none.code, EXIT.usage);

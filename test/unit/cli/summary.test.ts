@@ -171,7 +171,7 @@ const answer = (site: string, error: string | null): SiteAnswer => ({
   version: error === null ? '0.1.0' : null,
   error,
 });
-const daemon = (...groups: SiteStatus[]): DaemonStatus => ({ site: groups[0]?.site ?? 'x', version: '0.1.0', groups });
+const daemon = (...groups: SiteStatus[]): DaemonStatus => ({ site: groups[0]?.site ?? 'x', version: '0.1.0', tls: null, groups });
 
 test('a report is one line for each group when all is well, sites that cannot be asked or not', () => {
   const report = reportOf(

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { EXIT, TercetError } from '../../../src/core/base/errors.ts';
-import { groupNumbers, groupShape, siteShape, topShape, volumeShape, witnessShape } from '../../../src/daemon/config-schema.ts';
-import { groupOf, loadConfig, parseConfig, replicaFolder, siteOf } from '../../../src/daemon/config.ts';
+import { groupNumbers, groupShape, siteShape, topShape, tlsShape, volumeShape, witnessShape } from '../../../src/daemon/config-schema.ts';
+import { groupOf, loadConfig, parseConfig, replicaFolder, siteOf, tlsFilesOf } from '../../../src/daemon/config.ts';
 import { SAMPLE } from './sample.ts';
 
 const FILE = '/etc/tercet/tercet.toml';
@@ -92,7 +92,7 @@ test('a sound configuration becomes complete values with every default', () => {
 });
 
 const LOOPBACK =
-  'must be a loopback address, because nothing is encrypted yet; put "insecure = true" at the top of the file if this network is trusted';
+  'must be a loopback address, because connections of hosts are not encrypted; use a unix socket, or put "insecure = true" at the top of the file if this network is trusted';
 const SIZE = 'must be a number of bytes, or a whole number with B, KiB, MiB, GiB or TiB, such as "20GiB"';
 
 const FAULTS: readonly { kind: string; part: string; replacement: string; fault: string }[] = [
@@ -191,7 +191,8 @@ const FAULTS: readonly { kind: string; part: string; replacement: string; fault:
     kind: 'a control address that strangers reach',
     part: 'control = "127.0.0.1:7511"',
     replacement: 'control = "10.0.0.2:7511"',
-    fault: 'line 15: site.beta.control = "10.0.0.2:7511": must be unix:/PATH or a loopback address: it obeys whoever can connect',
+    fault:
+      'line 15: site.beta.control = "10.0.0.2:7511": must be unix:/PATH or a loopback address: without [tls] it obeys whoever can connect',
   },
   {
     kind: 'an address twice',
@@ -364,6 +365,22 @@ test('insecure = true allows addresses that other machines reach, but not for co
   assert.equal(faultsOf(`insecure = true\n${control}`).length, 1);
 });
 
+test('with certificates links and the witness may be reached from other machines, and hosts in plain text may not', () => {
+  const tls = '\n[tls]\nca = "tls/ca.crt"\ncert = "tls/{site}.crt"\nkey = "/keys/{site}.key"\n';
+  const open = SAMPLE.replace('127.0.0.1:7411', '10.0.0.2:7411').replace('127.0.0.1:7400', '10.0.0.9:7400');
+  assert.equal(faultsOf(open).length, 2);
+  assert.match(
+    faultsOf(open)[0] ?? '',
+    /without \[tls\] nothing is encrypted; add \[tls\] with ca, cert and key, or put "insecure = true"/,
+  );
+  assert.deepEqual(faultsOf(open + tls), []);
+  assert.equal(faultsOf(open.replace('127.0.0.1:10810', '10.0.0.2:10810') + tls).length, 1);
+  assert.match(faultsOf(`${open}\n[tls]\nca = "a"\n`).join(), /tls.cert is missing.*tls.key is missing/);
+  const config = parseConfig(SAMPLE + tls, FILE);
+  assert.deepEqual(tlsFilesOf(config, 'beta'), { ca: '/etc/tercet/tls/ca.crt', cert: '/etc/tercet/tls/beta.crt', key: '/keys/beta.key' });
+  assert.equal(tlsFilesOf(parseConfig(SAMPLE, FILE), 'beta'), null);
+});
+
 test('sites of different machines may use the same folders and sockets', () => {
   const site = (name: string, host: string): string =>
     `[site.${name}]\ndata = "/var/lib/tercet"\nlink = "${host}:7410"\nnbd = ["unix:/run/nbd.sock"]\ncontrol = "unix:/run/control.sock"\n`;
@@ -429,8 +446,8 @@ test('the reference page has a row for each key, with its default and range', ()
       .map((line) => line.split('|').map((cell) => cell.trim()))
       .map((cells) => [cells[1]?.replaceAll('`', '') ?? '', cells.slice(2)]),
   );
-  const keys = [topShape, witnessShape, siteShape, groupShape, volumeShape].flatMap((shape) => Object.keys(shape));
-  const tables = ['witness', 'site', 'group', 'volume'];
+  const keys = [topShape, tlsShape, witnessShape, siteShape, groupShape, volumeShape].flatMap((shape) => Object.keys(shape));
+  const tables = ['tls', 'witness', 'site', 'group', 'volume'];
   assert.deepEqual([...rows.keys()].sort(), keys.filter((key) => !tables.includes(key)).sort());
   for (const [key, option] of Object.entries(groupNumbers)) {
     const cells = rows.get(key) ?? [];

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { limits } from '../../../src/core/base/limits.ts';
-import type { LinkPort } from '../../../src/core/base/ports.ts';
+import type { LinkIdentity, LinkPort } from '../../../src/core/base/ports.ts';
 import { copyOf } from '../../../src/core/base/bytes.ts';
 import { acceptLink } from '../../../src/core/mirror/accept.ts';
 import { readHello } from '../../../src/core/mirror/forms.ts';
@@ -15,6 +15,7 @@ import { WatchedBuffers } from './watched-buffers.ts';
 /** What was sent into one end, and whether that end was closed. */
 class Port implements LinkPort {
   readonly backlogBytes = 0;
+  identity: LinkIdentity | null = null;
   isClosed = false;
   sent: Uint8Array[] = [];
 
@@ -127,6 +128,32 @@ describe('a connection that comes in', () => {
       assert.deepEqual([owner.heard, link.open], [[], false]);
     });
   }
+
+  for (const [what, identity, text] of [
+    ['another site', { site: 'far', groups: null }, 'the certificate is not that of site "near"'],
+    ['no site', { site: '', groups: null }, 'the certificate is not that of site "near"'],
+    ['that site for other groups', { site: 'near', groups: ['web'] }, 'the certificate is not for group "db"'],
+  ] as const) {
+    test(`with a certificate of ${what} is refused, whatever its hello says`, () => {
+      const { port, owner, link } = accepted();
+      port.identity = identity;
+      link.receive(hello(FROM_NEAR));
+      assert.equal(refusal(port), text);
+      assert.deepEqual([owner.heard, link.open], [[], false]);
+      const outgoing = dialled();
+      outgoing.port.take();
+      outgoing.port.identity = identity;
+      outgoing.link.receive(hello(FROM_NEAR));
+      assert.equal(refusal(outgoing.port), text);
+    });
+  }
+
+  test('with the certificate of the site and group that its hello names is welcome', () => {
+    const { port, link } = accepted();
+    port.identity = { site: 'near', groups: ['web', 'db'] };
+    link.receive(hello(FROM_NEAR));
+    assert.equal(link.up, true);
+  });
 
   for (const [what, bytes, text] of [
     ['anything but a hello', encodeMessage('ping', new Uint8Array(0), digests), /the first message of a connection must be a hello/],

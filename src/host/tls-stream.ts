@@ -1,0 +1,163 @@
+// TLS on a connection, on both sides: version 1.3, both ends with a certificate of a trusted authority, and who the other end is handed on
+// with the connection, so that no byte of a stranger reaches anything behind it.
+
+import type { Socket } from 'node:net';
+import { connect, createServer, type PeerCertificate, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import type { StreamAddress } from './stream-server.ts';
+import { identityText, readIdentity, type TlsIdentity } from './tls-identity.ts';
+import type { ExpectedIdentity, TlsMaterial } from './tls-material.ts';
+
+/** A handshake that takes longer is cut. */
+const HANDSHAKE_MILLIS_MAX = 5_000;
+
+/** Whether the client must show a certificate of a trusted authority. */
+export type ClientCertificate = 'needed' | 'not-asked';
+
+/** Options for a server that speaks TLS: node:tls, node:https, or an upgrade in the middle of another protocol. */
+export function tlsServerOptions(material: TlsMaterial, clients: ClientCertificate = 'needed'): TlsOptions {
+  const { ca, cert, key } = material.pem;
+  const isNeeded = clients === 'needed';
+  return {
+    ca,
+    cert,
+    key,
+    minVersion: 'TLSv1.3',
+    requestCert: isNeeded,
+    rejectUnauthorized: isNeeded,
+    handshakeTimeout: HANDSHAKE_MILLIS_MAX,
+    sessionTimeout: 1,
+  };
+}
+
+/** Lets a listening TLS server take new certificates with each reload. */
+export function followMaterial(server: Pick<Server, 'setSecureContext' | 'on'>, material: TlsMaterial): void {
+  const forget = material.onChange(() => server.setSecureContext(tlsServerOptions(material)));
+  server.on('close', forget);
+}
+
+/** Who is at the other end of a connection whose handshake is done; null for a certificate that names nobody of Tercet. */
+export function peerIdentity(socket: TLSSocket): TlsIdentity | null {
+  const certificate = socket.getPeerX509Certificate();
+  return certificate === undefined ? null : readIdentity(certificate);
+}
+
+/** What came of a handshake. */
+export type Handshake = { readonly socket: TLSSocket; readonly identity: TlsIdentity | null } | { readonly failed: string };
+
+/**
+ * Makes the server's side of TLS on a connection that is in use already (NBD's STARTTLS). Nobody reads from `socket` any more. `done` is called
+ * once, later. `identity` is null when no certificate was asked for.
+ */
+export function upgradeServer(
+  socket: Socket,
+  material: TlsMaterial,
+  clients: ClientCertificate,
+  done: (handshake: Handshake) => void,
+): void {
+  const server = createServer(tlsServerOptions(material, clients));
+  let isOver = false;
+  const finish = (handshake: Handshake): void => {
+    if (isOver) return;
+    isOver = true;
+    done(handshake);
+  };
+  server.on('secureConnection', (secured) => finish({ socket: secured, identity: peerIdentity(secured) }));
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, failed) => {
+    failed.destroy();
+    finish({ failed: tlsReason(error) });
+  });
+  socket.once('close', () => finish({ failed: 'closed by the other side' }));
+  server.emit('connection', socket);
+}
+
+/** Opens a TLS connection. `done` is called once, later; with a socket whose other end has the identity that is expected. Returns what gives up. */
+export function connectTls(
+  address: StreamAddress,
+  { material, expected }: { readonly material: TlsMaterial; readonly expected: ExpectedIdentity },
+  done: (handshake: { readonly socket: TLSSocket; readonly identity: TlsIdentity } | { readonly failed: string }) => void,
+): () => void {
+  const socket = connect({ ...address, ...tlsClientOptions(material, expected) });
+  let isOver = false;
+  const fail = (reason: string): void => {
+    if (isOver) return;
+    isOver = true;
+    socket.destroy();
+    done({ failed: reason });
+  };
+  const failed = (error: NodeJS.ErrnoException): void => fail(tlsReason(error));
+  const closed = (): void => fail('closed by the other side');
+  socket.on('error', failed);
+  socket.once('close', closed);
+  socket.once('secureConnect', () => {
+    if (isOver) return;
+    const identity = peerIdentity(socket);
+    if (identity === null) {
+      fail('its certificate names nobody of Tercet');
+      return;
+    }
+    isOver = true;
+    socket.off('close', closed);
+    done({ socket, identity });
+    // Whoever took it listens by now.
+    socket.off('error', failed);
+  });
+  return () => {
+    isOver = true;
+    socket.destroy();
+  };
+}
+
+interface TlsClientOptions {
+  readonly secureContext: TlsMaterial['context'];
+  readonly rejectUnauthorized: true;
+  readonly minVersion: 'TLSv1.3';
+  readonly servername: '';
+  checkServerIdentity(host: string, certificate: PeerCertificate): Error | undefined;
+}
+
+/**
+ * Options for the client's side. The host's name is not looked at: sites and the witness are known by the identity in their certificates,
+ * which is checked before a byte is sent.
+ */
+export function tlsClientOptions(material: TlsMaterial, expected: ExpectedIdentity): TlsClientOptions {
+  return {
+    secureContext: material.context,
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.3',
+    servername: '',
+    checkServerIdentity: (_host, certificate) => {
+      const identity = readIdentity({ subjectAltName: certificate.subjectaltname });
+      if (identity !== null && identity.kind === expected.kind && identity.name === expected.name) return undefined;
+      const found = identity === null ? 'nobody of Tercet' : identityText(identity);
+      return new Error(`the certificate there is that of ${found}, not of ${identityText({ ...expected, groups: null })}`);
+    },
+  };
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  CERT_NOT_YET_VALID: 'its certificate is not valid yet: are the clocks right?',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is of another authority',
+  UNABLE_TO_GET_ISSUER_CERT: 'its certificate is of another authority',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is of another authority',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is of another authority',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is of another authority',
+  CERT_SIGNATURE_FAILURE: 'its certificate is of another authority',
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: 'it shows no certificate',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
+  ERR_SSL_HTTP_REQUEST: 'it does not speak TLS',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS',
+  ERR_SSL_UNSUPPORTED_PROTOCOL: 'it does not speak TLS 1.3',
+  ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: 'it does not speak TLS 1.3',
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: 'it wants a certificate',
+  ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED: 'it says that the certificate here has expired',
+  'ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED': 'it says that the certificate here has expired',
+  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: 'it says that the certificate here is of another authority',
+  ERR_TLS_HANDSHAKE_TIMEOUT: 'it did not finish the handshake in time',
+};
+
+/** Why a handshake failed, for people. */
+export function tlsReason(error: NodeJS.ErrnoException): string {
+  const code = error.code ?? error.message;
+  return REASONS[code] === undefined ? code : `${REASONS[code]} (${code})`;
+}
