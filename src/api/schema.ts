@@ -50,6 +50,14 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
   leaseMillis: millis.nullable(),
   copiedBytes: count.nullable(),
   copyTotalBytes: count.nullable(),
+  level: z
+    .object({
+      is: z.enum(['equal', 'giving', 'taking', 'ahead', 'behind', 'apart']),
+      theirs: count.nullable(),
+      leftRecords: count.nullable(),
+      why: z.string().nullable(),
+    })
+    .nullable(),
   lastError: z.string().nullable(),
 });
 

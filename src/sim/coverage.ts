@@ -63,6 +63,13 @@ export const REQUIRED_STATES = [
   'segment in a file made ahead or used before',
   'file of a dropped segment kept for another',
   'sidefile full, writers waited',
+  'a survivor is given what it lacks',
+  'far is ahead of near and gives',
+  'survivors are made equal where none of them may claim',
+  'survivors are equal',
+  'a survivor cuts back',
+  'survivors cannot be made equal without a primary',
+  'making survivors equal is cut off',
 ] as const;
 export type State = (typeof REQUIRED_STATES)[number];
 

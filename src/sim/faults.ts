@@ -6,7 +6,7 @@ import { Chance } from './random.ts';
 import type { InspectedSite } from './check/observe.ts';
 import type { Machine } from './machine.ts';
 import type { Network } from './network.ts';
-import type { Fault } from './schedule.ts';
+import type { Fault, FaultKind } from './schedule.ts';
 import type { Watch } from './watch.ts';
 import type { SimWitness } from './witness.ts';
 import type { World } from './world.ts';
@@ -46,6 +46,7 @@ export class Faults {
     const machine = this.machines[fault.site] as Machine<InspectedSite>;
     const other = this.machines[fault.other] as Machine<InspectedSite>;
     this.world.note('fault', fault.kind, fault.site, fault.other, () => JSON.stringify(fault));
+    if (DISTURBING.has(fault.kind)) this.watch.calmSince = Math.max(this.watch.calmSince, this.world.now + fault.millis);
     switch (fault.kind) {
       case 'crash':
       case 'power':
@@ -257,6 +258,9 @@ export class Faults {
     this.watch.harm(machine, 'flip');
   }
 }
+
+/** Faults that may keep two sites from hearing each other, or from doing what they have heard. */
+const DISTURBING: ReadonlySet<FaultKind> = new Set(['freeze', 'cut', 'isolate', 'stall', 'reset', 'slow-link', 'slow-disk']);
 
 /** Both directions between two machines, or one of them. */
 function pathsBetween(a: string, b: string, amount: number): readonly string[] {

@@ -263,6 +263,39 @@ export const PLANTED: readonly PlantedBug[] = [
   ),
   bug('a copied mirror stays unclean', 'L1 liveness', FOLLOW, '      this.#cleanTarget = end;\n', ''),
 
+  // Survivors of a primary.
+  {
+    name: 'claims without a look at what others hold',
+    breaks: '7 adopt',
+    edits: [
+      { file: STANDBY, find: 'if (level !== null) return level;', replace: '' },
+      { file: 'site/survivors.ts', find: "exchange.link.send('compare', encodeJson(standing));", replace: '' },
+    ],
+  },
+  bug(
+    'a survivor forwards from one record too late',
+    'L1 liveness',
+    'mirror/give.ts',
+    'this.#nextSeq = options.position + 1;',
+    'this.#nextSeq = options.position + 2;',
+  ),
+  {
+    name: 'a survivor keeps the tail that a newer epoch does not have',
+    breaks: '7 join',
+    edits: [
+      {
+        file: 'mirror/take.ts',
+        find: 'cutTo: level.position }',
+        replace: 'cutTo: Math.max(level.position, received) }',
+      },
+      {
+        file: REPLICA,
+        find: "    assert(shared >= Math.min(cutTo, this.#sidefile.oldest), 'what is kept is named alike by both histories', { cutTo, shared });\n",
+        replace: '',
+      },
+    ],
+  },
+
   // The replica on disk.
   bug(
     'destages what is not committed',

@@ -197,7 +197,11 @@ export class Simulation {
     }
     const settled = this.waitUntil(SETTLE_MILLIS, () => this.settled(false));
     if (this.world.violation !== null || settled) return settled;
-    if (this.mayBeStuck()) return null;
+    if (this.mayBeStuck()) {
+      const apart = this.survivorsApart();
+      if (apart !== null) this.world.fail('L1 liveness', `${apart} ${SETTLE_MILLIS} ms after everything was mended: ${this.describe()}`);
+      return null;
+    }
     this.world.fail('L1 liveness', `not settled ${SETTLE_MILLIS} ms after everything was mended: ${this.describe()}`);
     return false;
   }
@@ -213,6 +217,21 @@ export class Simulation {
     if (usable.length === 0) return true;
     const away = able.filter((site) => !usable.includes(site));
     return away.length > 0 && usable.every((site) => site.inside?.unclean === true);
+  }
+
+  /** Survivors of a primary that may not go on alone are equal nevertheless, but where the sidefile of the further one does not reach back. */
+  private survivorsApart(): string | null {
+    const survivors = this.watch.sites.filter((site) => site.role === 'standby' && site.inside?.consistent === true);
+    for (const a of survivors) {
+      for (const b of survivors) {
+        const ahead = a.inside?.marks;
+        const behind = b.inside?.marks;
+        if (ahead === undefined || behind === undefined || a.inside?.epoch !== b.inside?.epoch) continue;
+        if (ahead.received > behind.received && ahead.oldest <= behind.received + 1 && !b.flipped)
+          return `${b.name} still lacks records after ${behind.received} that ${a.name} holds`;
+      }
+    }
+    return null;
   }
 
   /** Stops the hosts, reads everything, and compares all copies and then their base images. */

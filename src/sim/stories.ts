@@ -155,7 +155,40 @@ const failedFlush: Story = ({ chance, at, leaseMillis, first, second }) => {
   ];
 };
 
+/** Both sync sites lose power, and far holds records that neither has on its disk; one of them stays away, or neither. */
+const farAhead: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const away = leaseMillis * chance.between(2, 12);
+  return [
+    fault('power', at, { site: first, millis: chance.happens(0.5) ? away : leaseMillis * chance.between(0.1, 1) }),
+    fault('power', at + chance.between(0, 3), { site: second, millis: leaseMillis * chance.between(0.1, 1) }),
+    fault(chance.pick(['crash', 'cut', 'power']), at + leaseMillis * chance.between(0.2, 2), {
+      site: 2,
+      other: chance.pick([first, second]),
+      millis: leaseMillis * chance.between(0.1, 1),
+      calls: chance.integer(-1, 40),
+    }),
+  ];
+};
+
+/** The mirror is cut off and excluded; then the primary is lost, and those who are left may not go on. */
+const lostWithoutHeir: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const [cut, lost] = [leaseMillis * chance.between(2.5, 5), leaseMillis * chance.between(4, 12)];
+  return [
+    fault('isolate', at, { site: second, other: first, millis: cut, amount: 100 }),
+    fault(chance.pick(['crash', 'power']), at + cut - leaseMillis * chance.between(-0.2, 0.5), { site: first, millis: lost }),
+    fault(chance.pick(['crash', 'reset', 'stall']), at + cut + leaseMillis * chance.between(0.2, 2), {
+      site: chance.pick([second, 2]),
+      other: second,
+      millis: leaseMillis * chance.between(0.1, 1),
+      calls: chance.integer(-1, 60),
+      moment: chance.pick(['before', 'after', 'torn']),
+    }),
+  ];
+};
+
 const STORIES: readonly Story[] = [
+  farAhead,
+  lostWithoutHeir,
   quickRestart,
   lostClaim,
   cutExclusion,

@@ -26,6 +26,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   readonly coverage: Coverage = new Coverage();
   readonly holdMillis: number;
   forced = false;
+  calmSince = 0;
   /** Set by the run once the hosts exist. */
   hosts: Hosts<InspectedSite> | null = null;
   /** Told when a process ended, and when a site gave its copy up: the operator. */
@@ -180,6 +181,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
     else if (event === 'coverage.lost') coverage.hit('coverage lost');
     else if (event === 'resync.begin') this.countResync(facts);
+    else if (event.startsWith('level.')) this.countLevel(machine, event, facts);
     else if (event === 'mirror.copy-end') {
       coverage.hit('whole copy ended');
       const site = this.site(machine);
@@ -396,6 +398,21 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   private countResync(facts: Readonly<Record<string, unknown>>): void {
     if (facts['rung'] === 'copy') this.coverage.hit('whole copy begun');
     else this.coverage.hit(facts['records'] === 0 ? 'delta with nothing missing' : 'delta');
+  }
+
+  private countLevel(machine: Machine<InspectedSite>, event: string, facts: Readonly<Record<string, unknown>>): void {
+    const { coverage } = this;
+    if (event === 'level.begin') {
+      coverage.hit('a survivor is given what it lacks');
+      const taker = this.seen.get(String(facts['site']));
+      if (taker?.mode === 'sync' && this.site(machine).mode === 'async') coverage.hit('far is ahead of near and gives');
+      const pair = [this.site(machine), taker];
+      if (pair.every((site) => site !== undefined && (site.mode === 'async' || !flagOf(this.witness, site.name))))
+        coverage.hit('survivors are made equal where none of them may claim');
+    } else if (event === 'level.done') coverage.hit('survivors are equal');
+    else if (event === 'level.cut-back') coverage.hit('a survivor cuts back');
+    else if (event === 'level.apart') coverage.hit('survivors cannot be made equal without a primary');
+    else if (event === 'level.end') coverage.hit('making survivors equal is cut off');
   }
 
   private countEnd(site: SeenSite, kind: CrashKind): void {

@@ -167,6 +167,9 @@ export class Follower {
       case 'bitmap':
         return this.#bitmap(message.body);
       case 'ping':
+      case 'compare':
+      case 'level':
+      case 'levelEnd':
       case 'hello':
       case 'state':
       case 'refuse':

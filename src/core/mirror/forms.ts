@@ -88,6 +88,33 @@ export interface Joined {
   readonly durable: Seq;
 }
 
+/** How far a copy is that follows nobody: what two survivors of a primary tell each other, and all that their comparison looks at. */
+export interface Standing {
+  readonly epoch: Epoch;
+  readonly history: History;
+  readonly received: Seq;
+  readonly committed: Seq;
+  /** The base image may hold anything up to here: cutting back below it is not possible. */
+  readonly destageTarget: Seq;
+  /** First seq that the sidefile still holds. */
+  readonly oldest: Seq;
+  /** Chain of the newest record. */
+  readonly chain: number;
+  readonly consistent: boolean;
+}
+
+/** The survivor that is further on offers the other what it lacks. */
+export interface Level {
+  readonly epoch: Epoch;
+  readonly history: History;
+  /** Last record that both share: the other cuts back to it, and gets everything behind it. */
+  readonly position: Seq;
+  /** Chain after the record at `position`. */
+  readonly chain: number;
+  /** Newest record that will come. */
+  readonly target: Seq;
+}
+
 function text(value: unknown): string | null {
   return typeof value === 'string' && value.length > 0 && value.length <= 128 ? value : null;
 }
@@ -179,4 +206,29 @@ export function readJoined(body: Uint8Array): Joined | null {
   if (o === null) return null;
   const { epoch, received, durable } = o;
   return isCount(epoch) && isCount(received) && isCount(durable) ? { epoch, received, durable } : null;
+}
+
+export function readStanding(body: Uint8Array): Standing | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { epoch, received, committed, destageTarget, oldest, chain, consistent } = o;
+  const history = readHistory(o['history']);
+  if (history === null || typeof consistent !== 'boolean') return null;
+  if (!isCount(epoch) || !isCount(received) || !isCount(committed) || !isCount(destageTarget) || !isCount(oldest)) return null;
+  return isCount(chain) ? { epoch, history, received, committed, destageTarget, oldest, chain, consistent } : null;
+}
+
+export function readLevel(body: Uint8Array): Level | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { epoch, position, chain, target } = o;
+  const history = readHistory(o['history']);
+  if (history === null || !isCount(epoch) || !isCount(position) || !isCount(chain) || !isCount(target)) return null;
+  return target < position ? null : { epoch, history, position, chain, target };
+}
+
+/** Why the other side does not go on making the copies equal; null when the message is malformed. */
+export function readLevelEnd(body: Uint8Array): string | null {
+  const reason = decodeJson(body)?.['reason'];
+  return typeof reason === 'string' && reason.length <= 500 ? reason : null;
 }

@@ -43,6 +43,9 @@ export const MESSAGE_TYPES = {
   ping: 15,
   cursor: 16,
   bitmap: 17,
+  compare: 18,
+  level: 19,
+  levelEnd: 20,
 } as const;
 export type MessageName = keyof typeof MESSAGE_TYPES;
 

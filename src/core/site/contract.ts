@@ -158,7 +158,19 @@ export interface PeerStatus {
   readonly leaseMillis: Millis | null;
   readonly copiedBytes: number | null;
   readonly copyTotalBytes: number | null;
+  /** While both sites follow nobody: how the copies stand to each other. */
+  readonly level: LevelStatus | null;
   readonly lastError: string | null;
+}
+
+/** How the own copy stands to another one while both follow nobody. */
+export interface LevelStatus {
+  /** apart: they cannot be made equal without a primary, `why` says it. giving, taking: it is being done. ahead, behind: it is about to be. */
+  readonly is: 'equal' | 'giving' | 'taking' | 'ahead' | 'behind' | 'apart';
+  /** Newest record of the other copy, as it said. */
+  readonly theirs: Seq | null;
+  readonly leftRecords: number | null;
+  readonly why: string | null;
 }
 
 /** Why something waits: cause, when it is given up, and what happens then. Rule 12. */
@@ -217,6 +229,8 @@ export const SITE_COUNTERS = [
   'joins',
   'copies',
   'cutBackRecords',
+  'levels',
+  'levelBytes',
 ] as const;
 export type SiteCounter = (typeof SITE_COUNTERS)[number];
 

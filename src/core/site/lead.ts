@@ -232,6 +232,9 @@ export class Lead {
         return said.epoch === this.#replica.epoch && peer.copy !== null ? peer.copy.acknowledged(said.number) : null;
       }
       case 'ping':
+      case 'compare':
+      case 'level':
+      case 'levelEnd':
       case 'hello':
       case 'state':
       case 'refuse':

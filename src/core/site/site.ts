@@ -36,6 +36,7 @@ import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
 import { replicaOptionsOf } from './replica-options.ts';
 import { stateOf } from './said.ts';
 import { siteStatus, type Inspected } from './status.ts';
+import { Survivors } from './survivors.ts';
 
 export class Site implements LinkOwner {
   readonly #options: SiteOptions;
@@ -55,6 +56,7 @@ export class Site implements LinkOwner {
   #wasServing = false;
   #lastFlush: Millis = -Infinity;
   readonly #claimant: Claimant;
+  readonly #survivors: Survivors;
   #groupId: string | null = null;
   /** An empty replica is being made and opened. */
   #creating = false;
@@ -82,6 +84,7 @@ export class Site implements LinkOwner {
       retryMillis: options.timings.witnessRetryMillis,
       onView: (view) => this.#onView(view),
     });
+    this.#survivors = new Survivors({ options, peers: this.#peers, counters: this.#counters, replica: () => this.#replica });
     this.#claimant = new Claimant({
       options,
       desk: this.#desk,
@@ -191,6 +194,7 @@ export class Site implements LinkOwner {
     peer.lastError = reason;
     this.#options.journal('link.down', { peer: link.peer, reason }, `connection to ${link.peer} ended: ${reason}`);
     this.#lead?.peerLost(peer.name);
+    this.#survivors.peerLost(peer.name);
     if (this.#follower?.link === link) this.#becomeStandby(`lost ${peer.name}, which it followed: ${reason}`);
     this.#options.shell.wake();
   }
@@ -224,7 +228,9 @@ export class Site implements LinkOwner {
       case 'state': {
         const said = readState(message.body);
         if (said === null) return link.refuse('a state message is malformed');
+        const roleBefore = peer.said?.role ?? null;
         peer.said = said;
+        this.#survivors.peerSaid(peer.name, roleBefore);
         this.#peerSaid(peer, said);
         return;
       }
@@ -234,8 +240,13 @@ export class Site implements LinkOwner {
       case 'heartbeatAnswer':
       case 'imageAcknowledge':
         // Late messages for a reign that is over are no fault of the peer, which has not heard yet.
+        if (this.#lead === null && message.name === 'acknowledge') return this.#surviving(peer, message);
         this.#lead?.message(peer.name, message);
         return;
+      case 'compare':
+      case 'level':
+      case 'levelEnd':
+        return this.#surviving(peer, message);
       case 'follow':
       case 'frame':
       case 'heartbeat':
@@ -245,7 +256,18 @@ export class Site implements LinkOwner {
       case 'cursor':
       case 'bitmap':
         if (this.#follower?.link === link) this.#follower.message(message);
+        else if (message.name === 'frame') this.#surviving(peer, message);
     }
+  }
+
+  /** What two survivors of a primary say to each other; late messages of it are no fault. */
+  #surviving(peer: Peer, message: Message): void {
+    if (this.#role !== 'standby') return;
+    const wrong = this.#survivors.message(peer.name, message);
+    if (wrong === null) return;
+    this.#options.journal('peer.refused', { site: peer.name, reason: wrong }, `what ${peer.name} sent was refused`);
+    peer.lastError = wrong;
+    peer.link?.refuse(wrong);
   }
 
   /** Ends a batch of events. */
@@ -323,6 +345,7 @@ export class Site implements LinkOwner {
       replica: this.#replica,
       lead: this.#lead,
       follower: this.#follower,
+      survivors: this.#survivors,
       peers: this.#peers,
       desk: this.#desk,
       promisedUntil: this.#promised.until,
@@ -445,6 +468,7 @@ export class Site implements LinkOwner {
     if (primary !== null) return this.#followPeer(primary);
     const replica = this.#replica;
     if (replica === null || this.#role !== 'standby') return;
+    this.#survivors.turn(replica, now);
     if (this.#claimWaits(now) !== null) return pursueClaim(this.#claimGround());
     const view = this.#desk.view as WitnessView;
     this.#setRole('claiming', `it asks the witness for epoch ${view.epoch + 1}`);
@@ -506,6 +530,7 @@ export class Site implements LinkOwner {
       desk: this.#desk,
       promised: this.#promised,
       standbySince: this.#standbySince,
+      survivors: this.#survivors,
     };
   }
 
@@ -613,6 +638,8 @@ export class Site implements LinkOwner {
     if (this.#role === role) return;
     const was = this.#role;
     this.#role = role;
+    if (role === 'standby') this.#survivors.begin();
+    else this.#survivors.end();
     this.#options.journal('role', { role, was, epoch: this.#replica?.epoch ?? 0 }, `now ${role}, was ${was}: ${why}`);
     this.#connections.announce(this.#state());
     const watchers = this.#onRole;

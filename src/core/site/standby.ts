@@ -10,6 +10,7 @@ import type { PeerState } from '../mirror/forms.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteOptions, Waiting } from './contract.ts';
+import type { Survivors } from './survivors.ts';
 
 /** What the decision looks at. */
 export interface ClaimGround {
@@ -19,6 +20,7 @@ export interface ClaimGround {
   readonly desk: WitnessDesk;
   readonly promised: Promised;
   readonly standbySince: Millis;
+  readonly survivors: Survivors;
 }
 
 /** Sites that could claim at the same moment do so this much apart, in their order of preference. */
@@ -42,6 +44,9 @@ export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
   if (wrong !== null) return wrong;
   const last = lastPrimaryWaits(ground, now);
   if (last !== null) return last;
+  // Before the new epoch's first record: what another survivor holds beyond it would be cut then.
+  const level = ground.survivors.waits(now);
+  if (level !== null) return level;
   if (replica.unclean) {
     const behind = uncleanWaits(ground);
     if (behind !== null) return behind;

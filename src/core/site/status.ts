@@ -8,6 +8,7 @@ import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, Waiting } from './contract.ts';
 import type { Lead } from './lead.ts';
+import type { Survivors } from './survivors.ts';
 
 /** The inside of a site, for status and checkers. */
 export interface Inspected {
@@ -16,6 +17,7 @@ export interface Inspected {
   readonly replica: Replica | null;
   readonly lead: Lead | null;
   readonly follower: Follower | null;
+  readonly survivors: Survivors;
   readonly peers: ReadonlyMap<SiteName, Peer>;
   readonly desk: WitnessDesk;
   readonly promisedUntil: Millis;
@@ -95,6 +97,7 @@ function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
     leaseMillis,
     copiedBytes: followed?.copy?.passedBytes ?? null,
     copyTotalBytes: followed?.copy?.totalBytes ?? null,
+    level: inside.survivors.status(peer.name),
     lastError: peer.lastError,
   };
 }

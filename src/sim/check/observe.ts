@@ -107,6 +107,8 @@ export interface Scene {
   readonly witness: WitnessState | null;
   /** An operator forced a promotion: what the rules promise is void from there on. */
   readonly forced: boolean;
+  /** Since when no fault keeps two sites from hearing each other; in the future while one does. */
+  readonly calmSince: Millis;
   /** Since when the oldest connection from one site to another stands, in the world's time; null when there is none. */
   connectedSince(from: SiteName, to: SiteName): number | null;
   /** Largest time that a site may hold a request without an answer. */

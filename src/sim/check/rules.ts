@@ -10,6 +10,7 @@ import { honest } from './honest.ts';
 import { join } from './join.ts';
 import { lease } from './lease.ts';
 import { marks } from './marks.ts';
+import { adopt } from './adopt.ts';
 import type { Rule } from './observe.ts';
 import { onePrimary } from './one-primary.ts';
 import { kept } from './kept.ts';
@@ -31,5 +32,6 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     honest(),
     marks(),
     kept(),
+    adopt(),
   ];
 }

@@ -24,6 +24,7 @@ export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
     leaseMillis: 1300,
     copiedBytes: null,
     copyTotalBytes: null,
+    level: null,
     lastError: null,
     ...change,
   };

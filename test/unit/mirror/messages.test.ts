@@ -26,10 +26,19 @@ import {
   MessageReader,
   WIRE_VERSION,
 } from '../../../src/core/mirror/messages.ts';
-import { readFollow, readHello, readJoin, readJoined, readState } from '../../../src/core/mirror/forms.ts';
+import {
+  readFollow,
+  readHello,
+  readJoin,
+  readJoined,
+  readLevel,
+  readLevelEnd,
+  readStanding,
+  readState,
+} from '../../../src/core/mirror/forms.ts';
 import { digests, equal } from '../../support/records.ts';
 import { WatchedBuffers } from './watched-buffers.ts';
-import { FOLLOW, HELLO, JOIN, JOINED, sampleFrame, STATE, wireSamples } from './wire-sample.ts';
+import { FOLLOW, HELLO, JOIN, JOINED, LEVEL, STANDING, sampleFrame, STATE, wireSamples } from './wire-sample.ts';
 
 const GOLDEN = join(import.meta.dirname, '../../golden');
 const golden = new Uint8Array(readFileSync(join(GOLDEN, 'wire-v1.bin')));
@@ -103,6 +112,9 @@ describe('the wire form, version 1', () => {
     const image = { epoch: 3, number: 1, offset: 8192, lengthBytes: 4, volume: 1, kind: 1, reserved: 0 };
     assert.deepEqual(decodeNumbers(IMAGE_BODY, body('image')), image);
     assert.deepEqual(body('image').subarray(IMAGE_BODY.bytes), new Uint8Array([0xca, 0xfe, 0xf0, 0x0d]));
+    assert.deepEqual(readStanding(body('compare')), STANDING);
+    assert.deepEqual(readLevel(body('level')), LEVEL);
+    assert.equal(readLevelEnd(body('levelEnd')), 'nothing more has come in time');
     assert.deepEqual(decodeJson(body('refuse')), { reason: 'this is site "near", not "far"' });
   });
 

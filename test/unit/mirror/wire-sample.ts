@@ -2,7 +2,7 @@
 
 import { encodeFrame, frameBytes } from '../../../src/core/record/encode.ts';
 import { RECORD_KIND } from '../../../src/core/record/layout.ts';
-import type { Follow, Hello, Join, Joined, PeerState } from '../../../src/core/mirror/forms.ts';
+import type { Follow, Hello, Join, Joined, Level, PeerState, Standing } from '../../../src/core/mirror/forms.ts';
 import {
   ACKNOWLEDGE_BODY,
   BITMAP_BODY,
@@ -68,6 +68,17 @@ export const FOLLOW: Follow = {
   target: 110,
   retain: 80,
 };
+export const STANDING: Standing = {
+  epoch: 3,
+  history: FOLLOW.history,
+  received: 110,
+  committed: 106,
+  destageTarget: 90,
+  oldest: 41,
+  chain: 3_405_691_582,
+  consistent: true,
+};
+export const LEVEL: Level = { epoch: 3, history: FOLLOW.history, position: 103, chain: 3_735_928_559, target: 110 };
 export const JOINED: Joined = { epoch: 3, received: 103, durable: 103 };
 
 /** A frame of one small write, as a sidefile holds it. */
@@ -120,5 +131,8 @@ export function wireSamples(): readonly Sample[] {
     whole('ping', 'each to each: still here', new Uint8Array(0)),
     whole('cursor', 'primary to mirror: how far a resync is settled', encodeNumbers(CURSOR_BODY, [3, 1, 104, 16_384, 1, 0])),
     whole('bitmap', 'primary to mirror: the bitmap of another peer', encodeNumbers(BITMAP_BODY, [3, 90, 104, 0, 65_536, 2, 1, 1, 0, 0])),
+    whole('compare', 'survivor to survivor: how far its copy is', encodeJson(STANDING)),
+    whole('level', 'survivor to survivor: what it can give', encodeJson(LEVEL)),
+    whole('levelEnd', 'survivor to survivor: why that does not go on', encodeJson({ reason: 'nothing more has come in time' })),
   ];
 }
