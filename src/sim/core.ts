@@ -6,6 +6,7 @@ import { acceptLink } from '../core/mirror/accept.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { LinkPort } from '../core/base/ports.ts';
 import type { SiteOptions } from '../core/site/contract.ts';
+import type { Lead } from '../core/site/lead.ts';
 import { Site } from '../core/site/site.ts';
 import type { InspectedSite, Inspection } from './check/observe.ts';
 import { type Machine, PoisoningBuffers, type SiteFactory } from './machine.ts';
@@ -61,7 +62,7 @@ class CoreSite implements InspectedSite {
   }
 
   inspect(): Inspection | null {
-    const { replica, lead, follower, promisedUntil, role, counters, pendingRequests } = this.site.inspect();
+    const { held, replica, lead, follower, promisedUntil, role, counters, pendingRequests } = this.site.inspect();
     if (replica === null || replica.failure !== null || role === 'failed' || role === 'stopped') return null;
     return {
       epoch: replica.epoch,
@@ -75,6 +76,8 @@ class CoreSite implements InspectedSite {
       leaseUntil: (site) => lead?.followed.get(site)?.lease.until ?? null,
       promiseUntil: promisedUntil,
       attached: follower !== null,
+      told: new Map(held.epoch === replica.epoch ? [...held.copies].map(([site, copy]) => [site, copy.durable]) : []),
+      believed: lead === null ? [] : believedBy(lead),
       coldReads: counters.coldReads,
       blocked: pendingRequests > 0 && replica.full,
       chainAt: (seq) => replica.chainAt(seq),
@@ -84,6 +87,17 @@ class CoreSite implements InspectedSite {
       },
     };
   }
+}
+
+function believedBy(lead: Lead): Inspection['believed'] {
+  const list: { mirror: string; of: string; durable: number }[] = [];
+  for (const mirror of lead.followed.keys()) {
+    for (const of of lead.followed.keys()) {
+      const durable = lead.held.knownTo(mirror, of);
+      if (durable !== null) list.push({ mirror, of, durable });
+    }
+  }
+  return list;
 }
 
 /** Makes real sites. */

@@ -296,6 +296,14 @@ export const PLANTED: readonly PlantedBug[] = [
     ],
   },
 
+  bug(
+    'what far has received is told as if it were on its disk',
+    '10 held',
+    'site/held-desk.ts',
+    'copies.push({ site: other.site, received: Math.max(durable, other.received), durable });',
+    'copies.push({ site: other.site, received: Math.max(durable, other.received), durable: Math.max(durable, other.received) });',
+  ),
+
   // The replica on disk.
   bug(
     'destages what is not committed',

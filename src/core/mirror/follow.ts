@@ -13,6 +13,7 @@ import type { Bitmaps } from '../replica/bitmaps.ts';
 import type { CopyReceiver, Cursor } from '../replica/receive.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
 import { readFollow, type Follow, type Join, type Joined, type StagedJoin } from './forms.ts';
+import { type HeldTable, readHeld } from './held.ts';
 import type { Link } from './link.ts';
 import {
   ACKNOWLEDGE_BODY,
@@ -22,6 +23,7 @@ import {
   FLUSH_BODY,
   HEARTBEAT_ANSWER_BODY,
   HEARTBEAT_BODY,
+  HELD_ACKNOWLEDGE_BODY,
   IMAGE_ACKNOWLEDGE_BODY,
   IMAGE_BODY,
   IMAGE_END_BODY,
@@ -50,6 +52,8 @@ export interface FollowingReplica {
   retainFrom: Seq;
   readonly volumes: readonly { readonly sizeBytes: number }[];
   chainAt(seq: Seq): number | null;
+  /** Bytes that the sidefile may still grow. */
+  spaceLeft(): number;
   accept(
     bytes: Uint8Array,
   ):
@@ -83,6 +87,7 @@ export class Follower {
   readonly #journal: Journal;
   readonly #promised: Promised;
   readonly #promiseMillis: Millis;
+  readonly #held: HeldTable;
   readonly #changed: () => void;
   readonly #wake: () => void;
   /** All sites of the group, in order. */
@@ -95,6 +100,7 @@ export class Follower {
   /** With this seq durable, an unclean mirror is clean. */
   #cleanTarget: Seq | null = null;
   #cleaning = false;
+  #primaryRetain: Seq = 0;
   #imagesWriting = 0;
   #imageNumber = 0;
   #imagesWritten = 0;
@@ -121,6 +127,8 @@ export class Follower {
     promiseMillis: Millis;
     sites: readonly SiteName[];
     site: SiteName;
+    /** What is known of the other copies; outlives this follower. */
+    held: HeldTable;
     /** Role or consistency changed. */
     changed: () => void;
     wake: () => void;
@@ -131,6 +139,7 @@ export class Follower {
     this.#journal = options.journal;
     this.#promised = options.promised;
     this.#promiseMillis = options.promiseMillis;
+    this.#held = options.held;
     this.#changed = options.changed;
     this.#wake = options.wake;
     this.#sites = options.sites;
@@ -156,6 +165,8 @@ export class Follower {
         return this.#frame(message.body);
       case 'heartbeat':
         return this.#heartbeat(message.body);
+      case 'held':
+        return this.#othersHold(message.body);
       case 'flush':
         return this.#flush(message.body);
       case 'image':
@@ -178,6 +189,7 @@ export class Follower {
       case 'acknowledge':
       case 'heartbeatAnswer':
       case 'imageAcknowledge':
+      case 'heldAcknowledge':
         return this.#refuse(`a ${message.name} message makes no sense from a primary`);
     }
   }
@@ -270,7 +282,8 @@ export class Follower {
     if (this.#state !== 'asking') return this.#refuse(`a follow message came while ${this.#state}`);
     if (follow.epoch < this.#replica.epoch)
       return this.#refuse(`epoch ${follow.epoch} is older than ${this.#replica.epoch}, which this site has seen`);
-    this.#replica.retainFrom = follow.retain;
+    this.#primaryRetain = follow.retain;
+    this.#keep();
     if (follow.rung === 'delta') this.#cutBack(follow);
     else if (follow.resume) this.#resume(follow);
     else this.#beginCopy(follow, follow.rung);
@@ -382,11 +395,33 @@ export class Follower {
     if (said === null) return this.#refuse('a heartbeat is malformed');
     if (said.epoch !== this.#replica.epoch || !this.#streaming()) return;
     this.#replica.commit(Math.min(said.committed, this.#replica.marks.received));
-    this.#replica.retainFrom = said.retain;
+    this.#primaryRetain = said.retain;
+    this.#keep();
     if (this.#state !== 'following') return;
     // The promise is given before the answer leaves, so it can only last longer than the primary counts on.
     this.#promised.promise(this.#clock.now(), this.#promiseMillis);
     this.link.send('heartbeatAnswer', encodeNumbers(HEARTBEAT_ANSWER_BODY, [said.epoch, said.number, this.#promiseMillis, 0]));
+  }
+
+  #othersHold(body: Uint8Array): void {
+    const held = readHeld(body);
+    if (held === null) return this.#refuse('a message on what other copies hold is malformed');
+    if (held.epoch !== this.#replica.epoch || !this.#streaming()) return;
+    this.#held.take(held);
+    this.#keep();
+    const { oldest } = this.#replica.marks;
+    const spaceBytes = Math.max(0, Math.floor(this.#replica.spaceLeft()));
+    this.link.send('heldAcknowledge', encodeNumbers(HELD_ACKNOWLEDGE_BODY, [held.epoch, held.number, oldest, spaceBytes]));
+  }
+
+  /**
+   * Nothing is dropped that another copy is not known to hold, whatever the primary gives up: with it gone, this copy may be the one that gives.
+   * Where such records had to go already, the primary's word counts alone.
+   */
+  #keep(): void {
+    const floor = this.#held.floor(this.#replica.epoch);
+    const covered = floor !== null && floor >= this.#replica.marks.oldest;
+    this.#replica.retainFrom = covered ? Math.min(this.#primaryRetain, floor) : this.#primaryRetain;
   }
 
   #flush(body: Uint8Array): void {

@@ -30,6 +30,8 @@ export class FollowedPeer {
   destaged: Seq = 0;
   /** Newest durable seq that was ever true of it in this reign, kept while it is away: what it needs from the sidefile begins behind it. */
   keptFrom: Seq | null = null;
+  /** Newest seq that it is known to have on stable storage as part of a consistent copy, in this reign; null when nothing is known. */
+  knownDurable: Seq | null = null;
   /** The sidefile had to forget records that it lacks: only a copy brings it back. */
   uncovered = false;
   /** When it began to follow last. */
@@ -127,6 +129,7 @@ export class FollowedPeer {
     this.durable = said.durable;
     this.destaged = said.destaged;
     this.keptFrom = Math.max(this.keptFrom ?? 0, said.durable + 1);
+    if (this.attached === 'following') this.knownDurable = said.durable;
     while (this.#inFlightHead < this.#inFlight.length) {
       const oldest = this.#inFlight[this.#inFlightHead] as { lastSeq: Seq; bytes: number };
       if (oldest.lastSeq > this.received) break;
@@ -148,6 +151,7 @@ export class FollowedPeer {
     this.durable = position.durable;
     this.nextSeq = position.received + 1;
     this.keptFrom = how === 'following' ? position.durable + 1 : position.received + 1;
+    this.knownDurable = how === 'following' ? position.durable : null;
     this.uncovered = false;
     this.owingSince = Infinity;
     // What it lacks already is sent at once; only what comes later is collected.

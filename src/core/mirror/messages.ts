@@ -46,6 +46,8 @@ export const MESSAGE_TYPES = {
   compare: 18,
   level: 19,
   levelEnd: 20,
+  held: 21,
+  heldAcknowledge: 22,
 } as const;
 export type MessageName = keyof typeof MESSAGE_TYPES;
 
@@ -126,6 +128,14 @@ export const BITMAP_BODY = layout(48, [
   ['kind', 'u16', '1: begins; 2: a page; 3: is whole; 4: is not needed any more'],
   ['reserved', 'u16', '0'],
   ['reserved2', 'u32', '0'],
+]);
+
+/** Mirror to primary: it has heard what other copies hold; and how its own sidefile is. */
+export const HELD_ACKNOWLEDGE_BODY = layout(32, [
+  ['epoch', 'u64', 'epoch in which the sender follows'],
+  ['number', 'u64', 'number of the message that is confirmed'],
+  ['oldest', 'u64', 'first seq that its sidefile holds'],
+  ['spaceBytes', 'u64', 'bytes that its sidefile may still grow'],
 ]);
 
 /** A message that was received. `body` is valid only during the call that delivers it. */

@@ -11,7 +11,7 @@ import type { Link } from './link.ts';
 import { ACKNOWLEDGE_BODY, encodeJson, encodeNumbers } from './messages.ts';
 
 /** Frames whose blocks are noted in one turn before they go. */
-const FRAMES_PER_TURN = 64;
+const FRAMES_PER_TURN = 4096;
 
 export class Taker {
   readonly link: Link;
@@ -30,7 +30,15 @@ export class Taker {
   receivedBytes = 0;
   cutBackRecords = 0;
 
-  constructor(options: { link: Link; level: Level; replica: FollowingReplica; journal: Journal; now: () => Millis; wake: () => void }) {
+  constructor(options: {
+    link: Link;
+    level: Level;
+    replica: FollowingReplica;
+    others: readonly SiteName[];
+    journal: Journal;
+    now: () => Millis;
+    wake: () => void;
+  }) {
     this.link = options.link;
     this.level = options.level;
     this.#replica = options.replica;

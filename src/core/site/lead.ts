@@ -23,6 +23,7 @@ import { pump, sendTail } from '../mirror/send.ts';
 import type { TailFrame } from '../mirror/tail.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteCounter, SiteOptions } from './contract.ts';
+import { HeldDesk } from './held-desk.ts';
 import { Membership } from './membership.ts';
 import { Resyncs } from './resync.ts';
 
@@ -36,6 +37,8 @@ export class Lead {
   readonly #followed = new Map<SiteName, FollowedPeer>();
   readonly #membership: Membership;
   readonly #resyncs: Resyncs;
+  /** What each mirror is told of the others. */
+  readonly held: HeldDesk;
   /** What the last primary said must be kept; rules until each peer has said itself what it holds. */
   readonly #inheritedRetain: Seq;
   readonly #onlyCopy: boolean;
@@ -63,6 +66,7 @@ export class Lead {
       const flag = copy?.flag === true ? (peer.mode === 'sync' ? 'maybe' : 'true') : 'false';
       this.#followed.set(peer.name, new FollowedPeer(peer, flag, given.options.timings.driftShare, now));
     }
+    this.held = new HeldDesk(given.options, given.replica, this.#followed);
     this.#membership = new Membership({ ...given, followed: this.#followed, lead: this });
     this.#resyncs = new Resyncs({ ...given, followed: this.#followed });
   }
@@ -120,6 +124,7 @@ export class Lead {
     const peer = this.#followed.get(site);
     if (peer === undefined) return;
     peer.detach(this.#options.clock.now());
+    this.held.lost(site);
     // While it is away it may have failed and put its own flag to false: it stays required, and is relied on again only when the witness says so.
     if (peer.flag === 'true') peer.flag = 'maybe';
     this.#membership.lost(peer);
@@ -131,6 +136,7 @@ export class Lead {
     if (peer === undefined || peer.attached !== 'copying' || peer.peer.said?.consistent !== true || peer.copy?.endSent !== true) return;
     const { rung } = peer.copy;
     peer.attached = 'following';
+    peer.knownDurable = peer.durable;
     peer.copy = null;
     this.#resyncs.ended(peer);
     this.#options.journal('mirror.copied', { site, rung }, `the resync of ${site} has ended: it follows`);
@@ -163,6 +169,7 @@ export class Lead {
       this.#askFlush(peer);
     }
     if (now - this.#heartbeatAt >= this.#options.timings.heartbeatMillis) this.#heartbeat(now);
+    this.held.turn(now);
     this.#flushOwn();
     this.#makeRoom();
     this.#membership.turn(now);
@@ -170,7 +177,7 @@ export class Lead {
   }
 
   deadline(): Millis {
-    let earliest = Math.min(this.#heartbeatAt + this.#options.timings.heartbeatMillis, this.#membership.deadline());
+    let earliest = Math.min(this.#heartbeatAt + this.#options.timings.heartbeatMillis, this.#membership.deadline(), this.held.deadline());
     for (const peer of this.#followed.values()) {
       const canSend = peer.streaming && peer.windowBytes > 0 && peer.copy?.holdsStream !== true;
       if (canSend && peer.peer.mode === 'async') earliest = Math.min(earliest, peer.sendDue);
@@ -213,6 +220,7 @@ export class Lead {
         const join = readJoin(message.body);
         if (join === null) return 'a join message is malformed';
         peer.detach(this.#options.clock.now());
+        this.held.lost(peer.site);
         this.decide(peer, join);
         return null;
       }
@@ -231,6 +239,8 @@ export class Lead {
         if (said === null) return 'a confirmation of images is malformed';
         return said.epoch === this.#replica.epoch && peer.copy !== null ? peer.copy.acknowledged(said.number) : null;
       }
+      case 'heldAcknowledge':
+        return this.held.confirmed(peer, message.body);
       case 'ping':
       case 'compare':
       case 'level':
@@ -240,6 +250,7 @@ export class Lead {
       case 'refuse':
       case 'follow':
       case 'frame':
+      case 'held':
       case 'heartbeat':
       case 'flush':
       case 'image':

@@ -63,7 +63,10 @@ export class Resyncs {
     const chain = goesOn ? decision.chain : replica.chain;
     peer.attached = 'joining';
     peer.joinAt = position;
-    peer.keptFrom = position + 1;
+    // What it holds is not yet what it has on stable storage.
+    const durable = decision.rung === 'delta' ? Math.min(position, join.durable) : position;
+    peer.keptFrom = Math.max(marks.oldest, durable + 1);
+    peer.knownDurable = decision.rung === 'delta' ? durable : null;
     peer.uncovered = false;
     const rung = decision.rung === 'resume' ? decision.how : decision.rung;
     if (rung !== 'delta') this.#makeSender(peer, link, rung, decision, join);

@@ -10,6 +10,7 @@ import { DiskError, type LinkPort } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import { Follower } from '../mirror/follow.ts';
 import { readState, type PeerState } from '../mirror/forms.ts';
+import { HeldTable } from '../mirror/held.ts';
 import { Link, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
 import { decodeJson, type Message } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
@@ -57,6 +58,7 @@ export class Site implements LinkOwner {
   #lastFlush: Millis = -Infinity;
   readonly #claimant: Claimant;
   readonly #survivors: Survivors;
+  readonly #held = new HeldTable();
   #groupId: string | null = null;
   /** An empty replica is being made and opened. */
   #creating = false;
@@ -239,6 +241,7 @@ export class Site implements LinkOwner {
       case 'acknowledge':
       case 'heartbeatAnswer':
       case 'imageAcknowledge':
+      case 'heldAcknowledge':
         // Late messages for a reign that is over are no fault of the peer, which has not heard yet.
         if (this.#lead === null && message.name === 'acknowledge') return this.#surviving(peer, message);
         this.#lead?.message(peer.name, message);
@@ -250,6 +253,7 @@ export class Site implements LinkOwner {
       case 'follow':
       case 'frame':
       case 'heartbeat':
+      case 'held':
       case 'flush':
       case 'image':
       case 'imageEnd':
@@ -346,6 +350,7 @@ export class Site implements LinkOwner {
       lead: this.#lead,
       follower: this.#follower,
       survivors: this.#survivors,
+      held: this.#held,
       peers: this.#peers,
       desk: this.#desk,
       promisedUntil: this.#promised.until,
@@ -506,6 +511,7 @@ export class Site implements LinkOwner {
       promiseMillis: timings.leaseMillis,
       sites: this.#options.sites.map((spec) => spec.name),
       site: this.site,
+      held: this.#held,
       changed: () => this.#updateFollowing(),
       wake: () => shell.wake(),
     });

@@ -4,6 +4,7 @@ import type { WitnessDesk } from '../arbiter/ask.ts';
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import type { Follower } from '../mirror/follow.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
+import type { HeldTable } from '../mirror/held.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, Waiting } from './contract.ts';
@@ -18,6 +19,7 @@ export interface Inspected {
   readonly lead: Lead | null;
   readonly follower: Follower | null;
   readonly survivors: Survivors;
+  readonly held: HeldTable;
   readonly peers: ReadonlyMap<SiteName, Peer>;
   readonly desk: WitnessDesk;
   readonly promisedUntil: Millis;

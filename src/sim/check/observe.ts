@@ -39,6 +39,10 @@ export interface Inspection {
   readonly promiseUntil: Millis;
   /** Whether it acknowledges records to a primary. */
   readonly attached: boolean;
+  /** As mirror: up to where each other copy is known to hold records on stable storage, in this epoch. */
+  readonly told: ReadonlyMap<SiteName, Seq>;
+  /** As primary: what each mirror that follows is believed to know of each other copy. */
+  readonly believed: readonly { readonly mirror: SiteName; readonly of: SiteName; readonly durable: Seq }[];
   /** Reads that had to wait for the disk, in this life of the process. */
   readonly coldReads: number;
   /** Writes wait because the sidefile is full. */

@@ -6,6 +6,7 @@ import { alone } from './alone.ts';
 import { claim } from './claim.ts';
 import { contents } from './contents.ts';
 import { exclude } from './exclude.ts';
+import { held } from './held.ts';
 import { honest } from './honest.ts';
 import { join } from './join.ts';
 import { lease } from './lease.ts';
@@ -33,5 +34,6 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     marks(),
     kept(),
     adopt(),
+    held(),
   ];
 }

@@ -18,6 +18,7 @@ import {
   encodeNumbers,
   HEARTBEAT_ANSWER_BODY,
   HEARTBEAT_BODY,
+  HELD_ACKNOWLEDGE_BODY,
   IMAGE_BODY,
   MESSAGE_HEADER,
   MESSAGE_TYPES,
@@ -36,9 +37,10 @@ import {
   readStanding,
   readState,
 } from '../../../src/core/mirror/forms.ts';
+import { readHeld } from '../../../src/core/mirror/held.ts';
 import { digests, equal } from '../../support/records.ts';
 import { WatchedBuffers } from './watched-buffers.ts';
-import { FOLLOW, HELLO, JOIN, JOINED, LEVEL, STANDING, sampleFrame, STATE, wireSamples } from './wire-sample.ts';
+import { FOLLOW, HELD, HELLO, JOIN, JOINED, LEVEL, STANDING, sampleFrame, STATE, wireSamples } from './wire-sample.ts';
 
 const GOLDEN = join(import.meta.dirname, '../../golden');
 const golden = new Uint8Array(readFileSync(join(GOLDEN, 'wire-v1.bin')));
@@ -115,6 +117,9 @@ describe('the wire form, version 1', () => {
     assert.deepEqual(readStanding(body('compare')), STANDING);
     assert.deepEqual(readLevel(body('level')), LEVEL);
     assert.equal(readLevelEnd(body('levelEnd')), 'nothing more has come in time');
+    assert.deepEqual(readHeld(body('held')), HELD);
+    const confirmed = { epoch: 3, number: 12, oldest: 41, spaceBytes: 1_048_576 };
+    assert.deepEqual(decodeNumbers(HELD_ACKNOWLEDGE_BODY, body('heldAcknowledge')), confirmed);
     assert.deepEqual(decodeJson(body('refuse')), { reason: 'this is site "near", not "far"' });
   });
 

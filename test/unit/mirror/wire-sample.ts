@@ -3,6 +3,7 @@
 import { encodeFrame, frameBytes } from '../../../src/core/record/encode.ts';
 import { RECORD_KIND } from '../../../src/core/record/layout.ts';
 import type { Follow, Hello, Join, Joined, Level, PeerState, Standing } from '../../../src/core/mirror/forms.ts';
+import type { Held } from '../../../src/core/mirror/held.ts';
 import {
   ACKNOWLEDGE_BODY,
   BITMAP_BODY,
@@ -14,6 +15,7 @@ import {
   FLUSH_BODY,
   HEARTBEAT_ANSWER_BODY,
   HEARTBEAT_BODY,
+  HELD_ACKNOWLEDGE_BODY,
   IMAGE_ACKNOWLEDGE_BODY,
   IMAGE_BODY,
   IMAGE_END_BODY,
@@ -68,6 +70,7 @@ export const FOLLOW: Follow = {
   target: 110,
   retain: 80,
 };
+export const HELD: Held = { epoch: 3, number: 12, copies: [{ site: 'far', received: 104, durable: 101 }] };
 export const STANDING: Standing = {
   epoch: 3,
   history: FOLLOW.history,
@@ -134,5 +137,7 @@ export function wireSamples(): readonly Sample[] {
     whole('compare', 'survivor to survivor: how far its copy is', encodeJson(STANDING)),
     whole('level', 'survivor to survivor: what it can give', encodeJson(LEVEL)),
     whole('levelEnd', 'survivor to survivor: why that does not go on', encodeJson({ reason: 'nothing more has come in time' })),
+    whole('held', 'primary to mirror: what other copies hold', encodeJson(HELD)),
+    whole('heldAcknowledge', 'mirror to primary: it has heard that', encodeNumbers(HELD_ACKNOWLEDGE_BODY, [3, 12, 41, 1_048_576])),
   ];
 }

@@ -1,0 +1,111 @@
+// The acknowledgement loop: a mirror acknowledges to the primary; the primary tells the other mirrors what that one holds; those confirm that they
+// have heard. So a mirror drops only what the others are known to hold, and the primary knows which mirror knows what. What is told is what is
+// on stable storage: records that are only received may be gone after a loss of power.
+
+import { assert } from '../base/assert.ts';
+import { isCount, type Epoch, type Millis, type Seq, type SiteName } from '../base/units.ts';
+import { decodeJson } from './messages.ts';
+
+/** What one copy holds, as its primary knows it. */
+export interface HeldCopy {
+  readonly site: SiteName;
+  readonly received: Seq;
+  readonly durable: Seq;
+}
+
+/** Primary to mirror: what the other copies hold. */
+export interface Held {
+  readonly epoch: Epoch;
+  /** Number of this message on its connection, from 1. */
+  readonly number: number;
+  readonly copies: readonly HeldCopy[];
+}
+
+/** Null when the body is not of this form. */
+export function readHeld(body: Uint8Array): Held | null {
+  const o = decodeJson(body);
+  if (o === null || !isCount(o['epoch']) || !isCount(o['number']) || !Array.isArray(o['copies'])) return null;
+  const copies: HeldCopy[] = [];
+  for (const item of o['copies'] as unknown[]) {
+    if (typeof item !== 'object' || item === null) return null;
+    const { site, received, durable } = item as Record<string, unknown>;
+    if (typeof site !== 'string' || site.length === 0 || site.length > 128 || !isCount(received) || !isCount(durable)) return null;
+    if (durable > received) return null;
+    copies.push({ site, received, durable });
+  }
+  return { epoch: o['epoch'], number: o['number'], copies };
+}
+
+/** A mirror's knowledge of the other copies. It outlives the connection, and the primary; another epoch makes it void. */
+export class HeldTable {
+  #epoch: Epoch = 0;
+  #copies: ReadonlyMap<SiteName, HeldCopy> = new Map();
+
+  get epoch(): Epoch {
+    return this.#epoch;
+  }
+
+  get copies(): ReadonlyMap<SiteName, HeldCopy> {
+    return this.#copies;
+  }
+
+  take(held: Held): void {
+    this.#epoch = held.epoch;
+    this.#copies = new Map(held.copies.map((copy) => [copy.site, copy]));
+  }
+
+  /** First record that some other copy is not known to hold; null when nothing is known in this epoch. */
+  floor(epoch: Epoch): Seq | null {
+    if (epoch !== this.#epoch || this.#copies.size === 0) return null;
+    return Math.min(...[...this.#copies.values()].map((copy) => copy.durable)) + 1;
+  }
+}
+
+/** The primary's side of the loop with one mirror, on one connection: one message is under way at a time. */
+export class HeldTeller {
+  #number = 0;
+  #text = '';
+  #sent: readonly HeldCopy[] | null = null;
+  #sentAt: Millis = -Infinity;
+  /** What the mirror has confirmed to know. */
+  #known: ReadonlyMap<SiteName, HeldCopy> = new Map();
+
+  /** The mirror's connection ended: it may have forgotten. */
+  reset(): void {
+    this.#number = 0;
+    this.#text = '';
+    this.#sent = null;
+    this.#known = new Map();
+  }
+
+  /** What the mirror is known to know of another copy. */
+  known(site: SiteName): HeldCopy | null {
+    return this.#known.get(site) ?? null;
+  }
+
+  /** When there is something to tell next; Infinity when there is nothing, or the last message is not confirmed. */
+  dueAt(copies: readonly HeldCopy[], pauseMillis: Millis): Millis {
+    return this.#sent !== null || textOf(copies) === this.#text ? Infinity : this.#sentAt + pauseMillis;
+  }
+
+  next(epoch: Epoch, copies: readonly HeldCopy[], now: Millis): Held {
+    assert(this.#sent === null, 'one message at a time', { number: this.#number });
+    this.#sent = copies;
+    this.#sentAt = now;
+    this.#text = textOf(copies);
+    return { epoch, number: ++this.#number, copies };
+  }
+
+  /** The mirror has heard. Returns what is wrong with that, or null. */
+  confirmed(number: number): string | null {
+    if (number > this.#number) return `confirms message ${number} on what other copies hold, ${this.#number} were sent`;
+    if (number < this.#number || this.#sent === null) return null;
+    this.#known = new Map(this.#sent.map((copy) => [copy.site, copy]));
+    this.#sent = null;
+    return null;
+  }
+}
+
+function textOf(copies: readonly HeldCopy[]): string {
+  return copies.map(({ site, received, durable }) => `${site} ${received} ${durable}`).join();
+}

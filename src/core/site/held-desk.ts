@@ -1,0 +1,87 @@
+// The primary's end of the acknowledgement loop: keeps every mirror told of what the others hold, and knows what each is known to know.
+
+import type { Millis, Seq, SiteName } from '../base/units.ts';
+import type { FollowedPeer } from '../mirror/followed.ts';
+import { type HeldCopy, HeldTeller } from '../mirror/held.ts';
+import { decodeNumbers, encodeJson, HELD_ACKNOWLEDGE_BODY } from '../mirror/messages.ts';
+import type { Replica } from '../replica/replica.ts';
+import type { SiteOptions } from './contract.ts';
+
+/** What a mirror said of its own sidefile when it confirmed last. */
+export interface MirrorRoom {
+  readonly oldest: Seq;
+  readonly spaceBytes: number;
+}
+
+export class HeldDesk {
+  readonly #options: SiteOptions;
+  readonly #replica: Replica;
+  readonly #followed: ReadonlyMap<SiteName, FollowedPeer>;
+  readonly #tellers = new Map<SiteName, HeldTeller>();
+  readonly #rooms = new Map<SiteName, MirrorRoom>();
+
+  constructor(options: SiteOptions, replica: Replica, followed: ReadonlyMap<SiteName, FollowedPeer>) {
+    this.#options = options;
+    this.#replica = replica;
+    this.#followed = followed;
+    for (const site of followed.keys()) this.#tellers.set(site, new HeldTeller());
+  }
+
+  turn(now: Millis): void {
+    for (const [site, peer] of this.#followed) {
+      const teller = this.#tellers.get(site) as HeldTeller;
+      if (peer.attached !== 'following') continue;
+      const copies = this.#others(peer);
+      if (now >= teller.dueAt(copies, this.#pauseMillis))
+        peer.peer.link?.send('held', encodeJson(teller.next(this.#replica.epoch, copies, now)));
+    }
+  }
+
+  deadline(): Millis {
+    let earliest = Infinity;
+    for (const [site, peer] of this.#followed) {
+      if (peer.attached !== 'following') continue;
+      earliest = Math.min(earliest, (this.#tellers.get(site) as HeldTeller).dueAt(this.#others(peer), this.#pauseMillis));
+    }
+    return earliest;
+  }
+
+  /** A peer is gone, or joins anew. */
+  lost(site: SiteName): void {
+    this.#tellers.get(site)?.reset();
+    this.#rooms.delete(site);
+  }
+
+  /** A mirror has heard. Returns what is wrong with what it says, or null. */
+  confirmed(peer: FollowedPeer, body: Uint8Array): string | null {
+    const said = decodeNumbers(HELD_ACKNOWLEDGE_BODY, body);
+    if (said === null) return 'a confirmation of what is held is malformed';
+    if (said.epoch !== this.#replica.epoch || peer.attached !== 'following') return null;
+    this.#rooms.set(peer.site, { oldest: said.oldest, spaceBytes: said.spaceBytes });
+    return this.#tellers.get(peer.site)?.confirmed(said.number) ?? null;
+  }
+
+  /** Up to where `mirror` is known to know that `site` holds records on stable storage; null when it is not. */
+  knownTo(mirror: SiteName, site: SiteName): Seq | null {
+    return this.#tellers.get(mirror)?.known(site)?.durable ?? null;
+  }
+
+  room(mirror: SiteName): MirrorRoom | null {
+    return this.#rooms.get(mirror) ?? null;
+  }
+
+  get #pauseMillis(): Millis {
+    return this.#options.timings.heartbeatMillis / 4;
+  }
+
+  /** Copies other than one, as far as anything was known of them in this reign. */
+  #others(peer: FollowedPeer): HeldCopy[] {
+    const copies: HeldCopy[] = [];
+    for (const other of this.#followed.values()) {
+      const durable = other.knownDurable;
+      if (other === peer || durable === null) continue;
+      copies.push({ site: other.site, received: Math.max(durable, other.received), durable });
+    }
+    return copies;
+  }
+}

@@ -1,0 +1,51 @@
+// The acknowledgement loop: what a mirror was told that another copy holds on stable storage, that copy had there; and what the primary believes
+// a mirror to know, it knows. A mirror drops records on the strength of the first.
+
+import { epochOf } from '../../core/base/position.ts';
+import type { SiteName } from '../../core/base/units.ts';
+import type { Rule, Scene, SeenSite } from './observe.ts';
+
+/** The oracle of the loop. */
+export function held(): Rule {
+  const startedAt = new Map<SiteName, number>();
+  return {
+    name: '10 held',
+    started: (scene, site) => {
+      startedAt.set(site.name, scene.world.now);
+    },
+    afterEvent: (scene, site) => {
+      const { inside } = site;
+      if (inside === null) return;
+      if (inside.attached) checkTold(scene, site);
+      for (const { mirror, of, durable } of inside.believed) {
+        const known = scene.sites.find((other) => other.name === mirror);
+        // What it has confirmed it still knows, while its process lives and follows in this epoch.
+        if (known?.inside?.attached !== true || known.inside.epoch !== inside.epoch) continue;
+        const told = known.inside.told.get(of);
+        // None at all: it was told since that nothing is known of that copy, which is being filled anew.
+        if (told === undefined || told >= durable) continue;
+        const since = scene.connectedSince(site.name, mirror);
+        // Until the primary hears that the process is another one it believes what the one before had confirmed.
+        if (since === null || since < (startedAt.get(mirror) ?? 0)) continue;
+        scene.world.fail('10 held', `${site.name} believes that ${mirror} knows ${of} to hold record ${durable}; it knows ${told}`);
+      }
+    },
+  };
+}
+
+function checkTold(scene: Scene, site: SeenSite): void {
+  const inside = site.inside as NonNullable<SeenSite['inside']>;
+  for (const [name, durable] of inside.told) {
+    const other = scene.sites.find((candidate) => candidate.name === name);
+    if (other === undefined || durable === 0 || other.harmed || scene.forced) continue;
+    const epoch = epochOf(inside.history, durable);
+    // Where this copy's history does not reach back to the record, nothing can be compared.
+    if (epoch === 0) continue;
+    const ever = Math.max(0, ...[...other.everDurable].filter(([each]) => each >= epoch).map(([, seq]) => seq));
+    if (ever < durable)
+      scene.world.fail(
+        '10 held',
+        `${site.name} was told that ${name} has record ${durable} on its disk, which never had more than ${ever}`,
+      );
+  }
+}
