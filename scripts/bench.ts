@@ -1,7 +1,7 @@
 // `npm run bench`: the same workloads against Tercet with one, two and three sites, nbdkit's file plugin and qemu-nbd, all in one run and in turn,
 // so that what disturbs the machine disturbs all of them. fio measures; medians and ratios are printed. docs/performance.md says how to read them.
 
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -11,7 +11,7 @@ import { mustRun } from '../demo/tools.ts';
 import { fill, runFio } from './bench/fio.ts';
 import { machineBusySeconds, processorText, processSeconds } from './bench/processor.ts';
 import type { Round, Summary } from './bench/report.ts';
-import { REFERENCE, summarize, tableOf } from './bench/report.ts';
+import { type Ratios, markdownOf, ratiosOf, REFERENCE, summarize, tableOf, worseThan } from './bench/report.ts';
 import type { Server } from './bench/servers.ts';
 import { SERVERS } from './bench/servers.ts';
 import type { Workload } from './bench/workloads.ts';
@@ -22,11 +22,15 @@ const USAGE = `usage: npm run bench -- [options]
   --only NAME       a workload: ${WORKLOADS.map((workload) => workload.name).join(', ')}; may be given several times
   --server NAME     a server: ${Object.keys(SERVERS).join(', ')}; may be given several times
   --rounds N        rounds of each; default 5
-  --seconds N       of each measurement; default 3
-  --size MIB        of the volume; default 1024
+  --seconds N       of each measurement; default 1
+  --size MIB        of the volume; default 512
   --set KEY=NUMBER  a key of the group in the configuration, such as destage_idle_millis=5000; may be given several times
   --data DIR        where the images are; default: a new folder in ${tmpdir()}, removed in the end
   --json FILE       write every round and the medians there
+  --markdown FILE   write the tables of docs/performance.md there; they are printed too
+  --baseline FILE   write the ratios there, for --check
+  --check FILE      fail when a ratio is more than a tenth below the one there
+  --allocations     count what the daemons allocate on their heaps for an operation (they trace their collections; a little slower)
   --profile DIR     write processor profiles of all sites there (use it with --only)`;
 
 const MIB = 1024 * 1024;
@@ -42,6 +46,10 @@ interface Wanted {
   readonly data: string | null;
   readonly json: string | null;
   readonly profiles: string | null;
+  readonly markdown: string | null;
+  readonly baseline: string | null;
+  readonly check: string | null;
+  readonly allocations: boolean;
 }
 
 function readArguments(): Wanted | null {
@@ -50,12 +58,16 @@ function readArguments(): Wanted | null {
       only: { type: 'string', multiple: true },
       server: { type: 'string', multiple: true },
       rounds: { type: 'string', default: '5' },
-      seconds: { type: 'string', default: '3' },
-      size: { type: 'string', default: '1024' },
+      seconds: { type: 'string', default: '1' },
+      size: { type: 'string', default: '512' },
       set: { type: 'string', multiple: true, default: [] },
       data: { type: 'string' },
       json: { type: 'string' },
       profile: { type: 'string' },
+      markdown: { type: 'string' },
+      baseline: { type: 'string' },
+      check: { type: 'string' },
+      allocations: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -75,6 +87,10 @@ function readArguments(): Wanted | null {
     data: path(values.data),
     json: path(values.json),
     profiles: path(values.profile),
+    markdown: path(values.markdown),
+    baseline: path(values.baseline),
+    check: path(values.check),
+    allocations: values.allocations,
   };
 }
 
@@ -98,10 +114,12 @@ async function prepare(server: Server, workload: Workload): Promise<void> {
   for (const file of server.files()) await mustRun('dd', [`if=${file}`, 'iflag=nocache', 'count=0', 'status=none']);
 }
 
-async function measure(server: Server, workload: Workload, { seconds, sizeBytes }: Wanted): Promise<Round> {
+/** One round; the first of a workload warms up. */
+async function measure(server: Server, workload: Workload, { seconds, sizeBytes }: Wanted, first: boolean): Promise<Round> {
   const target = { uri: server.uri, sizeBytes };
-  if (!workload.cold) await runFio(workload, { ...target, seconds: WARM_UP_SECONDS });
+  if (first && !workload.cold) await runFio(workload, { ...target, seconds: WARM_UP_SECONDS });
   await prepare(server, workload);
+  const allocated = server.allocatedBytes();
   const begun = { at: performance.now(), busy: machineBusySeconds(), own: processSeconds(server.pids()) };
   const result = await runFio(workload, { ...target, seconds });
   const during = {
@@ -118,6 +136,7 @@ async function measure(server: Server, workload: Workload, { seconds, sizeBytes 
     workload: workload.name,
     server: server.name,
     serverCpuSeconds: processSeconds(server.pids()) - begun.own,
+    allocatedBytes: allocated === null ? null : (server.allocatedBytes() ?? 0) - allocated,
     otherShare,
   };
 }
@@ -132,7 +151,8 @@ async function startServers(wanted: Wanted, folder: string): Promise<readonly Se
         console.log(`${name} is not installed: left out`);
         continue;
       }
-      const server = await start({ folder, sizeBytes: wanted.sizeBytes, ports, profiles: wanted.profiles, group: wanted.group });
+      const { sizeBytes, profiles, group, allocations } = wanted;
+      const server = await start({ folder, sizeBytes, ports, profiles, group, allocations });
       servers.push(server);
       await fill(server.uri, wanted.sizeBytes);
       await prepare(server, WORKLOADS[0] as Workload);
@@ -152,7 +172,7 @@ async function run(wanted: Wanted, folder: string): Promise<{ rounds: readonly R
   try {
     for (const workload of wanted.workloads) {
       for (let round = 0; round < wanted.rounds; round++) {
-        for (const server of servers) rounds.push(await measure(server, workload, wanted));
+        for (const server of servers) rounds.push(await measure(server, workload, wanted, round === 0));
       }
       console.log(`\n${tableOf(workload, summarize(rounds)).join('\n')}`);
     }
@@ -160,6 +180,19 @@ async function run(wanted: Wanted, folder: string): Promise<{ rounds: readonly R
     await Promise.all(servers.map((server) => server.stop()));
   }
   return { rounds, summaries: summarize(rounds) };
+}
+
+/** Prints and writes what was asked for besides the figures; false when a ratio is too much worse than before. */
+function conclude(wanted: Wanted, summaries: readonly Summary[]): boolean {
+  const markdown = markdownOf(wanted.workloads, summaries);
+  console.log(`\n${markdown}`);
+  if (wanted.markdown !== null) writeFileSync(wanted.markdown, `${markdown}\n`);
+  const ratios = ratiosOf(summaries);
+  if (wanted.baseline !== null) writeFileSync(wanted.baseline, `${JSON.stringify(ratios, null, 2)}\n`);
+  if (wanted.check === null) return true;
+  const worse = worseThan(JSON.parse(readFileSync(wanted.check, 'utf8')) as Ratios, ratios);
+  console.log(worse.length === 0 ? '\nno ratio is more than a tenth below the baseline' : `\nbelow the baseline:\n${worse.join('\n')}`);
+  return worse.length === 0;
 }
 
 async function main(): Promise<void> {
@@ -186,6 +219,7 @@ async function main(): Promise<void> {
     const result = await run(wanted, folder);
     if (wanted.json !== null)
       writeFileSync(wanted.json, `${JSON.stringify({ machine, at: new Date().toISOString(), ...result }, null, 2)}\n`);
+    if (!conclude(wanted, result.summaries)) process.exitCode = 1;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

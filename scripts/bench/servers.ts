@@ -2,7 +2,7 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
-import { existsSync, globSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { Member } from '../../demo/cluster.ts';
@@ -24,6 +24,8 @@ export interface Server {
   settle(): Promise<void>;
   /** Files whose cached content is dropped for cold reads. */
   files(): readonly string[];
+  /** Bytes that its daemons have allocated on their JavaScript heaps so far; null where that is not asked for, or cannot be. */
+  allocatedBytes(): number | null;
   stop(): Promise<void>;
 }
 
@@ -35,15 +37,33 @@ export interface ServerOptions {
   readonly profiles: string | null;
   /** Keys of the group in place of the defaults. */
   readonly group: Readonly<Record<string, number>>;
+  /** Whether the daemons are to say how much they allocate. */
+  readonly allocations: boolean;
 }
 
 const START_MILLIS = 30_000;
 const SETTLE_MILLIS = 300_000;
 
+/** Arguments of qemu-nbd that are the same for all images. */
+function qemuArgs(socket: string): readonly string[] {
+  return ['-k', socket, '-t', '-e', '64', '-x', ''];
+}
+
+/** Two copies in one process, both written, one read: the least that a mirror can do. */
+function quorumArgs(images: readonly string[]): readonly string[] {
+  const children = images.flatMap((image, index) => [
+    `children.${index}.driver=raw`,
+    `children.${index}.file.driver=file`,
+    `children.${index}.file.filename=${image}`,
+  ]);
+  return ['--image-opts', ['driver=quorum', `vote-threshold=${images.length}`, 'read-pattern=fifo', ...children].join(',')];
+}
+
 /** How each server is started, by name; null where its program is not installed. */
 export const SERVERS: Readonly<Record<string, ((options: ServerOptions) => Promise<Server>) | null>> = {
-  nbdkit: plain('nbdkit', (socket, image) => ['-f', '-U', socket, 'file', `file=${image}`]),
-  'qemu-nbd': plain('qemu-nbd', (socket, image) => ['-k', socket, '-f', 'raw', '-t', '-e', '64', '-x', '', image]),
+  nbdkit: plain('nbdkit', 'nbdkit', 1, (socket, [image = '']) => ['-f', '-U', socket, 'file', `file=${image}`]),
+  'qemu-nbd': plain('qemu-nbd', 'qemu-nbd', 1, (socket, [image = '']) => [...qemuArgs(socket), '-f', 'raw', image]),
+  quorum: plain('quorum', 'qemu-nbd', 2, (socket, images) => [...qemuArgs(socket), ...quorumArgs(images)]),
   tercet1: (options) => tercet(options, 1),
   tercet2: (options) => tercet(options, 2),
   tercet3: (options) => tercet(options, 3),
@@ -60,11 +80,15 @@ async function tercet(options: ServerOptions, siteCount: number): Promise<Server
     `--cpu-prof-dir=${join(profiles ?? '', name, site)}`,
     '--cpu-prof-interval=500',
   ];
+  const nodeArgs = (site: string): string[] => [
+    ...(profiles === null ? [] : profileArgs(site)),
+    ...(options.allocations ? ['--trace-gc', '--trace-gc-nvp'] : []),
+  ];
   const cluster = new Cluster({
     layout,
     ownGroup: false,
     config: { group },
-    ...(profiles !== null && { nodeArgs: profileArgs }),
+    nodeArgs,
     died: (daemon, ending) => {
       console.error(`${name}: ${daemon.name} ended by itself (${endingText(ending)}):\n${daemon.logTail()}`);
     },
@@ -89,30 +113,45 @@ async function tercet(options: ServerOptions, siteCount: number): Promise<Server
     pids: () => cluster.daemons.flatMap((daemon) => (daemon.pid === null ? [] : [daemon.pid])),
     settle: () => drain(cluster, SETTLE_MILLIS),
     files: () => globSync(join(first.layout.data, layout.group, '**', '*')),
+    allocatedBytes: () => (options.allocations ? sum(cluster.members.map((member) => allocatedIn(member.layout.log))) : null),
     stop: () => cluster.stop(),
   };
 }
 
-/** A server of one raw image file on a unix socket. */
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+/** Bytes allocated before each garbage collection that a log tells of. */
+function allocatedIn(log: string): number {
+  return sum([...readFileSync(log, 'utf8').matchAll(/ allocated=([0-9]+)/g)].map(([, bytes]) => Number(bytes)));
+}
+
+/** A server of raw image files on a unix socket. */
 function plain(
+  name: string,
   program: string,
-  args: (socket: string, image: string) => readonly string[],
+  imageCount: number,
+  args: (socket: string, images: readonly string[]) => readonly string[],
 ): ((options: ServerOptions) => Promise<Server>) | null {
   const path = findTool(program);
   if (path === null) return null;
   return async ({ folder, sizeBytes }) => {
-    const image = join(folder, `${program}.img`);
-    const socket = join(folder, `${program}.sock`);
-    writeFileSync(image, '');
-    truncateSync(image, sizeBytes);
-    const child = spawn(path, args(socket, image), { stdio: ['ignore', 'inherit', 'inherit'] });
-    await until(`${program} listens`, START_MILLIS, () => existsSync(socket));
+    const images = Array.from({ length: imageCount }, (_, index) => join(folder, `${name}-${index}.img`));
+    const socket = join(folder, `${name}.sock`);
+    for (const image of images) {
+      writeFileSync(image, '');
+      truncateSync(image, sizeBytes);
+    }
+    const child = spawn(path, args(socket, images), { stdio: ['ignore', 'inherit', 'inherit'] });
+    await until(`${name} listens`, START_MILLIS, () => existsSync(socket));
     return {
-      name: program,
+      name,
       uri: `nbd+unix:///?socket=${socket}`,
       pids: () => [child.pid as number],
       settle: () => Promise.resolve(),
-      files: () => [image],
+      files: () => images,
+      allocatedBytes: () => null,
       stop: () => ended(child),
     };
   };
