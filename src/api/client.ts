@@ -9,8 +9,17 @@ import { TercetError, exitOf } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
 import type { OrderOutcome } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
-import type { DaemonStatus, EventLine, Health } from './schema.ts';
-import { apiErrorSchema, daemonStatusSchema, eventListSchema, eventSchema, faultsOf, healthSchema, outcomeSchema } from './schema.ts';
+import type { DaemonStatus, EventLine, Health, ReloadLine } from './schema.ts';
+import {
+  apiErrorSchema,
+  daemonStatusSchema,
+  eventListSchema,
+  eventSchema,
+  faultsOf,
+  healthSchema,
+  outcomeSchema,
+  reloadSchema,
+} from './schema.ts';
 
 /** How long a question may take; an order takes as long as the daemon allows it, and this on top. */
 const QUESTION_MILLIS = 5_000;
@@ -55,6 +64,11 @@ export class ControlClient {
       const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
       throw new TercetError('TERCET_UNREACHABLE', { what: 'the daemon', address: this.#address.text, reason }, { cause });
     }
+  }
+
+  /** Has the daemon read its configuration again. */
+  reload(): Promise<ReloadLine> {
+    return this.#ask({ method: 'POST', path: '/v1/reload', body: {}, schema: reloadSchema, millis: this.#questionMillis });
   }
 
   create(group: string): Promise<OrderOutcome> {

@@ -169,6 +169,25 @@ export const eventSchema: z.ZodType<EventLine> = z.object({
 /** Answer to GET /v1/events. */
 export const eventListSchema: z.ZodType<{ readonly events: readonly EventLine[] }> = z.object({ events: z.array(eventSchema) });
 
+/** What a reload has found: POST /v1/reload. */
+export interface ReloadLine {
+  readonly file: string;
+  readonly changes: readonly {
+    readonly key: string;
+    readonly was: string | null;
+    readonly now: string | null;
+    readonly takes: 'now' | 'restart' | 'elsewhere';
+  }[];
+}
+
+/** Schema of ReloadLine. */
+export const reloadSchema: z.ZodType<ReloadLine> = z.object({
+  file: z.string(),
+  changes: z.array(
+    z.object({ key: z.string(), was: z.string().nullable(), now: z.string().nullable(), takes: z.enum(['now', 'restart', 'elsewhere']) }),
+  ),
+});
+
 /** What became of an order: POST /v1/groups/GROUP/create and .../promote. */
 export const outcomeSchema: z.ZodType<OrderOutcome> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('done'), text: z.string() }),

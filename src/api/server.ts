@@ -97,7 +97,8 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     return answer(c, await inTime(control.drain(group), `draining group ${group}`, bounds));
   });
   app.notFound((c) => {
-    const routes = 'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, POST /v1/groups/GROUP/create, .../promote and .../drain';
+    const routes =
+      'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, POST /v1/reload, /v1/groups/GROUP/create, .../promote and .../drain';
     return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
   });
   app.onError((error, c) => {
@@ -183,7 +184,7 @@ function errorBody(error: TercetError): ApiError {
 }
 
 function statusOf(code: ErrorCode): ErrorStatus {
-  if (code === 'TERCET_BAD_REQUEST') return 400;
+  if (code === 'TERCET_BAD_REQUEST' || code === 'TERCET_CONFIG' || code === 'TERCET_CONFIG_UNREADABLE') return 400;
   if (code === 'TERCET_NO_SUCH_GROUP') return 404;
   return code === 'TERCET_DEADLINE' ? 504 : 500;
 }

@@ -13,8 +13,10 @@ import { createCommand } from './commands/create.ts';
 import { drainCommand } from './commands/drain.ts';
 import { eventsCommand } from './commands/events.ts';
 import { promoteCommand } from './commands/promote.ts';
+import { reloadCommand } from './commands/reload.ts';
 import { statusCommand } from './commands/status.ts';
 import { witnessRoutes } from './commands/witness.ts';
+import { COMPLETE, complete } from './completion.ts';
 import type { CliContext, ConfigFlag } from './context.ts';
 import { configFile, configFlag, print, readConfig } from './context.ts';
 import { countText } from './text.ts';
@@ -65,6 +67,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     attach: attachCommand,
     witness: witnessRoutes,
     cert: certRoutes,
+    reload: reloadCommand,
     check: checkCommand,
     'check-config': checkConfigCommand,
     version: versionCommand,
@@ -82,6 +85,10 @@ const app: Application<CliContext> = buildApplication(commands, {
 
 /** Runs one command line. The exit code is in context.process.exitCode when it has ended. */
 export async function runCli(inputs: readonly string[], context: CliContext): Promise<void> {
+  if (inputs[0] === COMPLETE) {
+    await complete(commands, inputs.slice(1), context);
+    return;
+  }
   await run(app, inputs, context);
   const { exitCode } = context.process;
   // The library's own codes for wrong command lines are negative.

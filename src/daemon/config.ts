@@ -69,6 +69,8 @@ export interface TlsPaths {
 export interface Config {
   /** The file that it was read from. */
   readonly file: string;
+  /** What was read. */
+  readonly text: string;
   readonly insecure: boolean;
   /** Files of the certificates; null where links are not encrypted. */
   readonly tls: TlsPaths | null;
@@ -148,6 +150,7 @@ export function parseConfig(text: string, file: string): Config {
   faults.throwIfAny(file);
   return {
     file,
+    text,
     insecure,
     tls:
       tls === null

@@ -3,8 +3,10 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 
+import type { Hono } from 'hono';
+
 import type { DaemonStatus } from '../api/schema.ts';
-import type { Control } from '../api/server.ts';
+import type { Control, RunningControl } from '../api/server.ts';
 import { startControl } from '../api/server.ts';
 import { VERSION } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
@@ -30,6 +32,8 @@ import { Exports } from './exports.ts';
 import type { SharedParts } from './group.ts';
 import { GroupRunner } from './group.ts';
 import { PeerListener } from './peer-listener.ts';
+import type { Reloader } from './reload.ts';
+import { reloader } from './reload.ts';
 import type { Running } from './service.ts';
 import { CertificateWatch } from './certificates.ts';
 import { addWatchRoutes } from '../watch/routes.ts';
@@ -51,8 +55,7 @@ export async function startDaemon(config: Config, name: SiteName, journal: Journ
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    const { certificates } = await open(config, name, journal, closers);
-    return { close, reload: () => certificates?.reload() };
+    return { close, ...(await open(config, name, journal, closers)) };
   } catch (error) {
     await close();
     if (error instanceof DiskError) {
@@ -63,12 +66,7 @@ export async function startDaemon(config: Config, name: SiteName, journal: Journ
   }
 }
 
-interface Opened {
-  /** null where links are not encrypted. */
-  readonly certificates: CertificateWatch | null;
-}
-
-async function open(config: Config, name: SiteName, lines: Journal, closers: Closer[]): Promise<Opened> {
+async function open(config: Config, name: SiteName, lines: Journal, closers: Closer[]): Promise<Omit<Running, 'close'>> {
   const site = siteOf(config, name);
   const watch = new Watch({ site: name, settings: watchSettings(config, site), journal: lines });
   const { journal } = watch;
@@ -111,8 +109,7 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
   }
   const exports = new Exports(groups, buffers);
 
-  const orders = controlOf(name, groups, certificates);
-  const control = await startControl(orders, site.control, { log: journal, more: (app) => addWatchRoutes(app, watch) });
+  const { control, orders, reload } = await openControl({ config, site, groups, watch, certificates });
   // Closed after the hosts and before the groups: what is asked last is answered.
   for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
   closers.push(() => control.close());
@@ -134,7 +131,7 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
   watch.start(() => orders.status());
   for (const group of groups) group.start();
   journal('ready', readyFacts(site, groups), `site ${name} is ready`);
-  return { certificates };
+  return { reload: reload.bySignal, summary: () => summaryOf(orders.status()) };
 }
 
 /** What the watch needs of the configuration. */
@@ -143,6 +140,34 @@ function watchSettings(config: Config, site: SiteConfig): WatchSettings {
     hooks: site.hooks,
     groups: new Map(config.groups.map(({ name, sites, timings, rpoSeconds }) => [name, { sites, timings, rpoSeconds }])),
   };
+}
+
+interface ControlParts {
+  readonly config: Config;
+  readonly site: SiteConfig;
+  readonly groups: readonly GroupRunner[];
+  readonly watch: Watch;
+  readonly certificates: CertificateWatch | null;
+}
+
+/** The control API, with everything that can be asked and ordered there. */
+async function openControl(parts: ControlParts): Promise<{ control: RunningControl; orders: Control; reload: Reloader }> {
+  const { config, site, groups, watch, certificates } = parts;
+  const { name } = site;
+  const { journal } = watch;
+  const orders = controlOf(name, groups, certificates);
+  const apply = (next: Config): void => watch.change(watchSettings(next, siteOf(next, name)));
+  const reload = reloader({ config, name, journal, certificates, apply });
+  const more = (app: Hono): void => void addWatchRoutes(app, watch).post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
+  return { control: await startControl(orders, site.control, { log: journal, more }), orders, reload };
+}
+
+/** A line for the service manager: db primary, serving; web mirror. */
+function summaryOf({ groups }: DaemonStatus): string {
+  if (groups.length === 0) return 'no group has a copy here';
+  return groups
+    .map(({ group, role, serving, failure }) => `${group} ${role}${serving ? ', serving' : ''}${failure === null ? '' : `: ${failure}`}`)
+    .join('; ');
 }
 
 function readyFacts(site: SiteConfig, groups: readonly GroupRunner[]): Record<string, unknown> {

@@ -24,7 +24,25 @@ function isTrouble(event: string): boolean {
   return /(^|[.-])(failed|failure|fatal|damaged|late)$/.test(event);
 }
 
+/** Levels of syslog, which journald takes from the beginning of a line. */
+const PRIORITIES = [
+  ['"level":"error"', '<3>'],
+  ['"level":"info"', '<6>'],
+] as const;
+
+/** Where journald reads the lines, each begins with its priority; elsewhere it is JSON and nothing else. */
 function standardError(): DestinationStream {
+  const stream = plainError();
+  if ((process.env['JOURNAL_STREAM'] ?? '') === '') return stream;
+  return {
+    write: (line) => {
+      const priority = PRIORITIES.find(([level]) => line.startsWith(`{${level}`))?.[1] ?? '<6>';
+      stream.write(`${priority}${line}`);
+    },
+  };
+}
+
+function plainError(): DestinationStream {
   const stream = destination({ fd: 2, sync: true });
   // Whoever read the lines may go away; the volumes are served all the same.
   stream.on('error', (error: NodeJS.ErrnoException) => {

@@ -5,13 +5,7 @@ import { parseArgs } from 'node:util';
 import { EXIT, TercetError } from '../core/base/errors.ts';
 import { CONFIG_FILE_DEFAULT, VERSION } from '../api/program.ts';
 import { loadConfig, siteOf } from './config.ts';
-
-const USAGE = `usage: tercetd --site NAME [--config FILE] [--check-config]
-
-  --site NAME      the site of the configuration whose daemon this is
-  --config FILE    default: $TERCET_CONFIG, or ${CONFIG_FILE_DEFAULT}
-  --check-config   read the configuration, and with --site its certificates; report every fault, and end
-  --version, --help`;
+import { USAGE } from './usage.ts';
 
 interface Arguments {
   readonly config: string;

@@ -4,31 +4,38 @@
 import { InvariantError } from '../core/base/assert.ts';
 import { EXIT, TercetError } from '../core/base/errors.ts';
 import type { Journal } from '../core/base/ports.ts';
+import { ServiceManager } from '../host/service-manager.ts';
 
 /** Something that runs until it is closed. */
 export interface Running {
   close(): Promise<void>;
-  /** Reads again what can be changed while it runs: at SIGHUP, which ends whatever has nothing to read. */
+  /** Reads its configuration again at SIGHUP, and says in the log what became of it. Without it SIGHUP ends the program. */
   reload?(): void;
+  /** One line for the service manager's overview. */
+  summary?(): string;
 }
 
-const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+const END_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+/** Between two lines of overview for the service manager. */
+const SUMMARY_MILLIS = 5_000;
 /** A shutdown that lasts longer has hung, on a dead disk say: the process ends without it, and the next start recovers. */
 const SHUTDOWN_MILLIS_MAX = 10_000;
 
 /**
- * Runs a daemon. Never returns while it runs: the process exits with 0 after a signal and an orderly end, 1 when that took too long, 70 after
+ * Runs a daemon. Never returns while it runs: the process exits with 0 after SIGTERM or SIGINT and an orderly end, 1 when that took too long, 70 after
  * a broken invariant, and with the error's own code when the start failed.
  */
 export async function runService(log: Journal, start: () => Promise<Running>): Promise<never> {
   process.on('uncaughtException', (error) => dieOf(log, error));
+  const manager = ServiceManager.open(process.env);
   let running: Running | null = null;
   const signalled = new Promise<string>((resolve) => {
-    for (const signal of SIGNALS) process.once(signal, () => resolve(signal));
+    for (const signal of END_SIGNALS) process.once(signal, () => resolve(signal));
     process.on('SIGHUP', () => {
       // While it starts, everything is read anyway.
-      if (running !== null && running.reload === undefined) resolve('SIGHUP');
-      else running?.reload?.();
+      if (running === null) return;
+      if (running.reload === undefined) resolve('SIGHUP');
+      else reloadWithNotice(running.reload.bind(running), manager);
     });
   });
   try {
@@ -38,7 +45,10 @@ export async function runService(log: Journal, start: () => Promise<Running>): P
     log('start.failed', { code: error.code }, error.message);
     return process.exit(error.exit);
   }
+  const end = tellManager(manager, running);
   const signal = await signalled;
+  end();
+  manager?.tell({ STOPPING: '1' });
   log('stopping', { signal }, `stopping because of ${signal}`);
   const deadline = setTimeout(() => {
     log('stop.late', { seconds: SHUTDOWN_MILLIS_MAX / 1000 }, `the shutdown did not end within ${SHUTDOWN_MILLIS_MAX / 1000} s`);
@@ -48,6 +58,26 @@ export async function runService(log: Journal, start: () => Promise<Running>): P
   clearTimeout(deadline);
   log('stopped', {}, 'stopped');
   return process.exit(EXIT.done);
+}
+
+/** Says that the process is ready, and then again and again that it is alive and how it is. Returns what ends that. */
+function tellManager(manager: ServiceManager | null, running: Running): () => void {
+  if (manager === null) return () => {};
+  const status = (): Record<string, string> => (running.summary === undefined ? {} : { STATUS: running.summary() });
+  manager.tell({ READY: '1', MAINPID: String(process.pid), ...status() });
+  const summary = setInterval(() => manager.tell(status()), SUMMARY_MILLIS);
+  const alive = manager.watchdogMillis === null ? null : setInterval(() => manager.tell({ WATCHDOG: '1' }), manager.watchdogMillis / 10);
+  return () => {
+    clearInterval(summary);
+    if (alive !== null) clearInterval(alive);
+  };
+}
+
+function reloadWithNotice(reload: () => void, manager: ServiceManager | null): void {
+  const micros = String(process.hrtime.bigint() / 1000n);
+  manager?.tell({ RELOADING: '1', MONOTONIC_USEC: micros });
+  reload();
+  manager?.tell({ READY: '1' });
 }
 
 /** One line, and the end: whatever threw, the state that it left behind is one that nobody has thought about. */

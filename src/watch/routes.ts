@@ -12,12 +12,13 @@ const ALIVE_MILLIS = 10_000;
 const UNREAD_MAX = 4096;
 
 /** Adds the routes: docs/reference/api.md. */
-export function addWatchRoutes(app: Hono, watch: Watch): void {
+export function addWatchRoutes(app: Hono, watch: Watch): Hono {
   app.get('/metrics', (c) => c.text(watch.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
   app.get('/v1/view', (c) => c.json({ groups: watch.views() }, 200));
   app.get('/v1/events', (c) =>
     c.req.query('follow') === undefined && !wantsStream(c) ? c.json({ events: watch.events.after(lastId(c)) }, 200) : stream(c, watch),
   );
+  return app;
 }
 
 function wantsStream(c: Context): boolean {

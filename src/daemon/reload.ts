@@ -1,0 +1,129 @@
+// Reading the configuration again while the daemon runs: what has changed, what of that takes effect now, and what only with the next start. Said
+// key by key, as the file names them, so that nobody has to guess what a daemon runs with.
+
+import { parse } from 'smol-toml';
+
+import { TercetError } from '../core/base/errors.ts';
+import type { Journal } from '../core/base/ports.ts';
+import type { SiteName } from '../core/base/units.ts';
+import type { CertificateWatch } from './certificates.ts';
+import type { Config } from './config.ts';
+import { loadConfig, siteOf } from './config.ts';
+
+/** One key that differs. */
+export interface ConfigChange {
+  /** As in the file: group.db.rpo_seconds. */
+  readonly key: string;
+  /** The value as JSON; null: the key was, or is, not there. */
+  readonly was: string | null;
+  readonly now: string | null;
+  /** `elsewhere`: it is a matter of another site's daemon. */
+  readonly takes: 'now' | 'restart' | 'elsewhere';
+}
+
+/** What a reload has found, and done. */
+export interface ReloadReport {
+  readonly file: string;
+  readonly changes: readonly ConfigChange[];
+}
+
+/** Keys that take effect without a restart. */
+const LIVE_KEYS: readonly RegExp[] = [/^site\.[^.]+\.(hooks|page_token_file)$/, /^group\.[^.]+\.rpo_seconds$/];
+
+/** Differences of two texts of a configuration, both sound, as seen by a site's daemon. Sorted by key. */
+export function changesOf(before: string, after: string, site: string): readonly ConfigChange[] {
+  const was = leavesOf(parse(before));
+  const now = leavesOf(parse(after));
+  const keys = [...new Set([...was.keys(), ...now.keys()])].sort();
+  return keys.flatMap((key) => {
+    const [old, young] = [was.get(key) ?? null, now.get(key) ?? null];
+    return old === young ? [] : [{ key, was: old, now: young, takes: takes(key, site) }];
+  });
+}
+
+function takes(key: string, site: string): ConfigChange['takes'] {
+  const named = /^site\.([^.]+)\.(.+)$/.exec(key);
+  // How the others are reached is this site's matter, too.
+  if (named !== null && named[1] !== site && named[2] !== 'link') return 'elsewhere';
+  return LIVE_KEYS.some((live) => live.test(key)) ? 'now' : 'restart';
+}
+
+/** Every value of a document that is no table, by its key; a list of tables counts by their names. */
+function leavesOf(document: unknown): ReadonlyMap<string, string> {
+  const leaves = new Map<string, string>();
+  const walk = (value: unknown, key: string): void => {
+    if (Array.isArray(value) && value.some((each) => typeof each === 'object')) {
+      value.forEach((each, index) => walk(each, `${key}[${nameOf(each) ?? index}]`));
+    } else if (typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)) {
+      for (const [name, each] of Object.entries(value)) walk(each, key === '' ? name : `${key}.${name}`);
+    } else
+      leaves.set(
+        key,
+        JSON.stringify(value, (_name, each: unknown) => (typeof each === 'bigint' ? String(each) : each)),
+      );
+  };
+  walk(document, '');
+  return leaves;
+}
+
+function nameOf(table: unknown): string | null {
+  return typeof table === 'object' && table !== null && 'name' in table && typeof table.name === 'string' ? table.name : null;
+}
+
+/** One line for the log. */
+function reloadText({ file, changes }: ReloadReport): string {
+  if (changes.length === 0) return `${file} was read again: nothing has changed`;
+  const keys = (wanted: ConfigChange['takes']): string =>
+    changes
+      .filter(({ takes: when }) => when === wanted)
+      .map(({ key }) => key)
+      .join(', ');
+  const parts = [
+    [keys('now'), 'takes effect now'],
+    [keys('restart'), 'needs a restart of this daemon'],
+    [keys('elsewhere'), 'is a matter of other sites'],
+  ].flatMap(([names, text]) => (names === '' ? [] : [`${names} ${text}`]));
+  return `${file} was read again: ${parts.join('; ')}`;
+}
+
+/** What a daemon reads again, and whom that concerns. */
+export interface ReloaderOptions {
+  /** What it runs with. */
+  readonly config: Config;
+  readonly name: SiteName;
+  readonly journal: Journal;
+  readonly certificates: CertificateWatch | null;
+  /** Carries out what takes effect at once. */
+  readonly apply: (next: Config) => void;
+}
+
+/** Reads again by order, which is told everything, and by signal, which can be told nothing. */
+export interface Reloader {
+  /** Throws TERCET_CONFIG and TERCET_CONFIG_UNREADABLE: then nothing was changed. */
+  readonly byOrder: () => ReloadReport;
+  readonly bySignal: () => void;
+}
+
+/** Reads the configuration and the certificates again, each time against what was read last. */
+export function reloader({ config, name, journal, certificates, apply }: ReloaderOptions): Reloader {
+  let { text } = config;
+  const byOrder = (): ReloadReport => {
+    certificates?.reload();
+    const next = loadConfig(config.file);
+    siteOf(next, name);
+    const report = { file: config.file, changes: changesOf(text, next.text, name) };
+    text = next.text;
+    apply(next);
+    journal('reload', { changes: report.changes }, reloadText(report));
+    return report;
+  };
+  const bySignal = (): void => {
+    try {
+      byOrder();
+    } catch (error) {
+      if (!(error instanceof TercetError)) throw error;
+      journal('reload.failed', { code: error.code }, `the configuration in use stays in use: ${error.message}`);
+    }
+  };
+  return { byOrder, bySignal };
+}

@@ -1,0 +1,25 @@
+// What a reload says of each key that has changed.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { changesOf } from '../../../src/daemon/reload.ts';
+import { SAMPLE } from '../config/sample.ts';
+
+test('each key that differs is told, with whether it is in effect', () => {
+  const after = SAMPLE.replace('lease_millis = 1800', 'lease_millis = 1900\nrpo_seconds = 5')
+    .replace('data = "/srv/beta"', 'data = "/srv/b"')
+    .replace('link = "127.0.0.1:7411"', 'link = "127.0.0.1:7419"')
+    .replace('size = 8192', 'size = 16384');
+  assert.deepEqual(
+    changesOf(SAMPLE, after, 'alpha').map(({ key, was, now, takes }) => `${key} ${was} ${now} ${takes}`),
+    [
+      'group.db.lease_millis 1800 1900 restart',
+      'group.db.rpo_seconds null 5 now',
+      'group.db.volume[log].size 8192 16384 restart',
+      'site.beta.data "/srv/beta" "/srv/b" elsewhere',
+      'site.beta.link "127.0.0.1:7411" "127.0.0.1:7419" restart',
+    ],
+  );
+  assert.deepEqual(changesOf(SAMPLE, `${SAMPLE}\n# a remark\n`, 'alpha'), []);
+});
