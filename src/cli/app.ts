@@ -10,6 +10,7 @@ import { attachCommand } from './commands/attach.ts';
 import { certRoutes } from './commands/cert.ts';
 import { checkCommand } from './commands/check.ts';
 import { createCommand } from './commands/create.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { drainCommand } from './commands/drain.ts';
 import { eventsCommand } from './commands/events.ts';
 import { promoteCommand } from './commands/promote.ts';
@@ -68,6 +69,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     witness: witnessRoutes,
     cert: certRoutes,
     reload: reloadCommand,
+    doctor: doctorCommand,
     check: checkCommand,
     'check-config': checkConfigCommand,
     version: versionCommand,

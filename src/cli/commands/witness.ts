@@ -108,7 +108,7 @@ function viewText(view: WitnessView): string {
 }
 
 /** How a command asks the witness of a configuration. */
-async function witnessOf(config: LoadedConfig): Promise<WitnessAddress> {
+export async function witnessOf(config: LoadedConfig): Promise<WitnessAddress> {
   const { address } = config.witness;
   if (address.kind !== 'tcp') throw new TercetError('TERCET_BAD_REQUEST', { what: 'the witness', reason: 'its address must be HOST:PORT' });
   const { machineTls } = await import('../../daemon/machine-tls.ts');
@@ -116,7 +116,7 @@ async function witnessOf(config: LoadedConfig): Promise<WitnessAddress> {
 }
 
 /** What the witness says of a group; null when it does not know it. Throws TERCET_UNREACHABLE. */
-async function readView(witness: WitnessAddress, group: string): Promise<WitnessView | null> {
+export async function readView(witness: WitnessAddress, group: string): Promise<WitnessView | null> {
   const unreachable = (reason: string, cause?: unknown): TercetError =>
     new TercetError('TERCET_UNREACHABLE', { what: 'the witness', address: `${witness.host}:${witness.port}`, reason }, { cause });
   const { askWitness } = await import('../../witness/reader.ts');

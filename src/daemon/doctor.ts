@@ -1,0 +1,165 @@
+// Looks at a site's copy while its daemon does not run: superblock, sidefile, base images. It opens the replica as the daemon would, on a storage
+// that keeps every change to itself, so what it says is what a start would do. On request it sets a copy aside that a start would refuse.
+
+import { renameSync } from 'node:fs';
+
+import { openReplica } from '../core/replica/open.ts';
+import type { DigestedBase } from '../core/replica/digested-base.ts';
+import type { Replica } from '../core/replica/replica.ts';
+import { machineBootId } from '../host/boot-id.ts';
+import { SlicedDigests } from '../host/block-digests.ts';
+import { BufferPool } from '../host/buffers.ts';
+import { machineClock } from '../host/clock.ts';
+import { machineDigests } from '../host/digests.ts';
+import { openReplicaFolder } from '../host/disk.ts';
+import type { GroupConfig, SiteConfig } from './config.ts';
+import { replicaFolder } from './config.ts';
+import { DryStorage } from './dry-storage.ts';
+
+const KEPT_BYTES_MAX = 16 * 1024 * 1024;
+const CHECK_BYTES = 4 * 1024 * 1024;
+const BLOCK_BYTES = 4096;
+
+/**
+ * `absent`: nothing was ever made here. `sound`: a start uses it as it is. `mends`: a start mends what is said, and nothing that was on stable
+ * storage is lost. `damaged`: it must be filled from a peer.
+ */
+export type Verdict = 'absent' | 'sound' | 'mends' | 'damaged';
+
+/** What was found. */
+export interface Diagnosis {
+  readonly group: string;
+  readonly site: string;
+  readonly folder: string;
+  readonly verdict: Verdict;
+  /** Sentences. */
+  readonly findings: readonly string[];
+  readonly marks: { readonly oldest: number; readonly destaged: number; readonly durable: number; readonly received: number } | null;
+  readonly epoch: number | null;
+  readonly consistent: boolean | null;
+  readonly unclean: boolean | null;
+  readonly bases: readonly { readonly volume: string; readonly checkedBytes: number; readonly wrongBlocks: number }[];
+}
+
+/** Looks at a copy; throws TERCET_REPLICA_LOCKED while its daemon runs. `base`: whether every block of the base images is read, too. */
+export async function diagnose(site: SiteConfig, group: GroupConfig, options: { base: boolean }): Promise<Diagnosis> {
+  const folder = replicaFolder(site, group.name);
+  const paths = Object.fromEntries(
+    group.volumes.flatMap(({ name, base }) => (base.has(site.name) ? [[`base-${name}.img`, base.get(site.name) ?? '']] : [])),
+  );
+  const opened = openReplicaFolder(folder, { paths });
+  try {
+    return await look({ site, group, folder, dry: new DryStorage(opened.storage) }, options);
+  } finally {
+    await opened.close();
+  }
+}
+
+interface Looking {
+  readonly site: SiteConfig;
+  readonly group: GroupConfig;
+  readonly folder: string;
+  readonly dry: DryStorage;
+}
+
+async function look({ site, group, folder, dry }: Looking, options: { base: boolean }): Promise<Diagnosis> {
+  const findings: string[] = [];
+  const about = { group: group.name, site: site.name, folder };
+  const nothing = { marks: null, epoch: null, consistent: null, unclean: null, bases: [] };
+  const opened = await open(site, group, { dry, findings });
+  if (opened === null) return { ...about, ...nothing, verdict: 'absent', findings: ['there is no copy here: a primary fills it'] };
+  if ('error' in opened) return { ...about, ...nothing, verdict: 'damaged', findings: [...findings, opened.error] };
+  const { replica, bases, settledAt } = opened;
+  for (const { file, from, to } of dry.cuts)
+    findings.push(`${file} is cut from ${from} to ${to} bytes: a torn tail, of which nothing had been flushed`);
+  if (!replica.consistent)
+    findings.push('the copy is inconsistent: a whole copy to it was cut off, and goes on or begins again when its primary is there');
+  const { oldest, destaged, durable, received } = replica.marks;
+  const mends = findings.length > 0;
+  const checked = options.base ? await checkBases(group, bases) : [];
+  const wrongBlocks = checked.reduce((sum, { wrongBlocks: wrong }) => sum + wrong, 0);
+  const settled = settledAt <= destaged;
+  for (const { volume, wrongBlocks: wrong } of checked) {
+    if (wrong === 0) continue;
+    const why = settled ? 'the disk has changed them' : 'a destage was cut off there, and the next start carries it out again';
+    findings.push(`${wrong} block(s) of the base image of ${volume} do not have their digests: ${why}`);
+  }
+  const verdict = wrongBlocks > 0 && settled ? 'damaged' : mends || wrongBlocks > 0 ? 'mends' : 'sound';
+  const marks = { oldest, destaged, durable, received };
+  return {
+    ...about,
+    verdict,
+    findings,
+    marks,
+    epoch: replica.epoch,
+    consistent: replica.consistent,
+    unclean: replica.unclean,
+    bases: checked,
+  };
+}
+
+type OpenedCopy = { readonly replica: Replica; readonly bases: readonly DigestedBase[]; readonly settledAt: number };
+
+function open(
+  site: SiteConfig,
+  group: GroupConfig,
+  { dry, findings }: { dry: DryStorage; findings: string[] },
+): Promise<OpenedCopy | { readonly error: string } | null> {
+  return new Promise((resolve) => {
+    openReplica(
+      {
+        group: group.name,
+        groupId: '',
+        site: site.name,
+        volumes: group.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes, baseFile: `base-${name}.img` })),
+        storage: dry,
+        digests: machineDigests,
+        buffers: new BufferPool(KEPT_BYTES_MAX),
+        clock: machineClock(),
+        journal: (event, _facts, text) => {
+          if (event === 'replica.unclean' || event === 'superblock.damaged') findings.push(text);
+        },
+        bootId: machineBootId(),
+        segmentBytes: group.segmentBytes,
+        bitmapChunkBytes: group.bitmapChunkBytes,
+        capacityBytes: group.capacityBytes,
+        destage: { idleMillis: group.destageIdleMillis, backlogBytes: group.destageBacklogBytes },
+        onDurable: () => {},
+        onFailure: (failure) => resolve({ error: 'why' in failure ? String(failure.why) : `the disk fails: ${JSON.stringify(failure)}` }),
+        wake: () => {},
+      },
+      (opened) => {
+        if (opened.kind === 'ready') resolve(opened);
+        else resolve(opened.kind === 'absent' ? null : { error: opened.error.message });
+      },
+    );
+  });
+}
+
+async function checkBases(group: GroupConfig, bases: readonly DigestedBase[]): Promise<Diagnosis['bases']> {
+  const digests = new SlicedDigests();
+  const results: { volume: string; checkedBytes: number; wrongBlocks: number }[] = [];
+  for (const [index, base] of bases.entries()) {
+    let [checkedBytes, wrongBlocks] = [0, 0];
+    for (let at = 0; at < base.size();) {
+      const length = Math.min(CHECK_BYTES, base.size() - at);
+      const [offset, bytes] = [at, length - (length % BLOCK_BYTES)];
+      const check = await new Promise<Parameters<Parameters<DigestedBase['check']>[3]>[0]>((resolve) => {
+        base.check(offset, bytes, digests, resolve);
+      });
+      if (check.kind === 'checked') wrongBlocks += check.faults.length;
+      checkedBytes += bytes;
+      at += bytes;
+    }
+    results.push({ volume: group.volumes[index]?.name ?? '', checkedBytes, wrongBlocks });
+  }
+  return results;
+}
+
+/** Puts a copy aside, whole, so that the next start makes a new one: the new name. Base images that lie elsewhere stay, and will be written over. */
+export function setAside(site: SiteConfig, group: GroupConfig, now: Date): string {
+  const folder = replicaFolder(site, group.name);
+  const aside = `${folder}.aside-${now.toISOString().replace(/[-:]|\.\d+/g, '')}`;
+  renameSync(folder, aside);
+  return aside;
+}

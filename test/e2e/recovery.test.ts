@@ -1,0 +1,104 @@
+// The situations of docs/recovery.md, for real: each is brought about, told as the page says, and got out of by what the page says.
+
+import assert from 'node:assert/strict';
+import { closeSync, openSync, readSync, readdirSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { runCli } from '../../src/cli/app.ts';
+import type { CliContext } from '../../src/cli/context.ts';
+import { EXIT } from '../../src/core/base/errors.ts';
+import type { TestCluster } from '../support/cluster.ts';
+import { withCluster } from '../support/cluster.ts';
+
+/** Runs a command as an administrator would; what it printed and its exit code. */
+async function tercet(cluster: TestCluster, line: string): Promise<{ code: number; out: string }> {
+  let out = '';
+  const write = (text: string): void => void (out += text);
+  const fake: CliContext['process'] = { stdout: { write }, stderr: { write }, env: { STRICLI_NO_COLOR: '1' } };
+  const words = [...line.split(' '), '--config', cluster.layout.configFile];
+  await runCli(words, { process: fake, env: {}, colour: false, ask: null });
+  return { code: Number(fake.exitCode ?? 0), out };
+}
+
+/** Turns over a byte in the middle of the oldest segment that holds records of a stopped site. */
+function damageSidefile(folder: string): void {
+  const segments = readdirSync(folder).filter((name) => name.startsWith('sidefile') || name.startsWith('segment'));
+  const name = segments.find((each) => statSync(join(folder, each)).size > 8192);
+  assert.ok(name, `no segment in ${readdirSync(folder).join(', ')}`);
+  const file = openSync(join(folder, name), 'r+');
+  const byte = Buffer.alloc(64);
+  readSync(file, byte, 0, byte.length, 4096);
+  for (let i = 0; i < byte.length; i++) byte[i] = (byte[i] as number) ^ 0xff;
+  writeSync(file, byte, 0, byte.length, 4096);
+  closeSync(file);
+}
+
+test('a witness that is away, a damaged copy, and a site that is lost', { timeout: 240_000 }, async () => {
+  await withCluster({}, async (cluster) => {
+    const load = cluster.load();
+    await cluster.acknowledged(load, 200);
+
+    // The witness is down.
+    await cluster.cluster.witness.kill();
+    await cluster.until('the status says that the witness does not answer', async () =>
+      /the witness does not answer alpha: no failover until it does/.test((await tercet(cluster, 'status')).out),
+    );
+    await cluster.acknowledged(load, 50);
+    await cluster.cluster.witness.start();
+    await cluster.healed();
+
+    // A copy is damaged: its superblock is gone.
+    const beta = cluster.member('beta');
+    const folder = join(beta.layout.data, cluster.layout.group);
+    await beta.daemon.stop();
+    await cluster.until('new writes are on alpha alone', async () =>
+      /new writes are on alpha alone/.test((await tercet(cluster, 'status')).out),
+    );
+    const sound = await tercet(cluster, 'doctor --site beta');
+    assert.equal(sound.code, EXIT.done, sound.out);
+    assert.match(sound.out, /: sound: a start uses it as it is/);
+    assert.deepEqual((await tercet(cluster, 'doctor --site beta --repair --yes')).code, EXIT.done, 'what is sound is left alone');
+    writeFileSync(join(folder, 'superblock'), Buffer.alloc(statSync(join(folder, 'superblock')).size, 0x55));
+    damageSidefile(folder);
+    const damaged = await tercet(cluster, 'doctor --site beta');
+    assert.equal(damaged.code, EXIT.notInState, damaged.out);
+    assert.match(damaged.out, /damaged: a start does not use it/);
+    const repaired = await tercet(cluster, 'doctor --site beta --repair --yes');
+    assert.equal(repaired.code, EXIT.done, repaired.out);
+    assert.match(repaired.out, /set aside as .*\.aside-[0-9]+T[0-9]+Z; start the daemon/);
+    await beta.daemon.start();
+    assert.equal(await cluster.healed(), 'alpha');
+    // A daemon that runs is not looked into.
+    assert.match((await tercet(cluster, 'doctor --site beta')).out, /is in use by another process/);
+    await cluster.compareCopies(load);
+  });
+});
+
+test(
+  'nobody serves: the last copy that may serve is not set aside, and the far one is promoted by force',
+  { timeout: 240_000 },
+  async () => {
+    await withCluster({}, async (cluster) => {
+      const load = cluster.load();
+      await cluster.acknowledged(load, 100);
+      await cluster.member('beta').daemon.stop();
+      await cluster.until('new writes are on alpha alone', async () =>
+        /new writes are on alpha alone/.test((await tercet(cluster, 'status')).out),
+      );
+      await cluster.acknowledged(load, 50);
+      await load.workload.stop();
+      await cluster.member('alpha').daemon.stop();
+      await cluster.until('nobody serves', async () => /nobody serves/.test((await tercet(cluster, 'status')).out));
+      const alpha = join(cluster.member('alpha').layout.data, cluster.layout.group);
+      const superblock = join(alpha, 'superblock');
+      writeFileSync(superblock, Buffer.alloc(statSync(superblock).size, 0x55));
+      const refused = await tercet(cluster, 'doctor --site alpha --repair --yes');
+      assert.equal(refused.code, EXIT.unsafe, refused.out);
+      assert.match(refused.out, /no other copy of .* may serve by the witness's word/);
+      const forced = await tercet(cluster, `promote ${cluster.layout.group} --site gamma --force --yes`);
+      assert.equal(forced.code, EXIT.done, forced.out);
+      await cluster.until('gamma serves', async () => (await cluster.servingSite()) === 'gamma');
+    });
+  },
+);
