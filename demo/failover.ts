@@ -9,7 +9,7 @@ import { Cluster } from './cluster.ts';
 import { endingText } from './daemon.ts';
 import { checkFileSystem, firstDifference, makeImage, writeImage } from './image.ts';
 import type { Layout } from './layout.ts';
-import { baseImage, exportName, nbdUri } from './layout.ts';
+import { baseImage, directName, exportName, nbdUri } from './layout.ts';
 import { BlockLedger } from './ledger.ts';
 import { NbdClient } from './nbd-client.ts';
 import { bytesText, changeLine } from './picture.ts';
@@ -60,7 +60,7 @@ export async function playFailover(
   options.started(cluster);
   const ledger = new BlockLedger({ offsetBytes: IMAGE_BYTES, blockCount: LEDGER_BLOCKS });
   const targets = layout.sites.map((site) => ({ site: site.name, address: site.nbd }));
-  const workload = new Workload({ targets, exportName: exportName(layout), ledger, depth: DEPTH, note: (text) => tell(`  host: ${text}`) });
+  const workload = new Workload({ targets, exportName: directName(layout), ledger, depth: DEPTH, note: (text) => tell(`  host: ${text}`) });
   try {
     const faults = await play({ cluster, layout, ledger, workload, tell });
     return [...faults, ...unexpected];

@@ -180,6 +180,11 @@ export function exportName(layout: Layout): string {
   return `${layout.group}/${layout.volume}`;
 }
 
+/** The same, but only of the site that is asked: another one refuses, and does not pass the connection on. */
+export function directName(layout: Layout): string {
+  return `${exportName(layout)}@direct`;
+}
+
 /** The base image of the volume at a site. */
 export function baseImage(layout: Layout, site: SiteLayout): string {
   return join(site.data, layout.group, `base-${layout.volume}.img`);

@@ -25,7 +25,7 @@ import { machineRandom } from '../host/random.ts';
 import { TlsMaterial } from '../host/tls-material.ts';
 import { TurnScheduler } from '../host/wake.ts';
 import { WitnessClient } from '../witness/client.ts';
-import { streamAddress } from './addresses.ts';
+import { hostAddresses, streamAddress } from './addresses.ts';
 import type { Config, SiteConfig } from './config.ts';
 import { siteOf, tlsFilesOf } from './config.ts';
 import { Exports } from './exports.ts';
@@ -113,7 +113,14 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
   // Closed after the hosts and before the groups: what is asked last is answered.
   for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
   closers.push(() => control.close());
-  nbd = await openNbdListener({ listen: site.nbd.map(streamAddress), turns, buffers, journal, newSession: () => exports.newSession() });
+  nbd = await openNbdListener({
+    listen: site.nbd.map(streamAddress),
+    turns,
+    buffers,
+    journal,
+    newSession: () => exports.newSession(),
+    addressesOf: (other) => hostAddresses(siteOf(config, other)),
+  });
   const hosts = nbd;
   closers.push(() => hosts.close({ graceMillis: limits.shutdownMillis }));
   await peers.open({

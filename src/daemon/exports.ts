@@ -3,7 +3,7 @@
 import type { Buffers } from '../core/base/ports.ts';
 import { assert } from '../core/base/assert.ts';
 import type { SiteName } from '../core/base/units.ts';
-import type { NbdCatalog, NbdExport, NbdRefusal } from '../core/nbd/handshake.ts';
+import type { NbdCatalog, NbdElsewhere, NbdExport, NbdRefusal } from '../core/nbd/handshake.ts';
 import { readExportName } from '../core/nbd/export-name.ts';
 import { standingText, type Standing } from '../core/nbd/standing.ts';
 import type { NbdHandler, NbdRequest } from '../core/nbd/session.ts';
@@ -50,12 +50,13 @@ export class Exports implements NbdCatalog, NbdHandler {
     this.#groups = new Map(this.#all.map((each) => [each.export.name, each.group]));
   }
 
-  /** Only what may be attached now. */
+  /** Only what may be attached now, here or through here. */
   list(): readonly NbdExport[] {
-    return this.#all.filter(({ group }) => group.role === 'primary').map((each) => each.export);
+    const isServed = ({ group }: OneExport): boolean => group.role === 'primary' || (group.knownPrimary ?? group.site) !== group.site;
+    return this.#all.filter(isServed).map((each) => each.export);
   }
 
-  find(name: string): NbdExport | NbdRefusal {
+  find(name: string): NbdExport | NbdRefusal | NbdElsewhere {
     const wishes = readExportName(name);
     if ('wrong' in wishes) return { refused: 'unknown', text: wishes.wrong };
     const found = this.#all.filter((each) => wishes.name === '' || wishes.name === each.export.name || wishes.name === each.volume);
@@ -64,9 +65,13 @@ export class Exports implements NbdCatalog, NbdHandler {
     if (only === undefined) return { refused: 'unknown', text: `there is no export "${wishes.name}" here: known are ${known}` };
     if (found.length > 1)
       return { refused: 'unknown', text: `"${wishes.name}" is not clear: say one of ${found.map((each) => each.export.name).join(', ')}` };
-    if (only.group.role !== 'primary') return { refused: 'not-serving', text: notServingText(only.group) };
     const { readOnly, direct, attachment } = wishes;
     const plain = readOnly ? only.readOnly : only.export;
+    if (only.group.role !== 'primary') {
+      const site = only.group.knownPrimary;
+      if (direct || site === null || site === only.group.site) return { refused: 'not-serving', text: notServingText(only.group) };
+      return { elsewhere: site, export: plain, name: `${plain.name}${readOnly ? '@ro' : ''}@direct` };
+    }
     if (!direct) return plain;
     const { standing } = only.group;
     const description = standing === null ? plain.description : standingText(standing);

@@ -3,7 +3,9 @@
 
 import type { Buffers, Journal } from '../core/base/ports.ts';
 import { limits } from '../core/base/limits.ts';
+import type { PassedOn } from '../core/nbd/handshake.ts';
 import type { NbdSession } from '../core/nbd/session.ts';
+import { Relay } from './nbd-relay.ts';
 import { openStreamServer, type StreamAddress } from './stream-server.ts';
 import type { StreamEvents, StreamSocket } from './stream-socket.ts';
 import type { TurnScheduler } from './wake.ts';
@@ -23,6 +25,9 @@ export type ServedSession = Pick<
   | 'closeReason'
   | 'drain'
   | 'abort'
+  | 'takePassedOn'
+  | 'passed'
+  | 'notPassed'
 >;
 
 export interface NbdListenerOptions {
@@ -31,6 +36,8 @@ export interface NbdListenerOptions {
   readonly buffers: Buffers;
   readonly journal: Journal;
   newSession(): ServedSession;
+  /** Where another site takes hosts; none when it cannot be reached. */
+  readonly addressesOf?: (site: string) => readonly StreamAddress[];
   /** Bounds in place of those of limits.ts. */
   readonly limitsOverride?: Partial<NbdListenerLimits>;
 }
@@ -76,7 +83,16 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
         clients.delete(client);
         if (clients.size === 0) whenEmpty();
       };
-      const client = new Client({ stream, session: options.newSession(), turns, journal, bounds, gone });
+      const client = new Client({
+        stream,
+        session: options.newSession(),
+        turns,
+        buffers,
+        journal,
+        bounds,
+        gone,
+        addressesOf: options.addressesOf,
+      });
       clients.add(client);
       return client;
     },
@@ -113,7 +129,9 @@ interface ClientOptions {
   readonly session: ServedSession;
   readonly turns: TurnScheduler;
   readonly journal: Journal;
+  readonly buffers: Buffers;
   readonly bounds: NbdListenerLimits;
+  readonly addressesOf: NbdListenerOptions['addressesOf'];
   readonly gone: () => void;
 }
 
@@ -128,6 +146,9 @@ class Client implements StreamEvents {
   #isPaused = false;
   #isWaitingForDrain = false;
   #isEnding = false;
+  /** Another site's, once this connection is passed on to it. */
+  #relay: Relay | null = null;
+  #isRelayed = false;
   /** Something happened since the last flush, or a request is under way that may be answered at any time. */
   mayHaveOutput = true;
 
@@ -143,6 +164,10 @@ class Client implements StreamEvents {
   }
 
   received(bytes: Uint8Array): void {
+    if (this.#isRelayed) {
+      this.#relay?.send(bytes);
+      return;
+    }
     this.#session.receive(bytes);
     this.mayHaveOutput = true;
     this.#options.turns.arm();
@@ -155,13 +180,15 @@ class Client implements StreamEvents {
    * not be begun any more: its machine may have sent it again on another connection.
    */
   ended(): void {
-    if (this.#session.state !== 'closing') this.#end('the client closed the connection');
+    if (this.#isRelayed) this.#relay?.hostEnded();
+    else if (this.#session.state !== 'closing') this.#end('the client closed the connection');
   }
 
   closed(reason: string): void {
     const wasServed = !this.#isInHandshake;
     clearTimeout(this.#handshake);
     const told = this.#session.closeReason ?? reason;
+    this.#relay?.stop(told);
     this.#session.abort();
     if (wasServed) this.#options.journal('nbd.gone', { remote: this.#remote, reason: told }, `NBD client ${this.#remote} is gone: ${told}`);
     this.#options.gone();
@@ -171,7 +198,7 @@ class Client implements StreamEvents {
   flush(): void {
     const session = this.#session;
     const stream = this.#stream;
-    if (this.#isEnding) return;
+    if (this.#isEnding || this.#isRelayed) return;
     do {
       session.resume();
       const parts = session.takeOutput();
@@ -182,6 +209,8 @@ class Client implements StreamEvents {
       this.#end(session.closeReason ?? 'the session has ended');
       return;
     }
+    const passedOn = session.takePassedOn();
+    if (passedOn !== null) this.#passOn(passedOn);
     this.mayHaveOutput = session.outstanding > 0;
     if (this.#hasBacklog()) this.#waitForDrain();
     if (session.paused || this.#isWaitingForDrain) this.#pause();
@@ -190,6 +219,10 @@ class Client implements StreamEvents {
 
   /** Takes no more from the client, and ends when what is under way is answered. */
   drain(reason: string): void {
+    if (this.#isRelayed) {
+      this.#end(reason);
+      return;
+    }
     this.#session.drain(reason);
     this.mayHaveOutput = true;
     this.#options.turns.arm();
@@ -199,6 +232,39 @@ class Client implements StreamEvents {
   cut(reason: string): void {
     this.#session.abort();
     this.#stream.destroy(reason);
+  }
+
+  #passOn(passed: PassedOn): void {
+    const { addressesOf, buffers, journal, turns } = this.#options;
+    const session = this.#session;
+    const relay = new Relay({
+      host: this.#stream,
+      passed,
+      addresses: addressesOf?.(passed.site) ?? [],
+      buffers,
+      turns,
+      answered: (answer) => {
+        if (answer.kind === 'failed') {
+          this.#relay = null;
+          session.notPassed(
+            `${passed.name.replace(/@direct$/, '')} is served by ${passed.site}, which did not take the connection: ${answer.reason}`,
+          );
+          this.mayHaveOutput = true;
+          turns.arm();
+          return;
+        }
+        const sent = session.passed(answer.sizeBytes);
+        this.#stream.write(session.takeOutput());
+        this.#isRelayed = true;
+        for (const bytes of sent) relay.send(bytes);
+        this.#isInHandshake = false;
+        clearTimeout(this.#handshake);
+        journal('nbd.passed', { remote: this.#remote, site: passed.site }, `NBD client ${this.#remote} is passed on to ${passed.site}`);
+        this.#resume();
+      },
+      ended: (reason) => this.#end(reason),
+    });
+    this.#relay = relay;
   }
 
   #served(): void {
@@ -211,6 +277,7 @@ class Client implements StreamEvents {
     this.#isEnding = true;
     this.mayHaveOutput = false;
     clearTimeout(this.#handshake);
+    this.#relay?.stop(reason);
     this.#session.abort();
     this.#stream.end(reason, limits.lingerMillis);
   }

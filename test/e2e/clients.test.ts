@@ -50,8 +50,8 @@ test('qemu-img and nbdcopy copy images in and out over TCP and unix sockets', as
   });
 });
 
-test('nbdinfo sees the export, its size, what it can do and where its holes are; other sites refuse and say who serves', async () => {
-  await withCluster({}, async (test) => {
+test('nbdinfo sees the export, its size, what it can do and where its holes are; and other sites pass their hosts on to it', async () => {
+  await withCluster({ group: { lease_millis: 6000, peer_timeout_millis: 5000 } }, async (test) => {
     const uri = test.uri('alpha');
     const info = JSON.parse(await mustRun('nbdinfo', ['--json', uri])) as { exports: Record<string, unknown>[] };
     const [found] = info.exports;
@@ -75,15 +75,22 @@ test('nbdinfo sees the export, its size, what it can do and where its holes are;
     );
 
     for (const site of ['beta', 'gamma'] as const) {
-      assert.notEqual((await runTool('nbdinfo', [test.uri(site)])).code, 0);
-      const refused = await runTool('qemu-img', ['info', test.uri(site)]);
+      // Any address works: the connection is passed on.
+      assert.match(await mustRun('nbdinfo', ['--list', `nbd://${test.member(site).layout.nbd.text}`]), /demo\/disk0/);
+      const passed = JSON.parse(await mustRun('nbdinfo', ['--map', '--json', test.uri(site)])) as unknown[];
+      assert.deepEqual(passed, map);
+      await mustRun('qemu-io', ['-f', 'raw', '-c', 'write -P 9 2M 64k', '-c', 'flush', '-c', 'read -P 9 2M 64k', test.uri(site, 'unix')]);
+      await nbdsh(['-u', uri, '-c', `assert h.pread(65536, 2 * 1024 * 1024) == b"\\x09" * 65536`, '-c', 'h.trim(65536, 2 * 1024 * 1024)']);
+      // Unless it is asked for at this very site.
+      const refused = await runTool('qemu-img', ['info', `${test.uri(site)}@direct`]);
       assert.notEqual(refused.code, 0);
       assert.match(refused.stderr, /served by alpha/);
-      const none = await mustRun('nbdinfo', ['--list', `nbd://${test.member(site).layout.nbd.text}`]).catch((error: unknown) =>
-        String(error),
-      );
-      assert.doesNotMatch(none, /export="demo/);
     }
+    const image = makeImage(test, 'passed.raw');
+    await mustRun('nbdcopy', ['--flush', image, test.uri('gamma')]);
+    await mustRun('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', image, test.uri('beta')]);
+    assert.notEqual((await runTool('qemu-io', ['-f', 'raw', '-c', 'write 0 4k', `${test.uri('beta')}@ro`])).code, 0);
+    await mustRun('qemu-io', ['-r', '-f', 'raw', '-c', 'read 0 4k', `${test.uri('beta')}@ro`]);
     const unknown = await runTool('nbdinfo', [uri.replace('disk0', 'nosuch')]);
     assert.notEqual(unknown.code, 0);
     assert.match(unknown.stderr, /demo\/nosuch/);

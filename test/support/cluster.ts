@@ -11,7 +11,7 @@ import { Cluster } from '../../demo/cluster.ts';
 import { endingText } from '../../demo/daemon.ts';
 import { firstDifference } from '../../demo/image.ts';
 import type { ConfigChoices, Layout, SiteLayout } from '../../demo/layout.ts';
-import { baseImage, configText, exportName, loopback, nbdUri, planLayout, PortFinder } from '../../demo/layout.ts';
+import { baseImage, configText, directName, exportName, loopback, nbdUri, planLayout, PortFinder } from '../../demo/layout.ts';
 import { BlockLedger, LEDGER_BLOCK_BYTES } from '../../demo/ledger.ts';
 import { NbdClient } from '../../demo/nbd-client.ts';
 import { changeLine, tableLines, troubleLines } from '../../demo/picture.ts';
@@ -246,7 +246,7 @@ export class TestCluster {
     const { depth = 8, flushEvery = 50, blockCount = 2048 } = options;
     const ledger = new BlockLedger({ offsetBytes: this.layout.sizeBytes / 2, blockCount });
     const targets = this.layout.sites.map((site) => ({ site: site.name, address: site.nbd }));
-    const workload = new Workload({ targets, exportName: this.exportName, ledger, depth, flushEvery, stallMillis: 2_500 });
+    const workload = new Workload({ targets, exportName: directName(this.layout), ledger, depth, flushEvery, stallMillis: 2_500 });
     workload.start();
     this.onClose(() => workload.stop());
     return { ledger, workload };
@@ -270,7 +270,7 @@ export class TestCluster {
 
   /** A connection to a site's export. It is ended with the cluster. */
   async attach(name: SiteNameInTests): Promise<NbdClient> {
-    const client = await NbdClient.connect({ address: this.member(name).layout.nbd, exportName: this.exportName });
+    const client = await NbdClient.connect({ address: this.member(name).layout.nbd, exportName: directName(this.layout) });
     this.onClose(async () => client.destroy('the test is over'));
     return client;
   }

@@ -3,7 +3,7 @@
 // return anything older, wherever it is answered; and no two sites may ever call themselves serving in the same epoch.
 
 import type { Cluster } from '../../demo/cluster.ts';
-import { exportName } from '../../demo/layout.ts';
+import { directName } from '../../demo/layout.ts';
 import { NbdClient, NbdConnectionError, NbdRequestError } from '../../demo/nbd-client.ts';
 import { pause } from '../../demo/waiting.ts';
 
@@ -107,7 +107,7 @@ export class ServingWatch {
     const address = this.#cluster.member(name).layout.nbd;
     while (!this.#stopping) {
       try {
-        const options = { address, exportName: exportName(this.#cluster.layout), connectMillis: CONNECT_MILLIS, stallMillis };
+        const options = { address, exportName: directName(this.#cluster.layout), connectMillis: CONNECT_MILLIS, stallMillis };
         const client = await NbdClient.connect(options);
         try {
           while (!this.#stopping) await work(client);

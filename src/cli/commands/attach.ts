@@ -1,6 +1,6 @@
 // tercet attach: a volume on this machine's own socket, whichever site serves it.
 
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 
 import type { Command } from '@stricli/core';
@@ -49,20 +49,13 @@ export const attachCommand: Command<CliContext> = buildCommand({
   async func(this: CliContext, flags: Flags, name: string) {
     const config = await readConfig(this, flags);
     const { group, volume } = volumeOf(config, name);
-    const [{ startAttachment }, { createJournal }, { runService }, { streamAddress }] = await Promise.all([
+    const [{ startAttachment }, { createJournal }, { runService }, { hostAddresses }] = await Promise.all([
       import('../../attach/attachment.ts'),
       import('../../daemon/log.ts'),
       import('../../daemon/service.ts'),
       import('../../daemon/addresses.ts'),
     ]);
-    const targets = group.sites.map(({ name: site }) => ({
-      site,
-      // The socket of a site on another machine is not here.
-      addresses: config
-        .siteOf(site)
-        .nbd.filter((address) => address.kind === 'tcp' || existsSync(address.path))
-        .map(streamAddress),
-    }));
+    const targets = group.sites.map(({ name: site }) => ({ site, addresses: hostAddresses(config.siteOf(site)) }));
     // New sockets are for this user and group only.
     process.umask(0o007);
     const socket = resolve(flags.socket);

@@ -2,6 +2,7 @@
 // output; cutting the bytes into options, and skipping data that is too long, is the session's work. Nothing here opens or locks an export:
 // asking about one (INFO, LIST) leaves no trace.
 
+import { assert } from '../base/assert.ts';
 import { viewOf } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
 import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
@@ -39,12 +40,29 @@ export interface NbdRefusal {
   readonly text: string;
 }
 
+/** An export that another site serves: described as it is there. */
+export interface NbdElsewhere {
+  readonly elsewhere: string;
+  readonly export: NbdExport;
+  /** The name to ask that site for. */
+  readonly name: string;
+}
+
+/** A connection that is to be passed on to another site. */
+export interface PassedOn {
+  readonly site: string;
+  readonly name: string;
+  readonly structured: boolean;
+  readonly contexts: readonly string[];
+  readonly infos: readonly number[];
+}
+
 /** The exports of a server, asked anew for each option. */
 export interface NbdCatalog {
   /** All exports, in the order to be listed. */
   list(): readonly NbdExport[];
   /** The export of this name; the empty name is the only export if there is exactly one. */
-  find(name: string): NbdExport | NbdRefusal;
+  find(name: string): NbdExport | NbdRefusal | NbdElsewhere;
   /** A session begins to use an export: called before its first request is taken. */
   begun?(session: NbdSession): void;
 }
@@ -62,6 +80,8 @@ export interface Agreement {
 export type OptionOutcome =
   | { readonly kind: 'next' }
   | { readonly kind: 'transmission'; readonly agreement: Agreement }
+  /** The answer to the option is given by passed() or notPassed(), later. */
+  | { readonly kind: 'elsewhere'; readonly passed: PassedOn }
   | { readonly kind: 'aborted' }
   | { readonly kind: 'dropped'; readonly reason: string };
 
@@ -79,6 +99,8 @@ export class Handshake {
   /** Name of the export for which base:allocation was selected, as the client wrote it; null when nothing is selected. */
   #statusOf: string | null = null;
   #optionsCount = 0;
+  /** What another site is asked for at the moment. */
+  #pending: { readonly option: number; readonly infos: ReadonlySet<number>; readonly agreement: Agreement } | null = null;
 
   constructor(options: { catalog: NbdCatalog; out: ReplyBuffer; optionsMax: number }) {
     this.#catalog = options.catalog;
@@ -154,7 +176,12 @@ export class Handshake {
     if (name === null) return { kind: 'dropped', reason: 'the export name is not a valid string' };
     const found = this.#catalog.find(name);
     if ('refused' in found) return { kind: 'dropped', reason: found.text };
-    const agreement = this.#agree(name, found);
+    if ('elsewhere' in found) return this.#elsewhere(OPT.EXPORT_NAME, name, found, []);
+    return this.#named(this.#agree(name, found));
+  }
+
+  #named(agreement: Agreement): OptionOutcome {
+    const found = agreement.export;
     const byteCount = 10 + (this.#zeroes ? 124 : 0);
     const at = this.#out.reserve(byteCount);
     this.#out.arena.fill(0, at, at + byteCount);
@@ -190,10 +217,47 @@ export class Handshake {
     if (name === null) return this.#reply(option, REP.ERR_INVALID, 'the export name is not a valid string');
     const found = this.#catalog.find(name);
     if ('refused' in found) return this.#refuse(option, found);
-    const agreement = this.#agree(name, found);
+    const isElsewhere = 'elsewhere' in found;
+    if (isElsewhere && option === OPT.GO) return this.#elsewhere(option, name, found, wanted);
+    const agreement = this.#agree(name, isElsewhere ? found.export : found);
     this.#info(option, wanted, agreement);
     this.#reply(option, REP.ACK);
     return option === OPT.GO ? { kind: 'transmission', agreement } : NEXT;
+  }
+
+  #elsewhere(option: number, name: string, found: NbdElsewhere, wanted: Iterable<number>): OptionOutcome {
+    const infos = [...wanted];
+    const agreement = this.#agree(name, found.export);
+    this.#pending = { option, infos: new Set(infos), agreement };
+    const contexts = agreement.status ? [BASE_ALLOCATION.name] : [];
+    // What this server has told of the export is what the other one is asked to agree to; only its flags and size are looked at.
+    return {
+      kind: 'elsewhere',
+      passed: { site: found.elsewhere, name: found.name, structured: agreement.structured, contexts, infos: [] },
+    };
+  }
+
+  /** The other site gives the export: the client is told so, in this server's words and with that site's size. */
+  passed(sizeBytes: number): void {
+    const pending = this.#pending;
+    assert(pending !== null, 'only what was to be passed on can have been');
+    this.#pending = null;
+    const agreement = { ...pending.agreement, export: { ...pending.agreement.export, sizeBytes } };
+    if (pending.option === OPT.EXPORT_NAME) {
+      this.#named(agreement);
+      return;
+    }
+    this.#info(pending.option, pending.infos, agreement);
+    this.#reply(pending.option, REP.ACK);
+  }
+
+  /** The other site does not give it. */
+  notPassed(reason: string): OptionOutcome {
+    const pending = this.#pending;
+    assert(pending !== null, 'only what was to be passed on can have failed');
+    this.#pending = null;
+    if (pending.option === OPT.EXPORT_NAME) return { kind: 'dropped', reason };
+    return this.#reply(pending.option, REP.ERR_SHUTDOWN, reason);
   }
 
   #info(option: number, wanted: ReadonlySet<number>, agreement: Agreement): void {

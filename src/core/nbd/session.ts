@@ -13,7 +13,7 @@ import { limits } from '../base/limits.ts';
 import type { Buffers } from '../base/ports.ts';
 import type { VolumeIndex } from '../base/units.ts';
 import { BYTES, CMD, CMD_FLAG, MAGIC, type NbdErrno } from './constants.ts';
-import { type Agreement, Handshake, type NbdCatalog, type NbdExport, type OptionOutcome } from './handshake.ts';
+import { type Agreement, Handshake, type NbdCatalog, type NbdExport, type OptionOutcome, type PassedOn } from './handshake.ts';
 import {
   type NbdExtent,
   type NbdPiece,
@@ -99,6 +99,9 @@ export interface NbdSessionOptions {
   readonly payloads?: Buffers;
 }
 
+/** 'passing': another site is asked for what the client wants; 'passed': everything is its and the client's now. */
+export type PassingState = 'no' | 'asking' | 'passed';
+
 /** 'closing': nothing more is taken from the client; what is outstanding is still answered. 'closed': after abort(). */
 export type NbdSessionState = 'handshake' | 'transmission' | 'closing' | 'closed';
 
@@ -128,6 +131,9 @@ export class NbdSession {
   #agreement: Agreement | null = null;
   #rules: TransmissionRules | null = null;
 
+  /** The connection is to be passed on to another site. */
+  #passedOn: PassedOn | null = null;
+  #passing: PassingState = 'no';
   #expected: Expected = 'client flags';
   /** Bytes of what is expected. */
   #wantBytes: number = BYTES.clientFlags;
@@ -187,6 +193,31 @@ export class NbdSession {
     return this.#agreement === null ? null : this.#agreement.export;
   }
 
+  /** Where the connection is to be passed on to, once; null otherwise. Then the shell connects, and calls passed() or notPassed(). */
+  takePassedOn(): PassedOn | null {
+    const passedOn = this.#passedOn;
+    this.#passedOn = null;
+    return passedOn;
+  }
+
+  /** The other site gives the export. Returns what the client has sent meanwhile; all that follows goes to the shell, not to receive(). */
+  passed(sizeBytes: number): Uint8Array[] {
+    assert(this.#passing === 'asking', 'only a session that asks can be passed on');
+    this.#passing = 'passed';
+    this.#handshake.passed(sizeBytes);
+    const sent = this.#stash;
+    this.#stash = [];
+    this.#stashBytes = 0;
+    return sent;
+  }
+
+  /** The other site does not give it: the handshake goes on. */
+  notPassed(reason: string): void {
+    if (this.#passing !== 'asking') return;
+    this.#passing = 'no';
+    this.#follow(this.#handshake.notPassed(reason));
+  }
+
   /** Why the session is ending, for the log; null while it is not. */
   get closeReason(): string | null {
     return this.#closeReason;
@@ -209,12 +240,12 @@ export class NbdSession {
 
   /** The limits are met or exceeded: do not read from the socket. */
   get paused(): boolean {
-    return this.#isFull() || this.#stashBytes > 0;
+    return this.#isFull() || this.#stashBytes > 0 || this.#passing === 'asking';
   }
 
   /** Input that was held back can be parsed now: call resume(). */
   get resumable(): boolean {
-    return this.#stashBytes > 0 && !this.#isFull();
+    return this.#stashBytes > 0 && !this.#isFull() && this.#passing === 'no';
   }
 
   /** Queues the greeting. Called once, before anything else. */
@@ -226,7 +257,7 @@ export class NbdSession {
   receive(bytes: Uint8Array): void {
     assert(!this.#parsing, 'a session must not receive while it parses');
     if (bytes.length === 0 || this.#isDeaf()) return;
-    const consumed = this.#stashBytes > 0 ? 0 : this.#parse(bytes);
+    const consumed = this.#stashBytes > 0 || this.#passing !== 'no' ? 0 : this.#parse(bytes);
     // The state may have changed by what was parsed.
     if (consumed === bytes.length || this.#isDeaf()) return;
     // Not slice(): the shell hands in Buffers, whose slice() is no copy.
@@ -338,7 +369,7 @@ export class NbdSession {
     const view = viewOf(bytes);
     let at = 0;
     this.#parsing = true;
-    while (at < bytes.length && !this.#isDeaf()) {
+    while (at < bytes.length && !this.#isDeaf() && this.#passing === 'no') {
       if (this.#skipBytes > 0) {
         const step = Math.min(this.#skipBytes, bytes.length - at);
         at += step;
@@ -440,6 +471,10 @@ export class NbdSession {
         return this.#expect('option head', BYTES.optionHead);
       case 'transmission':
         return this.#begin(outcome.agreement);
+      case 'elsewhere':
+        this.#passing = 'asking';
+        this.#passedOn = outcome.passed;
+        return this.#expect('option head', BYTES.optionHead);
       case 'aborted':
         return this.drain('the client ended the handshake');
       case 'dropped':

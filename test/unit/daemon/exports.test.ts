@@ -32,6 +32,7 @@ function group(name: string, volumes: readonly string[]): FakeGroup {
 
 function textOf(exports: Exports, name: string): string {
   const found = exports.find(name);
+  if ('elsewhere' in found) return `${found.elsewhere}: ${found.name}`;
   return 'refused' in found ? `${found.refused}: ${found.text}` : found.name;
 }
 
@@ -44,11 +45,11 @@ test('an export is found by its group and name, and by its name alone where that
   assert.equal(textOf(exports, 'db'), 'unknown: there is no export "db" here: known are db/data, db/log, web/log');
   assert.equal(textOf(new Exports([group('db', ['data'])], buffers), ''), 'db/data');
   const found = exports.find('db/log');
-  assert.ok(!('refused' in found));
+  assert.ok('volume' in found);
   assert.deepEqual([found.volume, found.sizeBytes, found.readOnly], [1, 1 << 20, false]);
 });
 
-test('a site that does not serve a group refuses its exports, with the site that does', () => {
+test('a site that does not serve a group passes its hosts on to the one that does, and refuses them when there is none', () => {
   const db = group('db', ['data']);
   const exports = new Exports([db, group('web', ['log'])], buffers);
   assert.deepEqual(
@@ -59,11 +60,17 @@ test('a site that does not serve a group refuses its exports, with the site that
   db.knownPrimary = 'beta';
   assert.deepEqual(
     exports.list().map((each) => each.name),
-    ['web/log'],
+    ['db/data', 'web/log'],
+    'what is passed on is listed',
   );
-  assert.equal(textOf(exports, 'db/data'), 'not-serving: group db is served by beta, not here (alpha)');
+  assert.equal(textOf(exports, 'data@ro'), 'beta: db/data@ro@direct');
+  assert.equal(textOf(exports, 'db/data@direct'), 'not-serving: group db is served by beta, not here (alpha)');
   db.role = 'standby';
   db.knownPrimary = null;
+  assert.deepEqual(
+    exports.list().map((each) => each.name),
+    ['web/log'],
+  );
   assert.equal(textOf(exports, 'data'), 'not-serving: group db is not served by alpha, which is standby now: see `tercet status`');
 });
 
@@ -127,8 +134,8 @@ test('a newer connection of an attachment ends the older ones before its first r
   assert.match(textOf(exports, 'db/data@attach=host-0001.4'), /^unknown: a newer connection/);
   assert.equal(textOf(exports, 'db/data@rw'), 'unknown: "@rw" is not known here: an export may be asked for with @ro');
   const readOnly = exports.find('data@ro');
-  assert.ok(!('refused' in readOnly) && readOnly.readOnly);
+  assert.ok('volume' in readOnly && readOnly.readOnly);
   const direct = exports.find('data@direct');
-  assert.ok(!('refused' in direct));
+  assert.ok('volume' in direct);
   assert.equal(direct.description, '{"site":"alpha","epoch":3,"history":[[3,1]]}');
 });
