@@ -138,7 +138,8 @@ async function run(test: TestCluster, closers: (() => Promise<unknown>)[]): Prom
     );
     pauses.push((performance.now() - begun) / 1000);
     const serving = await test.servingSite();
-    await test.member(primary).daemon.start();
+    test.member(primary).daemon.launch();
+    await until(`${primary} answers again`, ROUND_MILLIS_MAX, async () => (await test.cluster.status(primary)) !== null);
     const { code, text } = await bench;
     const match = /number of transactions actually processed: ([0-9]+)/.exec(text);
     if (code !== 0 || match === null || /aborted/.test(text)) throw new Error(`pgbench saw an error:\n${text}`);

@@ -112,6 +112,8 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
 function catalogOf(volume: NbdExport): NbdCatalog {
   const readOnly: NbdExport = { ...volume, readOnly: true };
   return {
+    // The way to the sites has 32-bit lengths.
+    extended: false,
     list: () => [volume],
     find: (name: string): NbdExport | NbdRefusal => {
       const wishes = readExportName(name);

@@ -56,6 +56,8 @@ export interface VolumeDraft {
   readonly path: KeyPath;
   readonly name: string | undefined;
   readonly sizeBytes: number | undefined;
+  readonly unserved: 'fail' | 'hold' | undefined;
+  readonly holdSeconds: number | undefined;
   readonly base: ReadonlyMap<SiteName, string>;
 }
 
@@ -78,7 +80,7 @@ export function readGroup(name: string, table: unknown, { folder, faults }: Read
     const volumePath = [...path, 'volume', index];
     const read = readTable(volumeShape, volume, volumePath, faults);
     const base = new Map(Object.entries(read.base ?? {}).map(([site, file]) => [site, resolve(folder, file)]));
-    return { path: volumePath, name: read.name, sizeBytes: read.size, base };
+    return { path: volumePath, name: read.name, sizeBytes: read.size, unserved: read.unserved, holdSeconds: read.fail_after_seconds, base };
   });
   return { name, path, fields, volumes };
 }

@@ -147,6 +147,8 @@ export const groupShape = {
 export const volumeShape = {
   name: nameSchema('the name of the volume'),
   size: sizeSchema,
+  unserved: z.enum(['fail', 'hold'], 'must be "fail" or "hold": what becomes of requests while nobody may serve').default('fail'),
+  fail_after_seconds: numberSchema(groupNumbers.hold_seconds).removeDefault().optional(),
   base: z
     .record(
       z.string(),

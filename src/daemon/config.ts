@@ -38,6 +38,8 @@ export interface SiteConfig {
 export interface VolumeConfig {
   readonly name: string;
   readonly sizeBytes: number;
+  /** How long requests are held while nobody may serve; Infinity: they are never failed. */
+  readonly holdMillis: number;
   /** Base images that are not in their default place, by site; absolute. */
   readonly base: ReadonlyMap<SiteName, string>;
 }
@@ -203,7 +205,12 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
     rpoSeconds: present(fields.rpo_seconds),
     bitmapChunkBytes: present(fields.bitmap_kib) * 1024,
-    volumes: volumes.map((volume) => ({ name: present(volume.name), sizeBytes: present(volume.sizeBytes), base: volume.base })),
+    volumes: volumes.map((volume) => ({
+      name: present(volume.name),
+      sizeBytes: present(volume.sizeBytes),
+      holdMillis: volume.unserved === 'hold' ? Infinity : (volume.holdSeconds ?? present(fields.hold_seconds)) * 1000,
+      base: volume.base,
+    })),
   };
 }
 

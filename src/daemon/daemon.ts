@@ -111,18 +111,8 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
 
   const { control, orders, reload } = await openControl({ config, site, groups, watch, certificates });
   // Closed after the hosts and before the groups: what is asked last is answered.
-  for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
   closers.push(() => control.close());
-  nbd = await openNbdListener({
-    listen: site.nbd.map(streamAddress),
-    turns,
-    buffers,
-    journal,
-    newSession: () => exports.newSession(),
-    addressesOf: (other) => hostAddresses(siteOf(config, other)),
-  });
-  const hosts = nbd;
-  closers.push(() => hosts.close({ graceMillis: limits.shutdownMillis }));
+  nbd = await openHosts(exports, parts, closers);
   await peers.open({
     config,
     site,
@@ -139,6 +129,22 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
   for (const group of groups) group.start();
   journal('ready', readyFacts(site, groups), `site ${name} is ready`);
   return { reload: reload.bySignal, summary: () => summaryOf(orders.status()) };
+}
+
+/** Listens for hosts, and passes those of other sites on to them. */
+async function openHosts(exports: Exports, parts: SharedParts, closers: Closer[]): Promise<NbdListener> {
+  const { buffers, config, journal, site, turns } = parts;
+  for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
+  const hosts = await openNbdListener({
+    listen: site.nbd.map(streamAddress),
+    turns,
+    buffers,
+    journal,
+    newSession: () => exports.newSession(),
+    addressesOf: (other) => hostAddresses(siteOf(config, other)),
+  });
+  closers.push(() => hosts.close({ graceMillis: limits.shutdownMillis }));
+  return hosts;
 }
 
 /** What the watch needs of the configuration. */

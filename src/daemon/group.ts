@@ -69,7 +69,12 @@ export class GroupRunner implements ExportedGroup {
     const { site, turns, clock } = parts;
     this.group = config.name;
     this.site = site.name;
-    this.volumes = config.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes, baseFile: `base-${name}.img` }));
+    this.volumes = config.volumes.map(({ name, sizeBytes, holdMillis }) => ({
+      name,
+      sizeBytes,
+      baseFile: `base-${name}.img`,
+      holdMillis,
+    }));
     this.#parts = parts;
     this.#journal = journalWith(parts.journal, { group: config.name });
     this.#waker = new Waker(clock, () => turns.touch(this.#tick));

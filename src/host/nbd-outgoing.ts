@@ -14,6 +14,7 @@ export interface OutgoingOptions {
   /** For the connection and each question. */
   readonly timeoutMillis: number;
   readonly structured: boolean;
+  readonly extended?: boolean;
 }
 
 /** Why a server does not give an export; `refused` when it said so itself. */
@@ -36,7 +37,7 @@ export class Outgoing {
   constructor(options: OutgoingOptions) {
     const { address, buffers, turns } = options;
     this.#timeoutMillis = options.timeoutMillis;
-    this.#asking = new Asking({ structured: options.structured });
+    this.#asking = new Asking({ structured: options.structured, extended: options.extended === true });
     const memory = new ReceiveMemory({ buffers, turns, validity: 'call' });
     const socket = connect({ ...address, onread: memory.onread, allowHalfOpen: true });
     socket.setNoDelay(true);

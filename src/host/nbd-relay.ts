@@ -91,7 +91,14 @@ export class Relay implements StreamEvents {
       });
       return;
     }
-    const way = new Outgoing({ address, buffers, turns, timeoutMillis: ANSWER_MILLIS, structured: passed.structured });
+    const way = new Outgoing({
+      address,
+      buffers,
+      turns,
+      timeoutMillis: ANSWER_MILLIS,
+      structured: passed.structured,
+      extended: passed.extended,
+    });
     this.#way = way;
     way.ask({ name: passed.name, go: true, contexts: passed.contexts, infos: passed.infos }, (answer) => {
       if (this.#isOver) return;

@@ -68,7 +68,7 @@ export const attachCommand: Command<CliContext> = buildCommand({
         sizeBytes: volume.sizeBytes,
         targets,
         listen: { path: socket },
-        holdMillis: flags.hold ?? group.timings.holdMillis,
+        holdMillis: flags.hold ?? volume.holdMillis,
         journal: log,
         broken: (error) => {
           log('attach.failed', { code: error.code }, error.message);

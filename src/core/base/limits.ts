@@ -71,6 +71,8 @@ export const limits = {
   lingerMillis: 2_000,
   /** Memory that a connection receives into: one piece takes what a read of a local socket (208 KiB at most) or of TCP brings. */
   receiveBytes: 256 * KIB,
+  /** Longest range of one zeroes or trim request: a request of 64-bit length becomes that many records of zeroesBytesMax at once. */
+  nbdZeroesBytesMax: 16 * 1024 * 1024 * MIB,
   /** Extents in one answer to BLOCK_STATUS. */
   nbdExtentsMax: 4096,
   /** Bytes of one HTTP request to the witness or the control API. */

@@ -46,10 +46,11 @@ const NOTHING = new Uint8Array(0);
 /** One connection's handshake, seen from the client. */
 export class Asking {
   readonly #out = new ReplyBuffer((byteCount) => new Uint8Array(byteCount));
-  readonly #structured: boolean;
+  /** What is agreed before the first question; null when replies are to be simple. */
+  readonly #mode: number | null;
   #held: Uint8Array = NOTHING;
   #greeted = false;
-  #structuredAgreed = false;
+  #begun = false;
   /** Options whose last reply has not come. */
   #expected: number[] = [];
   #contexts = new Map<string, number>();
@@ -57,18 +58,14 @@ export class Asking {
   #flags = 0;
   #description = '';
 
-  constructor(options: { structured: boolean }) {
-    this.#structured = options.structured;
+  constructor(options: { structured: boolean; extended?: boolean }) {
+    this.#mode = options.extended === true ? OPT.EXTENDED_HEADERS : options.structured ? OPT.STRUCTURED_REPLY : null;
   }
 
   /** Queues a question. Not while another one has no answer. */
   ask(question: Question): void {
-    assert(
-      this.#expected.every((option) => option === OPT.STRUCTURED_REPLY),
-      'one question at a time',
-      { expected: this.#expected },
-    );
-    if (this.#expected.length === 0 && !this.#structuredAgreed) this.#begin();
+    assert(this.#expected.length === 0, 'one question at a time', { expected: this.#expected });
+    if (!this.#begun) this.#begin();
     this.#contexts = new Map();
     this.#sizeBytes = null;
     this.#description = '';
@@ -138,7 +135,7 @@ export class Asking {
     if (type >= 0x8000_0000) {
       this.#expected.shift();
       const text = decodeUtf8(data) ?? '';
-      if (option === OPT.STRUCTURED_REPLY) return broken('the server has no structured replies');
+      if (option === this.#mode) return broken('the server has no structured replies, or no extended headers');
       // A question is over with its last option, which is refused for the same reason.
       return this.#expected.length > 0 ? null : { kind: 'refused', code: type, text };
     }
@@ -152,7 +149,6 @@ export class Asking {
         return this.#info(view, data);
       case REP.ACK:
         this.#expected.shift();
-        if (option === OPT.STRUCTURED_REPLY) this.#structuredAgreed = true;
         return option === OPT.GO || option === OPT.INFO ? this.#described() : null;
       default:
         return broken(`the server answers with type ${type}, which is not known here`);
@@ -187,7 +183,8 @@ export class Asking {
   #begin(): void {
     const at = this.#out.reserve(BYTES.clientFlags);
     this.#out.view.setUint32(at, HANDSHAKE_FLAG.FIXED_NEWSTYLE | HANDSHAKE_FLAG.NO_ZEROES);
-    if (this.#structured) this.#option(OPT.STRUCTURED_REPLY, 0);
+    this.#begun = true;
+    if (this.#mode !== null) this.#option(this.#mode, 0);
   }
 
   /** Writes the head of an option and returns where its data begins. */

@@ -11,6 +11,8 @@ export const MAGIC = {
   REQUEST: 0x25609513,
   SIMPLE_REPLY: 0x67446698,
   STRUCTURED_REPLY: 0x668e33ef,
+  EXTENDED_REQUEST: 0x21e41c71,
+  EXTENDED_REPLY: 0x6e8a278c,
 } as const;
 
 /** "Handshake flags" of the server and "Client flags": the same bits answer each other. */
@@ -26,6 +28,7 @@ export const OPT = {
   STRUCTURED_REPLY: 8,
   LIST_META_CONTEXT: 9,
   SET_META_CONTEXT: 10,
+  EXTENDED_HEADERS: 11,
 } as const;
 
 /** "Option reply types". */
@@ -39,6 +42,7 @@ export const REP = {
   ERR_UNKNOWN: 0x8000_0006,
   ERR_SHUTDOWN: 0x8000_0007,
   ERR_TOO_BIG: 0x8000_0009,
+  ERR_EXT_HEADER_REQD: 0x8000_000a,
 } as const;
 
 /** Information types of REP_INFO. */
@@ -62,7 +66,7 @@ export const FLAG = {
 export const CMD = { READ: 0, WRITE: 1, DISC: 2, FLUSH: 3, TRIM: 4, CACHE: 5, WRITE_ZEROES: 6, BLOCK_STATUS: 7 } as const;
 
 /** "Command flags". */
-export const CMD_FLAG = { FUA: 1 << 0, NO_HOLE: 1 << 1, DF: 1 << 2, REQ_ONE: 1 << 3, FAST_ZERO: 1 << 4 } as const;
+export const CMD_FLAG = { FUA: 1 << 0, NO_HOLE: 1 << 1, DF: 1 << 2, REQ_ONE: 1 << 3, FAST_ZERO: 1 << 4, PAYLOAD_LEN: 1 << 5 } as const;
 
 /** "Structured reply flags". */
 export const REPLY_FLAG_DONE = 1;
@@ -76,6 +80,7 @@ export const REPLY_TYPE = {
   OFFSET_DATA: 1,
   OFFSET_HOLE: 2,
   BLOCK_STATUS: 5,
+  BLOCK_STATUS_EXT: 6,
   POSITION: 0x7ec7,
   ERROR: 0x8001,
   ERROR_OFFSET: 0x8002,
@@ -91,7 +96,15 @@ export const ERRNO = { EPERM: 1, EIO: 5, ENOMEM: 12, EINVAL: 22, ENOSPC: 28, EOV
 export type NbdErrno = (typeof ERRNO)[keyof typeof ERRNO];
 
 /** Bytes of the fixed parts. */
-export const BYTES = { clientFlags: 4, optionHead: 16, optionReplyHead: 20, requestHead: 28, simpleReply: 16, chunkHead: 20 } as const;
+export const BYTES = {
+  clientFlags: 4,
+  optionHead: 16,
+  optionReplyHead: 20,
+  requestHead: 28,
+  extendedHead: 32,
+  simpleReply: 16,
+  chunkHead: 20,
+} as const;
 
 /** "This applies to export names and error messages": a string is at most this long. */
 export const STRING_BYTES_MAX = 4096;

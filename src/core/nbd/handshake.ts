@@ -53,12 +53,15 @@ export interface PassedOn {
   readonly site: string;
   readonly name: string;
   readonly structured: boolean;
+  readonly extended: boolean;
   readonly contexts: readonly string[];
   readonly infos: readonly number[];
 }
 
 /** The exports of a server, asked anew for each option. */
 export interface NbdCatalog {
+  /** False: lengths of more than 32 bits cannot be carried out here. */
+  readonly extended?: boolean;
   /** All exports, in the order to be listed. */
   list(): readonly NbdExport[];
   /** The export of this name; the empty name is the only export if there is exactly one. */
@@ -72,6 +75,8 @@ export interface Agreement {
   readonly export: NbdExport;
   /** Structured replies were asked for. */
   readonly structured: boolean;
+  /** Extended headers were asked for, and so structured replies: every head has 64-bit lengths. */
+  readonly extended: boolean;
   /** base:allocation was selected for this very export. */
   readonly status: boolean;
 }
@@ -96,6 +101,7 @@ export class Handshake {
   #fixedNewstyle = false;
   #zeroes = true;
   #structured = false;
+  #extended = false;
   /** Name of the export for which base:allocation was selected, as the client wrote it; null when nothing is selected. */
   #statusOf: string | null = null;
   #optionsCount = 0;
@@ -160,8 +166,11 @@ export class Handshake {
         return this.#infoOrGo(option, data);
       case OPT.STRUCTURED_REPLY:
         if (data.length > 0) return this.#reply(option, REP.ERR_INVALID, 'the option has no data');
+        if (this.#extended) return this.#reply(option, REP.ERR_EXT_HEADER_REQD, 'extended headers were agreed already');
         this.#structured = true;
         return this.#reply(option, REP.ACK);
+      case OPT.EXTENDED_HEADERS:
+        return this.#extendedHeaders(data);
       case OPT.LIST_META_CONTEXT:
       case OPT.SET_META_CONTEXT:
         return this.#metaContext(option, data);
@@ -170,8 +179,19 @@ export class Handshake {
     }
   }
 
+  #extendedHeaders(data: Uint8Array): OptionOutcome {
+    const option = OPT.EXTENDED_HEADERS;
+    if (this.#catalog.extended === false) return this.#reply(option, REP.ERR_UNSUP, 'extended headers are not spoken here');
+    if (data.length > 0) return this.#reply(option, REP.ERR_INVALID, 'the option has no data');
+    if (this.#extended) return this.#reply(option, REP.ERR_INVALID, 'extended headers were agreed already');
+    this.#structured = true;
+    this.#extended = true;
+    return this.#reply(option, REP.ACK);
+  }
+
   /** "It cannot return an error": whoever names what is not there is dropped. */
   #exportName(data: Uint8Array): OptionOutcome {
+    if (this.#extended) return { kind: 'dropped', reason: 'after extended headers an export is asked for by GO alone' };
     const name = textOf(data);
     if (name === null) return { kind: 'dropped', reason: 'the export name is not a valid string' };
     const found = this.#catalog.find(name);
@@ -233,7 +253,14 @@ export class Handshake {
     // What this server has told of the export is what the other one is asked to agree to; only its flags and size are looked at.
     return {
       kind: 'elsewhere',
-      passed: { site: found.elsewhere, name: found.name, structured: agreement.structured, contexts, infos: [] },
+      passed: {
+        site: found.elsewhere,
+        name: found.name,
+        structured: agreement.structured,
+        extended: agreement.extended,
+        contexts,
+        infos: [],
+      },
     };
   }
 
@@ -312,7 +339,7 @@ export class Handshake {
   }
 
   #agree(name: string, found: NbdExport): Agreement {
-    return { export: found, structured: this.#structured, status: this.#statusOf === name };
+    return { export: found, structured: this.#structured, extended: this.#extended, status: this.#statusOf === name };
   }
 
   #refuse(option: number, refusal: NbdRefusal): OptionOutcome {

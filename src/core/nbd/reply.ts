@@ -47,6 +47,8 @@ export class ReplyBuffer {
   /** Memory being filled, and a view of it: valid for the range that reserve() gave, until the next call. */
   arena: Uint8Array = ZEROES.subarray(0, 0);
   view: DataView = viewOf(this.arena);
+  /** Every reply is a chunk with an extended header. */
+  extended = false;
   /** Bytes that take() would give. */
   queuedBytes = 0;
   readonly #allocate: (byteCount: number) => Uint8Array;
@@ -118,6 +120,11 @@ export class ReplyBuffer {
 
 /** "Simple reply message", without data. */
 export function putSimpleReply(out: ReplyBuffer, to: ReplyTo, error: NbdErrno | 0): void {
+  if (out.extended) {
+    if (error === 0) putNoneChunk(out, to);
+    else putErrorChunk(out, to, error, '');
+    return;
+  }
   const at = out.reserve(BYTES.simpleReply);
   const view = out.view;
   view.setUint32(at, MAGIC.SIMPLE_REPLY);
@@ -188,6 +195,7 @@ export function putReadPieces(out: ReplyBuffer, to: ReplyTo, structured: boolean
 export function putStatusReply(out: ReplyBuffer, to: ReplyTo, extents: readonly NbdExtent[]): void {
   const joined = joinExtents(extents, to.length, to.reqOne ? 1 : limits.nbdExtentsMax);
   assert(joined.length > 0, 'a status reply needs at least one extent', { offset: to.offset, length: to.length });
+  if (out.extended) return putExtendedStatus(out, to, joined);
   const payloadBytes = 4 + 8 * joined.length;
   let at = putChunk(out, to, { done: true, type: REPLY_TYPE.BLOCK_STATUS, payloadBytes, writtenBytes: payloadBytes });
   const view = out.view;
@@ -197,6 +205,21 @@ export function putStatusReply(out: ReplyBuffer, to: ReplyTo, extents: readonly 
     view.setUint32(at, length);
     view.setUint32(at + 4, flags);
     at += 8;
+  }
+}
+
+/** "Extended block status": lengths and flags have 64 bits. */
+function putExtendedStatus(out: ReplyBuffer, to: ReplyTo, joined: readonly StatusDescriptor[]): void {
+  const payloadBytes = 8 + 16 * joined.length;
+  let at = putChunk(out, to, { done: true, type: REPLY_TYPE.BLOCK_STATUS_EXT, payloadBytes, writtenBytes: payloadBytes });
+  const view = out.view;
+  view.setUint32(at, BASE_ALLOCATION.id);
+  view.setUint32(at + 4, joined.length);
+  at += 8;
+  for (const { length, flags } of joined) {
+    putU64(view, at, length);
+    putU64(view, at + 8, flags);
+    at += 16;
   }
 }
 
@@ -266,17 +289,21 @@ interface Chunk {
   readonly writtenBytes: number;
 }
 
-/** "Structured reply chunk message": writes the head and returns where its payload begins. */
+/** "Structured reply chunk message" or the extended one: writes the head and returns where its payload begins. */
 function putChunk(out: ReplyBuffer, to: ReplyTo, chunk: Chunk): number {
-  const at = out.reserve(BYTES.chunkHead + chunk.writtenBytes);
+  const headBytes = out.extended ? BYTES.extendedHead : BYTES.chunkHead;
+  const at = out.reserve(headBytes + chunk.writtenBytes);
   const view = out.view;
-  view.setUint32(at, MAGIC.STRUCTURED_REPLY);
+  view.setUint32(at, out.extended ? MAGIC.EXTENDED_REPLY : MAGIC.STRUCTURED_REPLY);
   view.setUint16(at + 4, chunk.done ? REPLY_FLAG_DONE : 0);
   view.setUint16(at + 6, chunk.type);
   view.setUint32(at + 8, to.cookieHigh);
   view.setUint32(at + 12, to.cookieLow);
-  view.setUint32(at + 16, chunk.payloadBytes);
-  return at + BYTES.chunkHead;
+  if (out.extended) {
+    putU64(view, at + 16, Number.isFinite(to.offset) ? to.offset : 0);
+    putU64(view, at + 24, chunk.payloadBytes);
+  } else view.setUint32(at + 16, chunk.payloadBytes);
+  return at + headBytes;
 }
 
 /** Writes an unsigned 64-bit big-endian number. */

@@ -2,6 +2,7 @@
 // it is refused. What passes here is a known command with known flags on bytes that the export has.
 
 import { unreachable } from '../base/assert.ts';
+import { limits } from '../base/limits.ts';
 import { CMD, CMD_FLAG, ERRNO, MAGIC, type NbdErrno } from './constants.ts';
 
 /** What a request asks for. DISC is not among them: it has no reply and ends the session. */
@@ -50,10 +51,27 @@ export function readRequestHead(view: DataView, at: number, into: RequestHead): 
   into.type = view.getUint16(at + 6);
   into.cookieHigh = view.getUint32(at + 8);
   into.cookieLow = view.getUint32(at + 12);
-  const offsetHigh = view.getUint32(at + 16);
-  into.offset = offsetHigh > 0x1f_ffff ? Infinity : offsetHigh * 0x1_0000_0000 + view.getUint32(at + 20);
+  into.offset = u64(view, at + 16);
   into.length = view.getUint32(at + 24);
   return true;
+}
+
+/** The same for the 32 bytes of an extended header. */
+export function readExtendedHead(view: DataView, at: number, into: RequestHead): boolean {
+  if (view.getUint32(at) !== MAGIC.EXTENDED_REQUEST) return false;
+  into.flags = view.getUint16(at + 4);
+  into.type = view.getUint16(at + 6);
+  into.cookieHigh = view.getUint32(at + 8);
+  into.cookieLow = view.getUint32(at + 12);
+  into.offset = u64(view, at + 16);
+  into.length = u64(view, at + 24);
+  return true;
+}
+
+/** Infinity when it is above what a Number holds exactly. */
+function u64(view: DataView, at: number): number {
+  const high = view.getUint32(at);
+  return high > 0x1f_ffff ? Infinity : high * 0x1_0000_0000 + view.getUint32(at + 4);
 }
 
 /** The command that a type stands for; null for DISC and for types that this server does not know. */
@@ -92,7 +110,12 @@ export function refusalOf(head: RequestHead, command: NbdCommand | null, rules: 
     case 'trim':
       if (rules.readOnly) return { error: ERRNO.EPERM, text: `${command} refused: the export is read-only` };
       if (isBeyondEnd(head, rules)) return beyondEnd(command, command === 'trim' ? ERRNO.EINVAL : ERRNO.ENOSPC, head, rules);
-      return command === 'write' && head.length > rules.requestBytesMax ? tooLong(command, ERRNO.EINVAL, head, rules) : null;
+      if (command === 'write') return head.length > rules.requestBytesMax ? tooLong(command, ERRNO.EINVAL, head, rules) : null;
+      if (head.length <= limits.nbdZeroesBytesMax) return null;
+      return {
+        error: ERRNO.EOVERFLOW,
+        text: `${command} of ${head.length} bytes is too long: at most ${limits.nbdZeroesBytesMax} at once`,
+      };
     case 'read':
       if (isBeyondEnd(head, rules)) return beyondEnd(command, ERRNO.EINVAL, head, rules);
       return refusalOfReadLength(head, rules);

@@ -31,6 +31,7 @@ import {
   commandOf,
   emptyRequestHead,
   type NbdCommand,
+  readExtendedHead,
   readRequestHead,
   type Refusal,
   refusalOf,
@@ -99,8 +100,8 @@ export interface NbdSessionOptions {
   readonly payloads?: Buffers;
 }
 
-/** 'passing': another site is asked for what the client wants; 'passed': everything is its and the client's now. */
-export type PassingState = 'no' | 'asking' | 'passed';
+/** 'asking': another site is asked for what the client wants; 'passed': everything is its and the client's now. */
+type PassingState = 'no' | 'asking' | 'passed';
 
 /** 'closing': nothing more is taken from the client; what is outstanding is still answered. 'closed': after abort(). */
 export type NbdSessionState = 'handshake' | 'transmission' | 'closing' | 'closed';
@@ -109,7 +110,10 @@ export type NbdSessionState = 'handshake' | 'transmission' | 'closing' | 'closed
 type Expected = 'client flags' | 'option head' | 'option data' | 'request head' | 'payload';
 
 /** A request is charged for the largest reply that it may bring, or for the payload that is held until it is answered. */
-const STATUS_REPLY_BYTES = 8 * limits.nbdExtentsMax;
+const STATUS_REPLY_BYTES = 16 * limits.nbdExtentsMax;
+
+/** Longest payload that is read off, whether it is taken or not: what a 32-bit length can say. */
+const PAYLOAD_BYTES_MAX = 2 ** 32 - 1;
 
 const NOTHING = new Uint8Array(0);
 const NOTHING_VIEW = viewOf(NOTHING);
@@ -144,7 +148,7 @@ export class NbdSession {
   /** Bytes still to be dropped before anything is expected: data of an option that is too long, payload of a refused write. */
   #skipBytes = 0;
   /** Memory for heads that arrive in pieces. */
-  readonly #headBytes = new Uint8Array(BYTES.requestHead);
+  readonly #headBytes = new Uint8Array(BYTES.extendedHead);
   readonly #headView = viewOf(this.#headBytes);
 
   /** The option whose data is awaited or skipped. */
@@ -495,13 +499,22 @@ export class NbdSession {
       chunkBytesMax: limits.requestBytesAdvertised,
     };
     this.#state = 'transmission';
-    this.#expect('request head', BYTES.requestHead);
+    this.#out.extended = agreement.extended;
+    this.#expectRequest();
     this.#catalog.begun?.(this);
+  }
+
+  #expectRequest(): void {
+    this.#expect('request head', this.#out.extended ? BYTES.extendedHead : BYTES.requestHead);
   }
 
   #takeRequestHead(view: DataView, at: number): void {
     const head = this.#head;
-    if (!readRequestHead(view, at, head)) return this.drain('a request does not begin with its magic number');
+    const isWhole = this.#out.extended ? readExtendedHead(view, at, head) : readRequestHead(view, at, head);
+    if (!isWhole) return this.drain('a request does not begin with its magic number');
+    const hasPayload = head.type === CMD.WRITE || (this.#out.extended && (head.flags & CMD_FLAG.PAYLOAD_LEN) !== 0);
+    if (hasPayload && head.length > PAYLOAD_BYTES_MAX) return this.drain(`a payload of ${head.length} bytes was announced`);
+    if (this.#out.extended && head.type === CMD.WRITE) head.flags &= ~CMD_FLAG.PAYLOAD_LEN;
     if (head.type === CMD.DISC) return this.drain('the client disconnected');
     const rules = this.#rules;
     assert(rules !== null, 'requests come only after the handshake');
@@ -510,7 +523,7 @@ export class NbdSession {
     if (refusal !== null || command === null) {
       assert(refusal !== null, 'an unknown command must be refused');
       // The payload of a refused write comes all the same, and is answered only after it, as any other write.
-      if (head.type !== CMD.WRITE || head.length === 0) return this.#putRefusal(refusal);
+      if (!hasPayload || head.length === 0) return this.#putRefusal(refusal);
       this.#refusal = refusal;
       this.#skipBytes = head.length;
       return;
@@ -526,7 +539,7 @@ export class NbdSession {
     const request = this.#write;
     assert(request !== null, 'a payload belongs to a write');
     this.#write = null;
-    this.#expect('request head', BYTES.requestHead);
+    this.#expectRequest();
     request.payload = payload;
     request.memory = this.#gathered;
     this.#gathered = null;

@@ -17,6 +17,8 @@ export interface VolumeSpec {
   readonly sizeBytes: number;
   /** Name of the base image for Storage.open. */
   readonly baseFile: string;
+  /** How long requests for it are held while nobody may serve, in place of Timings.holdMillis; Infinity: they are never failed. */
+  readonly holdMillis?: Millis;
 }
 
 /** Times of arbitration. All in milliseconds of the site's own monotonic clock. */

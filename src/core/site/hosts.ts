@@ -47,15 +47,49 @@ class Queue {
     }
   }
 
+  forEach(look: (request: HostRequest) => void): void {
+    for (let index = this.#head; index < this.#items.length; index++) look(this.#items[index] as HostRequest);
+  }
+
+  /** Takes out those that fit, wherever they are. */
+  removeAll(fits: (request: HostRequest) => boolean): readonly HostRequest[] {
+    const all = this.#items.slice(this.#head);
+    const removed = all.filter(fits);
+    if (removed.length > 0) {
+      this.#items = all.filter((request) => !fits(request));
+      this.#head = 0;
+    }
+    return removed;
+  }
+
   clear(): void {
     this.#items = [];
     this.#head = 0;
   }
 }
 
+/** How long the requests of each volume are held while nobody may serve. */
+class Hold {
+  readonly #millis: readonly Millis[];
+  readonly least: Millis;
+  /** All volumes alike. */
+  readonly uniform: boolean;
+
+  constructor({ timings, volumes }: SiteOptions) {
+    this.#millis = volumes.map((volume) => volume.holdMillis ?? timings.holdMillis);
+    this.least = Math.min(...this.#millis);
+    this.uniform = this.#millis.every((millis) => millis === this.least);
+  }
+
+  of(request: HostRequest): Millis {
+    return this.#millis[request.volume] ?? this.least;
+  }
+}
+
 export class HostDesk {
   readonly #options: SiteOptions;
   readonly #counters: Record<SiteCounter, number>;
+  readonly #hold: Hold;
   #incoming: HostRequest[] = [];
   /** Carried out and waiting for nothing but the right to serve. */
   readonly #ready = new Queue();
@@ -73,6 +107,7 @@ export class HostDesk {
   constructor(options: SiteOptions, counters: Record<SiteCounter, number>) {
     this.#options = options;
     this.#counters = counters;
+    this.#hold = new Hold(options);
   }
 
   /** Requests that have no answer yet. */
@@ -172,18 +207,19 @@ export class HostDesk {
 
   /** Fails what has waited too long with nobody able to serve: an error is better than silence without end, and a policy says when. */
   expire(now: Millis): void {
-    const { holdMillis } = this.#options.timings;
-    const oldEnough = (request: HostRequest | undefined): request is HostRequest =>
-      request !== undefined && now - request.startedMillis >= holdMillis;
-    for (let request = this.#incoming[0]; oldEnough(request); request = this.#incoming[0]) {
-      this.#incoming.shift();
-      this.#kept.delete(request);
-      request.payload = null;
-      request.session.reply(request, ESHUTDOWN);
+    if (this.#earliest() > now) return;
+    const isLate = (request: HostRequest): boolean => request.startedMillis + this.#hold.of(request) <= now;
+    if (this.#incoming.some(isLate)) {
+      const late = this.#incoming.filter(isLate);
+      this.#incoming = this.#incoming.filter((request) => !isLate(request));
+      for (const request of late) {
+        this.#kept.delete(request);
+        request.payload = null;
+        request.session.reply(request, ESHUTDOWN);
+      }
     }
     for (const queue of [this.#ready, this.#waiting, this.#flushing]) {
-      for (let request = queue.first(); oldEnough(request); request = queue.first()) {
-        queue.shift();
+      for (const request of queue.removeAll(isLate)) {
         this.#giveData(request);
         this.#extents.delete(request);
         request.session.reply(request, ESHUTDOWN);
@@ -191,13 +227,27 @@ export class HostDesk {
     }
   }
 
-  /** When the oldest request will have waited too long. */
+  /** When a request will have waited too long; not later than that, and Infinity when none ever does. */
   deadline(): Millis {
+    const earliest = this.#earliest();
+    if (this.#hold.uniform || earliest > this.#options.clock.now()) return earliest;
+    // The oldest request is of a volume that holds for longer: each one is looked at.
+    let exact = Infinity;
+    const look = (request: HostRequest): void => {
+      exact = Math.min(exact, request.startedMillis + this.#hold.of(request));
+    };
+    this.#incoming.forEach(look);
+    for (const queue of [this.#ready, this.#waiting, this.#flushing]) queue.forEach(look);
+    return exact;
+  }
+
+  /** The oldest request, if it were of the volume that holds for the shortest time. */
+  #earliest(): Millis {
     let oldest = Infinity;
     for (const request of [this.#incoming[0], this.#ready.first(), this.#waiting.first(), this.#flushing.first()]) {
       if (request !== undefined) oldest = Math.min(oldest, request.startedMillis);
     }
-    return oldest + this.#options.timings.holdMillis;
+    return oldest + this.#hold.least;
   }
 
   #waitFor(request: HostRequest, seq: Seq): void {

@@ -455,3 +455,21 @@ test('the reference page has a row for each key, with its default and range', ()
     assert.equal(cells[1], `${option.min} to ${option.max}`, `range of ${key}`);
   }
 });
+
+test('each volume says what becomes of its requests while nobody may serve', () => {
+  const config = parseConfig(
+    SAMPLE.replace('lease_millis = 1800', 'lease_millis = 1800\nhold_seconds = 30')
+      .replace('size = "1GiB"', 'size = "1GiB"\nfail_after_seconds = 5')
+      .replace('size = 8192', 'size = 8192\nunserved = "hold"'),
+    '/etc/tercet/tercet.toml',
+  );
+  assert.deepEqual(
+    config.groups[0]?.volumes.map((volume) => volume.holdMillis),
+    [5_000, Infinity],
+  );
+  assert.deepEqual(
+    parseConfig(SAMPLE, '/etc/tercet/tercet.toml').groups[0]?.volumes.map((volume) => volume.holdMillis),
+    [60_000, 60_000],
+  );
+  assert.throws(() => parseConfig(SAMPLE.replace('size = 8192', 'size = 8192\nunserved = "wait"'), 'x.toml'), /"fail" or "hold"/);
+});
