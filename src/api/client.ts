@@ -9,7 +9,7 @@ import { TercetError, exitOf } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
 import type { OrderOutcome } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
-import type { DaemonStatus, EventLine, Health, ReloadLine } from './schema.ts';
+import type { DaemonStatus, EventLine, Health, ReloadLine, ResyncOrder } from './schema.ts';
 import {
   apiErrorSchema,
   daemonStatusSchema,
@@ -81,6 +81,10 @@ export class ControlClient {
 
   drain(group: string): Promise<OrderOutcome> {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/drain`, {});
+  }
+
+  resync(group: string, order: ResyncOrder): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/resync`, { ...order });
   }
 
   #order(path: string, body: object): Promise<OrderOutcome> {

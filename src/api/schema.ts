@@ -5,6 +5,7 @@ import * as z from 'zod';
 
 import type { WitnessView } from '../core/arbiter/witness-state.ts';
 import { limits } from '../core/base/limits.ts';
+import type { SiteName } from '../core/base/units.ts';
 import type { OrderOutcome, PeerStatus, Role, SiteCounter, SiteStatus, Waiting } from '../core/site/contract.ts';
 import { SITE_COUNTERS } from '../core/site/contract.ts';
 
@@ -57,6 +58,9 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
       leftRecords: count.nullable(),
       why: z.string().nullable(),
     })
+    .nullable(),
+  resync: z
+    .object({ rung: z.enum(['bitmap', 'scan', 'copy']), why: z.string(), sentBytes: count, secondsLeft: z.number().nullable() })
     .nullable(),
   lastError: z.string().nullable(),
 });
@@ -193,6 +197,19 @@ export const outcomeSchema: z.ZodType<OrderOutcome> = z.discriminatedUnion('kind
   z.object({ kind: z.literal('done'), text: z.string() }),
   z.object({ kind: z.literal('refused'), text: z.string(), remedy: z.string() }),
 ]);
+
+/** A site's copy that is to be compared with the primary's, and how. */
+export interface ResyncOrder {
+  readonly site: SiteName;
+  readonly algorithm: 'crc32' | 'md5' | 'sha1' | 'sha256';
+  readonly compare: 'primary' | 'mirror';
+}
+/** Body of an order to compare a copy. */
+export const resyncSchema: z.ZodType<ResyncOrder> = z.strictObject({
+  site: nameSchema,
+  algorithm: z.enum(['crc32', 'md5', 'sha1', 'sha256']),
+  compare: z.enum(['primary', 'mirror']),
+});
 
 /** Body of POST /v1/groups/GROUP/promote. */
 export const promoteSchema: z.ZodType<{ force: boolean }> = z.strictObject({ force: z.boolean() });

@@ -19,7 +19,7 @@ import type { OrderOutcome } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
 import { listen } from './listen.ts';
 import type { ApiError, DaemonStatus, Health } from './schema.ts';
-import { emptySchema, faultsOf, nameSchema, promoteSchema } from './schema.ts';
+import { emptySchema, faultsOf, nameSchema, promoteSchema, type ResyncOrder, resyncSchema } from './schema.ts';
 
 /** What the daemon does for the API. Orders for a group that is not here throw TERCET_NO_SUCH_GROUP. */
 export interface Control {
@@ -28,6 +28,7 @@ export interface Control {
   promote(group: string, options: { force: boolean }): Promise<OrderOutcome>;
   /** Resolves when the base images of this site hold everything that was committed when it was asked. */
   drain(group: string): Promise<OrderOutcome>;
+  resync(group: string, order: ResyncOrder): Promise<OrderOutcome>;
 }
 
 /** A control API that listens. */
@@ -96,9 +97,14 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     await readBody(c, emptySchema);
     return answer(c, await inTime(control.drain(group), `draining group ${group}`, bounds));
   });
+  app.post('/v1/groups/:group/resync', async (c) => {
+    const group = nameOf(c.req.param('group'));
+    const order = await readBody(c, resyncSchema);
+    return answer(c, await inTime(control.resync(group, order), `comparing ${order.site} for group ${group}`, bounds));
+  });
   app.notFound((c) => {
     const routes =
-      'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, POST /v1/reload, /v1/groups/GROUP/create, .../promote and .../drain';
+      'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, POST /v1/reload, /v1/groups/GROUP/create, .../promote, .../drain and .../resync';
     return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
   });
   app.onError((error, c) => {

@@ -13,6 +13,7 @@ import { createCommand } from './commands/create.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { drainCommand } from './commands/drain.ts';
 import { eventsCommand } from './commands/events.ts';
+import { resyncCommand } from './commands/resync.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { reloadCommand } from './commands/reload.ts';
 import { statusCommand } from './commands/status.ts';
@@ -65,6 +66,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     create: createCommand,
     promote: promoteCommand,
     drain: drainCommand,
+    resync: resyncCommand,
     attach: attachCommand,
     witness: witnessRoutes,
     cert: certRoutes,

@@ -71,7 +71,7 @@ function peerProblems(primary: SiteStatus, peer: PeerStatus): readonly string[] 
     case 'joining':
       return [`${peer.site} is joining ${primary.site}`];
     case 'copying':
-      return [`${peer.site} receives a whole copy${copyText(peer)}`];
+      return [`${peer.site} ${rungText(peer)}${copyText(peer)}`];
     case 'following':
       return flagProblems(peer);
     default:
@@ -79,10 +79,25 @@ function peerProblems(primary: SiteStatus, peer: PeerStatus): readonly string[] 
   }
 }
 
+function rungText(peer: PeerStatus): string {
+  switch (peer.resync?.rung) {
+    case 'bitmap':
+      return 'receives the blocks that its bitmap names';
+    case 'scan':
+      return 'is compared block by block';
+    case 'copy':
+    case undefined:
+      return 'receives a whole copy';
+  }
+}
+
 function copyText(peer: PeerStatus): string {
   if (peer.copiedBytes === null || peer.copyTotalBytes === null || peer.copyTotalBytes === 0) return '';
   const percent = Math.floor((100 * peer.copiedBytes) / peer.copyTotalBytes);
-  return `: ${percent} %, ${bytesText(peer.copiedBytes)} of ${bytesText(peer.copyTotalBytes)}`;
+  const { resync } = peer;
+  const left = resync === null || resync.secondsLeft === null ? '' : `, about ${Math.ceil(resync.secondsLeft)} s left`;
+  const why = resync === null ? '' : ` (${resync.why})`;
+  return `: ${percent} %, ${bytesText(peer.copiedBytes)} of ${bytesText(peer.copyTotalBytes)}${left}${why}`;
 }
 
 function flagProblems(peer: PeerStatus): readonly string[] {

@@ -226,5 +226,6 @@ function controlOf(site: SiteName, groups: readonly GroupRunner[], certificates:
     create: async (group) => find(group).create(),
     promote: async (group, options) => find(group).promote(options),
     drain: async (group) => find(group).drain(),
+    resync: async (group, order) => find(group).resync(order),
   };
 }

@@ -4,6 +4,7 @@ import type { WitnessPort } from '../core/arbiter/witness-state.ts';
 import type { BlockDigests, Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type { Standing } from '../core/nbd/standing.ts';
+import type { ScanChoice } from '../core/mirror/forms.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, VolumeSpec } from '../core/site/contract.ts';
 import { Site } from '../core/site/site.ts';
@@ -40,6 +41,9 @@ export interface SharedParts {
 
 /** A clean end of a site waits for its disk this long at most. */
 const STOP_MILLIS_MAX = 5_000;
+
+/** Sizes of the ranges that a scan compares, coarse to fine. */
+const SCAN_LEVELS = [256, 16, 1, 1 / 16, 1 / 256].map((mib) => mib * 1024 * 1024);
 
 /** Drives one Site. */
 export class GroupRunner implements ExportedGroup {
@@ -148,6 +152,10 @@ export class GroupRunner implements ExportedGroup {
     return this.#order((done) => this.#core.promote(options, done));
   }
 
+  resync(order: { readonly site: SiteName } & ScanChoice): Promise<OrderOutcome> {
+    return this.#order((done) => this.#core.resync(order.site, { algorithm: order.algorithm, compare: order.compare }, done));
+  }
+
   drain(): Promise<OrderOutcome> {
     return this.#order((done) => this.#core.drain(done));
   }
@@ -196,6 +204,7 @@ export class GroupRunner implements ExportedGroup {
       destageBacklogBytes: config.destageBacklogBytes,
       bitmapChunkBytes: config.bitmapChunkBytes,
       resyncPieceBytes: 16 * 1024 * 1024,
+      scan: { algorithm: 'sha256', compare: 'primary', levels: SCAN_LEVELS, chunkBytes: 1024 * 1024 },
       bootId,
       clock,
       random,

@@ -80,6 +80,9 @@ class CoreSite implements InspectedSite {
       believed: lead === null ? [] : believedBy(lead),
       coldReads: counters.coldReads,
       blocked: pendingRequests > 0 && replica.full,
+      staged: replica.receiver.staged,
+      inBitmap: (site, volume, offset) =>
+        replica.bitmaps.get(site)?.volumes[volume]?.has(Math.floor(offset / replica.bitmaps.chunkBytes)) ?? false,
       chainAt: (seq) => replica.chainAt(seq),
       readNow: (volume, offset, into) => {
         // The oracle's reads never wait for the disk (Gate.quiet).

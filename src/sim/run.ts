@@ -79,6 +79,7 @@ export class Simulation {
       rules: allRules(volumeBytes, settings.hosts.unitBytes),
       specs: SITES,
       unitCounts: volumeBytes.map((bytes) => bytes / settings.hosts.unitBytes),
+      unitBytes: settings.hosts.unitBytes,
       holdMillis: settings.timings.holdMillis,
     });
     this.machines = SITES.map((_spec, index) => this.makeMachine(index));
@@ -111,6 +112,7 @@ export class Simulation {
         destageBacklogBytes: settings.destageBacklogBytes,
         bitmapChunkBytes: settings.bitmapChunkBytes,
         resyncPieceBytes: settings.resyncPieceBytes,
+        scan: settings.scan,
       },
       settings.clocks[index] as { offset: number; drift: number },
     );

@@ -5,7 +5,8 @@ import type { HostNature } from './host.ts';
 import type { ClockNature } from './machine.ts';
 import type { NetworkNature } from './network.ts';
 import { Chance } from './random.ts';
-import type { SiteSpec, Timings, VolumeSpec } from '../core/site/contract.ts';
+import type { ScanHow } from '../core/mirror/forms.ts';
+import type { SiteOptions, SiteSpec, Timings, VolumeSpec } from '../core/site/contract.ts';
 
 /** The three sites of every run. */
 export const SITES: readonly SiteSpec[] = [
@@ -24,6 +25,7 @@ export interface Settings {
   readonly destageBacklogBytes: number;
   readonly bitmapChunkBytes: number;
   readonly resyncPieceBytes: number;
+  readonly scan: SiteOptions['scan'];
   readonly hosts: HostNature;
   readonly network: NetworkNature;
   readonly clocks: readonly ClockNature[];
@@ -81,6 +83,24 @@ export function settingsOf(chance: Chance): Settings {
     leftOut: chance.happens(0.25) ? chance.pick(['prim', 'near', 'far', 'witness']) : null,
     bitmapChunkBytes: chance.pick([1, 2, 4]) * 4096,
     resyncPieceBytes: chance.pick([2, 4, 16]) * 4096,
+    scan: chance.happens(0.8) ? scanOf(chance) : null,
+  };
+}
+
+/** Small enough for small volumes to have several units and levels. */
+function scanOf(chance: Chance): ScanHow {
+  const levels = chance
+    .pick([
+      [16, 8, 2, 1],
+      [8, 4, 1],
+      [4, 1],
+    ])
+    .map((blocks) => blocks * 4096);
+  return {
+    algorithm: chance.pick(['sha256', 'sha256', 'sha1', 'md5']),
+    compare: chance.pick(['primary', 'mirror']),
+    levels,
+    chunkBytes: chance.pick(levels.slice(0, -1)),
   };
 }
 

@@ -1,7 +1,7 @@
 // Watches a run: keeps what the oracles know up to date with each event, calls them, and counts the states that were reached. Everything that a
 // site, a host or the witness does passes through here.
 
-import { Coverage } from './coverage.ts';
+import { Coverage, type State } from './coverage.ts';
 import type { CrashKind } from './gate.ts';
 import type { HostListener, HostOperation, Hosts } from './host.ts';
 import type { Machine, MachineListener } from './machine.ts';
@@ -9,6 +9,7 @@ import type { Network } from './network.ts';
 import type { SimWitness, WitnessStep } from './witness.ts';
 import type { World } from './world.ts';
 import { endOf, flagOf, holds, type InspectedSite, NOTHING, type Rule, type Scene, type SeenSite, trueSyncPeers } from './check/observe.ts';
+import { checkBitmap } from './check/older.ts';
 import { Truth } from './check/truth.ts';
 import type { WitnessOperation, WitnessState } from '../core/arbiter/witness-state.ts';
 import { epochOf } from '../core/base/position.ts';
@@ -34,6 +35,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   onFailed: (machine: Machine<InspectedSite>, reason: string) => void = () => undefined;
   private readonly network: Network;
   private readonly witnessMachine: SimWitness;
+  private readonly unitBytes: number;
+  /** Which site began the bitmap of a peer. */
+  private readonly bitmapsBegun = new Map<string, SiteName>();
   private readonly rules: readonly Rule[];
   private readonly pending = new Map<SiteName, Set<HostOperation>>();
   private readonly seen = new Map<SiteName, SeenSite>();
@@ -45,11 +49,13 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     rules: readonly Rule[];
     specs: readonly SiteSpec[];
     unitCounts: readonly number[];
+    unitBytes: number;
     holdMillis: number;
   }) {
     this.world = parts.world;
     this.network = parts.network;
     this.witnessMachine = parts.witness;
+    this.unitBytes = parts.unitBytes;
     this.rules = parts.rules;
     this.truth = new Truth(parts.unitCounts);
     this.holdMillis = parts.holdMillis;
@@ -77,6 +83,10 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     parts.network.onLateBytes = () => this.coverage.hit('bytes of a dead connection arrived');
     parts.witness.onStep = (step) => this.witnessStep(step);
     parts.witness.onLost = (operation, happened) => this.witnessLost(operation, happened);
+  }
+
+  reached(state: State): void {
+    this.coverage.hit(state);
   }
 
   get witness(): WitnessState | null {
@@ -180,7 +190,12 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
     else if (event === 'coverage.lost') coverage.hit('coverage lost');
-    else if (event === 'resync.begin') this.countResync(facts);
+    else if (event === 'resync.begin') this.countResync(this.site(machine), facts);
+    else if (event === 'mirror.copied' && facts['rung'] === 'bitmap') coverage.hit('bitmap resync ended');
+    else if (event === 'copy.resume') coverage.hit(facts['rung'] === 'scan' ? 'scan goes on after a cut' : 'resync goes on after a cut');
+    else if (event === 'copy.begin' && facts['staged'] === true) coverage.hit('older volume kept until the end');
+    else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
+    else if (event === 'bitmap.begin') this.bitmapsBegun.set(String(facts['site']), machine.name);
     else if (event.startsWith('level.')) this.countLevel(machine, event, facts);
     else if (event === 'mirror.copy-end') {
       coverage.hit('whole copy ended');
@@ -395,8 +410,17 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (facts['was'] === 'primary' && text.includes(' epoch ')) this.coverage.hit('deposed primary met a newer epoch');
   }
 
-  private countResync(facts: Readonly<Record<string, unknown>>): void {
-    if (facts['rung'] === 'copy') this.coverage.hit('whole copy begun');
+  private countResync(primary: SeenSite, facts: Readonly<Record<string, unknown>>): void {
+    if (facts['rung'] === 'scan') {
+      this.coverage.hit(facts['compare'] === 'mirror' ? 'scan begun, compared at the mirror' : 'scan begun, compared at the primary');
+    } else if (facts['rung'] === 'bitmap' && facts['resumed'] !== true) {
+      this.coverage.hit('bitmap resync begun');
+      const site = String(facts['site']);
+      const begunBy = this.bitmapsBegun.get(site);
+      if (begunBy !== undefined && begunBy !== primary.name) this.coverage.hit('bitmap used by another primary than it was begun by');
+      this.refresh(primary);
+      checkBitmap(this, primary, { site, cutTo: Number(facts['cutTo']) }, this.unitBytes);
+    } else if (facts['rung'] === 'copy') this.coverage.hit('whole copy begun');
     else this.coverage.hit(facts['records'] === 0 ? 'delta with nothing missing' : 'delta');
   }
 

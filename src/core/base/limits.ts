@@ -51,6 +51,10 @@ export const limits = {
   imageWindowBytes: 32 * MIB,
   /** Longest range that is digested as of one moment: its content is held in memory meanwhile. */
   digestRangeBytesMax: 4 * MIB,
+  /** Coarsest node of a scan. */
+  scanUnitBytesMax: 1024 * MIB,
+  /** Digests in one answer of a scan. */
+  scanNodesMax: 4096,
   /** Bytes read from the sidefile and written to the base image in one destage round. */
   destageRoundBytes: 8 * MIB,
   /** NBD connections of one site. */

@@ -5,13 +5,14 @@
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import type { Digests } from '../base/ports.ts';
-import type { Epoch, Seq, VolumeIndex } from '../base/units.ts';
+import type { Epoch, Millis, Seq, VolumeIndex } from '../base/units.ts';
 import type { ReplicaFailure } from '../replica/options.ts';
 import type { Cursor } from '../replica/receive.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
 import type { Link } from './link.ts';
 import { CURSOR_BODY, encodeNumbers, IMAGE_BODY, IMAGE_END_BODY } from './messages.ts';
 import type { RangeSource } from './ranges.ts';
+import type { ScanSide } from './scan.ts';
 
 /** What the sender reads from: the primary's replica. */
 export interface ImageSource {
@@ -29,6 +30,10 @@ export class CopySender {
   /** Why the rung above was not possible, and when this one began. */
   readonly why: string;
   readonly ranges: RangeSource;
+  readonly beganAt: Millis;
+  readonly passedAtBegin: number;
+  /** This side's part of the scan that finds the ranges. */
+  readonly scan: ScanSide | null;
   readonly #source: ImageSource;
   readonly #link: Link;
   readonly #digests: Digests;
@@ -51,6 +56,8 @@ export class CopySender {
     rung: ResyncRung;
     why: string;
     ranges: RangeSource;
+    now: Millis;
+    scan: ScanSide | null;
     source: ImageSource;
     link: Link;
     digests: Digests;
@@ -60,6 +67,9 @@ export class CopySender {
     this.rung = options.rung;
     this.why = options.why;
     this.ranges = options.ranges;
+    this.beganAt = options.now;
+    this.passedAtBegin = options.ranges.passedBytes;
+    this.scan = options.scan;
     this.#source = options.source;
     this.#link = options.link;
     this.#digests = options.digests;
@@ -87,6 +97,7 @@ export class CopySender {
 
   stop(): void {
     this.#stopped = true;
+    this.scan?.stop();
   }
 
   /** The mirror has images up to `number` in its base image. Returns what is wrong, or null. */

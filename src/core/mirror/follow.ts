@@ -5,16 +5,17 @@ import type { Promised } from '../arbiter/lease.ts';
 import { BITS_OF_PAGE } from '../base/bits.ts';
 import { copyOf } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
-import type { Clock, Journal } from '../base/ports.ts';
+import type { BlockDigests, Clock, Journal } from '../base/ports.ts';
 import type { History } from '../base/position.ts';
 import type { Epoch, Millis, Seq, SiteName } from '../base/units.ts';
 import type { ReplicaFailure } from '../replica/options.ts';
 import type { Bitmaps } from '../replica/bitmaps.ts';
 import type { CopyReceiver, Cursor } from '../replica/receive.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
-import { readFollow, type Follow, type Join, type Joined, type StagedJoin } from './forms.ts';
 import { type HeldTable, readHeld } from './held.ts';
+import { readFollow, type Follow, type Join, type Joined, type ScanChoice, type StagedJoin } from './forms.ts';
 import type { Link } from './link.ts';
+import { type Findings, ScanSide } from './scan.ts';
 import {
   ACKNOWLEDGE_BODY,
   decodeNumbers,
@@ -26,6 +27,7 @@ import {
   HELD_ACKNOWLEDGE_BODY,
   IMAGE_ACKNOWLEDGE_BODY,
   IMAGE_BODY,
+  IMAGE_ASK_BODY,
   IMAGE_END_BODY,
   BITMAP_BODY,
   CURSOR_BODY,
@@ -70,7 +72,10 @@ export interface FollowingReplica {
   ): void;
   readonly bitmaps: Bitmaps;
   fillBitmap(site: SiteName, framesMax: number): boolean;
-  readonly receiver: Pick<CopyReceiver, 'staged' | 'partial' | 'begin' | 'resume' | 'writeImage' | 'settled' | 'end'>;
+  readonly receiver: Pick<
+    CopyReceiver,
+    'staged' | 'partial' | 'begin' | 'resume' | 'writeImage' | 'settled' | 'end' | 'imageRanges' | 'readCold'
+  >;
   markClean(done: (failure: ReplicaFailure | null) => void): void;
 }
 
@@ -93,6 +98,8 @@ export class Follower {
   /** All sites of the group, in order. */
   readonly #sites: readonly SiteName[];
   readonly #own: SiteName;
+  readonly #blockDigests: BlockDigests;
+  readonly #scanWanted: ScanChoice | null;
   #state: FollowState = 'waiting';
   #needsCopy: string | null = null;
   #acknowledgeDue = false;
@@ -109,6 +116,7 @@ export class Follower {
   readonly #writtenAhead = new Set<number>();
   /** Places that are settled once images up to a number are written. */
   #cursors: { readonly number: number; readonly upTo: Seq; readonly cursor: Cursor }[] = [];
+  #scan: ScanSide | null = null;
   /** Whose bitmap is being received. */
   #bitmapComing: SiteName | null = null;
   #copyEnd: Seq | null = null;
@@ -129,6 +137,9 @@ export class Follower {
     site: SiteName;
     /** What is known of the other copies; outlives this follower. */
     held: HeldTable;
+    blockDigests: BlockDigests;
+    /** It was ordered here that this copy is compared with the primary's. */
+    scanWanted: ScanChoice | null;
     /** Role or consistency changed. */
     changed: () => void;
     wake: () => void;
@@ -144,6 +155,8 @@ export class Follower {
     this.#wake = options.wake;
     this.#sites = options.sites;
     this.#own = options.site;
+    this.#blockDigests = options.blockDigests;
+    this.#scanWanted = options.scanWanted;
     if (!this.#replica.changing) this.#join();
   }
 
@@ -154,6 +167,7 @@ export class Follower {
   /** From now on nothing is acknowledged or promised, whatever still completes. */
   end(): void {
     this.#state = 'ended';
+    this.#scan?.stop();
     this.#waitingFrames = [];
   }
 
@@ -177,6 +191,11 @@ export class Follower {
         return this.#cursor(message.body);
       case 'bitmap':
         return this.#bitmap(message.body);
+      case 'digestAsk':
+      case 'digests': {
+        const wrong = this.#state === 'copying' ? (this.#scan?.message(message) ?? null) : null;
+        return wrong === null ? undefined : this.#refuse(wrong);
+      }
       case 'ping':
       case 'compare':
       case 'level':
@@ -190,6 +209,7 @@ export class Follower {
       case 'heartbeatAnswer':
       case 'imageAcknowledge':
       case 'heldAcknowledge':
+      case 'imageAsk':
         return this.#refuse(`a ${message.name} message makes no sense from a primary`);
     }
   }
@@ -235,7 +255,8 @@ export class Follower {
     for (const site of this.#sites) {
       if (site === this.link.peer || site === this.#own) continue;
       // One that is on its way from the primary is waited for.
-      if (site !== this.#bitmapComing) bitmaps.ensure(site, from, this.#replica.marks.oldest);
+      if (site !== this.#bitmapComing && bitmaps.ensure(site, from, this.#replica.marks.oldest))
+        this.#journal('bitmap.begin', { site, from }, `the blocks of records from ${from} on are noted for ${site}`);
       if (site === this.#bitmapComing || !this.#replica.fillBitmap(site, FRAMES_PER_TURN)) {
         this.#wake();
         return false;
@@ -270,6 +291,7 @@ export class Follower {
       unclean: replica.unclean,
       partial: replica.receiver.partial,
       staged: stagedOf(replica),
+      scan: this.#scanWanted,
       needsCopy: this.#needsCopy,
     };
     this.#state = 'asking';
@@ -339,6 +361,7 @@ export class Follower {
     this.#replica.receiver.begin({ epoch, history, position, chain, rung, cutTo }, (failure) => {
       if (this.#state !== 'adopting' || failure !== null) return;
       this.#needsCopy = null;
+      this.#beginScan(follow);
       this.#joined('copying');
     });
   }
@@ -355,7 +378,38 @@ export class Follower {
     this.#state = 'adopting';
     replica.receiver.resume({ epoch: follow.epoch, history: follow.history, cutTo: follow.position }, (failure) => {
       if (this.#state !== 'adopting' || failure !== null) return;
+      this.#beginScan(follow);
       this.#joined('copying');
+    });
+  }
+
+  /** This side of a scan: what is compared is the volume that the resync is to change, with what of it is done already. */
+  #beginScan(follow: Follow): void {
+    this.#scan?.stop();
+    this.#scan = null;
+    if (follow.scan === null) return;
+    const { receiver, volumes, marks, epoch } = this.#replica;
+    const ask = (kind: number, volume: number, offset: number, length: number): void =>
+      this.link.send('imageAsk', encodeNumbers(IMAGE_ASK_BODY, [epoch, offset, length, volume, kind]));
+    const findings: Findings = {
+      differs: ({ volume, offset, length }) => ask(1, volume, offset, length),
+      settled: ({ volume, offset }) => ask(2, volume, offset, 0),
+      end: () => ask(3, 0, 0, 0),
+    };
+    const source = {
+      marks,
+      imageRanges: receiver.imageRanges.bind(receiver),
+      readCold: receiver.readCold.bind(receiver),
+    };
+    this.#scan = new ScanSide({
+      link: this.link,
+      epoch,
+      how: follow.scan,
+      volumes,
+      source,
+      digests: this.#blockDigests,
+      from: follow.from,
+      findings: follow.scan.compare === 'mirror' ? findings : null,
     });
   }
 
@@ -364,6 +418,7 @@ export class Follower {
     const { received, durable } = this.#replica.marks;
     const joined: Joined = { epoch: this.#replica.epoch, received, durable };
     this.link.send('joined', encodeJson(joined));
+    this.#scan?.start();
     this.#changed();
     this.#wake();
   }
@@ -537,6 +592,8 @@ export class Follower {
       this.#ending = false;
       if (this.#state !== 'copying' || failure !== null) return;
       this.#state = 'following';
+      this.#scan?.stop();
+      this.#scan = null;
       this.#cleanTarget = end;
       this.#acknowledgeDue = true;
       this.#journal('mirror.copy-end', { seq: end }, 'the whole copy is complete and consistent');

@@ -1,9 +1,12 @@
 // The JSON bodies of the rare messages between sites, with the check that each field has its type: nothing from the network is used before.
 
-import { isCount, type Epoch, type Seq, type SiteName } from '../base/units.ts';
+import { BLOCK_BYTES, isCount, type Epoch, type Seq, type SiteName } from '../base/units.ts';
 import type { EpochStart, History } from '../base/position.ts';
 import { limits } from '../base/limits.ts';
+import type { DigestAlgorithm } from '../base/ports.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
+import { DIGEST_ALGORITHMS } from '../scan/digest.ts';
+import type { ScanGeometry } from '../scan/local.ts';
 import { decodeJson } from './messages.ts';
 
 /** First message of each side. */
@@ -48,6 +51,8 @@ export interface Join {
   readonly partial: boolean;
   /** A resync that was cut off and whose images are staged beside an older volume. */
   readonly staged: null | StagedJoin;
+  /** The mirror was told to be compared, in this way. */
+  readonly scan: ScanChoice | null;
   /** Why this mirror cannot be brought up by a delta although positions would allow it; null when it can. */
   readonly needsCopy: string | null;
 }
@@ -63,6 +68,16 @@ export interface StagedJoin {
   readonly olderSeq: Seq;
 }
 
+/** How a scan is done: the same on both sides. */
+export interface ScanHow extends ScanGeometry {
+  readonly algorithm: DigestAlgorithm;
+  /** Who compares, and so says which blocks travel. */
+  readonly compare: 'primary' | 'mirror';
+}
+
+/** What may be chosen for a scan that is ordered. */
+export type ScanChoice = Pick<ScanHow, 'algorithm' | 'compare'>;
+
 /** The primary's answer to a join. */
 export interface Follow {
   readonly epoch: Epoch;
@@ -70,6 +85,10 @@ export interface Follow {
   readonly rung: 'delta' | ResyncRung;
   /** A resync by images that was cut off goes on where it was. */
   readonly resume: boolean;
+  /** scan: how. */
+  readonly scan: ScanHow | null;
+  /** scan that goes on: from where. */
+  readonly from: { readonly volume: number; readonly offset: number };
   /** delta, or resume: last shared seq, which the mirror cuts back to. Else: position from which records will come. */
   readonly position: Seq;
   /** bitmap: what the mirror cuts back to first, because only up to there its volume is the primary's; else null. */
@@ -168,11 +187,41 @@ function readStaged(value: unknown): StagedJoin | null | undefined {
   const { rung, fromSeq, upTo, cursor, olderHistory, olderSeq } = value as Record<string, unknown>;
   const history = readHistory(olderHistory);
   if (!isRung(rung) || !isCount(fromSeq) || !isCount(olderSeq) || history === null) return undefined;
-  if (typeof upTo !== 'object' || upTo === null || typeof cursor !== 'object' || cursor === null) return undefined;
+  const at = readCursor(cursor);
+  if (typeof upTo !== 'object' || upTo === null || at === null) return undefined;
   const { epoch, seq } = upTo as Record<string, unknown>;
-  const { volume, offset } = cursor as Record<string, unknown>;
-  if (!isCount(epoch) || !isCount(seq) || !isCount(volume) || !isCount(offset)) return undefined;
-  return { rung, fromSeq, upTo: { epoch, seq }, cursor: { volume, offset }, olderHistory: history, olderSeq };
+  if (!isCount(epoch) || !isCount(seq)) return undefined;
+  return { rung, fromSeq, upTo: { epoch, seq }, cursor: at, olderHistory: history, olderSeq };
+}
+
+function readCursor(value: unknown): { volume: number; offset: number } | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const { volume, offset } = value as Record<string, unknown>;
+  return isCount(volume) && isCount(offset) ? { volume, offset } : null;
+}
+
+/** undefined when it is malformed. */
+function readChoice(value: unknown): ScanChoice | null | undefined {
+  if (value === null) return null;
+  if (typeof value !== 'object') return undefined;
+  const { algorithm, compare } = value as Record<string, unknown>;
+  const known = DIGEST_ALGORITHMS.find((name) => name === algorithm);
+  return known !== undefined && (compare === 'primary' || compare === 'mirror') ? { algorithm: known, compare } : undefined;
+}
+
+/** undefined when it is malformed. */
+function readHow(value: unknown): ScanHow | null | undefined {
+  const choice = readChoice(value);
+  if (choice === null || choice === undefined) return choice;
+  const { levels, chunkBytes } = value as Record<string, unknown>;
+  if (!Array.isArray(levels) || levels.length < 2 || levels.length > 8) return undefined;
+  const sizes = levels as unknown[];
+  for (const [index, size] of sizes.entries()) {
+    const next = sizes[index + 1] ?? BLOCK_BYTES;
+    if (!isCount(size) || !isCount(next) || size < next || size % next !== 0 || size > limits.scanUnitBytesMax) return undefined;
+  }
+  if (sizes[sizes.length - 1] !== BLOCK_BYTES || !sizes.includes(chunkBytes) || !isCount(chunkBytes)) return undefined;
+  return chunkBytes <= limits.digestRangeBytesMax ? { ...choice, levels: sizes as number[], chunkBytes } : undefined;
 }
 
 export function readJoin(body: Uint8Array): Join | null {
@@ -185,8 +234,9 @@ export function readJoin(body: Uint8Array): Join | null {
   if (typeof consistent !== 'boolean' || typeof unclean !== 'boolean') return null;
   const { partial } = o;
   const staged = readStaged(o['staged']);
-  if (staged === undefined || typeof partial !== 'boolean') return null;
-  return { epoch, history, received, durable, destageTarget, oldest, consistent, unclean, partial, staged, needsCopy };
+  const scan = readChoice(o['scan']);
+  if (staged === undefined || scan === undefined || typeof partial !== 'boolean') return null;
+  return { epoch, history, received, durable, destageTarget, oldest, consistent, unclean, partial, staged, scan, needsCopy };
 }
 
 export function readFollow(body: Uint8Array): Follow | null {
@@ -197,8 +247,11 @@ export function readFollow(body: Uint8Array): Follow | null {
   const { resume, cutTo } = o;
   if (history === null || (rung !== 'delta' && !isRung(rung)) || typeof resume !== 'boolean') return null;
   if (cutTo !== null && !isCount(cutTo)) return null;
+  const scan = readHow(o['scan']);
+  const from = readCursor(o['from']);
+  if (scan === undefined || from === null) return null;
   if (!isCount(epoch) || !isCount(position) || !isCount(chain) || !isCount(target) || !isCount(retain)) return null;
-  return { epoch, history, rung, resume, position, cutTo, chain, target, retain };
+  return { epoch, history, rung, resume, scan, from, position, cutTo, chain, target, retain };
 }
 
 export function readJoined(body: Uint8Array): Joined | null {

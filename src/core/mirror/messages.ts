@@ -48,6 +48,9 @@ export const MESSAGE_TYPES = {
   levelEnd: 20,
   held: 21,
   heldAcknowledge: 22,
+  digestAsk: 23,
+  digests: 24,
+  imageAsk: 25,
 } as const;
 export type MessageName = keyof typeof MESSAGE_TYPES;
 
@@ -136,6 +139,26 @@ export const HELD_ACKNOWLEDGE_BODY = layout(32, [
   ['number', 'u64', 'number of the message that is confirmed'],
   ['oldest', 'u64', 'first seq that its sidefile holds'],
   ['spaceBytes', 'u64', 'bytes that its sidefile may still grow'],
+]);
+
+/** Each to each during a scan: what are the digests of the nodes of a range? The answer has the same head, and the digests behind it. */
+export const DIGEST_BODY = layout(40, [
+  ['epoch', 'u64', 'epoch of the resync'],
+  ['number', 'u64', 'number of the question, rising'],
+  ['offset', 'u64', 'first byte of the range'],
+  ['length', 'u64', 'bytes of the range'],
+  ['nodeBytes', 'u32', 'bytes of each node of it; the last may be shorter'],
+  ['volume', 'u16', 'index of the volume'],
+  ['algorithm', 'u16', '1: CRC-32; 2: MD5; 3: SHA-1; 4: SHA-256'],
+]);
+
+/** Mirror to primary, when the mirror compares: what it needs. */
+export const IMAGE_ASK_BODY = layout(32, [
+  ['epoch', 'u64', 'epoch of the resync'],
+  ['offset', 'u64', 'first byte of the range'],
+  ['length', 'u64', 'bytes of the range; 0 for the kinds without one'],
+  ['volume', 'u32', 'index of the volume'],
+  ['kind', 'u32', '1: send this range; 2: everything before it was compared; 3: everything was'],
 ]);
 
 /** A message that was received. `body` is valid only during the call that delivers it. */

@@ -108,3 +108,39 @@ export class BitmapRanges implements RangeSource {
     return { kind: 'range', range: { volume: this.#at.volume, offset, length } };
   }
 }
+
+/** What a scan finds, as it finds it. */
+export class ScanRanges implements RangeSource {
+  readonly #queue: RangeStep[] = [];
+  #ended = false;
+  passedBytes = 0;
+  readonly totalBytes: number;
+  readonly #volumes: Volumes;
+
+  constructor(volumes: Volumes, from: Cursor) {
+    this.#volumes = volumes;
+    this.totalBytes = volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0);
+    this.#passed(from);
+  }
+
+  #passed({ volume, offset }: Cursor): void {
+    this.passedBytes = this.#volumes.slice(0, volume).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) + offset;
+  }
+
+  differs(range: VolumeRange): void {
+    this.#queue.push({ kind: 'range', range });
+  }
+
+  settled(cursor: Cursor): void {
+    this.#queue.push({ kind: 'settled', cursor });
+    this.#passed(cursor);
+  }
+
+  end(): void {
+    this.#ended = true;
+  }
+
+  next(): RangeStep {
+    return this.#queue.shift() ?? (this.#ended ? 'end' : 'wait');
+  }
+}

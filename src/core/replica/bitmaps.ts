@@ -72,12 +72,14 @@ export class Bitmaps {
 
   /**
    * Sees to it that a peer has a bitmap from a seq on, which can be filled with what the sidefile holds from `oldest` on: one that begins late, or
-   * was never whole and cannot become so, is begun anew.
+   * was never whole and cannot become so, is begun anew. True when it was.
    */
-  ensure(site: SiteName, from: Seq, oldest: Seq): void {
+  ensure(site: SiteName, from: Seq, oldest: Seq): boolean {
     const map = this.#maps.get(site);
     const first = Math.max(from, oldest);
-    if (map === undefined || map.from > first || map.to + 1 < oldest) this.begin(site, first, first - 1);
+    if (map !== undefined && map.from <= first && map.to + 1 >= oldest) return false;
+    this.begin(site, first, first - 1);
+    return true;
   }
 
   drop(site: SiteName): void {

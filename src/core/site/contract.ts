@@ -5,6 +5,9 @@ import type { BlockDigests, Buffers, Clock, Digests, Journal, Random, Storage } 
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex } from '../base/units.ts';
 import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
 
+import type { ScanHow } from '../mirror/forms.ts';
+import type { ResyncRung } from '../replica/superblock.ts';
+
 export type { FlagView, Mode } from '../base/copies.ts';
 
 export interface SiteSpec {
@@ -54,6 +57,8 @@ export interface SiteOptions {
   readonly bitmapChunkBytes: number;
   /** Bytes of images after which a mirror notes how far a resync is, so that one that is cut off goes on from there. */
   readonly resyncPieceBytes: number;
+  /** How copies are compared unless something else is ordered; null: they are sent as a whole. */
+  readonly scan: ScanHow | null;
   /** Changes with each start of the machine, not of the process: tells a power loss from a crash of the program. */
   readonly bootId: string;
   readonly clock: Clock;
@@ -162,6 +167,13 @@ export interface PeerStatus {
   readonly copyTotalBytes: number | null;
   /** While both sites follow nobody: how the copies stand to each other. */
   readonly level: LevelStatus | null;
+  /** As primary, while the peer receives images: by which rung, why not by the one above, and when it will have ended at this pace. */
+  readonly resync: {
+    readonly rung: ResyncRung;
+    readonly why: string;
+    readonly sentBytes: number;
+    readonly secondsLeft: number | null;
+  } | null;
   readonly lastError: string | null;
 }
 

@@ -7,7 +7,7 @@ import { assert } from '../base/assert.ts';
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import { acknowledgedUpTo, type Acknowledged } from '../mirror/acknowledge.ts';
 import { FollowedPeer } from '../mirror/followed.ts';
-import { readJoin, readJoined, type Join } from '../mirror/forms.ts';
+import { readJoin, readJoined, type Join, type ScanChoice } from '../mirror/forms.ts';
 import {
   ACKNOWLEDGE_BODY,
   decodeNumbers,
@@ -135,6 +135,7 @@ export class Lead {
     const peer = this.#followed.get(site);
     if (peer === undefined || peer.attached !== 'copying' || peer.peer.said?.consistent !== true || peer.copy?.endSent !== true) return;
     const { rung } = peer.copy;
+    peer.copy.stop();
     peer.attached = 'following';
     peer.knownDurable = peer.durable;
     peer.copy = null;
@@ -148,6 +149,15 @@ export class Lead {
       const copy = view.copies.find((candidate) => candidate.site === peer.site);
       if (peer.flag === 'true' && copy?.flag === false) peer.flag = 'maybe';
     }
+  }
+
+  /** Orders that a peer is compared with this site; false when there is no such peer. One that is away is compared when it comes. */
+  rescan(site: SiteName, choice: ScanChoice): boolean {
+    const peer = this.#followed.get(site);
+    if (peer === undefined) return false;
+    this.#resyncs.want(site, choice);
+    peer.peer.link?.refuse('this copy is to be compared: join anew');
+    return true;
   }
 
   message(site: SiteName, message: Message): void {
@@ -241,6 +251,11 @@ export class Lead {
       }
       case 'heldAcknowledge':
         return this.held.confirmed(peer, message.body);
+      case 'digestAsk':
+      case 'digests':
+        return peer.attached === 'copying' ? (peer.copy?.scan?.message(message) ?? null) : null;
+      case 'imageAsk':
+        return this.#resyncs.asked(peer, message.body);
       case 'ping':
       case 'compare':
       case 'level':

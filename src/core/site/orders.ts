@@ -4,11 +4,15 @@
 import { assert } from '../base/assert.ts';
 import type { WitnessDesk } from '../arbiter/ask.ts';
 import type { WitnessView } from '../arbiter/witness-state.ts';
+import type { SiteName } from '../base/units.ts';
+import type { Follower } from '../mirror/follow.ts';
+import type { ScanChoice } from '../mirror/forms.ts';
 import type { Peer } from '../mirror/peer.ts';
 import { createReplica } from '../replica/open.ts';
 import type { ReplicaOptions } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { OrderOutcome, Role, SiteOptions, Waiting } from './contract.ts';
+import type { Lead } from './lead.ts';
 
 /** What orders work on: the site, seen through the few things they need. */
 export interface OrderGround {
@@ -124,8 +128,13 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
     return done(refused('the witness does not answer, and nobody becomes primary without it', 'bring the witness back'));
   if (view.groupId !== replica.superblock.value.groupId)
     return done(refused('the witness knows another group of this name', 'give this site the right data folder'));
-  if (!replica.consistent || replica.changing)
+  const older = olderSeq(replica);
+  if (replica.changing || (!replica.consistent && older === null))
     return done(refused('this copy is inconsistent', 'it has to be filled by a primary; there is nothing here that could be served'));
+  if (older !== null && !order.force) {
+    const remedy = `wait for the primary, or add --force and go back to the volume as of record ${older}`;
+    return done(refused('this copy is in the middle of a resync', remedy));
+  }
   const mode = options.sites.find((spec) => spec.name === options.site)?.mode;
   const waits = mode === 'sync' ? ground.claimWaits() : null;
   if (mode === 'sync' && waits === null) {
@@ -136,6 +145,37 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
   if (!order.force)
     return done(refused(waits?.cause ?? lossText(ground, view, replica), 'wait for it, or add --force and lose what only the others hold'));
   force(ground, view, replica, done);
+}
+
+/** The record whose volume a resync that is under way would leave behind, if it were given up; null when there is none. */
+function olderSeq(replica: Replica): number | null {
+  const { staged } = replica.receiver;
+  return staged !== null && staged.endSeq === null ? staged.older.seq : null;
+}
+
+/** Has a peer compared with this site, which must be the primary. */
+export function orderResync(
+  ground: {
+    readonly role: Role;
+    readonly lead: Lead | null;
+    /** What this site follows, when it is its own copy that is compared: the next join asks for it. */
+    readonly follower: Follower | null;
+    readonly own: SiteName;
+    readonly scans: boolean;
+  },
+  site: SiteName,
+  choice: ScanChoice,
+): OrderOutcome {
+  const { role, lead, own, scans } = ground;
+  if (!scans) return refused('this group is configured without scans', 'take "scan = false" out of its configuration');
+  if (role !== 'primary' || lead === null)
+    return refused(
+      `${own} is ${role}, and knows no other copy`,
+      `order it at the primary, or at ${site === own ? 'a site that follows' : site}`,
+    );
+  if (site === own) return refused(`${own} is primary: the others are compared with it`, 'name a mirror');
+  if (!lead.rescan(site, choice)) return refused(`${site} is no mirror of this group`, 'see the status for the sites that there are');
+  return { kind: 'done', text: `${site} joins anew, and is compared with ${own} block by block` };
 }
 
 /** Destages everything that is committed now. */
@@ -158,7 +198,9 @@ function lossText(ground: OrderGround, view: WitnessView, replica: Replica): str
   const others = view.copies
     .filter((copy) => copy.site !== ground.options.site && copy.mode === 'sync' && copy.flag)
     .map((copy) => copy.site);
-  const { received, committed } = replica.marks;
+  const older = olderSeq(replica);
+  const received = older ?? replica.marks.received;
+  const committed = Math.min(received, replica.marks.committed);
   const whose = others.length === 0 ? 'no other copy' : others.join(' and ');
   const still =
     view.primary === null || view.primary === ground.options.site
@@ -181,11 +223,11 @@ function force(ground: OrderGround, view: WitnessView, replica: Replica, done: D
     );
   }
   const text = lossText(ground, view, replica);
-  options.journal('force', { epoch: view.epoch, received: replica.marks.received }, `promotion by force: ${text}`);
+  options.journal('force', { epoch: view.epoch, received: olderSeq(replica) ?? replica.marks.received }, `promotion by force: ${text}`);
   const epoch = Math.max(view.epoch, replica.epoch);
   desk.ask({ kind: 'force', site: options.site, epoch, revision: view.revision }, (answer) => {
     if (answer.outcome !== 'done') return done(refused(`the witness refused: ${answer.text}`, 'look at the status and order it again'));
-    if (ground.role() !== 'standby' || replica.changing || !replica.consistent)
+    if (ground.role() !== 'standby' || replica.changing || (!replica.consistent && olderSeq(replica) === null))
       return done(refused(`${options.site} is ${ground.role()} by now`, 'look at the status'));
     watchPromotion(ground, done);
     ground.forced(answer.view);

@@ -1,14 +1,15 @@
 // The primary's part in bringing a peer up to date: by which rung of the ladder, what is noted for a peer whose records the sidefile forgets, and
 // until when. Bits are set before the records go, and cleared only when the end marker is on the peer's stable storage.
 
-import { BITMAP_BODY, encodeJson, encodeNumbers } from '../mirror/messages.ts';
+import { BITMAP_BODY, decodeNumbers, encodeJson, encodeNumbers, IMAGE_ASK_BODY } from '../mirror/messages.ts';
 import { CopySender } from '../mirror/copy.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
-import type { Follow, Join } from '../mirror/forms.ts';
+import type { Follow, Join, ScanChoice, ScanHow } from '../mirror/forms.ts';
 import { decideJoin, type JoinDecision } from '../mirror/join.ts';
 import type { Link } from '../mirror/link.ts';
-import { BitmapRanges, type RangeSource, WholeRanges } from '../mirror/ranges.ts';
-import type { Seq, SiteName } from '../base/units.ts';
+import { BitmapRanges, type RangeSource, ScanRanges, WholeRanges } from '../mirror/ranges.ts';
+import { type Findings, ScanSide } from '../mirror/scan.ts';
+import { BLOCK_BYTES, type Seq, type SiteName } from '../base/units.ts';
 import type { Cursor } from '../replica/receive.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
@@ -23,6 +24,10 @@ export class Resyncs {
   readonly #replica: Replica;
   readonly #counters: Record<SiteCounter, number>;
   readonly #followed: ReadonlyMap<SiteName, FollowedPeer>;
+  /** Scans that were ordered and have not begun. */
+  readonly #wanted = new Map<SiteName, ScanChoice>();
+  /** How the last scan of a peer was to be done: one that is cut off goes on so. */
+  readonly #choices = new Map<SiteName, ScanChoice>();
 
   constructor(given: {
     options: SiteOptions;
@@ -41,6 +46,7 @@ export class Resyncs {
     const replica = this.#replica;
     const { received, oldest } = replica.marks;
     const map = replica.bitmaps.get(peer.site);
+    const wanted = this.#wanted.get(peer.site) ?? join.scan;
     return decideJoin(
       {
         history: replica.history,
@@ -48,9 +54,9 @@ export class Resyncs {
         oldest,
         chainAt: (seq) => replica.chainAt(seq),
         bitmapFrom: map !== null && map.to >= received ? map.from : null,
-        scans: false,
+        scans: this.#options.scan !== null,
       },
-      join,
+      wanted === null ? join : { ...join, needsCopy: 'it was ordered that the copies are compared' },
     );
   }
 
@@ -69,14 +75,17 @@ export class Resyncs {
     peer.knownDurable = decision.rung === 'delta' ? durable : null;
     peer.uncovered = false;
     const rung = decision.rung === 'resume' ? decision.how : decision.rung;
-    if (rung !== 'delta') this.#makeSender(peer, link, rung, decision, join);
-    this.#tell(peer, decision, position);
+    const scan = rung === 'scan' ? this.#howOf(peer, join) : null;
+    if (rung !== 'delta') this.#makeSender(peer, link, rung, scan, decision, join);
+    this.#tell(peer, decision, position, scan);
     this.#counters.joins++;
     const follow: Follow = {
       epoch,
       history,
       rung,
       resume: decision.rung === 'resume',
+      scan,
+      from: decision.rung === 'resume' ? (join.staged?.cursor ?? START) : START,
       position,
       cutTo: decision.rung === 'bitmap' ? decision.cutTo : null,
       chain,
@@ -88,15 +97,39 @@ export class Resyncs {
     replica.retainFrom = retain();
   }
 
-  #makeSender(peer: FollowedPeer, link: Link, rung: ResyncRung, decision: JoinDecision, join: Join): void {
+  #howOf(peer: FollowedPeer, join: Join): ScanHow | null {
+    const { scan } = this.#options;
+    const choice = this.#wanted.get(peer.site) ?? join.scan ?? this.#choices.get(peer.site) ?? null;
+    this.#wanted.delete(peer.site);
+    if (choice !== null) this.#choices.set(peer.site, choice);
+    return scan === null || choice === null ? scan : { ...scan, algorithm: choice.algorithm, compare: choice.compare };
+  }
+
+  #makeSender(peer: FollowedPeer, link: Link, rung: ResyncRung, scan: ScanHow | null, decision: JoinDecision, join: Join): void {
     const replica = this.#replica;
     const resumed = decision.rung === 'resume';
     const from = resumed ? (join.staged?.cursor ?? START) : START;
     const why = 'why' in decision ? decision.why : 'it was cut off, and goes on where it was';
+    const ranges = scan === null ? this.#rangesOf(peer, rung, from) : new ScanRanges(replica.volumes, from);
+    const side =
+      scan === null || !(ranges instanceof ScanRanges)
+        ? null
+        : new ScanSide({
+            link,
+            epoch: replica.epoch,
+            how: scan,
+            volumes: replica.volumes,
+            source: replica,
+            digests: this.#options.blockDigests,
+            from,
+            findings: scan.compare === 'primary' ? this.#findings(ranges) : null,
+          });
     peer.copy = new CopySender({
       rung,
       why,
-      ranges: this.#rangesOf(peer, rung, from),
+      ranges,
+      now: this.#options.clock.now(),
+      scan: side,
       source: replica,
       link,
       digests: this.#options.digests,
@@ -104,6 +137,46 @@ export class Resyncs {
       wake: () => this.#options.shell.wake(),
     });
     this.#counters.copies++;
+  }
+
+  #findings(ranges: ScanRanges): Findings {
+    const wake = (): void => this.#options.shell.wake();
+    return {
+      differs: (range) => {
+        ranges.differs(range);
+        wake();
+      },
+      settled: (cursor) => {
+        ranges.settled(cursor);
+        wake();
+      },
+      end: () => {
+        ranges.end();
+        wake();
+      },
+    };
+  }
+
+  /** What a mirror that compares needs. Returns what is wrong with it, or null. */
+  asked(peer: FollowedPeer, body: Uint8Array): string | null {
+    const said = decodeNumbers(IMAGE_ASK_BODY, body);
+    if (said === null) return 'a question for images is malformed';
+    const ranges = peer.copy?.ranges;
+    if (said.epoch !== this.#replica.epoch || peer.attached !== 'copying' || !(ranges instanceof ScanRanges)) return null;
+    const { volume, offset, length, kind } = said;
+    const size = this.#replica.volumes[volume]?.sizeBytes ?? 0;
+    const aligned = offset % BLOCK_BYTES === 0 && length % BLOCK_BYTES === 0;
+    if (kind > 3 || kind < 1 || (kind !== 3 && (!aligned || offset + length > size)) || (kind === 1 && length === 0))
+      return `asks for an image of ${length} bytes at ${offset} of volume ${volume}`;
+    if (kind === 1) ranges.differs({ volume, offset, length });
+    else if (kind === 2) ranges.settled({ volume, offset });
+    else ranges.end();
+    return null;
+  }
+
+  /** Orders that a peer is compared with this site, in its next join. */
+  want(site: SiteName, choice: ScanChoice): void {
+    this.#wanted.set(site, choice);
   }
 
   #rangesOf(peer: FollowedPeer, rung: ResyncRung, from: Cursor): RangeSource {
@@ -114,7 +187,7 @@ export class Resyncs {
     return new WholeRanges(replica.volumes, this.#options.resyncPieceBytes, from);
   }
 
-  #tell(peer: FollowedPeer, decision: JoinDecision, position: Seq): void {
+  #tell(peer: FollowedPeer, decision: JoinDecision, position: Seq, scan: ScanHow | null): void {
     const { journal } = this.#options;
     const { site } = peer;
     const records = this.#replica.marks.received - position;
@@ -131,7 +204,9 @@ export class Resyncs {
         decision.rung
       ];
       const { why, rung } = decision;
-      journal('resync.begin', { site, rung, why, bytes: peer.copy?.totalBytes ?? 0 }, `${site} ${text}: ${why}`);
+      const cutTo = decision.rung === 'bitmap' ? decision.cutTo : null;
+      const how = scan === null ? {} : { algorithm: scan.algorithm, compare: scan.compare };
+      journal('resync.begin', { site, rung, why, cutTo, bytes: peer.copy?.totalBytes ?? 0, ...how }, `${site} ${text}: ${why}`);
     }
   }
 
@@ -140,7 +215,10 @@ export class Resyncs {
    * records must stay until it is true.
    */
   forget(peer: FollowedPeer, from: Seq): boolean {
-    this.#replica.bitmaps.ensure(peer.site, from, this.#replica.marks.oldest);
+    if (this.#replica.bitmaps.ensure(peer.site, from, this.#replica.marks.oldest)) {
+      const { site } = peer;
+      this.#options.journal('bitmap.begin', { site, from }, `the blocks of records from ${from} on are noted for ${site}`);
+    }
     if (!this.#replica.fillBitmap(peer.site, FRAMES_PER_TURN)) {
       this.#options.shell.wake();
       return false;
@@ -166,6 +244,7 @@ export class Resyncs {
 
   /** A mirror has begun to follow: it takes the bitmaps of the others over, so that they are not lost with this site. */
   joined(peer: FollowedPeer): void {
+    peer.copy?.scan?.start();
     for (const site of this.#replica.bitmaps.sites) this.#share(peer, site);
   }
 

@@ -9,13 +9,13 @@ import { assert } from '../base/assert.ts';
 import { DiskError, type LinkPort } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import { Follower } from '../mirror/follow.ts';
-import { readState, type PeerState } from '../mirror/forms.ts';
 import { HeldTable } from '../mirror/held.ts';
+import { readState, type PeerState, type ScanChoice } from '../mirror/forms.ts';
 import { Link, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
 import { decodeJson, type Message } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
 import { createReplica, openReplica } from '../replica/open.ts';
-import { failureError, type ReplicaOptions } from '../replica/options.ts';
+import { failureError, type ReplicaFailure, type ReplicaOptions } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
 import { SidefileDamage } from '../replica/sidefile.ts';
 import { Connections } from './connections.ts';
@@ -32,10 +32,11 @@ import {
 } from './contract.ts';
 import { HostDesk } from './hosts.ts';
 import { Lead } from './lead.ts';
-import { Creations, orderDrain, orderPromote, type OrderGround } from './orders.ts';
+import { Creations, orderDrain, orderPromote, orderResync, type OrderGround } from './orders.ts';
 import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
 import { replicaOptionsOf } from './replica-options.ts';
 import { stateOf } from './said.ts';
+import { ROUTES } from './routes.ts';
 import { siteStatus, type Inspected } from './status.ts';
 import { Survivors } from './survivors.ts';
 
@@ -62,6 +63,7 @@ export class Site implements LinkOwner {
   #groupId: string | null = null;
   /** An empty replica is being made and opened. */
   #creating = false;
+  #scanWanted: ScanChoice | null = null;
   /** Nothing is to be asked of the witness about this failed copy: it has resigned, or must not. */
   #leftToOthers = false;
   readonly #creations = new Creations();
@@ -148,6 +150,13 @@ export class Site implements LinkOwner {
     orderDrain(this.#orderGround(), done);
   }
 
+  /** Has the copy of a site compared block by block with the primary's: ordered at the primary, or at that site. */
+  resync(site: SiteName, choice: ScanChoice, done: (outcome: OrderOutcome) => void): void {
+    const follower = site === this.site ? this.#follower : null;
+    if (follower !== null) this.#scanWanted = choice;
+    done(orderResync({ role: this.#role, lead: this.#lead, follower, own: this.site, scans: this.#options.scan !== null }, site, choice));
+  }
+
   /** Ends everything in order, so that the next start is a clean one. */
   stop(done: () => void): void {
     const replica = this.#replica;
@@ -217,50 +226,36 @@ export class Site implements LinkOwner {
     if (peer === undefined || peer.link !== link) return;
     this.#counters.receivedBytes += message.body.length;
     this.#options.shell.wake();
-    switch (message.name) {
-      case 'ping':
-      case 'hello':
-        return;
-      case 'refuse': {
-        const reason = decodeJson(message.body)?.['reason'];
-        peer.lastError = typeof reason === 'string' ? reason : 'refused without a reason';
-        link.close(`${peer.name} refused: ${peer.lastError}`);
-        return;
-      }
-      case 'state': {
-        const said = readState(message.body);
-        if (said === null) return link.refuse('a state message is malformed');
-        const roleBefore = peer.said?.role ?? null;
-        peer.said = said;
-        this.#survivors.peerSaid(peer.name, roleBefore);
-        this.#peerSaid(peer, said);
-        return;
-      }
-      case 'join':
-      case 'joined':
-      case 'acknowledge':
-      case 'heartbeatAnswer':
-      case 'imageAcknowledge':
-      case 'heldAcknowledge':
+    const follower = this.#follower?.link === link ? this.#follower : null;
+    switch (ROUTES[message.name]) {
+      case 'link':
+        return this.#linkNews(peer, link, message);
+      case 'lead':
         // Late messages for a reign that is over are no fault of the peer, which has not heard yet.
         if (this.#lead === null && message.name === 'acknowledge') return this.#surviving(peer, message);
-        this.#lead?.message(peer.name, message);
-        return;
-      case 'compare':
-      case 'level':
-      case 'levelEnd':
+        return this.#lead?.message(peer.name, message);
+      case 'survivors':
         return this.#surviving(peer, message);
-      case 'follow':
-      case 'frame':
-      case 'heartbeat':
-      case 'held':
-      case 'flush':
-      case 'image':
-      case 'imageEnd':
-      case 'cursor':
-      case 'bitmap':
-        if (this.#follower?.link === link) this.#follower.message(message);
+      case 'either':
+        return follower === null ? this.#lead?.message(peer.name, message) : follower.message(message);
+      case 'follower':
+        if (follower !== null) follower.message(message);
         else if (message.name === 'frame') this.#surviving(peer, message);
+    }
+  }
+
+  #linkNews(peer: Peer, link: Link, message: Message): void {
+    if (message.name === 'refuse') {
+      const reason = decodeJson(message.body)?.['reason'];
+      peer.lastError = typeof reason === 'string' ? reason : 'refused without a reason';
+      link.close(`${peer.name} refused: ${peer.lastError}`);
+    } else if (message.name === 'state') {
+      const said = readState(message.body);
+      if (said === null) return link.refuse('a state message is malformed');
+      const roleBefore = peer.said?.role ?? null;
+      peer.said = said;
+      this.#survivors.peerSaid(peer.name, roleBefore);
+      this.#peerSaid(peer, said);
     }
   }
 
@@ -510,6 +505,8 @@ export class Site implements LinkOwner {
       promised: this.#promised,
       promiseMillis: timings.leaseMillis,
       sites: this.#options.sites.map((spec) => spec.name),
+      blockDigests: this.#options.blockDigests,
+      scanWanted: this.#scanWanted,
       site: this.site,
       held: this.#held,
       changed: () => this.#updateFollowing(),
@@ -519,6 +516,7 @@ export class Site implements LinkOwner {
 
   #updateFollowing(): void {
     const state = this.#follower?.state;
+    if (state === 'copying') this.#scanWanted = null;
     if (state === 'following' && this.#role === 'joining') {
       this.#counters.cutBackRecords += this.#follower?.cutBackRecords ?? 0;
       this.#setRole('mirror', 'it follows');
@@ -562,7 +560,7 @@ export class Site implements LinkOwner {
     assert(this.#follower === null, 'a site that becomes primary follows nobody', {});
     // The epoch first, the claim's end behind it: a crash between the two leaves a claim of an epoch that has begun, which the next start
     // passes over. The other way round it would forget that it was granted, and follow whom it has replaced.
-    replica.beginEpoch(view.epoch, (failure) => {
+    const begun = (failure: ReplicaFailure | null): void => {
       if (failure !== null || this.#role !== 'claiming' || this.#replica !== replica) return;
       replica.superblock.update({ pendingClaim: null, unclean: false }, () => undefined);
       this.#lead = new Lead({ options: this.#options, replica, desk: this.#desk, peers: this.#peers, view, counters: this.#counters });
@@ -570,7 +568,9 @@ export class Site implements LinkOwner {
       const newer = this.#desk.view;
       if (newer !== null) this.#onView(newer);
       this.#options.shell.wake();
-    });
+    };
+    if (replica.consistent) replica.beginEpoch(view.epoch, begun);
+    else replica.receiver.fallBack(view.epoch, begun);
   }
 
   // ── what others say ──

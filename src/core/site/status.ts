@@ -100,8 +100,18 @@ function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
     copiedBytes: followed?.copy?.passedBytes ?? null,
     copyTotalBytes: followed?.copy?.totalBytes ?? null,
     level: inside.survivors.status(peer.name),
+    resync: resyncOf(followed, now),
     lastError: peer.lastError,
   };
+}
+
+function resyncOf(followed: FollowedPeer | null, now: Millis): PeerStatus['resync'] {
+  const copy = followed?.copy ?? null;
+  if (copy === null) return null;
+  const done = copy.passedBytes - copy.passedAtBegin;
+  const seconds = (now - copy.beganAt) / 1000;
+  const secondsLeft = done > 0 ? Math.max(0, (seconds * (copy.totalBytes - copy.passedBytes)) / done) : null;
+  return { rung: copy.rung, why: copy.why, sentBytes: copy.sentBytes, secondsLeft };
 }
 
 /** Records and bytes that a peer has not acknowledged, and the age of the oldest of them by record times. Never less than the truth. */

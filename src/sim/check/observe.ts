@@ -4,6 +4,8 @@
 import type { FlagView, Mode } from '../../core/base/copies.ts';
 import { epochOf, type History, inHistory, type Position } from '../../core/base/position.ts';
 import type { Epoch, Millis, Seq, SiteName } from '../../core/base/units.ts';
+import type { StagingValue } from '../../core/replica/superblock.ts';
+import type { State } from '../coverage.ts';
 import type { WitnessState } from '../../core/arbiter/witness-state.ts';
 import type { HostError, Role, SiteStatus } from '../../core/site/contract.ts';
 import type { CrashKind } from '../gate.ts';
@@ -47,6 +49,10 @@ export interface Inspection {
   readonly coldReads: number;
   /** Writes wait because the sidefile is full. */
   readonly blocked: boolean;
+  /** A resync whose images are staged beside an older volume. */
+  readonly staged: StagingValue | null;
+  /** Whether the bitmap of a peer names a place. */
+  inBitmap(site: SiteName, volume: number, offset: number): boolean;
   chainAt(seq: Seq): number | null;
   /** Newest content, waiting for the disk. */
   readNow(volume: number, offset: number, into: Uint8Array): void;
@@ -115,6 +121,8 @@ export interface Scene {
   readonly calmSince: Millis;
   /** Since when the oldest connection from one site to another stands, in the world's time; null when there is none. */
   connectedSince(from: SiteName, to: SiteName): number | null;
+  /** A state was reached that sets of runs are to reach. */
+  reached(state: State): void;
   /** Largest time that a site may hold a request without an answer. */
   readonly holdMillis: Millis;
 }

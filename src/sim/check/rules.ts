@@ -15,6 +15,7 @@ import { adopt } from './adopt.ts';
 import type { Rule } from './observe.ts';
 import { onePrimary } from './one-primary.ts';
 import { kept } from './kept.ts';
+import { older } from './older.ts';
 import { unclean } from './unclean.ts';
 
 /** The oracles of one run. */
@@ -29,6 +30,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     join(),
     admit(),
     contents(volumeBytes, unitBytes),
+    older(volumeBytes, unitBytes),
     alone(),
     honest(),
     marks(),

@@ -43,6 +43,11 @@ function fakeControl(): Control & { readonly orders: string[] } {
       orders.push(`promote ${group} ${force}`);
       return force ? { kind: 'done', text: 'promoted' } : REFUSED;
     },
+    resync: async (group, { site, algorithm, compare }) => {
+      known(group);
+      orders.push(`resync ${group} ${site} ${algorithm} ${compare}`);
+      return { kind: 'done', text: 'compared' };
+    },
     drain: async (group) => {
       known(group);
       orders.push(`drain ${group}`);

@@ -87,6 +87,10 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
           orders.push(`${name}: promote${force ? ' by force' : ''}`);
           return outcome;
         },
+        resync: async (_group, { site, algorithm, compare }) => {
+          orders.push(`${name}: resync ${site} by ${algorithm} at the ${compare}`);
+          return outcome;
+        },
         drain: async () => {
           orders.push(`${name}: drain`);
           return outcome;

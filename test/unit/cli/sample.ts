@@ -25,6 +25,7 @@ export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
     copiedBytes: null,
     copyTotalBytes: null,
     level: null,
+    resync: null,
     lastError: null,
     ...change,
   };

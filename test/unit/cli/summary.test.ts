@@ -82,6 +82,19 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
     problems: ['beta receives a whole copy: 37 %, 3.0 GiB of 8.0 GiB'],
   },
   {
+    what: 'a scan, and why',
+    statuses: [
+      withBeta({
+        attached: 'copying',
+        flag: 'false',
+        copiedBytes: 3 * 2 ** 30,
+        copyTotalBytes: 8 * 2 ** 30,
+        resync: { rung: 'scan', why: 'there is no bitmap of what it lacks', sentBytes: 9, secondsLeft: 41.2 },
+      }),
+    ],
+    problems: ['beta is compared block by block: 37 %, 3.0 GiB of 8.0 GiB, about 42 s left (there is no bitmap of what it lacks)'],
+  },
+  {
     what: 'a whole copy of unknown size',
     statuses: [withBeta({ attached: 'copying' })],
     problems: ['beta receives a whole copy'],

@@ -39,6 +39,7 @@ function join(of: Partial<Join> & { history: History; received: number }): Join 
     consistent: true,
     unclean: false,
     partial: false,
+    scan: null,
     staged: null,
     needsCopy: null,
     ...of,

@@ -7,6 +7,8 @@ import type { Held } from '../../../src/core/mirror/held.ts';
 import {
   ACKNOWLEDGE_BODY,
   BITMAP_BODY,
+  DIGEST_BODY,
+  IMAGE_ASK_BODY,
   CURSOR_BODY,
   encodeHeader,
   encodeJson,
@@ -49,6 +51,7 @@ export const JOIN: Join = {
   consistent: true,
   unclean: true,
   partial: false,
+  scan: { algorithm: 'md5', compare: 'mirror' },
   staged: {
     rung: 'scan',
     fromSeq: 90,
@@ -64,6 +67,8 @@ export const FOLLOW: Follow = {
   history: [...JOIN.history, { epoch: 3, firstSeq: 104 }],
   rung: 'delta',
   resume: false,
+  scan: { algorithm: 'sha256', compare: 'primary', levels: [1_048_576, 4096], chunkBytes: 1_048_576 },
+  from: { volume: 0, offset: 0 },
   position: 103,
   cutTo: null,
   chain: 3_735_928_559,
@@ -139,5 +144,12 @@ export function wireSamples(): readonly Sample[] {
     whole('levelEnd', 'survivor to survivor: why that does not go on', encodeJson({ reason: 'nothing more has come in time' })),
     whole('held', 'primary to mirror: what other copies hold', encodeJson(HELD)),
     whole('heldAcknowledge', 'mirror to primary: it has heard that', encodeNumbers(HELD_ACKNOWLEDGE_BODY, [3, 12, 41, 1_048_576])),
+    whole('digestAsk', 'each to each: what are the digests of a range', encodeNumbers(DIGEST_BODY, [3, 7, 0, 8192, 8192, 1, 1])),
+    whole(
+      'digests',
+      'each to each: these',
+      new Uint8Array([...encodeNumbers(DIGEST_BODY, [3, 7, 0, 8192, 8192, 1, 1]), 0xde, 0xad, 0xbe, 0xef]),
+    ),
+    whole('imageAsk', 'mirror to primary: the blocks that it needs', encodeNumbers(IMAGE_ASK_BODY, [3, 4096, 8192, 1, 1])),
   ];
 }
