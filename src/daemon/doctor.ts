@@ -16,6 +16,8 @@ import type { GroupConfig, SiteConfig } from './config.ts';
 import { replicaFolder } from './config.ts';
 import { DryStorage } from './dry-storage.ts';
 
+/** Lines of the journal of a start that say what it mends, or why it refuses. */
+const FINDINGS = ['replica.unclean', 'superblock.damaged', 'sidefile.torn'];
 const KEPT_BYTES_MAX = 16 * 1024 * 1024;
 const CHECK_BYTES = 4 * 1024 * 1024;
 const BLOCK_BYTES = 4096;
@@ -70,8 +72,6 @@ async function look({ site, group, folder, dry }: Looking, options: { base: bool
   if (opened === null) return { ...about, ...nothing, verdict: 'absent', findings: ['there is no copy here: a primary fills it'] };
   if ('error' in opened) return { ...about, ...nothing, verdict: 'damaged', findings: [...findings, opened.error] };
   const { replica, bases, settledAt } = opened;
-  for (const { file, from, to } of dry.cuts)
-    findings.push(`${file} is cut from ${from} to ${to} bytes: a torn tail, of which nothing had been flushed`);
   if (!replica.consistent)
     findings.push('the copy is inconsistent: a whole copy to it was cut off, and goes on or begins again when its primary is there');
   const { oldest, destaged, durable, received } = replica.marks;
@@ -117,7 +117,7 @@ function open(
         buffers: new BufferPool(KEPT_BYTES_MAX),
         clock: machineClock(),
         journal: (event, _facts, text) => {
-          if (event === 'replica.unclean' || event === 'superblock.damaged') findings.push(text);
+          if (FINDINGS.includes(event)) findings.push(text);
         },
         bootId: machineBootId(),
         segmentBytes: group.segmentBytes,

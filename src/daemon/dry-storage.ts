@@ -18,11 +18,6 @@ export class DryStorage implements Storage {
     this.#under = under;
   }
 
-  /** Files that would be shorter, and from where on. */
-  get cuts(): readonly { readonly file: string; readonly from: number; readonly to: number }[] {
-    return [...this.#files.values()].flatMap((file) => (file.wouldShrink === null ? [] : [{ file: file.name, ...file.wouldShrink }]));
-  }
-
   list(): readonly string[] {
     const names = new Set(this.#under.list());
     for (const name of this.#files.keys()) names.add(name);
@@ -84,11 +79,6 @@ class DryFile implements StoredFile {
     this.#under = under;
     this.#size = under?.size() ?? 0;
     this.#kept = this.#size;
-  }
-
-  get wouldShrink(): { readonly from: number; readonly to: number } | null {
-    const from = this.#under?.size() ?? 0;
-    return this.#kept < from ? { from, to: this.#kept } : null;
   }
 
   size(): number {
