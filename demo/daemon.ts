@@ -31,7 +31,7 @@ export interface DaemonOptions {
   readonly died?: (ending: Ending) => void;
 }
 
-const READY_MILLIS = 20_000;
+const READY_MILLIS = 60_000;
 const READY_PAUSE_MILLIS = 25;
 const STOP_MILLIS = 15_000;
 

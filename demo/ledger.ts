@@ -12,6 +12,8 @@ interface Register {
   open: number[];
   /** Number of the write that is under way; 0: none. */
   underWay: number;
+  /** The newest number that a reader has seen: from then on nothing older may be there. */
+  seen: number;
 }
 
 /** The registers of consecutive blocks. At most one write of a block may be under way at a time. */
@@ -27,7 +29,7 @@ export class BlockLedger {
   constructor(options: { offsetBytes: number; blockCount: number }) {
     this.offsetBytes = options.offsetBytes;
     this.blockCount = options.blockCount;
-    this.#registers = Array.from({ length: options.blockCount }, () => ({ settled: 0, open: [], underWay: 0 }));
+    this.#registers = Array.from({ length: options.blockCount }, () => ({ settled: 0, open: [], underWay: 0, seen: 0 }));
   }
 
   /** Writes that were acknowledged so far. */
@@ -80,6 +82,7 @@ export class BlockLedger {
     const found = numberOf(content);
     const allowed = [register.settled, ...register.open, ...(register.underWay === 0 ? [] : [register.underWay])];
     const where = `block ${block} (byte ${this.offsetOf(block)})`;
+    if (found !== null && found < register.seen) return `${where} holds write ${found}, stale: a reader has seen write ${register.seen}`;
     if (found === null || !allowed.includes(found) || Buffer.compare(content, contentOf(block, found)) !== 0) {
       const what = found === null ? 'what no write has written' : `write ${found}${allowed.includes(found) ? ', damaged' : ''}`;
       return `${where} holds ${what}; allowed: ${allowed.join(', ')}`;
@@ -88,6 +91,27 @@ export class BlockLedger {
       register.settled = found;
       register.open = [];
     }
+    return null;
+  }
+
+  /** A read of a block begins, with writes under way: what it must at least see. To be handed to readEnds(). */
+  readBegins(block: number): number {
+    const { settled, seen } = this.#register(block);
+    return Math.max(settled, seen);
+  }
+
+  /**
+   * What a read saw that began when `atLeast` was known, by the rule of a register: nothing older than that, nothing that was not written, and
+   * what one reader has seen, a later one sees too. null when that holds, else a sentence.
+   */
+  readEnds(block: number, atLeast: number, content: Uint8Array): string | null {
+    const register = this.#register(block);
+    const found = numberOf(content);
+    const where = `a read of block ${block} (byte ${this.offsetOf(block)})`;
+    if (found === null || found > this.#numbers || Buffer.compare(content, contentOf(block, found)) !== 0)
+      return `${where} returned what no write has written: stale or corrupt`;
+    if (found < atLeast) return `${where} returned write ${found}, stale: write ${atLeast} was known before it began`;
+    register.seen = Math.max(register.seen, found);
     return null;
   }
 

@@ -23,6 +23,7 @@ const PACKAGES: readonly Package[] = [
   { name: 'python3-libnbd', programs: ['nbdsh'], probe: ['/usr/bin/python3', '-c', 'import nbd'] },
   { name: 'fio', programs: ['fio'], probe: ['fio', '--enghelp=nbd'] },
   { name: 'e2fsprogs', programs: ['mke2fs', 'e2fsck', 'debugfs'] },
+  { name: 'etcd-server', programs: ['etcd'] },
   { name: 'fuse3', programs: ['fusermount3'] },
   // Judges of what is installed and watched: units, manual pages, metrics and alert rules, the page.
   { name: 'systemd', programs: ['systemd-analyze'] },

@@ -44,7 +44,7 @@ export interface WitnessOptions {
   /** Default: loopback, port 0. */
   readonly listen?: Listen;
   readonly log: Journal;
-  readonly store?: WitnessStore;
+  readonly store?: WitnessStore | undefined;
   /** With it, only holders of a certificate are answered, and each speaks for itself alone. */
   readonly tls?: TlsMaterial | undefined;
   readonly bounds?: Partial<ConnectionBounds>;
@@ -109,11 +109,11 @@ function witnessRoutes(service: WitnessService): WitnessApp {
     if (answer.outcome === 'done') return c.json(answer, 200);
     return c.json(answer, answer.reason === 'unknown-group' ? 404 : 409);
   });
-  app.get('/v1/groups/:group', (c) => {
+  app.get('/v1/groups/:group', async (c) => {
     const caller = callerOf(c);
     if (caller !== null && !coversGroup(caller, c.req.param('group')))
       return c.json({ error: `the certificate of ${identityText(caller)} is not for this group` }, 403);
-    const view = service.view(c.req.param('group'));
+    const view = await service.view(c.req.param('group'));
     return view === null ? c.json({ error: 'this witness knows no such group' }, 404) : c.json(view, 200);
   });
   app.get('/v1/health', (c) => {

@@ -12,7 +12,7 @@ import { InvariantError } from '../core/base/assert.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
-import type { WitnessStore } from './store.ts';
+import type { SharedStore, WitnessStore } from './store.ts';
 
 /** A witness that answers operations. */
 export interface WitnessService {
@@ -20,7 +20,7 @@ export interface WitnessService {
   /** Does an operation after those of its group that came before. Rejects, the outcome unknown, once the store has failed. */
   answer(operation: WitnessOperation): Promise<WitnessAnswer>;
   /** What is durable of a group now; null when there is no such group. Throws once the store has failed. */
-  view(group: string): WitnessView | null;
+  view(group: string): Promise<WitnessView | null>;
   readonly groupCount: number;
   /** Why this witness answers nothing any more; null while it does. */
   failure(): Error | null;
@@ -28,11 +28,14 @@ export interface WitnessService {
   drained(): Promise<void>;
 }
 
-/** Starts a witness over a store, which it reads once. */
-export async function startService(store: WitnessStore, log: Journal): Promise<WitnessService> {
+/** How often an operation is decided anew because another witness of a shared store was faster. */
+const CONFLICTS_MAX = 20;
+
+/** Starts a witness over a store, which it reads once, or, if others may change it, for each operation. */
+export async function startService(store: WitnessStore | SharedStore, log: Journal): Promise<WitnessService> {
+  const isShared = 'read' in store;
   const states = new Map(await store.readAll());
-  /** The last operation under way of each group that has any. */
-  const tails = new Map<string, Promise<unknown>>();
+  const turns = new GroupTurns();
   let failure: Error | null = null;
 
   const fail = (cause: Error): Error => {
@@ -43,9 +46,17 @@ export async function startService(store: WitnessStore, log: Journal): Promise<W
     return failure;
   };
 
-  const step = async (operation: WitnessOperation): Promise<WitnessAnswer> => {
+  const stateNow = async (group: string): Promise<WitnessState | null> => {
+    if (!isShared) return states.get(group) ?? null;
+    const state = await store.read(group);
+    if (state !== null) states.set(group, state);
+    return state;
+  };
+
+  /** null: another witness was faster, and it is to be decided anew. */
+  const tryStep = async (operation: WitnessOperation): Promise<WitnessAnswer | null> => {
     if (failure !== null) throw failure;
-    const before = states.get(operation.group) ?? null;
+    const before = await stateNow(operation.group);
     if (before === null && operation.kind === 'create') refuseTooMany(states.size);
     const { state, answer } = apply(before, operation, store.instance);
     if (state === null || state === before) return answer;
@@ -53,8 +64,10 @@ export async function startService(store: WitnessStore, log: Journal): Promise<W
     try {
       outcome = await store.compareAndSet(operation.group, before?.writes ?? null, state);
     } catch (cause) {
-      throw fail(cause as Error);
+      // What a shared store holds is read anew for the next operation, so that nothing is left unknown.
+      throw isShared ? cause : fail(cause as Error);
     }
+    if (outcome === 'conflict' && isShared) return null;
     if (outcome === 'conflict') throw fail(new Error(`the store of group ${operation.group} was changed by another witness`));
     states.set(operation.group, state);
     if (state.revision !== before?.revision) logChange(log, operation, state);
@@ -63,37 +76,59 @@ export async function startService(store: WitnessStore, log: Journal): Promise<W
 
   return {
     instance: store.instance,
-    answer: async (operation) => {
-      const { group } = operation;
-      const mine = Promise.resolve(tails.get(group)).then(() => step(operation));
-      const tail = mine.then(
-        () => undefined,
-        () => undefined,
-      );
-      tails.set(group, tail);
-      try {
-        return await mine;
-      } catch (cause) {
-        if (cause instanceof InvariantError) fail(cause);
-        throw cause;
-      } finally {
-        if (tails.get(group) === tail) tails.delete(group);
-      }
-    },
-    view: (group) => {
+    answer: (operation) =>
+      turns.take(operation.group, async () => {
+        try {
+          return await untilStored(operation.group, () => tryStep(operation));
+        } catch (cause) {
+          if (cause instanceof InvariantError) fail(cause);
+          throw cause;
+        }
+      }),
+    view: async (group) => {
       if (failure !== null) throw failure;
-      const state = states.get(group);
+      const state = await stateNow(group);
       // A state that came from another witness's disk is shown as this witness's knowledge: whoever knew the other one does not believe it.
-      return state === undefined ? null : { ...viewOfState(state), instance: store.instance };
+      return state === null ? null : { ...viewOfState(state), instance: store.instance };
     },
     get groupCount() {
       return states.size;
     },
     failure: () => failure,
-    drained: async () => {
-      await Promise.all(tails.values());
-    },
+    drained: () => turns.drained(),
   };
+}
+
+async function untilStored(group: string, tryStep: () => Promise<WitnessAnswer | null>): Promise<WitnessAnswer> {
+  for (let tries = 0; tries < CONFLICTS_MAX; tries++) {
+    const answer = await tryStep();
+    if (answer !== null) return answer;
+  }
+  throw new Error(`group ${group} is changed by other witnesses all the time`);
+}
+
+/** Operations of one group one after the other, in the order in which they came; those of different groups side by side. */
+class GroupTurns {
+  /** The last operation under way of each group that has any. */
+  readonly #tails = new Map<string, Promise<unknown>>();
+
+  async take<Value>(group: string, work: () => Promise<Value>): Promise<Value> {
+    const mine = Promise.resolve(this.#tails.get(group)).then(work);
+    const tail = mine.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#tails.set(group, tail);
+    try {
+      return await mine;
+    } finally {
+      if (this.#tails.get(group) === tail) this.#tails.delete(group);
+    }
+  }
+
+  async drained(): Promise<void> {
+    await Promise.all(this.#tails.values());
+  }
 }
 
 function refuseTooMany(groupCount: number): void {

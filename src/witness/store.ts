@@ -18,3 +18,12 @@ export interface WitnessStore {
   /** Gives the store back. Nothing is under way when it is called. */
   close(): Promise<void>;
 }
+
+/**
+ * A store that several witnesses may share, and that may be out of reach for a while: each operation reads what is in it, and a call that
+ * rejected says nothing about the next one.
+ */
+export interface SharedStore extends WitnessStore {
+  /** The state of a group now; null when there is none. */
+  read(group: string): Promise<WitnessState | null>;
+}

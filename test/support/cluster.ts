@@ -226,6 +226,11 @@ export class TestCluster {
     for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.delay(millis);
   }
 
+  /** The links between two ends work again, both ways. */
+  mend(a: End, b: End): void {
+    for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.heal();
+  }
+
   /** A machine is lost: its process is killed, and what it had sent and was still on the way is lost with it. */
   async loseMachine(name: SiteNameInTests): Promise<void> {
     const ends = ['alpha', 'beta', 'gamma', 'witness'] as const;

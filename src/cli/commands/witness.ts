@@ -13,10 +13,15 @@ import type { CliContext, ConfigFlag, LoadedConfig } from '../context.ts';
 import { configFlag, print, printJson, readConfig } from '../context.ts';
 import { witnessViewSchema } from '../../api/schema.ts';
 
+type Journal = import('../../core/base/ports.ts').Journal;
+type SharedStore = import('../../witness/store.ts').SharedStore;
+type TlsMaterial = import('../../host/tls-material.ts').TlsMaterial;
 type WitnessAddress = import('../../witness/reader.ts').WitnessAddress;
 
 interface RunFlags {
-  readonly data: string;
+  readonly data?: string;
+  readonly etcd?: readonly string[];
+  readonly etcdPrefix: string;
   readonly listen: Address;
   readonly insecure: boolean;
   readonly ca?: string;
@@ -32,6 +37,16 @@ function tlsFiles({ ca, cert, key }: RunFlags): { ca: string; cert: string; key:
   throw new TercetError('TERCET_BAD_REQUEST', { what: '`tercet witness run`', reason: 'give all of --ca, --cert and --key, or none' });
 }
 
+function parseEtcd(text: string): string {
+  if (/^https?:\/\/[^/]+$/.test(text)) return text;
+  throw new SyntaxError('must be http://HOST:PORT or https://HOST:PORT');
+}
+
+async function etcdStore(flags: RunFlags, { log, tls }: { log: Journal; tls: TlsMaterial | undefined }): Promise<SharedStore> {
+  const { openEtcdStore } = await import('../../witness/etcd-store.ts');
+  return openEtcdStore({ endpoints: flags.etcd ?? [], prefix: flags.etcdPrefix, pem: tls?.pem, log });
+}
+
 function parseListen(text: string): Address {
   const reading = readAddress(text);
   if ('address' in reading && reading.address.kind === 'tcp') return reading.address;
@@ -42,7 +57,16 @@ const runCommand: Command<CliContext> = buildCommand({
   docs: { brief: 'Run the witness', fullDescription: 'A daemon: ends cleanly at SIGTERM or SIGINT. Logs JSON lines to standard error.' },
   parameters: {
     flags: {
-      data: { kind: 'parsed', parse: String, brief: 'Folder in which it keeps its groups', placeholder: 'DIR' },
+      data: { kind: 'parsed', parse: String, brief: 'Folder in which it keeps its groups', placeholder: 'DIR', optional: true },
+      etcd: {
+        kind: 'parsed',
+        parse: parseEtcd,
+        brief: 'Keep its groups in etcd instead: the address of a member; more than once for several',
+        placeholder: 'URL',
+        optional: true,
+        variadic: true,
+      },
+      etcdPrefix: { kind: 'parsed', parse: String, brief: 'What its keys in etcd begin with', placeholder: 'TEXT', default: '/tercet/' },
       listen: { kind: 'parsed', parse: parseListen, brief: 'Where the sites ask', placeholder: 'HOST:PORT' },
       insecure: { kind: 'boolean', brief: 'Allow an address that other machines reach without certificates', default: false },
       ca: {
@@ -55,6 +79,8 @@ const runCommand: Command<CliContext> = buildCommand({
   },
   async func(this: CliContext, flags: RunFlags) {
     const { listen } = flags;
+    if ((flags.data === undefined) === (flags.etcd === undefined))
+      throw new TercetError('TERCET_BAD_REQUEST', { what: '`tercet witness run`', reason: 'say either --data DIR or --etcd URL' });
     const files = tlsFiles(flags);
     if (!isLocal(listen) && files === null && !flags.insecure) {
       const reason = `${listen.text} is reached from other machines; add --ca, --cert and --key, or --insecure if this network is trusted`;
@@ -71,9 +97,15 @@ const runCommand: Command<CliContext> = buildCommand({
     const log = createJournal({ program: 'witness' });
     await runService(log, async () => {
       const tls = files === null ? undefined : new TlsMaterial(files, { kind: 'witness', name: '' });
-      const running = await startWitness({ dataFolder: resolve(flags.data), listen: { host: listen.host, port: listen.port }, log, tls });
+      const at = { host: listen.host, port: listen.port };
+      const store = flags.etcd === undefined ? undefined : await etcdStore(flags, { log, tls });
+      const running = await startWitness({ dataFolder: resolve(flags.data ?? '.'), listen: at, log, tls, store });
       const certificates = tls === undefined ? null : new CertificateWatch(tls, log);
-      log('ready', { listen: listen.text, data: resolve(flags.data), pid: process.pid }, `the witness is ready at ${listen.text}`);
+      log(
+        'ready',
+        { listen: listen.text, data: flags.etcd?.join(', ') ?? resolve(flags.data ?? '.'), pid: process.pid },
+        `the witness is ready at ${listen.text}`,
+      );
       return { close: () => running.close(), reload: () => certificates?.reload() };
     });
   },

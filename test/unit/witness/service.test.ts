@@ -53,11 +53,11 @@ describe('the witness', () => {
     const service = await startService(store, log);
     const changing = service.answer(claim('c'));
     await reached;
-    assert.equal(service.view('vm')?.epoch, 0);
+    assert.equal((await service.view('vm'))?.epoch, 0);
     release();
     const answer = await changing;
     assert.equal(answer.outcome === 'done' && answer.view.epoch, 1);
-    assert.equal(service.view('vm')?.epoch, 1);
+    assert.equal((await service.view('vm'))?.epoch, 1);
     assert.equal(store.groups.get('vm')?.epoch, 1);
   });
 
@@ -101,7 +101,7 @@ describe('the witness', () => {
     store.beforeWrite = () => Promise.resolve();
     await assert.rejects(() => service.answer(claim('d')), /the disk is gone/);
     await assert.rejects(() => service.answer(read('vm')), /the disk is gone/);
-    assert.throws(() => service.view('vm'), /the disk is gone/);
+    await assert.rejects(service.view('vm'), /the disk is gone/);
     assert.match(service.failure()?.message ?? '', /the disk is gone/);
     assert.deepEqual(events, ['witness.failed']);
   });

@@ -1,0 +1,34 @@
+// A few random fault schedules on real processes (test/support/chaos.ts); `npm run chaos` runs as many as one likes.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Chaos, planSchedule, scheduleText } from '../support/chaos.ts';
+import { MIB, withCluster } from '../support/cluster.ts';
+
+const SCHEDULES = 10;
+
+test('a schedule follows from its seed, and seeds differ', () => {
+  const texts = Array.from({ length: 200 }, (_, seed) => scheduleText(planSchedule(seed)));
+  assert.deepEqual(
+    texts,
+    Array.from({ length: 200 }, (_, seed) => scheduleText(planSchedule(seed))),
+  );
+  assert.ok(new Set(texts).size > 190);
+  for (const kind of ['kill', 'end', 'freeze', 'cut', 'one-way', 'reset', 'slow'])
+    assert.ok(texts.some((text) => text.includes(`${kind} `)));
+});
+
+// Two halves, each with a cluster of its own: what one has been through does not hide what the other finds.
+for (const first of [1, 1 + SCHEDULES]) {
+  test(`after each of the fault schedules ${first} to ${first + SCHEDULES - 1} everything that was acknowledged is there, and no read was stale`, async () => {
+    await withCluster({ network: true, sizeBytes: 16 * MIB }, async (test) => {
+      const chaos = new Chaos(test);
+      for (let seed = first; seed < first + SCHEDULES; seed++) {
+        const { faults, text } = await chaos.run(seed);
+        assert.equal(faults.length, 0, `seed ${seed} (${text}): ${faults.join('; ')}`);
+      }
+      await test.compareCopies();
+    });
+  });
+}
