@@ -12,6 +12,8 @@ export interface SiteAnswer {
   readonly address: string;
   readonly reachable: boolean;
   readonly version: string | null;
+  /** Its certificate; null where links are not encrypted, and when it did not answer. */
+  readonly tls: DaemonStatus['tls'];
   /** Why it could not be asked; null when it answered. */
   readonly error: string | null;
 }
@@ -49,12 +51,12 @@ async function askSite({ name, control }: Site): Promise<{ answer: SiteAnswer; s
   const at = { site: name, address: control.text };
   try {
     const status = await new ControlClient(control).status();
-    if (status.site === name) return { answer: { ...at, reachable: true, version: status.version, error: null }, status };
+    if (status.site === name) return { answer: { ...at, reachable: true, version: status.version, tls: status.tls, error: null }, status };
     const error = `site ${status.site} answers at ${control.text}: that of ${name} is on another machine`;
-    return { answer: { ...at, reachable: false, version: null, error }, status: null };
+    return { answer: { ...at, reachable: false, version: null, tls: null, error }, status: null };
   } catch (cause) {
     if (!(cause instanceof TercetError) && !(cause instanceof RemoteError)) throw cause;
-    return { answer: { ...at, reachable: false, version: null, error: cause.message }, status: null };
+    return { answer: { ...at, reachable: false, version: null, tls: null, error: cause.message }, status: null };
   }
 }
 
@@ -79,6 +81,8 @@ export function reportOf(
 /** Lines for people: one for each group when all is well; otherwise first what is wrong, and at the end who could not be asked. */
 export function statusLines(report: StatusReport, style: (kind: 'bad' | 'dim', text: string) => string): readonly string[] {
   const lines: string[] = [];
+  for (const { site, tls } of report.sites)
+    if (tls !== null && tls.warning !== null) lines.push(`site ${site}: ${style('bad', tls.warning)}`);
   for (const group of report.groups) {
     for (const problem of group.problems) lines.push(`${group.group}: ${style('bad', problem)}`);
     if (group.state !== '') lines.push(`${group.group}: ${group.state}`);

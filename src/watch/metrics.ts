@@ -10,6 +10,8 @@ export interface MetricsGround {
   readonly site: string;
   readonly version: string;
   readonly startedAt: number;
+  /** When the certificate stops being valid, in seconds since 1970; null where links are not encrypted. */
+  readonly certificateEndsAt: number | null;
   readonly groups: readonly { readonly status: SiteStatus; readonly risks: readonly PeerRisk[]; readonly rpoSeconds: number }[];
   readonly events: ReadonlyMap<string, number>;
   readonly hooks: Readonly<Record<string, number>>;
@@ -187,6 +189,13 @@ const daemon: readonly Metric[] = [
     help: 'When the daemon started, in seconds since 1970.',
     labels: [],
     values: (g) => [[{}, g.startedAt]],
+  },
+  {
+    name: 'tercet_certificate_ends_seconds',
+    type: 'gauge',
+    help: "When this site's certificate stops being valid, in seconds since 1970; left out where links are not encrypted.",
+    labels: [],
+    values: (g) => (g.certificateEndsAt === null ? [] : [[{}, g.certificateEndsAt]]),
   },
   {
     name: 'tercet_events_total',

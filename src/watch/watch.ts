@@ -138,7 +138,7 @@ export class Watch {
   /** The answer to Prometheus. */
   metrics(): string {
     const now = performance.now() / 1000;
-    const { site, version, groups } = this.#status?.() ?? { site: '', version: '', groups: [] };
+    const { site, version, tls, groups } = this.#status?.() ?? { site: '', version: '', tls: null, groups: [] };
     const usage = process.cpuUsage();
     const loopDelaySecondsMax = this.#loopDelay.max / 1e9;
     this.#loopDelay.reset();
@@ -146,6 +146,7 @@ export class Watch {
       site,
       version,
       startedAt: this.#startedAt,
+      certificateEndsAt: tls === null ? null : Date.parse(tls.expiresAt) / 1000,
       groups: groups.map((status) => {
         const rpoSeconds = this.#rpoOf(status.group);
         return { status, rpoSeconds, risks: this.#watched(status.group).peers.risks(status, rpoSeconds, now) };

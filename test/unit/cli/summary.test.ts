@@ -182,6 +182,7 @@ const answer = (site: string, error: string | null): SiteAnswer => ({
   address: `unix:/run/${site}.sock`,
   reachable: error === null,
   version: error === null ? '0.1.0' : null,
+  tls: null,
   error,
 });
 const daemon = (...groups: SiteStatus[]): DaemonStatus => ({ site: groups[0]?.site ?? 'x', version: '0.1.0', tls: null, groups });
@@ -201,6 +202,14 @@ test('a report is one line for each group when all is well, sites that cannot be
   );
   const state = 'alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind';
   assert.deepEqual(statusLines(report, plain), [`db: ${state}`, `web: ${state}`]);
+});
+
+test('a certificate that is about to expire is told first, even when all is well', () => {
+  const tls = { identity: 'site alpha', expiresAt: '2027-01-01T00:00:00.000Z', daysLeft: 3, warning: 'the certificate expires in 3 days' };
+  const report = reportOf([{ answer: { ...answer('alpha', null), tls }, status: daemon(statusSample()) }], ['db']);
+  assert.equal(report.well, true);
+  assert.equal(statusLines(report, plain)[0], 'site alpha: the certificate expires in 3 days');
+  assert.equal(statusLines(report, plain).length, 2);
 });
 
 test('a report of trouble begins with it, and ends with the sites that could not be asked', () => {

@@ -11,6 +11,7 @@ import { mirrorSample, peerSample, statusSample } from '../cli/sample.ts';
 const ground = (status = statusSample()): MetricsGround => ({
   site: 'alpha',
   version: '0.1.0',
+  certificateEndsAt: 1_800_000_000,
   startedAt: 1_700_000_000,
   groups: [{ status, rpoSeconds: 5, risks: [{ peer: 'gamma', seconds: 0.2, bound: false, breached: false }] }],
   events: new Map([['role', 2]]),
