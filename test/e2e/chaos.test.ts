@@ -7,6 +7,8 @@ import { Chaos, planSchedule, scheduleText } from '../support/chaos.ts';
 import { MIB, withCluster } from '../support/cluster.ts';
 
 const SCHEDULES = 10;
+/** Short ones: the whole file is to take less than a minute on an idle machine. */
+const SPAN_MILLIS = 700;
 
 test('a schedule follows from its seed, and seeds differ', () => {
   const texts = Array.from({ length: 200 }, (_, seed) => scheduleText(planSchedule(seed)));
@@ -25,7 +27,7 @@ for (const first of [1, 1 + SCHEDULES]) {
     await withCluster({ network: true, sizeBytes: 16 * MIB }, async (test) => {
       const chaos = new Chaos(test);
       for (let seed = first; seed < first + SCHEDULES; seed++) {
-        const { faults, text } = await chaos.run(seed);
+        const { faults, text } = await chaos.run(seed, SPAN_MILLIS);
         assert.equal(faults.length, 0, `seed ${seed} (${text}): ${faults.join('; ')}`);
       }
       await test.compareCopies();

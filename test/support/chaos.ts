@@ -12,8 +12,10 @@ import type { Daemon } from '../../demo/daemon.ts';
 
 const SITES: readonly SiteNameInTests[] = ['alpha', 'beta', 'gamma'];
 const ENDS: readonly End[] = [...SITES, 'witness'];
-/** Faults begin within this time, and last as long at most. */
-const FAULTS_MILLIS = 2_500;
+/** Faults begin within this time, and last as long at most, unless a caller says otherwise. */
+const SPAN_MILLIS = 2_500;
+/** How long healing may take: on a machine with far more to do than it can, a process alone takes a minute to start. */
+const HEAL_MILLIS_MAX = 240_000;
 /** Shorter than a host's patience, so that no request of one that has gone is still there when it wakes up. */
 const FREEZE_MILLIS_MAX = 1_800;
 const STALL_MILLIS = 4_000;
@@ -33,12 +35,12 @@ export type Fault =
       readonly until: number;
     };
 
-/** The faults of a seed, in the order of their begin. */
-export function planSchedule(seed: number): readonly Fault[] {
+/** The faults of a seed, in the order of their begin; all begin within `spanMillis`, and last no longer than that. */
+export function planSchedule(seed: number, spanMillis: number = SPAN_MILLIS): readonly Fault[] {
   const chance = new Chance(seed, 'chaos');
   const faults = Array.from({ length: chance.integer(1, 5) }, (): Fault => {
-    const from = Math.round(chance.between(0, FAULTS_MILLIS));
-    const length = Math.round(chance.spread(30, FAULTS_MILLIS));
+    const from = Math.round(chance.between(0, spanMillis));
+    const length = Math.round(chance.spread(30, spanMillis));
     const kind = chance.pick(['kill', 'kill', 'end', 'freeze', 'freeze', 'cut', 'cut', 'one-way', 'reset', 'slow'] as const);
     if (kind === 'kill' || kind === 'end' || kind === 'freeze') {
       const who = chance.pick(ENDS);
@@ -88,8 +90,8 @@ export class Chaos {
   }
 
   /** Rejects when the cluster does not heal. */
-  async run(seed: number): Promise<ScheduleOutcome> {
-    const schedule = planSchedule(seed);
+  async run(seed: number, spanMillis?: number): Promise<ScheduleOutcome> {
+    const schedule = planSchedule(seed, spanMillis);
     const [writesBefore, readsBefore] = [this.#ledger.acknowledgedCount, this.#reads];
     const load = this.#workload();
     const readers = new Readers(this.#test, this.#ledger, { read: () => this.#reads++, fault: (text) => this.#fault(text) });
@@ -171,7 +173,7 @@ export class Chaos {
     this.#test.healNetwork();
     for (const who of ENDS) this.#daemon(who).signal('SIGCONT');
     for (const who of ENDS) this.#launch(who);
-    await this.#test.healed();
+    await this.#test.healed(HEAL_MILLIS_MAX);
   }
 
   async #verify(): Promise<readonly string[]> {

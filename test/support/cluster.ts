@@ -190,16 +190,20 @@ export class TestCluster {
   }
 
   /** Waits until one site serves, and both others follow it with their flags true. Returns the one that serves. */
-  async healed(): Promise<SiteNameInTests> {
+  async healed(millisMax: number = HEAL_MILLIS): Promise<SiteNameInTests> {
     let serving: SiteNameInTests | null = null;
-    await this.until('one site serves and both others are in step', async () => {
-      serving = await this.servingSite();
-      if (serving === null) return false;
-      const primary = this.member(serving);
-      const others = this.cluster.members.filter((member) => member !== primary);
-      const steps = await Promise.all(others.map((member) => followsInStep(this.cluster, primary, member)));
-      return steps.every(Boolean);
-    });
+    await this.until(
+      'one site serves and both others are in step',
+      async () => {
+        serving = await this.servingSite();
+        if (serving === null) return false;
+        const primary = this.member(serving);
+        const others = this.cluster.members.filter((member) => member !== primary);
+        const steps = await Promise.all(others.map((member) => followsInStep(this.cluster, primary, member)));
+        return steps.every(Boolean);
+      },
+      millisMax,
+    );
     return serving as unknown as SiteNameInTests;
   }
 
