@@ -20,6 +20,8 @@ import {
   outcomeSchema,
   reloadSchema,
 } from './schema.ts';
+import type { SidefileReport } from './sidefile.ts';
+import { sidefileSchema } from './sidefile.ts';
 
 /** How long a question may take; an order takes as long as the daemon allows it, and this on top. */
 const QUESTION_MILLIS = 5_000;
@@ -69,6 +71,12 @@ export class ControlClient {
   /** Has the daemon read its configuration again. */
   reload(): Promise<ReloadLine> {
     return this.#ask({ method: 'POST', path: '/v1/reload', body: {}, schema: reloadSchema, millis: this.#questionMillis });
+  }
+
+  /** Records of the sidefile from `from` on. */
+  sidefile(group: string, range: { from: number; count: number }): Promise<SidefileReport> {
+    const path = `/v1/groups/${encodeURIComponent(group)}/sidefile?from=${range.from}&count=${range.count}`;
+    return this.#ask({ method: 'GET', path, schema: sidefileSchema, millis: this.#questionMillis });
   }
 
   create(group: string): Promise<OrderOutcome> {

@@ -16,6 +16,7 @@ import { eventsCommand } from './commands/events.ts';
 import { resyncCommand } from './commands/resync.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { reloadCommand } from './commands/reload.ts';
+import { sidefileRoutes } from './commands/sidefile.ts';
 import { statusCommand } from './commands/status.ts';
 import { witnessRoutes } from './commands/witness.ts';
 import { COMPLETE, complete } from './completion.ts';
@@ -68,6 +69,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     drain: drainCommand,
     resync: resyncCommand,
     attach: attachCommand,
+    sidefile: sidefileRoutes,
     witness: witnessRoutes,
     cert: certRoutes,
     reload: reloadCommand,

@@ -8,6 +8,7 @@ import type { Hono } from 'hono';
 import type { DaemonStatus } from '../api/schema.ts';
 import type { Control, RunningControl } from '../api/server.ts';
 import { startControl } from '../api/server.ts';
+import { addSidefileRoute } from '../api/sidefile.ts';
 import { VERSION } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
@@ -171,7 +172,10 @@ async function openControl(parts: ControlParts): Promise<{ control: RunningContr
   const orders = controlOf(name, groups, certificates);
   const apply = (next: Config): void => watch.change(watchSettings(next, siteOf(next, name)));
   const reload = reloader({ config, name, journal, certificates, apply });
-  const more = (app: Hono): void => void addWatchRoutes(app, watch).post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
+  const more = (app: Hono): void => {
+    addWatchRoutes(app, watch).post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
+    addSidefileRoute(app, (group, range) => groupIn(groups, group).sidefile(range));
+  };
   return { control: await startControl(orders, site.control, { log: journal, more }), orders, reload };
 }
 
@@ -208,12 +212,14 @@ function openWitnessClient(config: Config, tls: TlsMaterial | null, closers: Clo
   return client;
 }
 
+function groupIn(groups: readonly GroupRunner[], name: string): GroupRunner {
+  const group = groups.find((each) => each.group === name);
+  if (group !== undefined) return group;
+  throw new TercetError('TERCET_NO_SUCH_GROUP', { group: name, known: groups.map((each) => each.group).join(', ') });
+}
+
 function controlOf(site: SiteName, groups: readonly GroupRunner[], certificates: CertificateWatch | null): Control {
-  const find = (name: string): GroupRunner => {
-    const group = groups.find((each) => each.group === name);
-    if (group !== undefined) return group;
-    throw new TercetError('TERCET_NO_SUCH_GROUP', { group: name, known: groups.map((each) => each.group).join(', ') });
-  };
+  const find = (name: string): GroupRunner => groupIn(groups, name);
   const sorted = [...groups].sort((a, b) => (a.group < b.group ? -1 : 1));
   return {
     status: (): DaemonStatus => ({

@@ -7,6 +7,7 @@ import type { Standing } from '../core/nbd/standing.ts';
 import type { ScanChoice } from '../core/mirror/forms.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, VolumeSpec } from '../core/site/contract.ts';
+import { sidefileReport, type SidefileReport } from '../core/site/sidefile-report.ts';
 import { Site } from '../core/site/site.ts';
 import type { ReplicaFolder } from '../host/disk.ts';
 import { openReplicaFolder } from '../host/disk.ts';
@@ -110,6 +111,11 @@ export class GroupRunner implements ExportedGroup {
     const status = this.#core.status();
     const remaining = (deadline: number | null): number | null => (deadline === null ? null : Math.max(0, Math.round(deadline - now)));
     return { ...status, waiting: status.waiting.map((each) => ({ ...each, deadlineMillis: remaining(each.deadlineMillis) })) };
+  }
+
+  /** Records of the sidefile here; null when there is no copy that can be read. */
+  sidefile(range: { from: number; count: number }): SidefileReport | null {
+    return sidefileReport(this.#core.inspect(), range);
   }
 
   request(request: HostRequest): void {
