@@ -36,8 +36,6 @@ export interface SiteDraft {
   readonly link: Address | undefined;
   readonly nbd: readonly Address[] | undefined;
   readonly control: Address | undefined;
-  readonly page: Address | undefined;
-  readonly pageTokenFile: string | undefined;
   readonly hooks: string | undefined;
 }
 
@@ -45,10 +43,10 @@ export interface SiteDraft {
 export function readSite(name: string, table: unknown, { folder, faults }: Reading): SiteDraft {
   const path = ['site', name];
   const read = readTable(siteShape, table, path, faults);
-  const { link, nbd, control, page } = read;
+  const { link, nbd, control } = read;
   const within = (file: string | undefined): string | undefined => (file === undefined ? undefined : resolve(folder, file));
-  const files = { data: within(read.data), pageTokenFile: within(read.page_token_file), hooks: within(read.hooks) };
-  return { name, path, link, nbd, control, page, ...files };
+  const files = { data: within(read.data), hooks: within(read.hooks) };
+  return { name, path, link, nbd, control, ...files };
 }
 
 /** A volume's table as far as it is sound. */

@@ -40,7 +40,6 @@ export function checkAddresses(
     for (const [index, address] of (site.nbd ?? []).entries()) listeners.push({ path: [...site.path, 'nbd', index], address, machine });
     if (site.control !== undefined) checkControl(site, site.control, faults);
     if (site.control !== undefined) listeners.push({ path: [...site.path, 'control'], address: site.control, machine });
-    if (site.page !== undefined) listeners.push({ path: [...site.path, 'page'], address: site.page, machine });
   }
   for (const { path, address } of connected) {
     if (address.kind === 'tcp' && ANY_HOSTS.includes(address.host)) {

@@ -118,8 +118,6 @@ export const siteShape = {
     )
     .min(1, 'must have at least one address, such as "unix:/run/tercet/nbd.sock"'),
   control: addressSchema('where the commands ask', { unix: true }),
-  page: addressSchema('where browsers and Prometheus ask', { unix: false }).optional(),
-  page_token_file: pathSchema('the path of a file with the token that allows orders from the page').optional(),
   hooks: pathSchema('the path of a folder with programs, such as "/etc/tercet/hooks.d"').optional(),
 };
 

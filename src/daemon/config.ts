@@ -26,10 +26,6 @@ export interface SiteConfig {
   readonly link: Address;
   readonly nbd: readonly Address[];
   readonly control: Address;
-  /** Where the page and the metrics are served; null for nowhere. */
-  readonly page: Address | null;
-  /** File of the token that allows orders from the page; null: it shows only. */
-  readonly pageTokenFile: string | null;
   /** Folder of the programs that are called at events; null for none. */
   readonly hooks: string | null;
 }
@@ -165,8 +161,6 @@ export function parseConfig(text: string, file: string): Config {
       link: present(site.link),
       nbd: present(site.nbd),
       control: present(site.control),
-      page: site.page ?? null,
-      pageTokenFile: site.pageTokenFile ?? null,
       hooks: site.hooks ?? null,
     })),
     groups: groups.map(groupConfig),

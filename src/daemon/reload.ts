@@ -28,7 +28,7 @@ export interface ReloadReport {
 }
 
 /** Keys that take effect without a restart. */
-const LIVE_KEYS: readonly RegExp[] = [/^site\.[^.]+\.(hooks|page_token_file)$/, /^group\.[^.]+\.rpo_seconds$/];
+const LIVE_KEYS: readonly RegExp[] = [/^site\.[^.]+\.hooks$/, /^group\.[^.]+\.rpo_seconds$/];
 
 /** Differences of two texts of a configuration, both sound, as seen by a site's daemon. Sorted by key. */
 export function changesOf(before: string, after: string, site: string): readonly ConfigChange[] {

@@ -5,15 +5,23 @@ import koffi from 'koffi';
 
 const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
-const MSG_NOSIGNAL = 0x4000;
+/** Neither a signal nor a wait: a manager that is slow must not hold up the volumes. */
+const MSG_FLAGS = 0x4000 | 0x40;
 /** sun_path of struct sockaddr_un. */
 const PATH_BYTES_MAX = 107;
 
-type Send = (datagram: Uint8Array) => void;
+/** Whether the datagram was taken. */
+type Send = (datagram: Uint8Array) => boolean;
+
+/** What a manager that takes nothing now gets later; what is more is left out. */
+const WAITING_MAX = 16;
+const AGAIN_MILLIS = 20;
 
 /** The manager of this process; null where there is none. */
 export class ServiceManager {
   readonly #send: Send;
+  readonly #waiting: Uint8Array[] = [];
+  #timer: NodeJS.Timeout | null = null;
   /** How often it wants to hear that the process is alive; null: never. */
   readonly watchdogMillis: number | null;
 
@@ -35,7 +43,19 @@ export class ServiceManager {
   /** States as sd_notify(3) names them: READY=1, STATUS=... */
   tell(states: Readonly<Record<string, string>>): void {
     const lines = Object.entries(states).map(([name, value]) => `${name}=${value.replaceAll('\n', ' ')}`);
-    this.#send(Buffer.from(lines.join('\n')));
+    if (this.#waiting.length < WAITING_MAX) this.#waiting.push(Buffer.from(lines.join('\n')));
+    this.#flush();
+  }
+
+  /** In order: a manager whose queue is full gets the rest a moment later, and nobody waits for it. */
+  #flush(): void {
+    for (let next = this.#waiting[0]; next !== undefined && this.#send(next); next = this.#waiting[0]) this.#waiting.shift();
+    if (this.#waiting.length === 0 || this.#timer !== null) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.#flush();
+    }, AGAIN_MILLIS);
+    this.#timer.unref();
   }
 }
 
@@ -57,5 +77,5 @@ function senderTo(path: string): Send | null {
   const fd = socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0);
   if (fd < 0) return null;
   // A manager that does not listen any more is no reason to stop: whoever is not heard is asked, or ended, by it.
-  return (datagram) => void sendto(fd, datagram, datagram.length, MSG_NOSIGNAL, address, address.length);
+  return (datagram) => sendto(fd, datagram, datagram.length, MSG_FLAGS, address, address.length) >= 0;
 }

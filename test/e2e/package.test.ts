@@ -126,7 +126,7 @@ test('the packages install, and what is installed serves a mirrored volume', { t
     writeFileSync(layout.configFile, configText(layout));
     start(tercet, ['witness', 'run', '--data', layout.witness.data, '--listen', layout.witness.address.text]);
     const sites = layout.sites.map(({ name }) =>
-      start(tercetd, ['--site', name], name === 'alpha' ? { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '300000' } : {}),
+      start(tercetd, ['--site', name], name === 'alpha' ? { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '5000000' } : {}),
     );
     const [alpha] = sites as [ChildProcess];
     const log = text(alpha.stderr as NodeJS.ReadableStream);
