@@ -126,6 +126,8 @@ export class SimDisk implements Storage {
   flushes = 0;
   /** Segments that began in a file that was there before, and files that were kept for another segment. */
   spares = { used: 0, kept: 0 };
+  /** The flush that made the names durable. */
+  private namesOrder = 0;
   private names = new Map<string, Inode>();
   private durableNames = new Map<string, Inode>();
   private underWay = new Set<UnderWay>();
@@ -273,6 +275,7 @@ export class SimDisk implements Storage {
     // Which names there are is settled with the directory, when one of the files is new in it.
     const names = covered.some(({ inode }) => !inode.nameDurable) ? new Map(this.names) : null;
     this.flushes++;
+    const order = this.flushes;
     const perform = (): DiskFailure | null => {
       if (this.trouble.flushErrors > 0) {
         this.trouble.flushErrors--;
@@ -280,9 +283,12 @@ export class SimDisk implements Storage {
         return { operation: 'flush', file: covered[0]?.name ?? '', code: 'EIO' };
       }
       for (const { inode, until } of covered) inode.settle(until, true);
-      if (names !== null) {
+      // Flushes may end in another order than they began in; what one has made durable no other takes back.
+      if (names !== null && order > this.namesOrder) {
+        this.namesOrder = order;
         this.durableNames = names;
-        for (const inode of names.values()) inode.nameDurable = true;
+        // A file that was renamed since has a name that is not durable yet.
+        for (const [name, inode] of names) if (this.names.get(name) === inode) inode.nameDurable = true;
       }
       return null;
     };

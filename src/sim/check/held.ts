@@ -8,22 +8,29 @@ import type { Rule, Scene, SeenSite } from './observe.ts';
 /** The oracle of the loop. */
 export function held(): Rule {
   const startedAt = new Map<SiteName, number>();
+  /** The most that each mirror's process was ever told of each copy in its epoch: what it was told may fall, and its confirmation is then on its way. */
+  const everTold = new Map<SiteName, { epoch: number; copies: Map<SiteName, number> }>();
   return {
     name: '10 held',
     started: (scene, site) => {
       startedAt.set(site.name, scene.world.now);
+      everTold.delete(site.name);
     },
     afterEvent: (scene, site) => {
       const { inside } = site;
       if (inside === null) return;
-      if (inside.attached) checkTold(scene, site);
+      if (inside.attached) {
+        checkTold(scene, site);
+        let ever = everTold.get(site.name);
+        if (ever?.epoch !== inside.epoch) everTold.set(site.name, (ever = { epoch: inside.epoch, copies: new Map() }));
+        for (const [of, durable] of inside.told) ever.copies.set(of, Math.max(durable, ever.copies.get(of) ?? 0));
+      }
       for (const { mirror, of, durable } of inside.believed) {
         const known = scene.sites.find((other) => other.name === mirror);
         // What it has confirmed it still knows, while its process lives and follows in this epoch.
         if (known?.inside?.attached !== true || known.inside.epoch !== inside.epoch) continue;
-        const told = known.inside.told.get(of);
-        // None at all: it was told since that nothing is known of that copy, which is being filled anew.
-        if (told === undefined || told >= durable) continue;
+        const told = everTold.get(mirror)?.copies.get(of) ?? 0;
+        if (told >= durable) continue;
         const since = scene.connectedSince(site.name, mirror);
         // Until the primary hears that the process is another one it believes what the one before had confirmed.
         if (since === null || since < (startedAt.get(mirror) ?? 0)) continue;
