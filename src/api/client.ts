@@ -7,14 +7,15 @@ import type * as z from 'zod';
 
 import { TercetError, exitOf } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
-import type { OrderOutcome } from '../core/site/contract.ts';
+import type { OrderOutcome, SwitchoverOrder } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
-import type { DaemonStatus, EventLine, Health, ReloadLine, ResyncOrder } from './schema.ts';
+import type { DaemonStatus, EventLine, Explanation, Health, ReloadLine, ResyncOrder } from './schema.ts';
 import {
   apiErrorSchema,
   daemonStatusSchema,
   eventListSchema,
   eventSchema,
+  explanationSchema,
   faultsOf,
   healthSchema,
   outcomeSchema,
@@ -79,12 +80,21 @@ export class ControlClient {
     return this.#ask({ method: 'GET', path, schema: sidefileSchema, millis: this.#questionMillis });
   }
 
+  explain(group: string): Promise<Explanation> {
+    const path = `/v1/groups/${encodeURIComponent(group)}/explain`;
+    return this.#ask({ method: 'GET', path, schema: explanationSchema, millis: this.#questionMillis });
+  }
+
   create(group: string): Promise<OrderOutcome> {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/create`, {});
   }
 
   promote(group: string, options: { force: boolean }): Promise<OrderOutcome> {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/promote`, { force: options.force });
+  }
+
+  switchover(group: string, order: SwitchoverOrder): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/switchover`, { to: order.to, dryRun: order.dryRun });
   }
 
   drain(group: string): Promise<OrderOutcome> {

@@ -6,7 +6,17 @@ import * as z from 'zod';
 import type { WitnessView } from '../core/arbiter/witness-state.ts';
 import { limits } from '../core/base/limits.ts';
 import type { SiteName } from '../core/base/units.ts';
-import type { OrderOutcome, PeerStatus, Role, SiteCounter, SiteStatus, Waiting } from '../core/site/contract.ts';
+import type {
+  Decision,
+  DecisionInputs,
+  OrderOutcome,
+  PeerStatus,
+  Role,
+  SiteCounter,
+  SiteStatus,
+  SwitchoverOrder,
+  Waiting,
+} from '../core/site/contract.ts';
 import { SITE_COUNTERS } from '../core/site/contract.ts';
 
 export type { OrderOutcome, PeerStatus, SiteStatus, Waiting, WitnessView };
@@ -192,6 +202,56 @@ export const reloadSchema: z.ZodType<ReloadLine> = z.object({
   ),
 });
 
+const decisionInputsSchema: z.ZodType<DecisionInputs> = z.object({
+  role: z.string(),
+  epoch: count,
+  received: count.nullable(),
+  durable: count.nullable(),
+  committed: count.nullable(),
+  consistent: z.boolean(),
+  unclean: z.boolean(),
+  promiseMillis: millis,
+  witness: z
+    .object({ revision: count, epoch: count, primary: nameSchema.nullable(), flags: z.record(z.string(), z.boolean()), ageMillis: millis })
+    .nullable(),
+  peers: z.array(
+    z.object({
+      site: nameSchema,
+      connected: z.boolean(),
+      flag: z.string().nullable(),
+      received: count.nullable(),
+      leaseMillis: millis.nullable(),
+    }),
+  ),
+});
+
+/** One decision about who serves, as it is kept on disk too. */
+export const decisionSchema: z.ZodType<Decision> = z.object({
+  atMillis: z.number(),
+  event: z.string(),
+  rule: z.string(),
+  text: z.string(),
+  inputs: decisionInputsSchema,
+});
+
+/** Answer to GET /v1/groups/GROUP/explain. */
+export interface Explanation {
+  readonly site: string;
+  readonly group: string;
+  /** Why the site may or may not serve now. */
+  readonly sentences: readonly string[];
+  /** Oldest first. */
+  readonly decisions: readonly Decision[];
+}
+
+/** Schema of Explanation. */
+export const explanationSchema: z.ZodType<Explanation> = z.object({
+  site: nameSchema,
+  group: nameSchema,
+  sentences: z.array(z.string()),
+  decisions: z.array(decisionSchema),
+});
+
 /** What became of an order: POST /v1/groups/GROUP/create and .../promote. */
 export const outcomeSchema: z.ZodType<OrderOutcome> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('done'), text: z.string() }),
@@ -213,6 +273,9 @@ export const resyncSchema: z.ZodType<ResyncOrder> = z.strictObject({
 
 /** Body of POST /v1/groups/GROUP/promote. */
 export const promoteSchema: z.ZodType<{ force: boolean }> = z.strictObject({ force: z.boolean() });
+
+/** Body of POST /v1/groups/GROUP/switchover. */
+export const switchoverSchema: z.ZodType<SwitchoverOrder> = z.strictObject({ to: nameSchema.nullable(), dryRun: z.boolean() });
 
 /** Body of an order without choices. */
 export const emptySchema: z.ZodType<Record<string, never>> = z.strictObject({});

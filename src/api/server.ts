@@ -15,17 +15,21 @@ import type { ErrorCode } from '../core/base/errors.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
-import type { OrderOutcome } from '../core/site/contract.ts';
+import type { OrderOutcome, SwitchoverOrder } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
 import { listen } from './listen.ts';
-import type { ApiError, DaemonStatus, Health } from './schema.ts';
-import { emptySchema, faultsOf, nameSchema, promoteSchema, type ResyncOrder, resyncSchema } from './schema.ts';
+import type { ApiError, DaemonStatus, Explanation, Health } from './schema.ts';
+import { emptySchema, faultsOf, nameSchema, promoteSchema, type ResyncOrder, resyncSchema, switchoverSchema } from './schema.ts';
 
 /** What the daemon does for the API. Orders for a group that is not here throw TERCET_NO_SUCH_GROUP. */
 export interface Control {
   status(): DaemonStatus;
+  /** Why this site may or may not serve now, and what it has decided. */
+  explain(group: string): Promise<Explanation>;
   create(group: string): Promise<OrderOutcome>;
   promote(group: string, options: { force: boolean }): Promise<OrderOutcome>;
+  /** A planned change of the primary; any site of the group takes the order. */
+  switchover(group: string, order: SwitchoverOrder): Promise<OrderOutcome>;
   /** Resolves when the base images of this site hold everything that was committed when it was asked. */
   drain(group: string): Promise<OrderOutcome>;
   resync(group: string, order: ResyncOrder): Promise<OrderOutcome>;
@@ -82,6 +86,7 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     const health = healthOf(control.status());
     return c.json(health, health.healthy ? 200 : 503);
   });
+  app.get('/v1/groups/:group/explain', async (c) => c.json(await control.explain(nameOf(c.req.param('group'))), 200));
   app.post('/v1/groups/:group/create', async (c) => {
     const group = nameOf(c.req.param('group'));
     await readBody(c, emptySchema);
@@ -91,6 +96,11 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     const group = nameOf(c.req.param('group'));
     const { force } = await readBody(c, promoteSchema);
     return answer(c, await inTime(control.promote(group, { force }), `promoting this site for group ${group}`, bounds));
+  });
+  app.post('/v1/groups/:group/switchover', async (c) => {
+    const group = nameOf(c.req.param('group'));
+    const order = await readBody(c, switchoverSchema);
+    return answer(c, await inTime(control.switchover(group, order), `handing over group ${group}`, bounds));
   });
   app.post('/v1/groups/:group/drain', async (c) => {
     const group = nameOf(c.req.param('group'));
@@ -104,7 +114,8 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
   });
   app.notFound((c) => {
     const routes =
-      'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, /v1/groups/GROUP/sidefile, POST /v1/reload, /v1/groups/GROUP/create, .../promote, .../drain and .../resync';
+      'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, /v1/groups/GROUP/explain, .../sidefile, ' +
+      'POST /v1/reload, /v1/groups/GROUP/create, .../promote, .../switchover, .../drain and .../resync';
     return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
   });
   app.onError((error, c) => {

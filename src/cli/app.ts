@@ -14,9 +14,11 @@ import { doctorCommand } from './commands/doctor.ts';
 import { drainCommand } from './commands/drain.ts';
 import { eventsCommand } from './commands/events.ts';
 import { resyncCommand } from './commands/resync.ts';
+import { explainCommand } from './commands/explain.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { reloadCommand } from './commands/reload.ts';
 import { sidefileRoutes } from './commands/sidefile.ts';
+import { demoteCommand, failbackCommand, switchoverCommand } from './commands/switchover.ts';
 import { statusCommand } from './commands/status.ts';
 import { witnessRoutes } from './commands/witness.ts';
 import { COMPLETE, complete } from './completion.ts';
@@ -63,8 +65,12 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
   docs: { brief: 'Block volumes mirrored over three sites' },
   routes: {
     status: statusCommand,
+    explain: explainCommand,
     events: eventsCommand,
     create: createCommand,
+    switchover: switchoverCommand,
+    failback: failbackCommand,
+    demote: demoteCommand,
     promote: promoteCommand,
     drain: drainCommand,
     resync: resyncCommand,

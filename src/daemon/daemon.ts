@@ -229,8 +229,10 @@ function controlOf(site: SiteName, groups: readonly GroupRunner[], certificates:
       groups: sorted.map((group) => group.status()),
     }),
     // Async, so that a group that is not here is a rejected order like any other.
+    explain: async (group) => find(group).explain(),
     create: async (group) => find(group).create(),
     promote: async (group, options) => find(group).promote(options),
+    switchover: async (group, order) => find(group).switchover(order),
     drain: async (group) => find(group).drain(),
     resync: async (group, order) => find(group).resync(order),
   };

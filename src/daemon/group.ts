@@ -1,12 +1,14 @@
 // One group at this site: its data folder, its part in the mirroring (core/site), its connections to peers, and the turns and timers that drive it.
 
+import type { Explanation } from '../api/schema.ts';
 import type { WitnessPort } from '../core/arbiter/witness-state.ts';
 import type { BlockDigests, Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type { Standing } from '../core/nbd/standing.ts';
 import type { ScanChoice } from '../core/mirror/forms.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
-import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, VolumeSpec } from '../core/site/contract.ts';
+import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, SwitchoverOrder, VolumeSpec } from '../core/site/contract.ts';
+import { explainSite } from '../core/site/explain.ts';
 import { sidefileReport, type SidefileReport } from '../core/site/sidefile-report.ts';
 import { Site } from '../core/site/site.ts';
 import type { ReplicaFolder } from '../host/disk.ts';
@@ -17,6 +19,7 @@ import { Waker } from '../host/wake.ts';
 import { streamAddress } from './addresses.ts';
 import type { Config, GroupConfig, SiteConfig } from './config.ts';
 import { replicaFolder, siteOf } from './config.ts';
+import { DecisionFile } from './decision-file.ts';
 import { Dialer } from './dialer.ts';
 import type { ExportedGroup } from './exports.ts';
 import { journalWith } from './log.ts';
@@ -53,6 +56,7 @@ export class GroupRunner implements ExportedGroup {
   readonly volumes: readonly VolumeSpec[];
   readonly #core: Site;
   readonly #folder: ReplicaFolder;
+  readonly #decisions: DecisionFile;
   readonly #parts: SharedParts;
   readonly #journal: Journal;
   readonly #waker: Waker;
@@ -89,6 +93,7 @@ export class GroupRunner implements ExportedGroup {
       ),
       afterCallback: () => turns.touch(this.#turn),
     });
+    this.#decisions = new DecisionFile(replicaFolder(site, config.name), this.#journal);
     this.#core = new Site(this.#siteOptions(config));
   }
 
@@ -116,6 +121,10 @@ export class GroupRunner implements ExportedGroup {
   /** Records of the sidefile here; null when there is no copy that can be read. */
   sidefile(range: { from: number; count: number }): SidefileReport | null {
     return sidefileReport(this.#core.inspect(), range);
+  }
+
+  explain(): Explanation {
+    return { site: this.site, group: this.group, sentences: explainSite(this.#core.inspect()), decisions: this.#decisions.recent };
   }
 
   request(request: HostRequest): void {
@@ -162,6 +171,10 @@ export class GroupRunner implements ExportedGroup {
     return this.#order((done) => this.#core.resync(order.site, { algorithm: order.algorithm, compare: order.compare }, done));
   }
 
+  switchover(order: SwitchoverOrder): Promise<OrderOutcome> {
+    return this.#order((done) => this.#core.switchover(order, done));
+  }
+
   drain(): Promise<OrderOutcome> {
     return this.#order((done) => this.#core.drain(done));
   }
@@ -181,6 +194,7 @@ export class GroupRunner implements ExportedGroup {
     });
     this.#stopped = true;
     this.#waker.stop();
+    await this.#decisions.close();
     await this.#folder.close();
   }
 
@@ -241,6 +255,7 @@ export class GroupRunner implements ExportedGroup {
           this.#journal('serving', { serving, reason }, serving ? `hosts are served: ${reason}` : `hosts are no longer served: ${reason}`);
           if (!serving) dropHosts(config.name, reason);
         },
+        decided: (decision) => this.#decisions.add(decision),
         failed: (reason) => this.#journal('site.failed', { reason }, `this copy takes no further part: ${reason}`),
       },
     };

@@ -30,6 +30,9 @@ class CoreSite implements InspectedSite {
   promote(order: { force: boolean }, done: Parameters<Site['promote']>[1]): void {
     this.site.promote(order, done);
   }
+  switchover(order: Parameters<Site['switchover']>[0], done: Parameters<Site['switchover']>[1]): void {
+    this.site.switchover(order, done);
+  }
   stop(done: () => void): void {
     this.site.stop(done);
   }
@@ -62,7 +65,7 @@ class CoreSite implements InspectedSite {
   }
 
   inspect(): Inspection | null {
-    const { held, replica, lead, follower, promisedUntil, role, counters, pendingRequests } = this.site.inspect();
+    const { held, replica, lead, follower, promisedUntil, role, counters, pendingRequests, takingOver } = this.site.inspect();
     if (replica === null || replica.failure !== null || role === 'failed' || role === 'stopped') return null;
     return {
       epoch: replica.epoch,
@@ -78,6 +81,7 @@ class CoreSite implements InspectedSite {
       attached: follower !== null,
       told: new Map(held.epoch === replica.epoch ? [...held.copies].map(([site, copy]) => [site, copy.durable]) : []),
       believed: lead === null ? [] : believedBy(lead),
+      handover: lead?.handover?.stopped === true ? 'gives' : takingOver ? 'takes' : null,
       coldReads: counters.coldReads,
       blocked: pendingRequests > 0 && replica.full,
       staged: replica.receiver.staged,

@@ -7,12 +7,17 @@ import type { InspectedSite } from './check/observe.ts';
 import type { Machine } from './machine.ts';
 import type { Network } from './network.ts';
 import type { Fault, FaultKind } from './schedule.ts';
+import { LOSE_HANDOVER } from './stories.ts';
 import type { Watch } from './watch.ts';
 import type { SimWitness } from './witness.ts';
 import type { World } from './world.ts';
 
 /** Operations whose answers are worth losing; `amount` of a fault chooses one. */
 const LOSABLE = ['admit', 'claim', 'exclude', 'resign'] as const;
+
+function losable(amount: number): (typeof LOSABLE)[number] | 'handover' {
+  return amount === LOSE_HANDOVER ? 'handover' : (LOSABLE[amount % LOSABLE.length] as (typeof LOSABLE)[number]);
+}
 
 /** Carries out faults. */
 export class Faults {
@@ -74,15 +79,27 @@ export class Faults {
       case 'order':
       case 'force':
         return machine.enter('order', machine.life, () => machine.site?.promote({ force: fault.kind === 'force' }, () => undefined));
+      case 'switchover':
+        return this.orderSwitchover(machine, fault);
       case 'witness-cut':
       case 'witness-down':
       case 'witness-lossy':
       case 'witness-slow':
       case 'lose-answer':
+      case 'cut-asker':
         return this.troubleWitness(machine, fault);
       default:
         return this.troubleDisk(machine, fault);
     }
+  }
+
+  /** An operator orders a planned change: mostly at the primary, else wherever he happens to be. */
+  private orderSwitchover(machine: Machine<InspectedSite>, fault: Fault): void {
+    const primary = this.machines.find((candidate) => candidate.site?.role === 'primary');
+    const at = fault.amount % 4 === 0 ? machine : (primary ?? machine);
+    const to = fault.amount % 3 === 0 ? (this.machines[fault.other] as Machine<InspectedSite>).name : null;
+    if (at !== primary && primary !== undefined) this.watch.coverage.hit('handover ordered at a mirror');
+    at.enter('order', at.life, () => at.site?.switchover({ to, dryRun: fault.amount % 10 === 0 }, () => undefined));
   }
 
   /** Ends every trouble and starts every machine that is not left out. */
@@ -93,6 +110,7 @@ export class Faults {
     this.cuts.clear();
     this.witness.cut.clear();
     this.witness.loseNext.clear();
+    this.witness.cutAt.clear();
     Object.assign(this.witness.trouble, { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 });
     if (!this.witness.up && !this.leftOut.has('witness')) this.witness.start();
     for (const machine of this.machines) {
@@ -203,8 +221,11 @@ export class Faults {
         return this.later(fault.millis * 2, () => {
           trouble.lostRequests = trouble.lostAnswers = trouble.doubled = 0;
         });
+      case 'cut-asker':
+        this.witness.cutAt.set(losable(fault.amount), fault.millis);
+        return undefined;
       case 'lose-answer':
-        this.witness.loseNext.add(LOSABLE[fault.amount % LOSABLE.length] as (typeof LOSABLE)[number]);
+        this.witness.loseNext.add(losable(fault.amount));
         return undefined;
       default:
         trouble.slowness = 1 + fault.amount / 20;

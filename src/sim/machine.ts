@@ -11,7 +11,7 @@ import type { SimWitness } from './witness.ts';
 import type { Pending, World } from './world.ts';
 import type { Buffers, LinkPort } from '../core/base/ports.ts';
 import type { Millis, SiteName } from '../core/base/units.ts';
-import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus } from '../core/site/contract.ts';
+import type { Decision, HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, SwitchoverOrder } from '../core/site/contract.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 
 /** The core's site, as far as it is driven: structural, so that the simulator's own tests can drive a fake. */
@@ -19,6 +19,7 @@ export interface DrivenSite {
   start(): void;
   create(done: (outcome: OrderOutcome) => void): void;
   promote(order: { force: boolean }, done: (outcome: OrderOutcome) => void): void;
+  switchover(order: SwitchoverOrder, done: (outcome: OrderOutcome) => void): void;
   stop(done: () => void): void;
   request(request: HostRequest): void;
   turn(): void;
@@ -55,6 +56,8 @@ export interface MachineListener<S extends DrivenSite> {
   /** The process ended, with its page cache or without. */
   ended(machine: Machine<S>, kind: CrashKind): void;
   started(machine: Machine<S>): void;
+  /** The site has decided something about who serves. */
+  decided(machine: Machine<S>, decision: Decision): void;
   /** A line that the site writes for people. */
   journal(machine: Machine<S>, event: string, facts: Readonly<Record<string, unknown>>, text: string): void;
   /** A crash in the middle of an event: the site is still there, for the last time. */
@@ -370,6 +373,7 @@ export class Machine<S extends DrivenSite> implements Station {
           this.world.note(this.name, serving ? 'serving' : 'not-serving', 0, 0, () => reason);
           this.listener.servingChanged(this, serving);
         },
+        decided: (decision) => this.listener.decided(this, decision),
         failed: (reason) => {
           this.world.note(this.name, 'failed', 0, 0, () => reason);
           this.failure = reason;

@@ -27,6 +27,8 @@ function bug(name: string, breaks: string, file: string, find: string, replace: 
 }
 
 const LEAD = 'site/lead.ts';
+const HANDOVER = 'site/handover.ts';
+const SUCCESSOR = 'site/successor.ts';
 const MEMBERSHIP = 'site/membership.ts';
 const SITE = 'site/site.ts';
 const HOSTS = 'site/hosts.ts';
@@ -99,6 +101,34 @@ export const PLANTED: readonly PlantedBug[] = [
   bug('unclean is not latched', '6 unclean', OPEN, 'const unclean = value.unclean || powerLost;', 'const unclean = powerLost;'),
   bug('of two unclean copies the nearer claims', '6 unclean', STANDBY, 'if (order > 0 || (order === 0', 'if (order < 0 || (order === 0'),
 
+  // The planned change.
+  bug('hands over and serves on', 'handover', LEAD, 'if (this.#handover?.stopped === true) return false;', ''),
+  {
+    name: 'goes back although it has asked',
+    breaks: 'handover',
+    edits: [
+      { file: HANDOVER, find: "this.#enter('asked', now, Infinity);", replace: "this.#enter('asked', now, now + 1);" },
+      { file: HANDOVER, find: "if (this.#stage === 'asked') return this.#resolve();", replace: '' },
+      { file: HANDOVER, find: "return this.#stage === 'asked' || this.#over ? Infinity : this.#until;", replace: 'return this.#until;' },
+    ],
+  },
+  {
+    name: 'hands over before its last records are there',
+    breaks: 'handover',
+    edits: [
+      {
+        file: HANDOVER,
+        find: 'if (this.#reign.unanswered() > 0 || committed < received || this.#peer.received < received) return;',
+        replace: 'if (committed > received) return;',
+      },
+      { file: SUCCESSOR, find: 'if (replica.marks.received !== message.seq) return', replace: 'if (replica.marks.received < 0) return' },
+      { file: SUCCESSOR, find: 'return replica.chain === message.chain ? null : ', replace: 'return replica.chain >= 0 ? null : ' },
+      { file: SUCCESSOR, find: 'replica.marks.received === offer.seq && replica.chain === offer.chain;', replace: 'offer.seq >= 0;' },
+      { file: SUCCESSOR, find: 'if (replica.marks.durable < offer.seq) return replica.flush();', replace: '' },
+    ],
+  },
+  bug('confirms before it is on its disk', 'handover', SUCCESSOR, 'if (replica.marks.durable < offer.seq) return replica.flush();', ''),
+
   // What an acknowledgement means.
   bug('acknowledges before the peer holds it', '3 acknowledge', ACKNOWLEDGE, 'held = Math.min(held, peer.received);', ''),
   bug('solo, acknowledges from memory', '3 acknowledge', ACKNOWLEDGE, ': Math.min(held, own.durable);', ': held;'),
@@ -129,7 +159,7 @@ export const PLANTED: readonly PlantedBug[] = [
   bug(
     'a joining peer is believed at once',
     '3 acknowledge',
-    LEAD,
+    'site/resync.ts',
     'peer.joinAt = position;',
     'peer.joinAt = position;\n    peer.received = replica.marks.received;',
   ),

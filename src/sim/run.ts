@@ -11,7 +11,7 @@ import type { CrashKind, CrashMoment } from './gate.ts';
 import { Hosts } from './host.ts';
 import { Machine } from './machine.ts';
 import { Network } from './network.ts';
-import { type Fault, makeSchedule } from './schedule.ts';
+import { type Fault, handoverFaults, makeSchedule } from './schedule.ts';
 import { type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
 import { SimWitness } from './witness.ts';
@@ -63,10 +63,10 @@ export class Simulation {
   readonly hosts: Hosts<InspectedSite>;
   readonly faults: Faults;
 
-  constructor(seed: number, trace: TraceSink | null) {
+  constructor(seed: number, trace: TraceSink | null, given: Partial<Settings> = {}) {
     this.world = new World(seed, trace);
     const { world } = this;
-    this.settings = settingsOf(world.chance('settings'));
+    this.settings = { ...settingsOf(world.chance('settings')), ...given };
     const { settings } = this;
     const volumeBytes = settings.volumes.map((volume) => volume.sizeBytes);
     this.network = new Network(world, settings.network);
@@ -281,6 +281,13 @@ function spanOf(settings: Settings): Parameters<typeof makeSchedule>[1] {
   return { from: 500, to: settings.chaosMillis, siteCount: SITES.length, leaseMillis: settings.timings.leaseMillis };
 }
 
+/** The faults that the seed makes. */
+function scheduleOf(world: World, settings: Settings): readonly Fault[] {
+  const span = spanOf(settings);
+  const faults = [...makeSchedule(world.chance('schedule'), span), ...handoverFaults(world.chance('handovers'), span)];
+  return faults.sort((a, b) => a.at - b.at);
+}
+
 /** Carries out one run. */
 export function run(options: RunOptions): RunResult {
   const simulation = new Simulation(options.seed, options.trace ?? null);
@@ -294,7 +301,7 @@ export function run(options: RunOptions): RunResult {
   if (options.fromStart === true) arm();
   simulation.setUp();
   const from = world.now;
-  const schedule = options.schedule ?? makeSchedule(world.chance('schedule'), spanOf(settings));
+  const schedule = options.schedule ?? scheduleOf(world, settings);
   const callsBefore = machines.map((machine) => (options.fromStart === true ? 0 : machine.gate.calls));
   simulation.hosts.start();
   for (const fault of schedule) world.at(from + fault.at, () => simulation.faults.apply(fault));

@@ -4,7 +4,7 @@
 
 import type { CrashMoment } from './gate.ts';
 import { Chance } from './random.ts';
-import { makeStories } from './stories.ts';
+import { makeHandovers, makeStories } from './stories.ts';
 
 /** Kinds of faults. */
 export const FAULT_KINDS = [
@@ -22,6 +22,7 @@ export const FAULT_KINDS = [
   'witness-lossy',
   'witness-slow',
   'lose-answer',
+  'cut-asker',
   'slow-disk',
   'write-error',
   'flush-error',
@@ -32,6 +33,7 @@ export const FAULT_KINDS = [
   'wall',
   'order',
   'force',
+  'switchover',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -53,6 +55,9 @@ export interface Fault {
   readonly on?: string;
 }
 
+/** Those that are drawn here. Planned changes have a stream of chance of their own (handoverFaults), so that runs without them stay what they were. */
+const DRAWN_KINDS = FAULT_KINDS.filter((kind) => kind !== 'switchover' && kind !== 'cut-asker');
+
 /** How often each kind is chosen when it is on, relative to the others. */
 const WEIGHTS: Record<FaultKind, number> = {
   crash: 6,
@@ -69,6 +74,7 @@ const WEIGHTS: Record<FaultKind, number> = {
   'witness-lossy': 4,
   'witness-slow': 2,
   'lose-answer': 4,
+  'cut-asker': 2,
   'slow-disk': 3,
   'write-error': 1,
   'flush-error': 1,
@@ -79,6 +85,7 @@ const WEIGHTS: Record<FaultKind, number> = {
   wall: 1,
   order: 2,
   force: 3,
+  switchover: 5,
 };
 
 /** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
@@ -95,8 +102,14 @@ export function makeSchedule(
   return [...told, ...makeFaults(chance, from, to, siteCount)].sort((a, b) => a.at - b.at);
 }
 
+/** Planned changes between two moments, in a share of all runs: plain ones, and those in whose middle something goes wrong. */
+export function handoverFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  if (!chance.happens(0.35)) return [];
+  return makeHandovers(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
+}
+
 function makeFaults(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {
-  const on = FAULT_KINDS.filter((kind) => chance.happens(HARSH.has(kind) ? 0.12 : 0.4));
+  const on = DRAWN_KINDS.filter((kind) => chance.happens(HARSH.has(kind) ? 0.12 : 0.4));
   if (on.length === 0) on.push('crash', 'cut');
   const total = on.reduce((sum, kind) => sum + WEIGHTS[kind], 0);
   const gap = chance.spread(300, 6000);

@@ -186,6 +186,48 @@ const lostWithoutHeir: Story = ({ chance, at, leaseMillis, first, second }) => {
   ];
 };
 
+/** A planned change, and something goes wrong in the middle of it: with the giver, the taker, the link, the witness or its answer. */
+const brokenHandover: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const order = fault('switchover', at, { site: first, other: second, amount: chance.pick([1, 2, 3, 5]) });
+  const soon = at + chance.spread(0.1, 60);
+  const away = leaseMillis * chance.between(0.1, 4);
+  const trouble = [
+    fault(chance.pick(['crash', 'power']), at, {
+      site: chance.pick([first, second]),
+      millis: away,
+      calls: chance.integer(0, 25),
+      moment: chance.pick(['before', 'after', 'torn']),
+    }),
+    fault(chance.pick(['crash', 'power']), at, {
+      site: first,
+      millis: away,
+      calls: chance.integer(0, 3),
+      on: 'witness',
+      moment: chance.pick(['before', 'after']),
+    }),
+    fault('lose-answer', at, { amount: LOSE_HANDOVER }),
+    fault('cut', soon, { site: first, other: second, millis: away }),
+    fault('freeze', soon, { site: chance.pick([first, second]), millis: away }),
+    fault('witness-cut', soon, { site: chance.pick([first, second]), millis: away }),
+    fault('witness-lossy', at, { amount: 300, millis: away }),
+  ];
+  const chosen = chance.happens(0.15) ? [] : [chance.pick(trouble), ...(chance.happens(0.3) ? [chance.pick(trouble)] : [])];
+  return [order, ...chosen];
+};
+
+/** The giver has asked and is not heard; the taker loses it and claims by itself; then the question arrives. */
+const lateHandover: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const away = leaseMillis * chance.between(2, 6);
+  return [
+    fault('cut-asker', at, { amount: LOSE_HANDOVER, millis: away }),
+    fault('switchover', at + 1, { site: first, other: second, amount: 1 }),
+    fault('cut', at + chance.spread(20, leaseMillis), { site: first, other: second, millis: away }),
+  ];
+};
+
+/** Amount of a fault that chooses the handover among the operations (faults.ts). */
+export const LOSE_HANDOVER = 2000;
+
 const STORIES: readonly Story[] = [
   farAhead,
   lostWithoutHeir,
@@ -211,6 +253,20 @@ export function makeStories(chance: Chance, from: number, to: number, leaseMilli
   for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.5, 2.5) * pause) {
     const first = chance.integer(0, 1);
     faults.push(...chance.pick(kinds)({ chance, at, leaseMillis, first, second: 1 - first }));
+  }
+  return faults;
+}
+
+/** A few planned changes between two moments. */
+export function makeHandovers(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  const faults: Fault[] = [];
+  const pause = Math.max(4 * leaseMillis, 2000);
+  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.3, 2) * pause) {
+    const first = chance.integer(0, 1);
+    const plot = { chance, at, leaseMillis, first, second: 1 - first };
+    if (chance.happens(0.3))
+      faults.push(fault('switchover', at, { site: chance.integer(0, 2), other: 1 - first, amount: chance.integer(1, 1000) }));
+    else faults.push(...chance.pick([brokenHandover, brokenHandover, lateHandover])(plot));
   }
   return faults;
 }

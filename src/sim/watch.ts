@@ -14,7 +14,7 @@ import { Truth } from './check/truth.ts';
 import type { WitnessOperation, WitnessState } from '../core/arbiter/witness-state.ts';
 import { epochOf } from '../core/base/position.ts';
 import type { SiteName } from '../core/base/units.ts';
-import type { HostError, SiteSpec } from '../core/site/contract.ts';
+import type { Decision, HostError, SiteSpec } from '../core/site/contract.ts';
 
 /** What destroys records in a way that the rules do not answer for. */
 export type Harm = 'flip' | 'wipe' | 'disk';
@@ -184,11 +184,16 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     this.onEnded(machine);
   }
 
+  decided(machine: Machine<InspectedSite>, decision: Decision): void {
+    for (const rule of this.rules) rule.decided?.(this, this.site(machine), decision);
+  }
+
   journal(machine: Machine<InspectedSite>, event: string, facts: Readonly<Record<string, unknown>>, text: string): void {
     const { coverage } = this;
     if (event === 'role') this.countRole(facts, text);
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
+    else if (event === 'handover.off') coverage.hit('handover given up');
     else if (event === 'coverage.lost') coverage.hit('coverage lost');
     else if (event === 'resync.begin') this.countResync(this.site(machine), facts);
     else if (event === 'mirror.copied' && facts['rung'] === 'bitmap') coverage.hit('bitmap resync ended');
@@ -298,6 +303,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   private witnessLost(operation: WitnessOperation, happened: boolean): void {
     if (operation.kind === 'claim') this.coverage.hit(happened ? 'claim answer lost' : 'claim request lost');
     else if (operation.kind === 'exclude' && happened) this.coverage.hit('exclude answer lost');
+    else if (operation.kind === 'handover') this.coverage.hit(happened ? 'handover answer lost' : 'handover request lost');
     else if (operation.kind === 'admit' && happened) this.coverage.hit('admit answer lost');
   }
 
@@ -442,6 +448,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   private countEnd(site: SeenSite, kind: CrashKind): void {
     const { coverage } = this;
     const { role } = site;
+    if (site.inside?.handover === 'gives') coverage.hit('crash of the giver in a handover');
+    else if (site.inside?.handover === 'takes') coverage.hit('crash of the taker in a handover');
     if (site.inside !== null && !site.inside.consistent) coverage.hit('whole copy cut off');
     if (kind === 'power') {
       if (role === 'primary') coverage.hit('power lost as primary');
@@ -469,6 +477,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
           coverage.hit('claim as unclean while another flag is true');
       }
     } else if (operation.kind === 'exclude') coverage.hit(done ? 'exclude done' : 'exclude refused');
+    else if (operation.kind === 'handover') coverage.hit(done ? 'handover done' : 'handover refused');
     else if (done && operation.kind === 'admit') coverage.hit('admit done');
   }
 }

@@ -45,6 +45,8 @@ export class SimWitness {
   up = true;
   /** Kinds of operations whose next answer is lost. */
   readonly loseNext = new Set<WitnessOperation['kind']>();
+  /** Kinds of operations at whose next arrival the path of the asker is cut, for so many milliseconds. */
+  readonly cutAt = new Map<WitnessOperation['kind'], number>();
   /** Sites whose path to the witness is cut. */
   readonly cut = new Set<string>();
   /** Called when the state has become durable, before anybody is told. */
@@ -107,6 +109,12 @@ export class SimWitness {
       // A machine without the process refuses the connection, which is no news about an earlier try.
       if (this.chance.happens(0.5)) this.world.after(this.delay(), () => answer({ outcome: 'unknown' }));
       return;
+    }
+    const cutMillis = this.cutAt.get(operation.kind);
+    if (cutMillis !== undefined) {
+      this.cutAt.delete(operation.kind);
+      this.cut.add(asker.name);
+      this.world.after(cutMillis, () => this.cut.delete(asker.name));
     }
     if (this.cut.has(asker.name)) {
       // What was on its way when the path was cut may arrive after it, long after the asker has given it up.

@@ -11,6 +11,7 @@ export type Change =
   | { kind: 'create'; groupId: string; copies: readonly { site: SiteName; mode: 'sync' | 'async' }[]; first: SiteName }
   | { kind: 'claim'; epoch: number; revision: number; byHand?: true }
   | { kind: 'exclude' | 'admit'; site: SiteName; epoch: number; revision: number }
+  | { kind: 'handover'; to: SiteName; epoch: number; revision: number }
   | { kind: 'resign'; revision: number }
   | { kind: 'force'; site: SiteName; epoch: number; revision: number };
 

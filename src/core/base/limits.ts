@@ -109,6 +109,14 @@ export const limits = {
   controlConnectionsMax: 256,
   /** An administrator's order that has not ended after this is reported as still under way. */
   orderMillis: 30_000,
+  /** Decisions that a site shows, newest ones. */
+  decisionsKept: 200,
+  /** Length at which the file of decisions is put aside, in place of the one before. */
+  decisionFileBytesMax: 1 * MIB,
+  /** Orders of one site that were passed on to the primary and are not answered. */
+  passedOrdersMax: 16,
+  /** Length of the sentences with which an order is answered between sites. */
+  orderTextCharsMax: 2000,
 } as const;
 
 assert(

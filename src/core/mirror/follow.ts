@@ -210,6 +210,10 @@ export class Follower {
       case 'imageAcknowledge':
       case 'heldAcknowledge':
       case 'imageAsk':
+      case 'handover':
+      case 'handoverReady':
+      case 'order':
+      case 'orderAnswer':
         return this.#refuse(`a ${message.name} message makes no sense from a primary`);
     }
   }

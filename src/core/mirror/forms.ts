@@ -134,6 +134,42 @@ export interface Level {
   readonly target: Seq;
 }
 
+/**
+ * Primary to the mirror that is to succeed it. offer: the primary has stopped, and this is its last record. granted: the witness has named the
+ * mirror. off: the primary serves on.
+ */
+export interface HandoverMessage {
+  readonly step: 'offer' | 'granted' | 'off';
+  readonly epoch: Epoch;
+  readonly seq: Seq;
+  /** Chain after the record `seq`. */
+  readonly chain: number;
+}
+
+/** The mirror's answer to an offer: null when it holds everything on its disk, or why it does not take it. */
+export interface HandoverReady {
+  readonly epoch: Epoch;
+  readonly seq: Seq;
+  readonly refused: string | null;
+}
+
+/** An operator's order for a planned change that was given at a mirror: passed on to the primary. */
+export interface PassedOrder {
+  readonly number: number;
+  /** The site that is to be primary; null for the best one. */
+  readonly to: SiteName | null;
+  readonly dryRun: boolean;
+}
+
+/** What became of a passed order. */
+export interface PassedOutcome {
+  readonly number: number;
+  readonly done: boolean;
+  readonly text: string;
+  /** The way out; null when it was done. */
+  readonly remedy: string | null;
+}
+
 function text(value: unknown): string | null {
   return typeof value === 'string' && value.length > 0 && value.length <= 128 ? value : null;
 }
@@ -284,4 +320,35 @@ export function readLevel(body: Uint8Array): Level | null {
 export function readLevelEnd(body: Uint8Array): string | null {
   const reason = decodeJson(body)?.['reason'];
   return typeof reason === 'string' && reason.length <= 500 ? reason : null;
+}
+
+export function readHandover(body: Uint8Array): HandoverMessage | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { step, epoch, seq, chain } = o;
+  if (step !== 'offer' && step !== 'granted' && step !== 'off') return null;
+  return isCount(epoch) && isCount(seq) && isCount(chain) ? { step, epoch, seq, chain } : null;
+}
+
+export function readHandoverReady(body: Uint8Array): HandoverReady | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { epoch, seq, refused } = o;
+  return isCount(epoch) && isCount(seq) && isTextOrNull(refused) ? { epoch, seq, refused } : null;
+}
+
+export function readOrder(body: Uint8Array): PassedOrder | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { number, to, dryRun } = o;
+  return isCount(number) && isTextOrNull(to) && typeof dryRun === 'boolean' ? { number, to, dryRun } : null;
+}
+
+export function readOrderAnswer(body: Uint8Array): PassedOutcome | null {
+  const o = decodeJson(body);
+  if (o === null) return null;
+  const { number, done, text: words, remedy } = o;
+  const isSentence = (value: unknown): value is string => typeof value === 'string' && value.length <= limits.orderTextCharsMax;
+  if (!isCount(number) || typeof done !== 'boolean' || !isSentence(words) || !(remedy === null || isSentence(remedy))) return null;
+  return { number, done, text: words, remedy };
 }

@@ -93,6 +93,9 @@ export class HeldTeller {
     this.#sent = copies;
     this.#sentAt = now;
     this.#text = textOf(copies);
+    // A copy that has less than it had is known to the mirror up to there only, from the moment in which that is told.
+    const lower = copies.filter((copy) => copy.durable < (this.#known.get(copy.site)?.durable ?? 0));
+    if (lower.length > 0) this.#known = new Map([...this.#known, ...lower.map((copy) => [copy.site, copy] as const)]);
     return { epoch, number: ++this.#number, copies };
   }
 

@@ -51,6 +51,10 @@ export const MESSAGE_TYPES = {
   digestAsk: 23,
   digests: 24,
   imageAsk: 25,
+  handover: 26,
+  handoverReady: 27,
+  order: 28,
+  orderAnswer: 29,
 } as const;
 export type MessageName = keyof typeof MESSAGE_TYPES;
 

@@ -43,6 +43,8 @@ export class Claimant {
     const replica = this.#site.replica();
     if (replica === null) return;
     const pending = { requestId: desk.newRequestId(), epoch: view.epoch, revision: view.revision };
+    const { journal } = this.#site.options;
+    journal('claim.begin', { epoch: view.epoch + 1, revision: view.revision }, `it asks the witness for epoch ${view.epoch + 1}`);
     // Durable before the question leaves: after a restart it is asked again, and nobody is joined before the answer is known.
     replica.superblock.update({ pendingClaim: pending }, (failure) => {
       if (failure === null && this.#site.claiming() && this.#site.replica() === replica) this.ask(pending);
@@ -81,9 +83,15 @@ export class Claimant {
       view.epoch > replica.epoch &&
       own?.flag === true
     ) {
+      options.journal('claim.granted', { epoch: view.epoch }, `the witness has granted epoch ${view.epoch}, as a later look at it shows`);
       this.#site.granted(view);
       return;
     }
+    options.journal(
+      'claim.refused',
+      { epoch: view.epoch, primary: view.primary },
+      `the witness did not grant its claim: it names ${view.primary ?? 'nobody'} in epoch ${view.epoch}`,
+    );
     replica.superblock.update({ pendingClaim: null }, (failure) => {
       if (failure === null && this.#site.claiming()) this.#site.notGranted('the witness did not grant its claim');
     });
@@ -98,6 +106,7 @@ export class Claimant {
     const { desk, options } = this.#site;
     if (!this.#site.claiming()) return;
     if (answer.outcome === 'done' && answer.repeated !== true) {
+      options.journal('claim.granted', { epoch: answer.view.epoch }, `the witness has granted epoch ${answer.view.epoch}`);
       this.#site.granted(answer.view);
       return;
     }

@@ -1,7 +1,7 @@
 // A site's connections to its peers, whatever its role: which one counts, what was told on them, and when silence ends them. What the messages
 // mean is the site's business.
 
-import type { Millis, SiteName } from '../base/units.ts';
+import type { Epoch, Millis, SiteName } from '../base/units.ts';
 import type { PeerState } from '../mirror/forms.ts';
 import type { Link } from '../mirror/link.ts';
 import { encodeJson } from '../mirror/messages.ts';
@@ -30,6 +30,17 @@ export class Connections {
     peer.link = link;
     peer.said = null;
     link.send('state', encodeJson(this.#state()));
+  }
+
+  /** The peer that is primary of the newest epoch, if that is not older than `epoch`. */
+  primaryOf(epoch: Epoch): Peer | null {
+    let best: Peer | null = null;
+    for (const peer of this.peers.values()) {
+      const { said } = peer;
+      if (peer.link === null || said === null || said.role !== 'primary' || said.epoch < epoch) continue;
+      if (best === null || said.epoch > (best.said as PeerState).epoch) best = peer;
+    }
+    return best;
   }
 
   /** A connection that this side has opened: it is given up when no hello comes on it. */

@@ -4,11 +4,13 @@ import type { FlagView, Mode } from '../base/copies.ts';
 import type { BlockDigests, Buffers, Clock, Digests, Journal, Random, Storage } from '../base/ports.ts';
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex } from '../base/units.ts';
 import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
+import type { Decision } from './decisions.ts';
 
 import type { ScanHow } from '../mirror/forms.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
 
 export type { FlagView, Mode } from '../base/copies.ts';
+export type { Decision, DecisionInputs } from './decisions.ts';
 
 export interface SiteSpec {
   readonly name: SiteName;
@@ -80,6 +82,8 @@ export interface SiteShell {
   servingChanged(serving: boolean, reason: string): void;
   /** A broken disk, a damaged copy or the like: the site takes no further part with this replica, but goes on answering status. */
   failed(reason: string): void;
+  /** Something was decided about who serves: to be kept where people find it. */
+  decided(decision: Decision): void;
 }
 
 export type HostCommand = 'read' | 'write' | 'flush' | 'trim' | 'zeroes' | 'cache' | 'status';
@@ -247,6 +251,14 @@ export const SITE_COUNTERS = [
   'levelBytes',
 ] as const;
 export type SiteCounter = (typeof SITE_COUNTERS)[number];
+
+/** An order for a planned change of the primary. */
+export interface SwitchoverOrder {
+  /** The site that is to be primary; null for the first in the group's order that can. */
+  readonly to: SiteName | null;
+  /** Only tell what would happen. */
+  readonly dryRun: boolean;
+}
 
 /** Outcome of an administrator's order. */
 export type OrderOutcome =

@@ -7,7 +7,7 @@ import { assert } from '../base/assert.ts';
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import { acknowledgedUpTo, type Acknowledged } from '../mirror/acknowledge.ts';
 import { FollowedPeer } from '../mirror/followed.ts';
-import { readJoin, readJoined, type Join, type ScanChoice } from '../mirror/forms.ts';
+import { readHandoverReady, readJoin, readJoined, type Join, type ScanChoice } from '../mirror/forms.ts';
 import {
   ACKNOWLEDGE_BODY,
   decodeNumbers,
@@ -22,8 +22,9 @@ import type { Peer } from '../mirror/peer.ts';
 import { pump, sendTail } from '../mirror/send.ts';
 import type { TailFrame } from '../mirror/tail.ts';
 import type { Replica } from '../replica/replica.ts';
-import type { SiteCounter, SiteOptions } from './contract.ts';
+import type { OrderOutcome, SiteCounter, SiteOptions } from './contract.ts';
 import { HeldDesk } from './held-desk.ts';
+import { Handover } from './handover.ts';
 import { Membership } from './membership.ts';
 import { Resyncs } from './resync.ts';
 
@@ -33,6 +34,7 @@ const ASYNC_BYTES = 256 * 1024;
 export class Lead {
   readonly #options: SiteOptions;
   readonly #replica: Replica;
+  readonly #desk: WitnessDesk;
   readonly #counters: Record<SiteCounter, number>;
   readonly #followed = new Map<SiteName, FollowedPeer>();
   readonly #membership: Membership;
@@ -45,6 +47,7 @@ export class Lead {
   #heartbeatNumber = 0;
   #heartbeatAt: Millis = -Infinity;
   #flushWanted: Seq = 0;
+  #handover: Handover | null = null;
 
   constructor(given: {
     options: SiteOptions;
@@ -56,6 +59,7 @@ export class Lead {
   }) {
     this.#options = given.options;
     this.#replica = given.replica;
+    this.#desk = given.desk;
     this.#counters = given.counters;
     this.#inheritedRetain = given.replica.retainFrom;
     this.#onlyCopy = given.options.sites.length === 1;
@@ -79,8 +83,47 @@ export class Lead {
     return this.#onlyCopy;
   }
 
+  get received(): Seq {
+    return this.#replica.marks.received;
+  }
+
+  get handover(): Handover | null {
+    return this.#handover;
+  }
+
+  /** Whether requests may be carried out that were not before: a handover first answers those that were. */
+  mayTake(now: Millis): boolean {
+    return this.#handover?.takesNone !== true && this.mayServe(now);
+  }
+
+  /** Begins to hand the reign over to a peer that can take it. */
+  handOver(
+    peer: FollowedPeer,
+    site: { unanswered: () => number; lost: (why: string) => void },
+    done: (outcome: OrderOutcome) => void,
+  ): void {
+    assert(this.#handover === null, 'one handover at a time', { to: peer.site });
+    this.#handover = new Handover(
+      {
+        options: this.#options,
+        replica: this.#replica,
+        desk: this.#desk,
+        unanswered: site.unanswered,
+        mayServe: (now) => this.mayServe(now),
+        flushUpTo: (seq) => this.flushUpTo(seq),
+        resumed: () => {
+          this.#handover = null;
+        },
+        lost: site.lost,
+      },
+      peer,
+      done,
+    );
+  }
+
   /** Rule 1: a lease of every sync peer whose flag may be true. */
   mayServe(now: Millis): boolean {
+    if (this.#handover?.stopped === true) return false;
     for (const peer of this.#followed.values()) {
       if (peer.required && !peer.lease.holds(now)) return false;
     }
@@ -182,12 +225,16 @@ export class Lead {
     this.held.turn(now);
     this.#flushOwn();
     this.#makeRoom();
-    this.#membership.turn(now);
+    // While hosts are held for a handover, nobody is excluded or admitted: it ends soon, or has asked the witness itself.
+    if (this.#handover?.takesNone !== true) this.#membership.turn(now);
+    this.#handover?.turn(now);
     this.#replica.retainFrom = this.retain();
   }
 
   deadline(): Millis {
-    let earliest = Math.min(this.#heartbeatAt + this.#options.timings.heartbeatMillis, this.#membership.deadline(), this.held.deadline());
+    let earliest = Math.min(this.#heartbeatAt + this.#options.timings.heartbeatMillis, this.held.deadline());
+    earliest = Math.min(earliest, this.#handover?.deadline() ?? Infinity);
+    earliest = Math.min(earliest, this.#handover?.takesNone === true ? this.#desk.deadline() : this.#membership.deadline());
     for (const peer of this.#followed.values()) {
       const canSend = peer.streaming && peer.windowBytes > 0 && peer.copy?.holdsStream !== true;
       if (canSend && peer.peer.mode === 'async') earliest = Math.min(earliest, peer.sendDue);
@@ -207,6 +254,7 @@ export class Lead {
   /** Ends the reign: nothing that still completes has an effect. */
   end(): void {
     const now = this.#options.clock.now();
+    this.#handover?.end();
     for (const peer of this.#followed.values()) peer.detach(now);
     this.#membership.end();
   }
@@ -256,6 +304,11 @@ export class Lead {
         return peer.attached === 'copying' ? (peer.copy?.scan?.message(message) ?? null) : null;
       case 'imageAsk':
         return this.#resyncs.asked(peer, message.body);
+      case 'handoverReady': {
+        const said = readHandoverReady(message.body);
+        if (said === null) return 'an answer to a handover is malformed';
+        return this.#handover?.to === peer.site ? this.#handover.ready(said, this.#options.clock.now()) : null;
+      }
       case 'ping':
       case 'compare':
       case 'level':
@@ -272,6 +325,9 @@ export class Lead {
       case 'imageEnd':
       case 'cursor':
       case 'bitmap':
+      case 'handover':
+      case 'order':
+      case 'orderAnswer':
         return `a ${message.name} message makes no sense from a mirror`;
     }
   }

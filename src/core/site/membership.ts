@@ -187,6 +187,7 @@ export class Membership {
         peer.flag = 'maybe';
       }
       this.#admitting = { peer, durableTo: committed, flagBefore, asked: false };
+      this.#options.journal('admit.begin', { site: peer.site }, `${peer.site} has caught up and is to be admitted`);
       return;
     }
   }

@@ -120,7 +120,7 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
     return done(
       refused(
         `${primary.name} is primary and reachable`,
-        `stop ${primary.name} first; a planned switchover is not part of this version yet`,
+        `\`tercet switchover ${options.group} --to ${options.site}\` hands the reign over without a loss`,
       ),
     );
   const { view } = desk;

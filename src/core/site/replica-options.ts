@@ -1,5 +1,7 @@
 // The options of a site's replica, out of those of the site.
 
+import { DiskError } from '../base/ports.ts';
+import { SidefileDamage } from '../replica/sidefile.ts';
 import { failureError, type ReplicaOptions } from '../replica/options.ts';
 import type { SiteOptions } from './contract.ts';
 
@@ -31,4 +33,9 @@ export function replicaOptionsOf(
     onFailure: (failure) => site.failed(failureError(failure).message),
     wake: () => o.shell.wake(),
   };
+}
+
+/** What a broken disk or a damaged sidefile throws. */
+export function isReplicaError(error: unknown): boolean {
+  return error instanceof DiskError || error instanceof SidefileDamage;
 }

@@ -3,7 +3,7 @@
 import type { MessageName } from '../mirror/messages.ts';
 
 /** link: the connection and what a peer says of itself. lead: the reign here. follower: what this site follows. either: a scan, on both sides. */
-type Route = 'link' | 'lead' | 'follower' | 'survivors' | 'either';
+type Route = 'link' | 'lead' | 'follower' | 'survivors' | 'either' | 'successor' | 'switchovers';
 
 export const ROUTES: Readonly<Record<MessageName, Route>> = {
   hello: 'link',
@@ -17,6 +17,10 @@ export const ROUTES: Readonly<Record<MessageName, Route>> = {
   imageAcknowledge: 'lead',
   heldAcknowledge: 'lead',
   imageAsk: 'lead',
+  handoverReady: 'lead',
+  handover: 'successor',
+  order: 'switchovers',
+  orderAnswer: 'switchovers',
   compare: 'survivors',
   level: 'survivors',
   levelEnd: 'survivors',

@@ -2,7 +2,10 @@
 
 import { ORIGIN } from '../base/position.ts';
 import type { SiteName } from '../base/units.ts';
-import type { PeerState } from '../mirror/forms.ts';
+import { readState, type PeerState } from '../mirror/forms.ts';
+import type { Link } from '../mirror/link.ts';
+import { decodeJson, type Message } from '../mirror/messages.ts';
+import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { Role } from './contract.ts';
 
@@ -22,4 +25,18 @@ export function stateOf(site: { role: Role; groupId: string | null; replica: Rep
     startCount: replica?.startCount ?? 0,
     primary,
   };
+}
+
+/** What a peer says of itself, or that it refuses to talk: kept with the peer. Null when it has said nothing new of itself. */
+export function heardOf(peer: Peer, link: Link, message: Message): PeerState | null {
+  if (message.name === 'refuse') {
+    const reason = decodeJson(message.body)?.['reason'];
+    peer.lastError = typeof reason === 'string' ? reason : 'refused without a reason';
+    link.close(`${peer.name} refused: ${peer.lastError}`);
+  }
+  if (message.name !== 'state') return null;
+  const said = readState(message.body);
+  if (said === null) link.refuse('a state message is malformed');
+  else peer.said = said;
+  return said;
 }

@@ -2,22 +2,21 @@
 // primary, joining or mirror. Events come in by the methods below, one after the other; what they cause is done through the ports before they
 // return. turn() ends a batch of events: one append, one send for each peer, one set of answers.
 
-import { WitnessDesk } from '../arbiter/ask.ts';
+import type { WitnessDesk } from '../arbiter/ask.ts';
 import { Promised } from '../arbiter/lease.ts';
 import type { WitnessView } from '../arbiter/witness-state.ts';
 import { assert } from '../base/assert.ts';
-import { DiskError, type LinkPort } from '../base/ports.ts';
+import type { LinkPort } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import { Follower } from '../mirror/follow.ts';
 import { HeldTable } from '../mirror/held.ts';
-import { readState, type PeerState, type ScanChoice } from '../mirror/forms.ts';
+import type { PeerState, ScanChoice } from '../mirror/forms.ts';
 import { Link, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
-import { decodeJson, type Message } from '../mirror/messages.ts';
+import type { Message } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
 import { createReplica, openReplica } from '../replica/open.ts';
 import { failureError, type ReplicaFailure, type ReplicaOptions } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
-import { SidefileDamage } from '../replica/sidefile.ts';
 import { Connections } from './connections.ts';
 import { Claimant, type PendingClaim } from './claimant.ts';
 import {
@@ -28,15 +27,21 @@ import {
   type SiteCounter,
   type SiteOptions,
   type SiteStatus,
+  type SwitchoverOrder,
   type Waiting,
 } from './contract.ts';
 import { HostDesk } from './hosts.ts';
 import { Lead } from './lead.ts';
 import { Creations, orderDrain, orderPromote, orderResync, type OrderGround } from './orders.ts';
 import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
-import { replicaOptionsOf } from './replica-options.ts';
-import { stateOf } from './said.ts';
+import { isReplicaError, replicaOptionsOf } from './replica-options.ts';
+import { Resignation } from './resignation.ts';
+import { heardOf, stateOf } from './said.ts';
 import { ROUTES } from './routes.ts';
+import { Successor } from './successor.ts';
+import { Switchovers } from './switchover.ts';
+import { NotedOnce, notedOrder, withDecisions } from './decisions.ts';
+import { deskOf } from './desk.ts';
 import { siteStatus, type Inspected } from './status.ts';
 import { Survivors } from './survivors.ts';
 
@@ -64,12 +69,15 @@ export class Site implements LinkOwner {
   /** An empty replica is being made and opened. */
   #creating = false;
   #scanWanted: ScanChoice | null = null;
-  /** Nothing is to be asked of the witness about this failed copy: it has resigned, or must not. */
-  #leftToOthers = false;
+  readonly #resignation: Resignation;
   readonly #creations = new Creations();
   #onRole: (() => void)[] = [];
+  readonly #successor: Successor;
+  readonly #switchovers: Switchovers;
+  readonly #waits = new NotedOnce();
 
-  constructor(options: SiteOptions) {
+  constructor(given: SiteOptions) {
+    const options = withDecisions(given, () => this.inspect());
     this.#options = options;
     this.#counters = Object.fromEntries(SITE_COUNTERS.map((name) => [name, 0])) as Record<SiteCounter, number>;
     this.#connections = new Connections(options, () => this.#state());
@@ -77,18 +85,22 @@ export class Site implements LinkOwner {
     assert(this.#peers.size === options.sites.length - 1, 'a site must be one of the sites of its group', { site: options.site });
     this.#promised = new Promised(options.clock.now(), options.timings.leaseMillis);
     this.#hosts = new HostDesk(options, this.#counters);
-    this.#desk = new WitnessDesk({
-      group: options.group,
-      site: options.site,
-      // What an answer leads to may meet a broken disk, like any other event.
-      port: { call: (operation, done) => options.witness.call(operation, (reply) => this.#guarded(() => done(reply))) },
-      clock: options.clock,
-      random: options.random,
-      journal: options.journal,
-      retryMillis: options.timings.witnessRetryMillis,
-      onView: (view) => this.#onView(view),
-    });
+    this.#desk = deskOf(
+      options,
+      (work) => this.#guarded(work),
+      (view) => this.#onView(view),
+    );
     this.#survivors = new Survivors({ options, peers: this.#peers, counters: this.#counters, replica: () => this.#replica });
+    this.#resignation = new Resignation(options, this.#desk);
+    this.#successor = new Successor(options, this.#desk);
+    this.#switchovers = new Switchovers({
+      options,
+      desk: this.#desk,
+      lead: () => this.#lead,
+      primaryPeer: () => this.#primaryPeer(),
+      unanswered: () => this.#hosts.held - this.#hosts.pending,
+      lost: (why) => this.#becomeStandby(why),
+    });
     this.#claimant = new Claimant({
       options,
       desk: this.#desk,
@@ -142,7 +154,12 @@ export class Site implements LinkOwner {
 
   /** Makes this site the primary by an operator's order. */
   promote(order: { force: boolean }, done: (outcome: OrderOutcome) => void): void {
-    orderPromote(this.#orderGround(), order, done);
+    orderPromote(this.#orderGround(), order, notedOrder(this.#options, 'promotion', done));
+  }
+
+  /** A planned change of the primary, ordered here or at any other site of the group. */
+  switchover(order: SwitchoverOrder, done: (outcome: OrderOutcome) => void): void {
+    this.#switchovers.order(order, order.dryRun ? done : notedOrder(this.#options, 'planned change', done));
   }
 
   /** Moves everything that is committed from the sidefile to the base image, so that the base image alone is the volume. */
@@ -164,6 +181,7 @@ export class Site implements LinkOwner {
     this.#leaveRole('stopped', 'the site is stopping');
     this.#desk.stop();
     this.#connections.closeAll('close', 'this site is stopping');
+    this.#switchovers.linkLost(null);
     this.#replica = null;
     if (replica === null || failed) {
       done();
@@ -204,6 +222,7 @@ export class Site implements LinkOwner {
     peer.said = null;
     peer.lastError = reason;
     this.#options.journal('link.down', { peer: link.peer, reason }, `connection to ${link.peer} ended: ${reason}`);
+    this.#switchovers.linkLost(link);
     this.#lead?.peerLost(peer.name);
     this.#survivors.peerLost(peer.name);
     if (this.#follower?.link === link) this.#becomeStandby(`lost ${peer.name}, which it followed: ${reason}`);
@@ -232,41 +251,31 @@ export class Site implements LinkOwner {
         return this.#linkNews(peer, link, message);
       case 'lead':
         // Late messages for a reign that is over are no fault of the peer, which has not heard yet.
-        if (this.#lead === null && message.name === 'acknowledge') return this.#surviving(peer, message);
+        if (this.#lead === null && message.name === 'acknowledge') return this.#survivors.receive(peer, message, this.#role);
         return this.#lead?.message(peer.name, message);
       case 'survivors':
-        return this.#surviving(peer, message);
+        return this.#survivors.receive(peer, message, this.#role);
       case 'either':
         return follower === null ? this.#lead?.message(peer.name, message) : follower.message(message);
       case 'follower':
         if (follower !== null) follower.message(message);
-        else if (message.name === 'frame') this.#surviving(peer, message);
+        else if (message.name === 'frame') this.#survivors.receive(peer, message, this.#role);
+        return;
+      case 'successor':
+        if (this.#follower?.link === link && this.#role === 'mirror' && this.#replica !== null)
+          this.#successor.message(link, this.#replica, message.body);
+        return;
+      case 'switchovers':
+        this.#switchovers.message(link, message);
     }
   }
 
   #linkNews(peer: Peer, link: Link, message: Message): void {
-    if (message.name === 'refuse') {
-      const reason = decodeJson(message.body)?.['reason'];
-      peer.lastError = typeof reason === 'string' ? reason : 'refused without a reason';
-      link.close(`${peer.name} refused: ${peer.lastError}`);
-    } else if (message.name === 'state') {
-      const said = readState(message.body);
-      if (said === null) return link.refuse('a state message is malformed');
-      const roleBefore = peer.said?.role ?? null;
-      peer.said = said;
-      this.#survivors.peerSaid(peer.name, roleBefore);
-      this.#peerSaid(peer, said);
-    }
-  }
-
-  /** What two survivors of a primary say to each other; late messages of it are no fault. */
-  #surviving(peer: Peer, message: Message): void {
-    if (this.#role !== 'standby') return;
-    const wrong = this.#survivors.message(peer.name, message);
-    if (wrong === null) return;
-    this.#options.journal('peer.refused', { site: peer.name, reason: wrong }, `what ${peer.name} sent was refused`);
-    peer.lastError = wrong;
-    peer.link?.refuse(wrong);
+    const before = peer.said?.role ?? null;
+    const said = heardOf(peer, link, message);
+    if (said === null) return;
+    this.#survivors.peerSaid(peer.name, before);
+    this.#peerSaid(peer, said);
   }
 
   /** Ends a batch of events. */
@@ -297,7 +306,7 @@ export class Site implements LinkOwner {
     this.#desk.tick(now);
     this.#connections.watch(now);
     this.#desk.probe(this.#probeMillis());
-    if (this.#role === 'failed') this.#resign();
+    if (this.#role === 'failed') this.#resignation.turn();
     this.#hosts.expire(now);
     this.turn();
   }
@@ -320,9 +329,9 @@ export class Site implements LinkOwner {
     const now = this.#options.clock.now();
     const { timings } = this.#options;
     let earliest = Math.min(this.#desk.deadline(), this.#desk.probeDeadline(this.#probeMillis()), this.#hosts.deadline());
-    earliest = Math.min(earliest, this.#connections.deadline());
+    earliest = Math.min(earliest, this.#connections.deadline(), this.#successor.deadline());
     if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline());
-    if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#claimAt(), now + timings.heartbeatMillis / 4));
+    if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#promised.until, now + timings.heartbeatMillis / 4));
     const replica = this.#replica;
     if (replica !== null && replica.failure === null) {
       earliest = Math.min(earliest, replica.nextWork);
@@ -355,6 +364,7 @@ export class Site implements LinkOwner {
       failure: this.#failure,
       claimWaits: this.#claimWaits(this.#options.clock.now()),
       serving: this.serving,
+      takingOver: this.#successor.waits,
     };
   }
 
@@ -401,25 +411,12 @@ export class Site implements LinkOwner {
   #fail(reason: string): void {
     if (this.#role === 'failed' || this.#role === 'stopped') return;
     this.#failure = reason;
-    // Only where another copy surely holds everything: a copy that fails while nobody leads may be the one that holds the most.
-    this.#leftToOthers = !(this.#role === 'mirror' || this.#lead?.mirrored === true);
+    const elsewhere = this.#role === 'mirror' || this.#lead?.mirrored === true;
     this.#leaveRole('failed', reason);
     this.#connections.closeAll('refuse', `this copy has failed: ${reason.slice(0, 200)}`);
     this.#options.shell.failed(reason);
-    this.#resign();
+    this.#resignation.begin(elsewhere);
     this.#options.shell.wake();
-  }
-
-  /** A failed copy takes its own flag back, which the witness allows while another one is true: so nobody waits for it. */
-  #resign(): void {
-    const view = this.#desk.view;
-    if (this.#leftToOthers || view === null || this.#desk.busy) return;
-    const own = view.copies.find((copy) => copy.site === this.site);
-    const other = view.copies.some((copy) => copy.site !== this.site && copy.mode === 'sync' && copy.flag);
-    if (own?.flag !== true || !other) return;
-    this.#desk.ask({ kind: 'resign', revision: view.revision }, (answer) => {
-      this.#leftToOthers = answer.outcome === 'done';
-    });
   }
 
   #houseKeeping(replica: Replica, now: Millis): void {
@@ -439,6 +436,7 @@ export class Site implements LinkOwner {
       case 'mirror':
         this.#follower?.turn();
         this.#updateFollowing();
+        this.#successor.turn(replica);
         return;
       case 'standby':
         return this.#standby(now);
@@ -454,7 +452,7 @@ export class Site implements LinkOwner {
   #serve(replica: Replica, now: Millis): void {
     const lead = this.#lead;
     if (lead === null) return;
-    if (lead.mayServe(now)) this.#hosts.carryOut(lead, replica);
+    if (lead.mayTake(now)) this.#hosts.carryOut(lead, replica);
     lead.turn(now);
     if (this.#lead !== lead || replica.failure !== null) return;
     const acknowledged = lead.acknowledged();
@@ -470,6 +468,12 @@ export class Site implements LinkOwner {
     if (replica === null || this.#role !== 'standby') return;
     this.#survivors.turn(replica, now);
     if (this.#claimWaits(now) !== null) return pursueClaim(this.#claimGround());
+    this.#successor.turn(replica);
+    const waits = this.#claimWaits(now);
+    if (waits !== null) {
+      this.#waits.note(waits.cause, (cause) => this.#options.journal('claim.wait', { cause }, `it does not claim: ${cause}`));
+      return pursueClaim(this.#claimGround());
+    }
     const view = this.#desk.view as WitnessView;
     this.#setRole('claiming', `it asks the witness for epoch ${view.epoch + 1}`);
     this.#claimant.begin(view);
@@ -477,14 +481,7 @@ export class Site implements LinkOwner {
 
   /** A peer that is primary, of the newest epoch known here. */
   #primaryPeer(): Peer | null {
-    const own = this.#replica?.epoch ?? 0;
-    let best: Peer | null = null;
-    for (const peer of this.#peers.values()) {
-      const { said } = peer;
-      if (peer.link === null || said === null || said.role !== 'primary' || said.epoch < own) continue;
-      if (best === null || said.epoch > (best.said as PeerState).epoch) best = peer;
-    }
-    return best;
+    return this.#connections.primaryOf(this.#replica?.epoch ?? 0);
   }
 
   #followPeer(peer: Peer): void {
@@ -496,6 +493,7 @@ export class Site implements LinkOwner {
       return;
     }
     const { clock, journal, timings, shell } = this.#options;
+    this.#successor.forget();
     this.#setRole('joining', `it joins ${peer.name}, primary of epoch ${said.epoch}`);
     this.#follower = new Follower({
       link,
@@ -542,10 +540,6 @@ export class Site implements LinkOwner {
     return this.#role === 'standby' ? whyNotClaim(this.#claimGround(), now) : null;
   }
 
-  #claimAt(): Millis {
-    return this.#promised.until;
-  }
-
   /** A claim from before a restart is asked again before anything else is done. */
   #claimAgain(pending: PendingClaim): void {
     this.#setRole('claiming', 'a claim from before the restart is not answered yet');
@@ -565,6 +559,7 @@ export class Site implements LinkOwner {
       replica.superblock.update({ pendingClaim: null, unclean: false }, () => undefined);
       this.#lead = new Lead({ options: this.#options, replica, desk: this.#desk, peers: this.#peers, view, counters: this.#counters });
       this.#setRole('primary', `the witness granted epoch ${view.epoch}`);
+      this.#successor.forget();
       const newer = this.#desk.view;
       if (newer !== null) this.#onView(newer);
       this.#options.shell.wake();
@@ -583,6 +578,11 @@ export class Site implements LinkOwner {
       }
     }
     this.#options.shell.wake();
+    if (replica !== null && (this.#role === 'mirror' || this.#role === 'standby') && this.#successor.takesOver(replica, view)) {
+      this.#options.journal('handover.taken', { epoch: view.epoch }, `the witness names it as primary of epoch ${view.epoch}`);
+      this.#leaveRole('claiming', `the reign was handed over to it: epoch ${view.epoch}`);
+      return this.#becomePrimary(view);
+    }
     if (this.#role !== 'primary' || replica === null) return;
     const own = view.copies.find((copy) => copy.site === this.site);
     if (view.epoch > replica.epoch)
@@ -619,6 +619,7 @@ export class Site implements LinkOwner {
     if (this.#role === 'failed' || this.#role === 'stopped') return;
     this.#leaveRole('standby', why);
     this.#standbySince = this.#options.clock.now();
+    this.#waits.clear();
     // It may be the only copy now: what it was told and acknowledged goes to its disk at once, not only when it claims.
     if (this.#replica?.failure === null) this.#replica.flush();
     this.#desk.read();
@@ -632,6 +633,7 @@ export class Site implements LinkOwner {
     this.#follower = null;
     this.#claimant.end();
     // A primary that steps down waits out a full promise before it may claim again (rule 2).
+    if (wasPrimary) this.#options.journal('reign.end', { epoch: this.#replica?.epoch ?? 0 }, `it is no longer primary: ${why}`);
     if (wasPrimary) this.#promised.promise(this.#options.clock.now(), this.#options.timings.leaseMillis);
     // A primary's hosts are cut off and learn nothing more; others were never promised anything and get their refusal.
     if (wasPrimary) this.#hosts.drop();
@@ -693,8 +695,4 @@ export class Site implements LinkOwner {
       },
     };
   }
-}
-
-function isReplicaError(error: unknown): boolean {
-  return error instanceof DiskError || error instanceof SidefileDamage;
 }

@@ -29,6 +29,8 @@ export interface Inspected {
   readonly failure: string | null;
   readonly claimWaits: Waiting | null;
   readonly serving: boolean;
+  /** It has confirmed an offer of the reign and knows nothing of the witness's answer. */
+  readonly takingOver: boolean;
 }
 
 export function siteStatus(inside: Inspected): SiteStatus {
@@ -136,6 +138,7 @@ function waits(inside: Inspected, now: Millis): Waiting[] {
   }
   const { lead, options } = inside;
   if (lead === null) return list;
+  if (lead.handover !== null) list.push(lead.handover.waiting());
   for (const peer of lead.followed.values()) {
     if (!peer.required || peer.lease.holds(now)) continue;
     list.push({

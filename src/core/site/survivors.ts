@@ -12,7 +12,7 @@ import { ACKNOWLEDGE_BODY, decodeNumbers, encodeJson, type Message } from '../mi
 import type { Peer } from '../mirror/peer.ts';
 import { Taker } from '../mirror/take.ts';
 import type { Replica } from '../replica/replica.ts';
-import type { LevelStatus, SiteCounter, SiteOptions, Waiting } from './contract.ts';
+import type { Role, LevelStatus, SiteCounter, SiteOptions, Waiting } from './contract.ts';
 
 /** One comparison with one other survivor, on one connection. */
 interface Exchange {
@@ -85,8 +85,18 @@ export class Survivors {
     }
   }
 
+  /** A message of the other survivor: what is wrong with it ends the connection. A late one, which finds another role here, is no fault. */
+  receive(peer: Peer, message: Message, role: Role): void {
+    if (role !== 'standby') return;
+    const wrong = this.#message(peer.name, message);
+    if (wrong === null) return;
+    this.#options.journal('peer.refused', { site: peer.name, reason: wrong }, `what ${peer.name} sent was refused`);
+    peer.lastError = wrong;
+    peer.link?.refuse(wrong);
+  }
+
   /** A message from another site while this one follows nobody. Returns what is wrong with it, or null. */
-  message(site: SiteName, message: Message): string | null {
+  #message(site: SiteName, message: Message): string | null {
     const now = this.#options.clock.now();
     const peer = this.#peers.get(site);
     const exchange = peer === undefined ? null : this.#exchangeWith(peer, now);

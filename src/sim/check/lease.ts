@@ -8,10 +8,17 @@ export function lease(): Rule {
   return {
     name: '2 lease',
     witnessStep: (scene, { operation, before, after, reply }) => {
-      if (scene.forced || reply.outcome !== 'done' || operation.kind !== 'claim' || after === null || after.epoch === before?.epoch) return;
+      if (
+        scene.forced ||
+        reply.outcome !== 'done' ||
+        (operation.kind !== 'claim' && operation.kind !== 'handover') ||
+        after === null ||
+        after.epoch === before?.epoch
+      )
+        return;
       for (const site of scene.sites) {
         // A claim from before a restart was sent when its promises were over, and none was given since.
-        if (site.name === operation.from) {
+        if (site.name === operation.from && operation.kind === 'claim') {
           if (operation.requestId.startsWith(`${site.name}-${site.machine.life}-`)) checkPromise(scene, site);
         }
         // A lease counts by its holder's clock, which a frozen process does not look at, but will.

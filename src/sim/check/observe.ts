@@ -7,7 +7,7 @@ import type { Epoch, Millis, Seq, SiteName } from '../../core/base/units.ts';
 import type { StagingValue } from '../../core/replica/superblock.ts';
 import type { State } from '../coverage.ts';
 import type { WitnessState } from '../../core/arbiter/witness-state.ts';
-import type { HostError, Role, SiteStatus } from '../../core/site/contract.ts';
+import type { Decision, HostError, Role, SiteStatus } from '../../core/site/contract.ts';
 import type { CrashKind } from '../gate.ts';
 import type { HostOperation } from '../host.ts';
 import type { DrivenSite, Machine } from '../machine.ts';
@@ -45,6 +45,8 @@ export interface Inspection {
   readonly told: ReadonlyMap<SiteName, Seq>;
   /** As primary: what each mirror that follows is believed to know of each other copy. */
   readonly believed: readonly { readonly mirror: SiteName; readonly of: SiteName; readonly durable: Seq }[];
+  /** Its part in a planned change that has stopped the primary; null for none. */
+  readonly handover: 'gives' | 'takes' | null;
   /** Reads that had to wait for the disk, in this life of the process. */
   readonly coldReads: number;
   /** Writes wait because the sidefile is full. */
@@ -133,6 +135,7 @@ export interface Rule {
   afterEvent?(scene: Scene, site: SeenSite): void;
   started?(scene: Scene, site: SeenSite): void;
   ended?(scene: Scene, site: SeenSite, kind: CrashKind): void;
+  decided?(scene: Scene, site: SeenSite, decision: Decision): void;
   witnessStep?(scene: Scene, step: WitnessStep): void;
   /** A site answers a host. `data` is what a read returns. */
   answering?(scene: Scene, site: SeenSite, operation: HostOperation, error: HostError, data: Uint8Array | null): void;

@@ -5,8 +5,10 @@ import { admit } from './admit.ts';
 import { alone } from './alone.ts';
 import { claim } from './claim.ts';
 import { contents } from './contents.ts';
+import { decided } from './decided.ts';
 import { exclude } from './exclude.ts';
 import { held } from './held.ts';
+import { handover } from './handover.ts';
 import { honest } from './honest.ts';
 import { join } from './join.ts';
 import { lease } from './lease.ts';
@@ -26,6 +28,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     acknowledge(),
     exclude(),
     claim(),
+    handover(),
     unclean(),
     join(),
     admit(),
@@ -33,6 +36,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     older(volumeBytes, unitBytes),
     alone(),
     honest(),
+    decided(),
     marks(),
     kept(),
     adopt(),

@@ -33,6 +33,10 @@ function fakeControl(): Control & { readonly orders: string[] } {
   return {
     orders,
     status: () => ({ site: 'alpha', version: '0.1.0', tls: null, groups: [statusSample()] }),
+    explain: async (group) => {
+      known(group);
+      return { site: 'alpha', group, sentences: ['alpha serves hosts.'], decisions: [] };
+    },
     create: async (group) => {
       known(group);
       orders.push(`create ${group}`);
@@ -47,6 +51,11 @@ function fakeControl(): Control & { readonly orders: string[] } {
       known(group);
       orders.push(`resync ${group} ${site} ${algorithm} ${compare}`);
       return { kind: 'done', text: 'compared' };
+    },
+    switchover: async (group, { to, dryRun }) => {
+      known(group);
+      orders.push(`switchover ${group} ${to} ${dryRun}`);
+      return { kind: 'done', text: 'handed over' };
     },
     drain: async (group) => {
       known(group);

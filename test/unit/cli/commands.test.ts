@@ -18,7 +18,7 @@ import { runCli } from '../../../src/cli/app.ts';
 import type { CliContext } from '../../../src/cli/context.ts';
 import type { StatusReport } from '../../../src/cli/status-report.ts';
 import { EXIT } from '../../../src/core/base/errors.ts';
-import type { OrderOutcome, SiteStatus } from '../../../src/core/site/contract.ts';
+import type { Decision, OrderOutcome, SiteStatus } from '../../../src/core/site/contract.ts';
 import { memoryStore } from '../../../src/witness/memory-store.ts';
 import { startWitness } from '../../../src/witness/server.ts';
 import { mirrorSample, statusSample } from './sample.ts';
@@ -61,6 +61,25 @@ async function tercet(inputs: readonly string[], context: Partial<CliContext> = 
 
 const DONE: OrderOutcome = { kind: 'done', text: 'it is so' };
 
+const DECISION: Decision = {
+  atMillis: 1_700_000_000_000,
+  event: 'claim.begin',
+  rule: '5 claim',
+  text: 'it asks the witness for epoch 3',
+  inputs: {
+    role: 'claiming',
+    epoch: 2,
+    received: 1200,
+    durable: 1200,
+    committed: 1200,
+    consistent: true,
+    unclean: false,
+    promiseMillis: 0,
+    witness: { revision: 7, epoch: 2, primary: 'beta', flags: { alpha: true, beta: true }, ageMillis: 12 },
+    peers: [{ site: 'beta', connected: false, flag: null, received: null, leaseMillis: null }],
+  },
+};
+
 /** Sites alpha and beta with control sockets; only those in `statuses` have a daemon, and each says what is given for it. */
 async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatus>>, outcome: OrderOutcome = DONE): Promise<World> {
   const folder = mkdtempSync(join(tmpdir(), 'tercet-cli-'));
@@ -79,6 +98,7 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
     const control = await startControl(
       {
         status: () => ({ site: status.site, version: '0.1.0', tls: null, groups: [status] }),
+        explain: async (group) => ({ site: status.site, group, sentences: [`${name} says why.`], decisions: [DECISION] }),
         create: async () => {
           orders.push(`${name}: create`);
           return outcome;
@@ -89,6 +109,10 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
         },
         resync: async (_group, { site, algorithm, compare }) => {
           orders.push(`${name}: resync ${site} by ${algorithm} at the ${compare}`);
+          return outcome;
+        },
+        switchover: async (_group, { to, dryRun }) => {
+          orders.push(`${name}: switchover to ${to}${dryRun ? ', dry run' : ''}`);
           return outcome;
         },
         drain: async () => {
@@ -230,6 +254,41 @@ test('promote --force shows what is known of the loss and asks first', async (t)
   await run('promote db --site beta --force --yes');
   await run('promote db --site beta');
   assert.deepEqual(orders, ['beta: promote by force', 'beta: promote by force', 'beta: promote']);
+});
+
+test('explain asks every site that is there for its sentences and its last decisions', async (t) => {
+  const { run, folder } = await world(t, { alpha: statusSample(), beta: mirrorSample() });
+  const { code, out } = await run('explain db');
+  assert.equal(code, EXIT.done);
+  const decided = '  Decided there, newest last:\n    2023-11-14T22:13:20.000Z  it asks the witness for epoch 3 [rule 5 claim]\n';
+  assert.ok(out.startsWith(`alpha:\n  alpha says why.\n${decided}beta:\n  beta says why.\n${decided}`), out);
+  assert.ok(out.includes(`the daemon at unix:${folder}/gamma.sock does not answer`), out);
+  assert.equal((await run('explain db --site beta --decisions 0')).out, 'beta:\n  beta says why.\n');
+  const json = JSON.parse((await run('explain db --json')).out) as unknown[];
+  assert.deepEqual(json[0], { site: 'alpha', group: 'db', sentences: ['alpha says why.'], decisions: [DECISION] });
+  assert.equal((await run('explain db --site gamma')).code, EXIT.unreachable);
+});
+
+test('switchover, failback and demote go to any site that can be asked; the order names who is to serve', async (t) => {
+  const { run, orders } = await world(t, { beta: mirrorSample(), gamma: mirrorSample() });
+  assert.deepEqual(await run('switchover db --to beta'), { code: EXIT.done, out: 'it is so\n', err: '' });
+  await run('switchover db --dry-run');
+  await run('failback db');
+  await run('demote db --site alpha');
+  assert.deepEqual(orders, [
+    'beta: switchover to beta',
+    'beta: switchover to null, dry run',
+    'beta: switchover to alpha',
+    'beta: switchover to null',
+  ]);
+  assert.deepEqual(await run('demote db --site beta'), { code: EXIT.done, out: 'beta is not primary of db: alpha is\n', err: '' });
+  assert.equal((await run('switchover db --to delta')).code, EXIT.usage);
+});
+
+test('a planned change that is refused ends with the reason, the way out, and 3', async (t) => {
+  const { run } = await world(t, { beta: mirrorSample() }, { kind: 'refused', text: 'alpha stays primary: beta lags', remedy: 'wait' });
+  const { code, err } = await run('switchover db');
+  assert.deepEqual([code, err], [EXIT.notInState, 'tercet: group db was not handed over: alpha stays primary: beta lags; wait\n']);
 });
 
 test('a daemon that is not there ends an order with 4', async (t) => {

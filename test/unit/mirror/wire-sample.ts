@@ -2,7 +2,17 @@
 
 import { encodeFrame, frameBytes } from '../../../src/core/record/encode.ts';
 import { RECORD_KIND } from '../../../src/core/record/layout.ts';
-import type { Follow, Hello, Join, Joined, Level, PeerState, Standing } from '../../../src/core/mirror/forms.ts';
+import type {
+  Follow,
+  HandoverMessage,
+  Hello,
+  Join,
+  Joined,
+  Level,
+  PassedOutcome,
+  PeerState,
+  Standing,
+} from '../../../src/core/mirror/forms.ts';
 import type { Held } from '../../../src/core/mirror/held.ts';
 import {
   ACKNOWLEDGE_BODY,
@@ -118,6 +128,9 @@ function frame(): Sample {
   };
 }
 
+const HANDOVER: HandoverMessage = { step: 'offer', epoch: 3, seq: 104, chain: 0xdead_beef };
+const ORDER_ANSWER: PassedOutcome = { number: 1, done: false, text: 'near is not in step', remedy: 'wait' };
+
 /** All kinds, in the order of their numbers. */
 export function wireSamples(): readonly Sample[] {
   const image = encodeNumbers(IMAGE_BODY, [3, 1, 8192, 4, 1, 1, 0]);
@@ -151,5 +164,9 @@ export function wireSamples(): readonly Sample[] {
       new Uint8Array([...encodeNumbers(DIGEST_BODY, [3, 7, 0, 8192, 8192, 1, 1]), 0xde, 0xad, 0xbe, 0xef]),
     ),
     whole('imageAsk', 'mirror to primary: the blocks that it needs', encodeNumbers(IMAGE_ASK_BODY, [3, 4096, 8192, 1, 1])),
+    whole('handover', 'primary to mirror: its final position, and what became of it', encodeJson(HANDOVER)),
+    whole('handoverReady', 'mirror to primary: it holds everything on its disk', encodeJson({ epoch: 3, seq: 104, refused: null })),
+    whole('order', 'mirror to primary: an order that was given there', encodeJson({ number: 1, to: 'near', dryRun: false })),
+    whole('orderAnswer', 'primary to mirror: what became of it', encodeJson(ORDER_ANSWER)),
   ];
 }

@@ -1,0 +1,92 @@
+// The planned change of the primary with real processes and a host that writes: nothing is lost, never do two sites serve, the other copy stays
+// in step, and what is unsafe is refused with the service going on.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import type { CliContext } from '../../src/cli/context.ts';
+import { runCli } from '../../src/cli/app.ts';
+import { EXIT } from '../../src/core/base/errors.ts';
+import type { TestCluster } from '../support/cluster.ts';
+import { withCluster } from '../support/cluster.ts';
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command with the cluster's configuration. */
+async function tercet(cluster: TestCluster, line: string): Promise<Outcome> {
+  let out = '';
+  let err = '';
+  const fake: CliContext['process'] = {
+    stdout: { write: (text: string) => void (out += text) },
+    stderr: { write: (text: string) => void (err += text) },
+    env: { STRICLI_NO_COLOR: '1' },
+  };
+  await runCli([...line.split(' '), '--config', cluster.layout.configFile], { process: fake, env: {}, colour: false, ask: null });
+  return { code: Number(fake.exitCode ?? 0), out, err };
+}
+
+test('switchover, failback and demote lose nothing; what is unsafe is refused', async () => {
+  await withCluster({}, async (cluster) => {
+    const { group } = cluster.layout;
+    const watch = cluster.watch();
+    const load = cluster.load();
+    await cluster.acknowledged(load, 300);
+    const first = await cluster.healed();
+    assert.equal(first, 'alpha');
+
+    const plan = await tercet(cluster, `switchover ${group} --dry-run`);
+    assert.equal(plan.code, EXIT.done, plan.err);
+    assert.match(plan.out, /^beta would become primary and alpha would follow it\. beta is in step/);
+    assert.equal(await cluster.servingSite(), 'alpha');
+
+    const there = await tercet(cluster, `switchover ${group} --to beta`);
+    assert.deepEqual([there.code, there.err], [EXIT.done, '']);
+    assert.match(there.out, /^beta is the primary of epoch [0-9]+; alpha had stopped for [0-9]+ ms\n$/);
+    await cluster.acknowledged(load, 200);
+    assert.equal(await cluster.healed(), 'beta');
+    // No flag fell, so nobody had to be excluded or admitted anew at the witness to be synchronised.
+    assert.equal((await cluster.status('beta')).counters.excludes, 0);
+    assert.equal((await cluster.status('alpha')).counters.claims, 1);
+
+    // Ordered at whichever site answers first: it passes the order on to the primary.
+    const back = await tercet(cluster, `failback ${group}`);
+    assert.deepEqual([back.code, back.err], [EXIT.done, '']);
+    await cluster.acknowledged(load, 200);
+    assert.equal(await cluster.healed(), 'alpha');
+    assert.match((await tercet(cluster, `failback ${group}`)).out, /^alpha is primary already/);
+
+    const away = await tercet(cluster, `demote ${group} --site alpha`);
+    assert.deepEqual([away.code, away.err], [EXIT.done, '']);
+    await cluster.acknowledged(load, 200);
+    assert.equal(await cluster.healed(), 'beta');
+
+    // Unsafe: an async site; a site that is away; a witness that is away. The service goes on.
+    const far = await tercet(cluster, `switchover ${group} --to gamma`);
+    assert.equal(far.code, EXIT.notInState);
+    assert.match(far.err, /was not handed over: gamma is async/);
+    await cluster.cluster.witness.kill();
+    const blind = await tercet(cluster, `switchover ${group} --to alpha`);
+    assert.equal(blind.code, EXIT.notInState);
+    assert.match(blind.err, /witness does not answer/);
+    await cluster.acknowledged(load, 100);
+    await cluster.cluster.witness.start();
+    await cluster.member('alpha').daemon.kill();
+    await cluster.until('alpha is seen to be gone', async () => (await cluster.status('beta')).peers.some((each) => !each.connected));
+    const alone = await tercet(cluster, `demote ${group} --site beta`);
+    assert.equal(alone.code, EXIT.notInState);
+    assert.match(alone.err, /no other site can take over now: alpha is not connected; gamma is async/);
+    await cluster.acknowledged(load, 100);
+    await cluster.member('alpha').daemon.start();
+    await cluster.healed();
+
+    const report = await watch.stop();
+    assert.deepEqual(report.faults, []);
+    await load.workload.stop();
+    await cluster.verify(load);
+    await cluster.compareCopies(load);
+  });
+});
