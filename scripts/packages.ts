@@ -25,11 +25,10 @@ const PACKAGES: readonly Package[] = [
   { name: 'e2fsprogs', programs: ['mke2fs', 'e2fsck', 'debugfs'] },
   { name: 'etcd-server', programs: ['etcd'] },
   { name: 'fuse3', programs: ['fusermount3'] },
-  // Judges of what is installed and watched: units, manual pages, metrics and alert rules, the page.
+  // Judges of what is installed and watched: units, manual pages, metrics and alert rules.
   { name: 'systemd', programs: ['systemd-analyze'] },
   { name: 'mandoc', programs: ['mandoc'] },
   { name: 'prometheus', programs: ['promtool'] },
-  { name: 'chromium', programs: ['chromium'] },
 ];
 
 // An ordinary user's PATH leaves out the folders where Debian keeps mke2fs and e2fsck.

@@ -75,12 +75,16 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     if (wrong !== null) return refuse(c, 403, 'TERCET_BAD_REQUEST', wrong);
     return next();
   });
-  app.use(
-    bodyLimit({
-      maxSize: limits.httpBodyBytesMax,
-      onError: (c) => refuse(c, 413, 'TERCET_BAD_REQUEST', `the body is larger than ${limits.httpBodyBytesMax} bytes`),
-    }),
-  );
+  const limit = bodyLimit({
+    maxSize: limits.httpBodyBytesMax,
+    onError: (c) => refuse(c, 413, 'TERCET_BAD_REQUEST', `the body is larger than ${limits.httpBodyBytesMax} bytes`),
+  });
+  app.use(async (c, next) => {
+    // A request that names no length has no body, and nothing is to be read of it.
+    if (c.req.header('transfer-encoding') !== undefined)
+      return refuse(c, 411, 'TERCET_BAD_REQUEST', 'a body in pieces is not taken here: send it with its content-length');
+    return c.req.header('content-length') === undefined ? next() : limit(c, next);
+  });
   app.get('/v1/status', (c) => c.json(control.status(), 200));
   app.get('/v1/health', (c) => {
     const health = healthOf(control.status());
@@ -190,7 +194,7 @@ function answer(c: Context, outcome: OrderOutcome): Response {
   return c.json(outcome, outcome.kind === 'done' ? 200 : 409);
 }
 
-type ErrorStatus = 400 | 403 | 404 | 413 | 500 | 504;
+type ErrorStatus = 400 | 403 | 404 | 411 | 413 | 500 | 504;
 
 function refuse(c: Context, status: ErrorStatus, code: ErrorCode, reason: string): Response {
   return c.json(errorBody(new TercetError(code, { what: 'the control API', reason })), status);

@@ -259,6 +259,17 @@ test('what is not HTTP gets a sentence and loses its own connection only', async
   assert.equal((await client.status()).site, 'alpha');
 });
 
+test('an order without a body is carried out, one in pieces is refused', async (t) => {
+  const control = fakeControl();
+  const { path } = await start(t, control);
+  const asked = (head: string): Promise<string> =>
+    talk(path, `POST /v1/groups/db/drain HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n${head}`);
+  assert.match(await asked('\r\n'), /^HTTP\/1.1 200 .*drained/s);
+  assert.match(await asked('content-length: 2\r\n\r\n{}'), /^HTTP\/1.1 200 /);
+  assert.match(await asked('transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n'), /^HTTP\/1.1 411 .*content-length/s);
+  assert.deepEqual(control.orders, ['drain db', 'drain db']);
+});
+
 test('a socket that a killed daemon left behind is replaced, a used one is not', async (t) => {
   const path = join(folder(t), 'control.sock');
   const address = addressOf(`unix:${path}`);
