@@ -71,7 +71,7 @@ export interface FollowingReplica {
     done: (result: 'done' | 'needs-copy' | ReplicaFailure) => void,
   ): void;
   readonly bitmaps: Bitmaps;
-  fillBitmap(site: SiteName, framesMax: number): boolean;
+  fillBitmap(site: SiteName): boolean;
   readonly receiver: Pick<
     CopyReceiver,
     'staged' | 'partial' | 'begin' | 'resume' | 'writeImage' | 'settled' | 'end' | 'imageRanges' | 'readCold'
@@ -81,9 +81,6 @@ export interface FollowingReplica {
 
 /** waiting: a change of the replica that a former connection began is not through yet. asking: the join was sent. adopting: cutting back, or preparing for a copy. Then copying or following. */
 export type FollowState = 'waiting' | 'asking' | 'adopting' | 'copying' | 'following' | 'ended';
-
-/** Frames entered in a bitmap in one turn. */
-const FRAMES_PER_TURN = 4096;
 
 export class Follower {
   readonly link: Link;
@@ -261,7 +258,7 @@ export class Follower {
       // One that is on its way from the primary is waited for.
       if (site !== this.#bitmapComing && bitmaps.ensure(site, from, this.#replica.marks.oldest))
         this.#journal('bitmap.begin', { site, from }, `the blocks of records from ${from} on are noted for ${site}`);
-      if (site === this.#bitmapComing || !this.#replica.fillBitmap(site, FRAMES_PER_TURN)) {
+      if (site === this.#bitmapComing || !this.#replica.fillBitmap(site)) {
         this.#wake();
         return false;
       }

@@ -10,9 +10,6 @@ import type { Level } from './forms.ts';
 import type { Link } from './link.ts';
 import { ACKNOWLEDGE_BODY, encodeJson, encodeNumbers } from './messages.ts';
 
-/** Frames whose blocks are noted in one turn before they go. */
-const FRAMES_PER_TURN = 4096;
-
 export class Taker {
   readonly link: Link;
   readonly level: Level;
@@ -145,7 +142,7 @@ export class Taker {
     if (!full || retainFrom > marks.destaged) return;
     for (const site of this.#others) {
       bitmaps.ensure(site, retainFrom, marks.oldest);
-      if (this.#replica.fillBitmap(site, FRAMES_PER_TURN)) continue;
+      if (this.#replica.fillBitmap(site)) continue;
       this.#wake();
       return;
     }

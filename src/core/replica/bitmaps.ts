@@ -5,7 +5,7 @@
 import { assert } from '../base/assert.ts';
 import { PagedBits } from '../base/bits.ts';
 import { viewOf } from '../base/bytes.ts';
-import type { Digests, DiskDone, Storage } from '../base/ports.ts';
+import type { Clock, Digests, DiskDone, Storage } from '../base/ports.ts';
 import { isCount, type Seq, type SiteName, type VolumeIndex } from '../base/units.ts';
 import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
 import type { FrameView } from '../record/decode.ts';
@@ -17,6 +17,10 @@ const BITMAPS_FILE = 'bitmaps';
 const BITMAPS_FORMAT = 1;
 /** Runs of a bitmap above which it is not worth keeping over a restart: the scan is asked instead. */
 const SAVED_RUNS_MAX = 200_000;
+
+/** How long a bitmap is filled in one turn, and frames between two looks at the clock. */
+const FILL_MILLIS = 5;
+const FILL_FRAMES = 64;
 
 /** The parts of the volumes that records `from` to `to` have touched, and perhaps more. */
 export class DirtyMap {
@@ -109,14 +113,20 @@ export class Bitmaps {
     }
   }
 
-  /** Enters records that the sidefile holds, from at most so many frames; true once the bitmap has all of them. Throws SidefileDamage. */
-  fill(site: SiteName, sidefile: Pick<Sidefile, 'visitTables' | 'received'>, framesMax: number): boolean {
+  /**
+   * Enters records that the sidefile holds, no longer than a turn may take: leases are at stake. True once the bitmap has all of them. Throws
+   * SidefileDamage.
+   */
+  fill(site: SiteName, sidefile: Pick<Sidefile, 'visitTables' | 'received'>, clock: Pick<Clock, 'now'>): boolean {
     const map = this.#maps.get(site);
     assert(map !== undefined, 'a bitmap that is filled was begun', { site });
-    sidefile.visitTables(map.to + 1, framesMax, (frame, first, last) => {
-      this.#mark(map, frame, first, last);
-      map.to = frame.firstSeq + last;
-    });
+    const until = clock.now() + FILL_MILLIS;
+    do {
+      sidefile.visitTables(map.to + 1, FILL_FRAMES, (frame, first, last) => {
+        this.#mark(map, frame, first, last);
+        map.to = frame.firstSeq + last;
+      });
+    } while (map.to < sidefile.received && clock.now() < until);
     return map.to >= sidefile.received;
   }
 

@@ -362,10 +362,10 @@ export class Replica {
     return this.#amount.from(seq + 1) ?? this.#sidefile.heldBytes;
   }
 
-  /** Enters records that are held in a peer's bitmap, of so many frames at most; true once it has all of them. */
-  fillBitmap(site: SiteName, framesMax: number): boolean {
+  /** Enters records that are held in a peer's bitmap, for a few milliseconds; true once it has all of them. */
+  fillBitmap(site: SiteName): boolean {
     this.#assertUsable();
-    return this.#tried(() => this.bitmaps.fill(site, this.#sidefile, framesMax));
+    return this.#tried(() => this.bitmaps.fill(site, this.#sidefile, this.#options.clock));
   }
 
   /** Frames for a peer that lacks everything from `seq` on, which must be held; null when there is nothing that new. */

@@ -117,6 +117,9 @@ export function discardSidefile(storage: Storage): number {
   return next;
 }
 
+/** Records of a table that are read at first. */
+const TABLE_RECORDS_FIRST = 16;
+
 /** Bytes of frames that visit() reads at once. */
 const READ_BYTES = limits.framePayloadBytesTarget;
 
@@ -422,9 +425,15 @@ export class Sidefile {
 
   /** Header and table of frame i, checked. */
   #readTable(i: number): { frame: FrameView } {
-    const bytes = new Uint8Array(Math.min(this.#index.byteCount(i), FRAME_HEADER_BYTES + limits.frameRecordsMax * RECORD_ENTRY_BYTES));
-    this.#fileOf(this.#index.segment(i)).read(this.#index.at(i), bytes);
-    const check = readFrameTable(bytes, 0, this.#options);
+    const file = this.#fileOf(this.#index.segment(i));
+    const read = (records: number): ReturnType<typeof readFrameTable> => {
+      const bytes = new Uint8Array(Math.min(this.#index.byteCount(i), FRAME_HEADER_BYTES + records * RECORD_ENTRY_BYTES));
+      file.read(this.#index.at(i), bytes);
+      return readFrameTable(bytes, 0, this.#options);
+    };
+    // Most tables are short, and the payloads behind them are not wanted.
+    let check = read(TABLE_RECORDS_FIRST);
+    if (check.kind === 'short') check = read(limits.frameRecordsMax);
     if (check.kind !== 'frame')
       throw this.#damage(i, this.#index.firstSeq(i), check.kind === 'short' ? 'the frame is cut short' : check.why);
     this.#checkIdentity(i, check.frame);

@@ -15,8 +15,6 @@ import type { Replica } from '../replica/replica.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
 import type { SiteCounter, SiteOptions } from './contract.ts';
 
-/** Frames entered in a bitmap in one turn, while writers wait for the room. */
-const FRAMES_PER_TURN = 4096;
 const START: Cursor = { volume: 0, offset: 0 };
 
 export class Resyncs {
@@ -219,7 +217,7 @@ export class Resyncs {
       const { site } = peer;
       this.#options.journal('bitmap.begin', { site, from }, `the blocks of records from ${from} on are noted for ${site}`);
     }
-    if (!this.#replica.fillBitmap(peer.site, FRAMES_PER_TURN)) {
+    if (!this.#replica.fillBitmap(peer.site)) {
       this.#options.shell.wake();
       return false;
     }
