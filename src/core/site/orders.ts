@@ -167,7 +167,8 @@ export function orderResync(
   choice: ScanChoice,
 ): OrderOutcome {
   const { role, lead, own, scans } = ground;
-  if (!scans) return refused('this group is configured without scans', 'take "scan = false" out of its configuration');
+  if (!scans)
+    return refused('this copy was opened without comparing by digests', 'give it a whole copy: replace its folder and start it again');
   if (role !== 'primary' || lead === null)
     return refused(
       `${own} is ${role}, and knows no other copy`,
