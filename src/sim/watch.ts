@@ -27,6 +27,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   readonly coverage: Coverage = new Coverage();
   readonly holdMillis: number;
   forced = false;
+  /** When records that a mirror lacks were dropped last. */
+  lastUncovered = -Infinity;
   calmSince = 0;
   /** Set by the run once the hosts exist. */
   hosts: Hosts<InspectedSite> | null = null;
@@ -194,8 +196,10 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
     else if (event === 'handover.off') coverage.hit('handover given up');
-    else if (event === 'coverage.lost') coverage.hit('coverage lost');
-    else if (event === 'resync.begin') this.countResync(this.site(machine), facts);
+    else if (event === 'coverage.lost') {
+      coverage.hit('coverage lost');
+      this.lastUncovered = this.world.now;
+    } else if (event === 'resync.begin') this.countResync(this.site(machine), facts);
     else if (event === 'mirror.copied' && facts['rung'] === 'bitmap') coverage.hit('bitmap resync ended');
     else if (event === 'copy.resume') coverage.hit(facts['rung'] === 'scan' ? 'scan goes on after a cut' : 'resync goes on after a cut');
     else if (event === 'copy.begin' && facts['staged'] === true) coverage.hit('older volume kept until the end');
