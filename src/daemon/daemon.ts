@@ -9,6 +9,7 @@ import type { DaemonStatus } from '../api/schema.ts';
 import type { Control, RunningControl } from '../api/server.ts';
 import { startControl } from '../api/server.ts';
 import { addSidefileRoute } from '../api/sidefile.ts';
+import { addVerifyRoutes } from '../api/verify.ts';
 import { VERSION } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
@@ -175,6 +176,7 @@ async function openControl(parts: ControlParts): Promise<{ control: RunningContr
   const more = (app: Hono): void => {
     addWatchRoutes(app, watch).post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
     addSidefileRoute(app, (group, range) => groupIn(groups, group).sidefile(range));
+    addVerifyRoutes(app, (wanted) => groups.find(({ group }) => group === wanted) ?? null);
   };
   return { control: await startControl(orders, site.control, { log: journal, more }), orders, reload };
 }
