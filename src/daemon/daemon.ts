@@ -19,7 +19,7 @@ import type { SiteName } from '../core/base/units.ts';
 import { machineBootId } from '../host/boot-id.ts';
 import { BufferPool } from '../host/buffers.ts';
 import { machineClock } from '../host/clock.ts';
-import { SlicedDigests } from '../host/block-digests.ts';
+import { DigestThreads } from '../host/digest-threads.ts';
 import { machineDigests } from '../host/digests.ts';
 import type { NbdListener } from '../host/nbd-listener.ts';
 import { openNbdListener } from '../host/nbd-listener.ts';
@@ -80,6 +80,8 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
   const buffers = new BufferPool(KEPT_BYTES_MAX);
   const witness = openWitnessClient(config, tls, closers);
   let nbd: NbdListener | null = null;
+  const threads = new DigestThreads();
+  closers.push(() => threads.close());
   const parts: SharedParts = {
     config,
     site,
@@ -87,7 +89,7 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
     clock,
     random: machineRandom(),
     digests: machineDigests,
-    blockDigests: new SlicedDigests(),
+    blockDigests: threads,
     buffers,
     turns,
     witness,

@@ -244,6 +244,7 @@ export class GroupRunner implements ExportedGroup {
       capacityBytes: config.capacityBytes,
       destageIdleMillis: config.destageIdleMillis,
       destageBacklogBytes: config.destageBacklogBytes,
+      scrub: config.scrub ?? undefined,
       bitmapChunkBytes: config.bitmapChunkBytes,
       resyncPieceBytes: 16 * 1024 * 1024,
       scan: { algorithm: 'sha256', compare: 'primary', levels: SCAN_LEVELS, chunkBytes: 1024 * 1024 },

@@ -1,4 +1,4 @@
-// The end of a run: bits rot in base images, of one copy or of two at the same place, and a verify has to find each of them, name the right copy,
+// The end of a run: bits rot in base images, of one copy or of two at the same place, and a verify has to find each of them that it can compare, name the right copy,
 // and mend it, also when the primary dies in the middle. Nothing that was rotten may be anywhere afterwards.
 
 import { compareAll } from './check/contents.ts';
@@ -30,17 +30,18 @@ export function scrubPhase(simulation: Simulation, copies: readonly SeenSite[]):
       primary.enter('verify', primary.life, () => primary.site?.verify(how));
     }
   };
+  const { found, mendedUnseen } = watch.verifies;
+  const missing = (): string[] => [...expected].filter((key) => !found.has(key) && !mendedUnseen.has(key));
   let orderedAt = -Infinity;
   const mended = (): boolean => {
     if (world.now - orderedAt >= ORDER_MILLIS) {
       orderedAt = world.now;
       order();
     }
-    return [...expected].every((key) => watch.verifies.found.has(key)) && simulation.settled(true) && clean(simulation, copies);
+    return missing().length === 0 && simulation.settled(true) && clean(simulation, copies);
   };
   if (!simulation.waitUntil(MEND_MILLIS, mended)) {
-    const missing = [...expected].filter((key) => !watch.verifies.found.has(key));
-    world.fail('scrub', `not mended ${MEND_MILLIS} ms after bits were flipped; never found: ${missing.join(', ') || 'none'}`);
+    world.fail('scrub', `not mended ${MEND_MILLIS} ms after bits were flipped; never found: ${missing().join(', ') || 'none'}`);
     return;
   }
   count(simulation, copies, expected);

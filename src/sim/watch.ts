@@ -211,7 +211,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
     else if (event === 'bitmap.begin') this.bitmapsBegun.set(String(facts['site']), machine.name);
     else if (event.startsWith('level.')) this.countLevel(machine, event, facts);
-    else if (event.startsWith('verify.')) this.verifies.told(this, event, facts);
+    else if (event.startsWith('verify.')) this.verifies.told(this, machine.name, event, facts);
     else if (event === 'mirror.copy-end') {
       coverage.hit('whole copy ended');
       const site = this.site(machine);
