@@ -134,6 +134,8 @@ export class VerifyDesk {
     const begun = verifier.turn(now, !may ? 0 : this.pace.hostsActive(now) ? TURN_BYTES : TURN_BYTES_IDLE);
     this.pace.began(begun, verifier.order.bytesPerSecond, now);
     this.pace.working(verifier.busy, now);
+    // What it appended may have met a failing disk, and then this copy takes no part any more.
+    if (this.#examined === null || this.#run !== run) return;
     const { committed, durable } = this.#examined.replica.marks;
     if (verifier.mendedAt > Math.min(committed, durable)) return;
     if (verifier.done) this.#end();
