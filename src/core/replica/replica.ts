@@ -3,7 +3,6 @@
 // committed and what to keep, and says what it holds.
 
 import { assert } from '../base/assert.ts';
-import { limits } from '../base/limits.ts';
 import { type DiskDone, DiskError, type StoredFile } from '../base/ports.ts';
 import { assertHistory, type History, lastSharedSeq, type Position } from '../base/position.ts';
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex, WallMillis } from '../base/units.ts';
@@ -35,6 +34,7 @@ import { Reader, type VolumeExtent } from './read.ts';
 import { CopyReceiver } from './receive.ts';
 import { Schedule } from './schedule.ts';
 import { type FrameRun, type Sidefile, SidefileDamage } from './sidefile.ts';
+import { Space } from './space.ts';
 import type { Superblock, SuperblockValue } from './superblock.ts';
 
 /**
@@ -61,11 +61,11 @@ export class Replica {
   readonly #changes = new Changes();
   readonly #groupTag: number;
   readonly #marks: Marks;
+  readonly #space: Space;
   #failure: ReplicaFailure | null = null;
   /** Bases and sidefile are to be left alone by the background: the replica is about to be copied, or closes. */
   #stopped = false;
   #closed = false;
-  #retainFrom: Seq = Infinity;
 
   /** For openReplica(). Enters the records that are not destaged in the overlay; throws SidefileDamage, DiskError. */
   constructor(options: ReplicaOptions, parts: ReplicaParts) {
@@ -80,6 +80,8 @@ export class Replica {
     const { destaged, destageTarget, committed } = parts.superblock.value;
     const { received, oldest, durable } = parts.sidefile;
     this.#marks = { oldest, destaged, destageTarget, committed: Math.max(destaged, Math.min(committed, received)), durable, received };
+    const { capacityBytes } = options;
+    this.#space = new Space({ capacityBytes, sidefile: this.#sidefile, overlays: this.#overlays, marks: this.#marks });
     this.superblock = trackUpdates(this.#block, this.#background);
     this.#commit = this.#makeCommit();
     this.#schedule = this.#makeSchedule();
@@ -408,45 +410,35 @@ export class Replica {
   // ------------------------------------------------------------------------------------------------ space
   /** Bytes of the sidefile's files. */
   get heldBytes(): number {
-    return this.#sidefile.heldBytes;
+    return this.#space.heldBytes;
   }
 
   /** Bytes that the sidefile may still grow; negative when what was admitted before exceeded it. */
   spaceLeft(): number {
-    return this.#options.capacityBytes - this.#sidefile.heldBytes;
+    return this.#space.leftBytes;
   }
 
   /** Whether writers must wait: until records have been destaged and dropped, or nobody needs them any more. */
   get full(): boolean {
-    if (this.#rangeCount() > limits.overlayZeroRangesMax) return true;
-    if (this.spaceLeft() > 0) return false;
-    // The newest segment is never dropped: when all that is left needs nothing more, the next record begins another one and lets it go.
-    const { destaged, received } = this.#marks;
-    return destaged < received || this.#retainFrom <= received;
+    return this.#space.full;
   }
 
   /** Records from here on are kept for peers also when they are destaged; Infinity when nobody needs any. */
   get retainFrom(): Seq {
-    return this.#retainFrom;
+    return this.#space.retainFrom;
   }
 
   set retainFrom(seq: Seq) {
-    this.#retainFrom = seq;
+    this.#space.retainFrom = seq;
     this.#drop();
-  }
-
-  #rangeCount(): number {
-    let count = 0;
-    for (const overlay of this.#overlays) count += overlay.rangeCount;
-    return count;
   }
 
   /** Drops segments of which every record is destaged, durably recorded so, and needed by nobody. */
   #drop(): void {
     if (this.#stopped || this.#failure !== null) return;
-    const { destaged, received } = this.#marks;
+    const { destaged } = this.#marks;
     assert(this.#block.durableValue.destaged >= destaged, 'what is dropped is destaged by the superblock on disk', { destaged });
-    this.#tried(() => this.#sidefile.dropBefore(Math.min(destaged + 1, this.#retainFrom, received + 1)));
+    this.#tried(() => this.#space.drop());
     this.#marks.oldest = this.#sidefile.oldest;
     this.#amount.dropBefore(this.#marks.oldest);
     this.#moved();
@@ -592,7 +584,7 @@ export class Replica {
   }
 
   #makeSchedule(): Schedule {
-    const { storage, buffers, clock, destage, capacityBytes } = this.#options;
+    const { storage, buffers, clock, destage } = this.#options;
     return new Schedule({
       options: destage,
       storage,
@@ -606,9 +598,7 @@ export class Replica {
       commit: this.#commit,
       marks: this.#marks,
       usable: () => !this.#stopped && this.#failure === null && this.consistent && this.#block.durableValue.consistent,
-      pressed: () =>
-        this.#rangeCount() > limits.overlayZeroRangesMax / 2 ||
-        (this.spaceLeft() < capacityBytes / 4 && this.backlogBytes > capacityBytes / 8),
+      pressed: () => this.#space.pressed(this.backlogBytes),
       update: (patch, done) => this.#update(patch, done),
       aimed: (target) => {
         this.#marks.destageTarget = Math.max(this.#marks.destageTarget, target);

@@ -14,8 +14,8 @@ import type { PeerState, ScanChoice } from '../mirror/forms.ts';
 import { Link, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
 import type { Message } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
-import { createReplica, openReplica } from '../replica/open.ts';
-import { failureError, type ReplicaFailure, type ReplicaOptions } from '../replica/options.ts';
+import type { Opened } from '../replica/open.ts';
+import type { ReplicaFailure } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
 import { Connections } from './connections.ts';
 import { Claimant, type PendingClaim } from './claimant.ts';
@@ -34,7 +34,8 @@ import { HostDesk } from './hosts.ts';
 import { Lead } from './lead.ts';
 import { Creations, orderDrain, orderPromote, orderResync, type OrderGround } from './orders.ts';
 import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
-import { isReplicaError, replicaOptionsOf } from './replica-options.ts';
+import { OwnCopy } from './own-copy.ts';
+import { isReplicaError } from './replica-options.ts';
 import { Resignation } from './resignation.ts';
 import { heardOf, stateOf } from './said.ts';
 import { ROUTES } from './routes.ts';
@@ -66,9 +67,8 @@ export class Site implements LinkOwner {
   readonly #survivors: Survivors;
   readonly #held = new HeldTable();
   #groupId: string | null = null;
-  /** An empty replica is being made and opened. */
-  #creating = false;
   #scanWanted: ScanChoice | null = null;
+  readonly #copy: OwnCopy;
   readonly #resignation: Resignation;
   readonly #creations = new Creations();
   #onRole: (() => void)[] = [];
@@ -90,6 +90,12 @@ export class Site implements LinkOwner {
       (work) => this.#guarded(work),
       (view) => this.#onView(view),
     );
+    this.#copy = new OwnCopy(options, {
+      durable: () => this.#follower?.durable(),
+      failed: (reason) => this.#fail(reason),
+      opened: (opened) => this.#opened(opened),
+      absent: () => this.#role === 'absent',
+    });
     this.#survivors = new Survivors({ options, peers: this.#peers, counters: this.#counters, replica: () => this.#replica });
     this.#resignation = new Resignation(options, this.#desk);
     this.#successor = new Successor(options, this.#desk);
@@ -141,7 +147,7 @@ export class Site implements LinkOwner {
 
   start(): void {
     this.#promised = new Promised(this.#options.clock.now(), this.#options.timings.leaseMillis);
-    this.#openReplica();
+    this.#copy.open();
     this.#desk.read();
   }
 
@@ -369,43 +375,23 @@ export class Site implements LinkOwner {
   }
 
   // ── the replica ──
-  #replicaOptions(groupId: string): ReplicaOptions {
-    return replicaOptionsOf(this.#options, groupId, {
-      durable: () => this.#follower?.durable(),
-      failed: (reason) => this.#fail(reason),
-    });
-  }
-
-  #openReplica(): void {
-    openReplica(this.#replicaOptions(''), (opened) => {
-      this.#creating = false;
-      if (this.#role === 'stopped') return;
-      if (opened.kind === 'refused') return this.#fail(opened.error.message);
-      if (opened.kind === 'absent') {
-        this.#setRole('absent', 'there is no replica here yet');
-        return;
-      }
-      this.#replica = opened.replica;
-      const { value } = opened.replica.superblock;
-      this.#groupId = value.groupId;
-      // Until the primary or the peers say otherwise, everything that is here may be needed by somebody.
-      opened.replica.retainFrom = 0;
-      this.#desk.remember(value.witness);
-      const pending = value.pendingClaim;
-      if (pending !== null && pending.epoch + 1 > opened.replica.epoch) this.#claimAgain(pending);
-      else this.#becomeStandby('it has started');
-      this.#options.shell.wake();
-    });
-  }
-
-  /** Makes an empty replica that is marked inconsistent, to be filled by the primary. */
-  #createEmpty(groupId: string): void {
-    if (this.#creating) return;
-    this.#creating = true;
-    createReplica(this.#replicaOptions(groupId), { consistent: false }, (failure) => {
-      if (failure !== null) return this.#fail('why' in failure ? failure.why : failureError(failure).message);
-      if (this.#role === 'absent') this.#openReplica();
-    });
+  #opened(opened: Opened): void {
+    if (this.#role === 'stopped') return;
+    if (opened.kind === 'refused') return this.#fail(opened.error.message);
+    if (opened.kind === 'absent') {
+      this.#setRole('absent', 'there is no replica here yet');
+      return;
+    }
+    this.#replica = opened.replica;
+    const { value } = opened.replica.superblock;
+    this.#groupId = value.groupId;
+    // Until the primary or the peers say otherwise, everything that is here may be needed by somebody.
+    opened.replica.retainFrom = 0;
+    this.#desk.remember(value.witness);
+    const pending = value.pendingClaim;
+    if (pending !== null && pending.epoch + 1 > opened.replica.epoch) this.#claimAgain(pending);
+    else this.#becomeStandby('it has started');
+    this.#options.shell.wake();
   }
 
   #fail(reason: string): void {
@@ -489,7 +475,7 @@ export class Site implements LinkOwner {
     const { said, link } = peer;
     if (said === null || link === null) return;
     if (replica === null) {
-      if (said.groupId !== null) this.#createEmpty(said.groupId);
+      if (said.groupId !== null) this.#copy.createEmpty(said.groupId);
       return;
     }
     const { clock, journal, timings, shell } = this.#options;
@@ -687,8 +673,8 @@ export class Site implements LinkOwner {
       claimWaits: () => this.#claimWaits(this.#options.clock.now()),
       promisedUntil: () => this.#promised.until,
       onRoleChange: (watcher) => this.#onRole.push(watcher),
-      replicaOptions: (groupId) => this.#replicaOptions(groupId),
-      open: () => this.#openReplica(),
+      replicaOptions: (groupId) => this.#copy.options(groupId),
+      open: () => this.#copy.open(),
       forced: (view) => {
         this.#setRole('claiming', 'an operator has forced it');
         this.#becomePrimary(view);

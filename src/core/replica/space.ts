@@ -1,0 +1,63 @@
+// How much room the sidefile takes and may take: when writers must wait, and which records may go. What is needed by nobody goes in whole segments,
+// once it is in the base image by the superblock on disk.
+
+import { limits } from '../base/limits.ts';
+import type { Seq } from '../base/units.ts';
+import type { Marks } from './marks.ts';
+import type { Overlay } from './overlay.ts';
+import type { Sidefile } from './sidefile.ts';
+
+/** What the space of a replica is computed from. */
+export interface SpaceParts {
+  readonly capacityBytes: number;
+  readonly sidefile: Sidefile;
+  readonly overlays: readonly Overlay[];
+  readonly marks: Readonly<Marks>;
+}
+
+export class Space {
+  readonly #parts: SpaceParts;
+  /** Records from here on are kept for peers also when they are destaged; Infinity when nobody needs any. */
+  retainFrom: Seq = Infinity;
+
+  constructor(parts: SpaceParts) {
+    this.#parts = parts;
+  }
+
+  /** Bytes of the sidefile's files. */
+  get heldBytes(): number {
+    return this.#parts.sidefile.heldBytes;
+  }
+
+  /** Bytes that the sidefile may still grow; negative when what was admitted before exceeded it. */
+  get leftBytes(): number {
+    return this.#parts.capacityBytes - this.heldBytes;
+  }
+
+  /** Whether writers must wait: until records have been destaged and dropped, or nobody needs them any more. */
+  get full(): boolean {
+    if (this.#rangeCount() > limits.overlayZeroRangesMax) return true;
+    if (this.leftBytes > 0) return false;
+    // The newest segment is never dropped: when all that is left needs nothing more, the next record begins another one and lets it go.
+    const { destaged, received } = this.#parts.marks;
+    return destaged < received || this.retainFrom <= received;
+  }
+
+  /** Whether destaging should begin at once, with so much that waits for it. */
+  pressed(backlogBytes: number): boolean {
+    const { capacityBytes } = this.#parts;
+    return this.#rangeCount() > limits.overlayZeroRangesMax / 2 || (this.leftBytes < capacityBytes / 4 && backlogBytes > capacityBytes / 8);
+  }
+
+  /** Drops segments of which every record is destaged and needed by nobody. The caller has made sure that the superblock on disk says so. */
+  drop(): void {
+    const { destaged, received } = this.#parts.marks;
+    this.#parts.sidefile.dropBefore(Math.min(destaged + 1, this.retainFrom, received + 1));
+  }
+
+  #rangeCount(): number {
+    let count = 0;
+    for (const overlay of this.#parts.overlays) count += overlay.rangeCount;
+    return count;
+  }
+}
