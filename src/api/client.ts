@@ -23,6 +23,7 @@ import {
 } from './schema.ts';
 import type { SidefileReport } from './sidefile.ts';
 import { sidefileSchema } from './sidefile.ts';
+import { type VerifyRequest, type VerifyStatus, verifyStatusSchema } from './verify.ts';
 
 /** How long a question may take; an order takes as long as the daemon allows it, and this on top. */
 const QUESTION_MILLIS = 5_000;
@@ -103,6 +104,20 @@ export class ControlClient {
 
   resync(group: string, order: ResyncOrder): Promise<OrderOutcome> {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/resync`, { ...order });
+  }
+
+  /** Compares the copies of a group; only its primary does. */
+  verify(group: string, order: VerifyRequest): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/verify`, order);
+  }
+
+  cancelVerify(group: string): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/verify-cancel`, {});
+  }
+
+  verifyStatus(group: string): Promise<VerifyStatus> {
+    const path = `/v1/groups/${encodeURIComponent(group)}/verify`;
+    return this.#ask({ method: 'GET', path, schema: verifyStatusSchema, millis: this.#questionMillis });
   }
 
   #order(path: string, body: object): Promise<OrderOutcome> {

@@ -18,6 +18,7 @@ import type {
   Waiting,
 } from '../core/site/contract.ts';
 import { SITE_COUNTERS } from '../core/site/contract.ts';
+import { verifyProgressSchema } from './verify.ts';
 
 export type { OrderOutcome, PeerStatus, SiteStatus, Waiting, WitnessView };
 
@@ -109,6 +110,7 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
   volumes: z.array(z.object({ name: nameSchema, sizeBytes: count })),
   counters: countersSchema,
   failure: z.string().nullable(),
+  verify: verifyProgressSchema,
 });
 
 /** What a daemon says of its certificate. */

@@ -20,6 +20,7 @@ import { reloadCommand } from './commands/reload.ts';
 import { sidefileRoutes } from './commands/sidefile.ts';
 import { demoteCommand, failbackCommand, switchoverCommand } from './commands/switchover.ts';
 import { statusCommand } from './commands/status.ts';
+import { verifyCommand } from './commands/verify.ts';
 import { witnessRoutes } from './commands/witness.ts';
 import { COMPLETE, complete } from './completion.ts';
 import type { CliContext, ConfigFlag } from './context.ts';
@@ -76,6 +77,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     resync: resyncCommand,
     attach: attachCommand,
     sidefile: sidefileRoutes,
+    verify: verifyCommand,
     witness: witnessRoutes,
     cert: certRoutes,
     reload: reloadCommand,

@@ -18,6 +18,8 @@ export type GroupConfig = import('../daemon/config.ts').GroupConfig;
 export interface LoadedConfig extends ReturnType<ConfigModule['loadConfig']> {
   siteOf(name: string): SiteConfig;
   groupOf(name: string): GroupConfig;
+  /** Where a site keeps the base image of a volume. */
+  baseImageOf(site: string, group: string, volume: string): string;
 }
 
 /** The world of a command. Tests give their own. */
@@ -51,9 +53,19 @@ export function configFile(context: CliContext, flags: ConfigFlag): string {
 
 /** Reads the configuration. Throws TERCET_CONFIG or TERCET_CONFIG_UNREADABLE. */
 export async function readConfig(context: CliContext, flags: ConfigFlag): Promise<LoadedConfig> {
-  const { groupOf, loadConfig, siteOf } = await import('../daemon/config.ts');
+  const { groupOf, loadConfig, replicaFolder, siteOf } = await import('../daemon/config.ts');
   const config = loadConfig(configFile(context, flags));
-  return { ...config, siteOf: (name) => siteOf(config, name), groupOf: (name) => groupOf(config, name) };
+  return {
+    ...config,
+    siteOf: (name) => siteOf(config, name),
+    groupOf: (name) => groupOf(config, name),
+    baseImageOf: (site, group, volume) => {
+      const own = groupOf(config, group)
+        .volumes.find(({ name }) => name === volume)
+        ?.base.get(site);
+      return own ?? `${replicaFolder(siteOf(config, site), group)}/base-${volume}.img`;
+    },
+  };
 }
 
 /** One line of the answer. */

@@ -39,6 +39,7 @@ export const groupNumbers = {
   destage_idle_millis: { fallback: 1000, min: 0, max: 600_000 },
   bitmap_kib: { fallback: 64, min: 4, max: 65_536 },
   destage_backlog_mib: { fallback: 256, min: 1, max: 1024 * 1024 },
+  scrub_mib_per_second: { fallback: 0, min: 0, max: 1024 * 1024 },
   rpo_seconds: { fallback: 0, min: 0, max: 604_800, fraction: true },
 } as const satisfies Record<string, NumberOption>;
 
@@ -121,6 +122,20 @@ export const siteShape = {
   hooks: pathSchema('the path of a folder with programs, such as "/etc/tercet/hooks.d"').optional(),
 };
 
+const SCRUB_TEXT = 'must be "off", "daily", "weekly" or "monthly": how often all copies are compared; the default is "off"';
+const WINDOW_TEXT = 'must be two times of the day in UTC, such as "22:00-06:00": when a scrub may begin';
+
+/** Two times of the day as minutes. */
+const windowSchema: z.ZodType<{ fromMinute: number; toMinute: number }, unknown> = z.string(WINDOW_TEXT).transform((text, context) => {
+  const match = /^([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])$/.exec(text);
+  if (match === null) {
+    context.addIssue({ code: 'custom', message: WINDOW_TEXT });
+    return z.NEVER;
+  }
+  const [fromHour = 0, fromMinute = 0, toHour = 0, toMinute = 0] = match.slice(1).map(Number);
+  return { fromMinute: fromHour * 60 + fromMinute, toMinute: toHour * 60 + toMinute };
+});
+
 const siteListText = 'a list of names of sites, such as ["near", "far"]';
 type NumberKey = keyof typeof groupNumbers;
 
@@ -135,6 +150,8 @@ export const groupShape = {
     NumberKey,
     z.ZodDefault<z.ZodNumber>
   >),
+  scrub: z.enum(['off', 'daily', 'weekly', 'monthly'], SCRUB_TEXT).default('off'),
+  scrub_window: windowSchema.optional(),
   volume: z
     .array(z.unknown(), 'must be tables: add one [[group.NAME.volume]] for each volume')
     .min(1, 'must have at least one volume: add [[group.NAME.volume]]')

@@ -9,7 +9,7 @@ import type { Address } from '../api/address.ts';
 import { assert } from '../core/base/assert.ts';
 import { TercetError } from '../core/base/errors.ts';
 import type { SiteName } from '../core/base/units.ts';
-import type { SiteSpec, Timings } from '../core/site/contract.ts';
+import type { ScrubOptions, SiteSpec, Timings } from '../core/site/contract.ts';
 import type { GroupDraft } from './config-draft.ts';
 import { namedTables, readGroup, readSite } from './config-draft.ts';
 import { ConfigFaults, readTable } from './config-faults.ts';
@@ -50,6 +50,8 @@ export interface GroupConfig {
   readonly capacityBytes: number;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
+  /** Null: copies are compared only by order. */
+  readonly scrub: ScrubOptions | null;
   /** Most that a copy may lack, in seconds, before that is an event; 0: no target. */
   readonly rpoSeconds: number;
   readonly bitmapChunkBytes: number;
@@ -199,6 +201,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
     rpoSeconds: present(fields.rpo_seconds),
     bitmapChunkBytes: present(fields.bitmap_kib) * 1024,
+    scrub: scrubOf(present(fields.scrub), present(fields.scrub_mib_per_second) * MIB, fields.scrub_window ?? null),
     volumes: volumes.map((volume) => ({
       name: present(volume.name),
       sizeBytes: present(volume.sizeBytes),
@@ -206,6 +209,17 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
       base: volume.base,
     })),
   };
+}
+
+const DAY_MILLIS = 86_400_000;
+const SCRUB_MILLIS = { daily: DAY_MILLIS, weekly: 7 * DAY_MILLIS, monthly: 30 * DAY_MILLIS } as const;
+
+function scrubOf(
+  how: 'off' | keyof typeof SCRUB_MILLIS,
+  bytesPerSecond: number,
+  window: { readonly fromMinute: number; readonly toMinute: number } | null,
+): ScrubOptions | null {
+  return how === 'off' ? null : { everyMillis: SCRUB_MILLIS[how], algorithm: 'sha256', reportOnly: false, bytesPerSecond, window };
 }
 
 /** A value that must be there because no fault was found. */

@@ -9,6 +9,7 @@ import type { DaemonStatus } from '../api/schema.ts';
 import type { Control, RunningControl } from '../api/server.ts';
 import { startControl } from '../api/server.ts';
 import { addSidefileRoute } from '../api/sidefile.ts';
+import { addVerifyRoutes } from '../api/verify.ts';
 import { VERSION } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
@@ -18,7 +19,7 @@ import type { SiteName } from '../core/base/units.ts';
 import { machineBootId } from '../host/boot-id.ts';
 import { BufferPool } from '../host/buffers.ts';
 import { machineClock } from '../host/clock.ts';
-import { SlicedDigests } from '../host/block-digests.ts';
+import { DigestThreads } from '../host/digest-threads.ts';
 import { machineDigests } from '../host/digests.ts';
 import type { NbdListener } from '../host/nbd-listener.ts';
 import { openNbdListener } from '../host/nbd-listener.ts';
@@ -79,6 +80,8 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
   const buffers = new BufferPool(KEPT_BYTES_MAX);
   const witness = openWitnessClient(config, tls, closers);
   let nbd: NbdListener | null = null;
+  const threads = new DigestThreads();
+  closers.push(() => threads.close());
   const parts: SharedParts = {
     config,
     site,
@@ -86,7 +89,7 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
     clock,
     random: machineRandom(),
     digests: machineDigests,
-    blockDigests: new SlicedDigests(),
+    blockDigests: threads,
     buffers,
     turns,
     witness,
@@ -175,6 +178,7 @@ async function openControl(parts: ControlParts): Promise<{ control: RunningContr
   const more = (app: Hono): void => {
     addWatchRoutes(app, watch).post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
     addSidefileRoute(app, (group, range) => groupIn(groups, group).sidefile(range));
+    addVerifyRoutes(app, (wanted) => groups.find(({ group }) => group === wanted) ?? null);
   };
   return { control: await startControl(orders, site.control, { log: journal, more }), orders, reload };
 }

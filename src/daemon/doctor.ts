@@ -71,20 +71,17 @@ async function look({ site, group, folder, dry }: Looking, options: { base: bool
   const opened = await open(site, group, { dry, findings });
   if (opened === null) return { ...about, ...nothing, verdict: 'absent', findings: ['there is no copy here: a primary fills it'] };
   if ('error' in opened) return { ...about, ...nothing, verdict: 'damaged', findings: [...findings, opened.error] };
-  const { replica, bases, settledAt } = opened;
+  const { replica, bases } = opened;
   if (!replica.consistent)
     findings.push('the copy is inconsistent: a whole copy to it was cut off, and goes on or begins again when its primary is there');
   const { oldest, destaged, durable, received } = replica.marks;
   const mends = findings.length > 0;
   const checked = options.base ? await checkBases(group, bases) : [];
   const wrongBlocks = checked.reduce((sum, { wrongBlocks: wrong }) => sum + wrong, 0);
-  const settled = settledAt <= destaged;
   for (const { volume, wrongBlocks: wrong } of checked) {
-    if (wrong === 0) continue;
-    const why = settled ? 'the disk has changed them' : 'a destage was cut off there, and the next start carries it out again';
-    findings.push(`${wrong} block(s) of the base image of ${volume} do not have their digests: ${why}`);
+    if (wrong > 0) findings.push(`${wrong} block(s) of the base image of ${volume} do not have their digests: the disk has changed them`);
   }
-  const verdict = wrongBlocks > 0 && settled ? 'damaged' : mends || wrongBlocks > 0 ? 'mends' : 'sound';
+  const verdict = wrongBlocks > 0 ? 'damaged' : mends ? 'mends' : 'sound';
   const marks = { oldest, destaged, durable, received };
   return {
     ...about,
@@ -98,7 +95,7 @@ async function look({ site, group, folder, dry }: Looking, options: { base: bool
   };
 }
 
-type OpenedCopy = { readonly replica: Replica; readonly bases: readonly DigestedBase[]; readonly settledAt: number };
+type OpenedCopy = { readonly replica: Replica; readonly bases: readonly DigestedBase[] };
 
 function open(
   site: SiteConfig,

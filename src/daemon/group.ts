@@ -7,9 +7,19 @@ import type { SiteName } from '../core/base/units.ts';
 import type { Standing } from '../core/nbd/standing.ts';
 import type { ScanChoice } from '../core/mirror/forms.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
-import type { HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, SwitchoverOrder, VolumeSpec } from '../core/site/contract.ts';
+import type {
+  HostRequest,
+  OrderOutcome,
+  Role,
+  SiteOptions,
+  SiteStatus,
+  SwitchoverOrder,
+  VerifyStatus,
+  VolumeSpec,
+} from '../core/site/contract.ts';
 import { explainSite } from '../core/site/explain.ts';
 import { sidefileReport, type SidefileReport } from '../core/site/sidefile-report.ts';
+import type { VerifyOrder } from '../core/scan/verify.ts';
 import { Site } from '../core/site/site.ts';
 import type { ReplicaFolder } from '../host/disk.ts';
 import { openReplicaFolder } from '../host/disk.ts';
@@ -175,6 +185,18 @@ export class GroupRunner implements ExportedGroup {
     return this.#order((done) => this.#core.switchover(order, done));
   }
 
+  verify(order: VerifyOrder): Promise<OrderOutcome> {
+    return this.#order((done) => done(this.#core.verifies.begin(order)));
+  }
+
+  cancelVerify(): Promise<OrderOutcome> {
+    return this.#order((done) => done(this.#core.verifies.cancel()));
+  }
+
+  verifyStatus(): VerifyStatus {
+    return this.#core.verifies.status();
+  }
+
   drain(): Promise<OrderOutcome> {
     return this.#order((done) => this.#core.drain(done));
   }
@@ -222,6 +244,7 @@ export class GroupRunner implements ExportedGroup {
       capacityBytes: config.capacityBytes,
       destageIdleMillis: config.destageIdleMillis,
       destageBacklogBytes: config.destageBacklogBytes,
+      scrub: config.scrub ?? undefined,
       bitmapChunkBytes: config.bitmapChunkBytes,
       resyncPieceBytes: 16 * 1024 * 1024,
       scan: { algorithm: 'sha256', compare: 'primary', levels: SCAN_LEVELS, chunkBytes: 1024 * 1024 },

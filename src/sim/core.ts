@@ -7,6 +7,7 @@ import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { LinkPort } from '../core/base/ports.ts';
 import type { SiteOptions } from '../core/site/contract.ts';
 import type { Lead } from '../core/site/lead.ts';
+import type { VerifyOrder } from '../core/scan/verify.ts';
 import { Site } from '../core/site/site.ts';
 import type { InspectedSite, Inspection } from './check/observe.ts';
 import { type Machine, PoisoningBuffers, type SiteFactory } from './machine.ts';
@@ -32,6 +33,9 @@ class CoreSite implements InspectedSite {
   }
   switchover(order: Parameters<Site['switchover']>[0], done: Parameters<Site['switchover']>[1]): void {
     this.site.switchover(order, done);
+  }
+  verify(order: VerifyOrder): void {
+    this.site.verifies.begin(order);
   }
   stop(done: () => void): void {
     this.site.stop(done);

@@ -88,6 +88,12 @@ export const REQUIRED_STATES = [
   'a survivor cuts back',
   'survivors cannot be made equal without a primary',
   'making survivors equal is cut off',
+  'verify ended',
+  'verify ended while hosts wrote',
+  'verify went on at its cursor',
+  'rot found and mended',
+  'rot of the primary found and mended',
+  'rot of two copies of one block found and mended',
 ] as const;
 export type State = (typeof REQUIRED_STATES)[number];
 

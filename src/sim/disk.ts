@@ -247,6 +247,15 @@ export class SimDisk implements Storage {
     return `${name} byte ${at}`;
   }
 
+  /** Flips one bit of a byte, in the cache and on the medium. */
+  flipBitAt(name: string, at: number): void {
+    const inode = this.names.get(name) as Inode;
+    const bit = 1 << this.chance.integer(0, 7);
+    for (const content of [inode.cache, inode.durable]) {
+      if (at < content.size) content.bytes[at] = (content.bytes[at] as number) ^ bit;
+    }
+  }
+
   private loseUnsynced(inode: Inode, kept: number): void {
     for (const change of inode.pending) {
       if (!this.chance.happens(kept)) continue;

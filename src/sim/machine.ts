@@ -13,6 +13,7 @@ import type { Buffers, LinkPort } from '../core/base/ports.ts';
 import type { Millis, SiteName } from '../core/base/units.ts';
 import type { Decision, HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, SwitchoverOrder } from '../core/site/contract.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
+import type { VerifyOrder } from '../core/scan/verify.ts';
 
 /** The core's site, as far as it is driven: structural, so that the simulator's own tests can drive a fake. */
 export interface DrivenSite {
@@ -20,6 +21,7 @@ export interface DrivenSite {
   create(done: (outcome: OrderOutcome) => void): void;
   promote(order: { force: boolean }, done: (outcome: OrderOutcome) => void): void;
   switchover(order: SwitchoverOrder, done: (outcome: OrderOutcome) => void): void;
+  verify(order: VerifyOrder): void;
   stop(done: () => void): void;
   request(request: HostRequest): void;
   turn(): void;

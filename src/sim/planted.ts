@@ -129,6 +129,36 @@ export const PLANTED: readonly PlantedBug[] = [
   },
   bug('confirms before it is on its disk', 'handover', SUCCESSOR, 'if (replica.marks.durable < offer.seq) return replica.flush();', ''),
 
+  // Whether copies are equal.
+  bug(
+    'digests are not flushed with their image',
+    'verify false alarm',
+    'replica/digested-base.ts',
+    'base.table.writeBack(written);',
+    'written(null);',
+  ),
+  bug(
+    'a question is answered as of wherever the copy is',
+    'verify false alarm',
+    'scan/examine.ts',
+    'if (replica.marks.received !== ask.seq || !replica.consistent',
+    'if (!replica.consistent',
+  ),
+  bug(
+    'a copy that disagrees with its own digest is believed',
+    'verify attribution',
+    'scan/attribute.ts',
+    'words.filter((word) => word.rotten !== true)',
+    'words',
+  ),
+  bug(
+    'what differs is not mended',
+    'scrub',
+    'scan/verify.ts',
+    'if (this.order.reportOnly || good === null) return;',
+    'if (good !== null) return;',
+  ),
+
   // What an acknowledgement means.
   bug('acknowledges before the peer holds it', '3 acknowledge', ACKNOWLEDGE, 'held = Math.min(held, peer.received);', ''),
   bug('solo, acknowledges from memory', '3 acknowledge', ACKNOWLEDGE, ': Math.min(held, own.durable);', ': held;'),

@@ -12,6 +12,7 @@ import { Hosts } from './host.ts';
 import { Machine } from './machine.ts';
 import { Network } from './network.ts';
 import { type Fault, handoverFaults, makeSchedule } from './schedule.ts';
+import { scrubPhase } from './scrub-phase.ts';
 import { type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
 import { SimWitness } from './witness.ts';
@@ -113,6 +114,7 @@ export class Simulation {
         bitmapChunkBytes: settings.bitmapChunkBytes,
         resyncPieceBytes: settings.resyncPieceBytes,
         scan: settings.scan,
+        scrub: settings.scrub,
       },
       settings.clocks[index] as { offset: number; drift: number },
     );
@@ -269,9 +271,10 @@ export class Simulation {
       return;
     }
     this.compareBases(copies);
+    if (world.violation === null) scrubPhase(this, copies);
   }
 
-  private compareBases(copies: readonly SeenSite[]): void {
+  compareBases(copies: readonly SeenSite[]): void {
     for (const volume of this.settings.volumes) {
       const first = copies[0]?.machine.disk.contentsOf(volume.baseFile) ?? null;
       for (const site of copies) {

@@ -6,7 +6,7 @@ import type { ClockNature } from './machine.ts';
 import type { NetworkNature } from './network.ts';
 import { Chance } from './random.ts';
 import type { ScanHow } from '../core/mirror/forms.ts';
-import type { SiteOptions, SiteSpec, Timings, VolumeSpec } from '../core/site/contract.ts';
+import type { ScrubOptions, SiteOptions, SiteSpec, Timings, VolumeSpec } from '../core/site/contract.ts';
 
 /** The three sites of every run. */
 export const SITES: readonly SiteSpec[] = [
@@ -26,6 +26,8 @@ export interface Settings {
   readonly bitmapChunkBytes: number;
   readonly resyncPieceBytes: number;
   readonly scan: SiteOptions['scan'];
+  /** Copies are compared that often. */
+  readonly scrub: ScrubOptions | undefined;
   readonly hosts: HostNature;
   readonly network: NetworkNature;
   readonly clocks: readonly ClockNature[];
@@ -65,6 +67,7 @@ export function settingsOf(chance: Chance): Settings {
     capacityBytes: small ? chance.pick([192, 256, 512]) * 1024 : 4 * 1024 * 1024,
     destageIdleMillis: chance.pick([20, 100, 1000]),
     destageBacklogBytes: chance.pick([16, 64, 1024]) * 1024,
+    scrub: scrubOptions(chance),
     hosts: hostNature(chance, volumes, timings),
     network: {
       latency: chance.spread(0.2, 30),
@@ -101,6 +104,17 @@ function scanOf(chance: Chance): ScanHow {
     compare: chance.pick(['primary', 'mirror']),
     levels,
     chunkBytes: chance.pick(levels.slice(0, -1)),
+  };
+}
+
+function scrubOptions(chance: Chance): ScrubOptions | undefined {
+  if (chance.happens(0.4)) return undefined;
+  return {
+    everyMillis: chance.pick([100, 1000, 5000]),
+    algorithm: chance.pick(['crc32', 'md5', 'sha1', 'sha256']),
+    reportOnly: chance.happens(0.3),
+    bytesPerSecond: chance.pick([0, 0, 50_000, 1_000_000]),
+    window: null,
   };
 }
 

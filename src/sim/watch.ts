@@ -11,6 +11,7 @@ import type { World } from './world.ts';
 import { endOf, flagOf, holds, type InspectedSite, NOTHING, type Rule, type Scene, type SeenSite, trueSyncPeers } from './check/observe.ts';
 import { checkBitmap } from './check/older.ts';
 import { Truth } from './check/truth.ts';
+import { Verifies } from './check/verifies.ts';
 import type { WitnessOperation, WitnessState } from '../core/arbiter/witness-state.ts';
 import { epochOf } from '../core/base/position.ts';
 import type { SiteName } from '../core/base/units.ts';
@@ -30,6 +31,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   /** When records that a mirror lacks were dropped last. */
   lastUncovered = -Infinity;
   calmSince = 0;
+  /** What verifies have said. */
+  readonly verifies = new Verifies();
+  everHarmed = false;
   /** Set by the run once the hosts exist. */
   hosts: Hosts<InspectedSite> | null = null;
   /** Told when a process ended, and when a site gave its copy up: the operator. */
@@ -116,6 +120,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   harm(machine: Machine<InspectedSite>, harm: Harm): void {
     const site = this.site(machine);
     site.harmed = true;
+    this.everHarmed = true;
     if (harm === 'flip') site.flipped = true;
     else if (harm === 'wipe') site.flipped = false;
     site.lostAt = this.world.now;
@@ -206,6 +211,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
     else if (event === 'bitmap.begin') this.bitmapsBegun.set(String(facts['site']), machine.name);
     else if (event.startsWith('level.')) this.countLevel(machine, event, facts);
+    else if (event.startsWith('verify.')) this.verifies.told(this, machine.name, event, facts);
     else if (event === 'mirror.copy-end') {
       coverage.hit('whole copy ended');
       const site = this.site(machine);

@@ -55,6 +55,10 @@ export const limits = {
   scanUnitBytesMax: 1024 * MIB,
   /** Digests in one answer of a scan. */
   scanNodesMax: 4096,
+  /** Longest range of one question of a verify: a few of them are under way at once. */
+  verifyStepBytes: 1 * MIB,
+  /** Differences that a report names one by one; more are counted. */
+  verifyFindingsMax: 1000,
   /** Bytes read from the sidefile and written to the base image in one destage round. */
   destageRoundBytes: 8 * MIB,
   /** NBD connections of one site. */

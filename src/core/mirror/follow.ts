@@ -211,6 +211,8 @@ export class Follower {
       case 'handoverReady':
       case 'order':
       case 'orderAnswer':
+      case 'verifyAsk':
+      case 'verifyAnswer':
         return this.#refuse(`a ${message.name} message makes no sense from a primary`);
     }
   }

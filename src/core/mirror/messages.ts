@@ -55,6 +55,8 @@ export const MESSAGE_TYPES = {
   handoverReady: 27,
   order: 28,
   orderAnswer: 29,
+  verifyAsk: 30,
+  verifyAnswer: 31,
 } as const;
 export type MessageName = keyof typeof MESSAGE_TYPES;
 

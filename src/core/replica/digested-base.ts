@@ -25,8 +25,8 @@ export type BaseCheck =
   | {
       readonly kind: 'checked';
       readonly faults: readonly BaseFault[];
-      /** Blocks whose content was not known, and is now taken as it is. */
-      readonly adopted: number;
+      /** Blocks of which no digest is known, or none that can be believed: what they hold may be right or wrong. */
+      readonly unknown: readonly number[];
     }
   /** It was written to meanwhile: to be looked at again. */
   | { readonly kind: 'written' }
@@ -165,7 +165,7 @@ export class DigestedBase implements StoredFile {
     return { offset, length: Math.min(bytesMax, size - offset) };
   }
 
-  /** Compares the blocks of a range with their digests. `done` comes later. Nothing is changed but that unknown digests become known. */
+  /** Compares the blocks of a range with their digests. `done` comes later. Nothing is changed. */
   check(offset: number, length: number, blockDigests: BlockDigests, done: (check: BaseCheck) => void): void {
     const firstBlock = offset / BLOCK_BYTES;
     const blockCount = length / BLOCK_BYTES;
@@ -182,25 +182,21 @@ export class DigestedBase implements StoredFile {
         this.unwatch(watch);
         return done(watch.written || failure === null ? { kind: 'written' } : { kind: 'unreadable', failure });
       }
-      const zero = zeroBlocks(bytes);
       blockDigests.digest('crc32', bytes, BLOCK_BYTES, (digests) => {
         this.unwatch(watch);
         if (watch.written) return done({ kind: 'written' });
         const view = viewOf(digests);
         const faults: BaseFault[] = [];
-        let adopted = 0;
+        const unknown: number[] = [];
         for (let i = 0; i < blockCount; i++) {
           const block = firstBlock + i;
           const crc = view.getUint32(4 * i, true);
           const known = snapshot.at(block);
           if (known.kind === 'known' && known.crc !== crc) faults.push({ block, kind: 'rot' });
           if (known.kind === 'damaged') faults.push({ block, kind: 'digest' });
-          if (known.kind === 'damaged' || (known.kind === 'unknown' && zero[i] === 0)) {
-            this.table.set(block, crc);
-            adopted++;
-          }
+          if (known.kind !== 'known') unknown.push(block);
         }
-        done({ kind: 'checked', faults, adopted });
+        done({ kind: 'checked', faults, unknown });
       });
     };
     this.#file.readParts([{ offset, bytes }], read);
@@ -235,20 +231,6 @@ function firstData(file: StoredFile, from: number, size: number): number | null 
     at = extent.offset + extent.length;
   }
   return null;
-}
-
-/** For each block 1 when it holds nothing but zeroes. */
-function zeroBlocks(bytes: Uint8Array): Uint8Array {
-  const blocks = new Uint8Array(bytes.length / BLOCK_BYTES);
-  const words = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8);
-  const perBlock = BLOCK_BYTES / 8;
-  for (let block = 0; block < blocks.length; block++) {
-    let i = block * perBlock;
-    const end = i + perBlock;
-    while (i < end && Object.is(words[i], 0)) i++;
-    blocks[block] = i === end ? 1 : 0;
-  }
-  return blocks;
 }
 
 /** A storage whose base images keep digests. */

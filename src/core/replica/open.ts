@@ -6,7 +6,7 @@ import { TercetError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { DiskError, type DiskFailure, type StoredFile } from '../base/ports.ts';
 import { epochOf } from '../base/position.ts';
-import { BLOCK_BYTES, type Epoch, type Seq } from '../base/units.ts';
+import { BLOCK_BYTES, type Epoch } from '../base/units.ts';
 import { groupTagOf } from '../record/layout.ts';
 import { DigestedBase, DigestedStorage } from './digested-base.ts';
 import { failureError, type ReplicaOptions, type ReplicaParts } from './options.ts';
@@ -31,8 +31,6 @@ export type Opened =
       readonly replica: Replica;
       /** The base images, with the digests of their blocks. */
       readonly bases: readonly DigestedBase[];
-      /** Until everything up to here is destaged, blocks and digests may disagree because of how the last start ended. */
-      readonly settledAt: Seq;
     }
   /** Nothing was ever made here. */
   | { readonly kind: 'absent' }
@@ -68,7 +66,7 @@ export function openReplica(given: ReplicaOptions, done: (opened: Opened) => voi
   replica.superblock.update(startPatch, (failure) => {
     if (failure !== null) return done({ kind: 'refused', error: failureError(failure) });
     replica.flush();
-    done({ kind: 'ready', replica, bases, settledAt: value.destageTarget });
+    done({ kind: 'ready', replica, bases });
   });
 }
 
@@ -106,12 +104,35 @@ function openParts(options: ReplicaOptions): PartsFound {
     // The bases are being brought to an end that the sidefile does not reach any more: they are of no moment in time, and nothing else is left.
     const broken = (value.staging?.endSeq ?? 0) > sidefile.received;
     const startPatch = broken ? { ...start, staging: null } : start;
+    forgetUnsettled(bases, sidefile, broken ? { ...value, staging: null } : value);
     return { kind: 'parts', parts: { superblock: found, sidefile, bases, groupTag, startPatch } };
   } catch (error) {
     if (error instanceof DiskError) return refuse(failureError(error.failure));
     if (error instanceof SidefileDamage) return refuse(failureError(error));
     throw error;
   }
+}
+
+/**
+ * Image and table are two files, so what was being written when the last start ended may be in one of them alone: the digests of those blocks count
+ * as unknown until they are written again. A destage pass writes blocks of records up to its target; what a resync without a staging area had
+ * written nobody knows any more. Throws DiskError, SidefileDamage.
+ */
+function forgetUnsettled(bases: readonly StoredFile[], sidefile: Sidefile, value: SuperblockValue): void {
+  const tables = bases.map((base) => {
+    assert(base instanceof DigestedBase, 'a base image keeps digests', { file: base.name });
+    return base.table;
+  });
+  if (!value.consistent && value.staging === null) {
+    for (const table of tables) table.reset();
+    return;
+  }
+  sidefile.visit(value.destaged + 1, Math.min(value.destageTarget, sidefile.received), (frame, _segment, _at, first, last) => {
+    for (let index = first; index <= last; index++) {
+      tables[frame.volumeAt(index)]?.clear(frame.offsetAt(index) / BLOCK_BYTES, frame.lengthAt(index) / BLOCK_BYTES);
+    }
+    return true;
+  });
 }
 
 function sizeError(volume: { name: string; sizeBytes: number; baseFile: string }, found: number): TercetError {

@@ -1,16 +1,31 @@
 // What a site is given and what may be asked of it: the one surface between the core and those who drive it (the daemon, the simulator).
 
 import type { FlagView, Mode } from '../base/copies.ts';
-import type { BlockDigests, Buffers, Clock, Digests, Journal, Random, Storage } from '../base/ports.ts';
-import type { Epoch, Millis, Seq, SiteName, VolumeIndex } from '../base/units.ts';
+import type { BlockDigests, DigestAlgorithm, Buffers, Clock, Digests, Journal, Random, Storage } from '../base/ports.ts';
+import type { Epoch, Millis, Seq, SiteName, VolumeIndex, WallMillis } from '../base/units.ts';
 import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
 import type { Decision } from './decisions.ts';
 
 import type { ScanHow } from '../mirror/forms.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
 
+import type { Finding } from '../scan/verify.ts';
+
 export type { FlagView, Mode } from '../base/copies.ts';
 export type { Decision, DecisionInputs } from './decisions.ts';
+export type { Finding } from '../scan/verify.ts';
+
+/** When copies are compared without being asked to. */
+export interface ScrubOptions {
+  /** Time from the end of one to the begin of the next. */
+  readonly everyMillis: Millis;
+  readonly algorithm: DigestAlgorithm;
+  readonly reportOnly: boolean;
+  /** 0: no bound but the hosts' latency. */
+  readonly bytesPerSecond: number;
+  /** Minutes of the day, in UTC, within which one may begin; null for always. */
+  readonly window: { readonly fromMinute: number; readonly toMinute: number } | null;
+}
 
 export interface SiteSpec {
   readonly name: SiteName;
@@ -61,6 +76,8 @@ export interface SiteOptions {
   readonly resyncPieceBytes: number;
   /** How copies are compared unless something else is ordered; null: they are sent as a whole. */
   readonly scan: ScanHow | null;
+  /** Undefined: only by order. */
+  readonly scrub?: ScrubOptions | undefined;
   /** Changes with each start of the machine, not of the process: tells a power loss from a crash of the program. */
   readonly bootId: string;
   readonly clock: Clock;
@@ -200,6 +217,35 @@ export interface Waiting {
   readonly next: string;
 }
 
+/** The verify that is under way here, or the last one. */
+export interface VerifyProgress {
+  readonly running: boolean;
+  readonly algorithm: DigestAlgorithm | null;
+  readonly reportOnly: boolean;
+  readonly totalBytes: number;
+  /** Of the volumes, before the cursor. */
+  readonly passedBytes: number;
+  /** Compared, unused ranges included. */
+  readonly verifiedBytes: number;
+  /** Could not be compared, though it was tried again and again. */
+  readonly unverifiedBytes: number;
+  readonly bytesPerSecond: number;
+  readonly etaSeconds: number | null;
+  /** By the wall clock; null when there was none yet. */
+  readonly beganMillis: WallMillis | null;
+  readonly endedMillis: WallMillis | null;
+  /** No block was compared longer ago than this; null when not every one was ever compared. */
+  readonly oldestUnverifiedSeconds: number | null;
+  /** Copies that were compared with this one all the time. */
+  readonly comparedSites: readonly SiteName[];
+  readonly differingBlocks: number;
+}
+
+/** The same, with what was found. */
+export interface VerifyStatus extends VerifyProgress {
+  readonly findings: readonly Finding[];
+}
+
 /** Everything that may honestly be said of a site now: computed when asked, never stored. */
 export interface SiteStatus {
   readonly group: string;
@@ -228,6 +274,7 @@ export interface SiteStatus {
   readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];
   readonly counters: Readonly<Record<SiteCounter, number>>;
   readonly failure: string | null;
+  readonly verify: VerifyProgress;
 }
 
 export const SITE_COUNTERS = [

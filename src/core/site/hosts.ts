@@ -97,6 +97,7 @@ export class HostDesk {
   readonly #waiting = new Queue();
   /** Flushes and writes with FUA: answered once `needSeq` is durable wherever it must be. */
   readonly #flushing = new Queue();
+  readonly #answered: (latencyMillis: Millis, now: Millis) => void;
   readonly #extents = new Map<HostRequest, readonly BlockExtent[]>();
   /** Writes among `incoming` whose bytes are in memory of their own. */
   readonly #kept = new Set<HostRequest>();
@@ -104,10 +105,16 @@ export class HostDesk {
   #reign = 0;
   #coldReads = 0;
 
-  constructor(options: SiteOptions, counters: Record<SiteCounter, number>) {
+  /** `answered` is told how long each request took that was carried out. */
+  constructor(
+    options: SiteOptions,
+    counters: Record<SiteCounter, number>,
+    answered: (latencyMillis: Millis, now: Millis) => void = () => undefined,
+  ) {
     this.#options = options;
     this.#counters = counters;
     this.#hold = new Hold(options);
+    this.#answered = answered;
   }
 
   /** Requests that have no answer yet. */
@@ -264,6 +271,8 @@ export class HostDesk {
 
   #answer(request: HostRequest): void {
     const { session, data } = request;
+    const now = this.#options.clock.now();
+    this.#answered(now - request.startedMillis, now);
     if (request.command === 'status') {
       const extents = this.#extents.get(request) ?? [];
       this.#extents.delete(request);

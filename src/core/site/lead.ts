@@ -328,6 +328,8 @@ export class Lead {
       case 'handover':
       case 'order':
       case 'orderAnswer':
+      case 'verifyAsk':
+      case 'verifyAnswer':
         return `a ${message.name} message makes no sense from a mirror`;
     }
   }

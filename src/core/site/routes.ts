@@ -2,8 +2,8 @@
 
 import type { MessageName } from '../mirror/messages.ts';
 
-/** link: the connection and what a peer says of itself. lead: the reign here. follower: what this site follows. either: a scan, on both sides. */
-type Route = 'link' | 'lead' | 'follower' | 'survivors' | 'either' | 'successor' | 'switchovers';
+/** link: the connection and what a peer says of itself. lead: the reign here. follower: what this site follows. either: a scan, on both sides. verify: on both sides, too. */
+type Route = 'link' | 'lead' | 'follower' | 'survivors' | 'either' | 'successor' | 'switchovers' | 'verify';
 
 export const ROUTES: Readonly<Record<MessageName, Route>> = {
   hello: 'link',
@@ -21,6 +21,8 @@ export const ROUTES: Readonly<Record<MessageName, Route>> = {
   handover: 'successor',
   order: 'switchovers',
   orderAnswer: 'switchovers',
+  verifyAsk: 'verify',
+  verifyAnswer: 'verify',
   compare: 'survivors',
   level: 'survivors',
   levelEnd: 'survivors',

@@ -45,8 +45,12 @@ import { NotedOnce, notedOrder, withDecisions } from './decisions.ts';
 import { deskOf } from './desk.ts';
 import { siteStatus, type Inspected } from './status.ts';
 import { Survivors } from './survivors.ts';
+import { Upkeep } from './upkeep.ts';
+import { VerifyDesk } from './verify-desk.ts';
 
 export class Site implements LinkOwner {
+  /** Compares the copies, by order and by schedule. */
+  readonly verifies: VerifyDesk;
   readonly #options: SiteOptions;
   readonly #connections: Connections;
   readonly #peers: ReadonlyMap<SiteName, Peer>;
@@ -62,7 +66,7 @@ export class Site implements LinkOwner {
   #standbySince: Millis = 0;
   #failure: string | null = null;
   #wasServing = false;
-  #lastFlush: Millis = -Infinity;
+  readonly #upkeep: Upkeep;
   readonly #claimant: Claimant;
   readonly #survivors: Survivors;
   readonly #held = new HeldTable();
@@ -84,7 +88,9 @@ export class Site implements LinkOwner {
     this.#peers = this.#connections.peers;
     assert(this.#peers.size === options.sites.length - 1, 'a site must be one of the sites of its group', { site: options.site });
     this.#promised = new Promised(options.clock.now(), options.timings.leaseMillis);
-    this.#hosts = new HostDesk(options, this.#counters);
+    this.#upkeep = new Upkeep(options.destageIdleMillis);
+    this.verifies = new VerifyDesk(options, () => this.#lead);
+    this.#hosts = new HostDesk(options, this.#counters, (millis, now) => this.verifies.pace.answered(millis, now));
     this.#desk = deskOf(
       options,
       (work) => this.#guarded(work),
@@ -185,6 +191,7 @@ export class Site implements LinkOwner {
     const replica = this.#replica;
     const failed = this.#role === 'failed';
     this.#leaveRole('stopped', 'the site is stopping');
+    this.verifies.closed();
     this.#desk.stop();
     this.#connections.closeAll('close', 'this site is stopping');
     this.#switchovers.linkLost(null);
@@ -272,7 +279,9 @@ export class Site implements LinkOwner {
           this.#successor.message(link, this.#replica, message.body);
         return;
       case 'switchovers':
-        this.#switchovers.message(link, message);
+        return this.#switchovers.message(link, message);
+      case 'verify':
+        return this.verifies.message(link, message, follower?.state === 'following');
     }
   }
 
@@ -296,7 +305,8 @@ export class Site implements LinkOwner {
     const replica = this.#replica;
     if (replica !== null && replica.failure === null) {
       this.#duties(replica, now);
-      if (this.#role !== 'failed') this.#houseKeeping(replica, now);
+      if (this.#role !== 'failed') this.#upkeep.turn(replica, now);
+      this.verifies.turn(now);
     } else if (this.#role === 'absent') {
       this.#standby(now);
     }
@@ -336,14 +346,9 @@ export class Site implements LinkOwner {
     const { timings } = this.#options;
     let earliest = Math.min(this.#desk.deadline(), this.#desk.probeDeadline(this.#probeMillis()), this.#hosts.deadline());
     earliest = Math.min(earliest, this.#connections.deadline(), this.#successor.deadline());
-    if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline());
+    if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline(), this.verifies.deadline());
     if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#promised.until, now + timings.heartbeatMillis / 4));
-    const replica = this.#replica;
-    if (replica !== null && replica.failure === null) {
-      earliest = Math.min(earliest, replica.nextWork);
-      if (replica.marks.durable < replica.marks.received)
-        earliest = Math.min(earliest, Math.max(this.#lastFlush, now - 1) + this.#options.destageIdleMillis);
-    }
+    if (this.#replica?.failure === null) earliest = Math.min(earliest, this.#upkeep.deadline(this.#replica, now));
     return earliest;
   }
 
@@ -371,6 +376,7 @@ export class Site implements LinkOwner {
       claimWaits: this.#claimWaits(this.#options.clock.now()),
       serving: this.serving,
       takingOver: this.#successor.waits,
+      verify: this.verifies.status(),
     };
   }
 
@@ -383,6 +389,7 @@ export class Site implements LinkOwner {
       return;
     }
     this.#replica = opened.replica;
+    this.verifies.opened(opened);
     const { value } = opened.replica.superblock;
     this.#groupId = value.groupId;
     // Until the primary or the peers say otherwise, everything that is here may be needed by somebody.
@@ -397,20 +404,13 @@ export class Site implements LinkOwner {
   #fail(reason: string): void {
     if (this.#role === 'failed' || this.#role === 'stopped') return;
     this.#failure = reason;
+    this.verifies.closed();
     const elsewhere = this.#role === 'mirror' || this.#lead?.mirrored === true;
     this.#leaveRole('failed', reason);
     this.#connections.closeAll('refuse', `this copy has failed: ${reason.slice(0, 200)}`);
     this.#options.shell.failed(reason);
     this.#resignation.begin(elsewhere);
     this.#options.shell.wake();
-  }
-
-  #houseKeeping(replica: Replica, now: Millis): void {
-    if (replica.marks.durable < replica.marks.received && now - this.#lastFlush >= this.#options.destageIdleMillis) {
-      this.#lastFlush = now;
-      replica.flush();
-    }
-    replica.work(now);
   }
 
   // ── what each role does ──
@@ -465,7 +465,6 @@ export class Site implements LinkOwner {
     this.#claimant.begin(view);
   }
 
-  /** A peer that is primary, of the newest epoch known here. */
   #primaryPeer(): Peer | null {
     return this.#connections.primaryOf(this.#replica?.epoch ?? 0);
   }

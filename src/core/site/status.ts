@@ -7,7 +7,7 @@ import type { FollowedPeer } from '../mirror/followed.ts';
 import type { HeldTable } from '../mirror/held.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
-import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, Waiting } from './contract.ts';
+import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, VerifyProgress, VerifyStatus, Waiting } from './contract.ts';
 import type { Lead } from './lead.ts';
 import type { Survivors } from './survivors.ts';
 
@@ -31,6 +31,7 @@ export interface Inspected {
   readonly serving: boolean;
   /** It has confirmed an offer of the reign and knows nothing of the witness's answer. */
   readonly takingOver: boolean;
+  readonly verify: VerifyStatus;
 }
 
 export function siteStatus(inside: Inspected): SiteStatus {
@@ -56,7 +57,14 @@ export function siteStatus(inside: Inspected): SiteStatus {
     volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
     counters: { ...inside.counters },
     failure: inside.failure,
+    verify: progressOf(inside.verify),
   };
+}
+
+/** Without what was found, which is asked for by itself. */
+function progressOf(verify: VerifyStatus): VerifyProgress {
+  const { findings: _findings, ...progress } = verify;
+  return progress;
 }
 
 function marksOf(replica: Replica): { oldest: Seq; destaged: Seq; committed: Seq; durable: Seq; received: Seq } {

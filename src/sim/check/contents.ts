@@ -2,6 +2,7 @@
 // near alike; or it says that it is inconsistent. Compared with the truth that the hosts' requests and the primaries' numbers give.
 
 import type { Rule, Scene, SeenSite } from './observe.ts';
+import { keyOf } from './verifies.ts';
 import { tagOf } from '../history.ts';
 import { BLOCK_BYTES } from '../../core/base/units.ts';
 
@@ -60,7 +61,7 @@ function compare(scene: Scene, site: SeenSite, range: { volume: number; offset: 
   for (let at = 0; at < words.length; at += wordsPerUnit) {
     const unit = range.offset / unitBytes + at / wordsPerUnit;
     const tag = tagOf(words, at, wordsPerUnit, unit);
-    if (tag === expected[unit]) continue;
+    if (tag === expected[unit] || rots(scene, site, range.volume, unit * unitBytes)) continue;
     if (tag !== null && (image.unsure[range.volume]?.has(unit) === true || mayBe(scene, tag, range.volume, unit))) continue;
     const rule = site.mode === 'async' ? '9 far prefix' : 'R5 contents';
     const found = tag === null ? 'something torn or foreign' : `write ${tag}`;
@@ -70,6 +71,12 @@ function compare(scene: Scene, site: SeenSite, range: { volume: number; offset: 
     );
     return;
   }
+}
+
+/** Whether the block was damaged on purpose, and is still to be found by a verify. */
+function rots(scene: Scene, site: SeenSite, volume: number, at: number): boolean {
+  const offset = Math.floor(at / BLOCK_BYTES) * BLOCK_BYTES;
+  return scene.verifies.flipped.has(keyOf(site.name, volume, offset));
 }
 
 /** Whether a write whose number died with its site can explain what a unit shows. */

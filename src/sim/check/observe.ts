@@ -14,6 +14,7 @@ import type { DrivenSite, Machine } from '../machine.ts';
 import type { WitnessStep } from '../witness.ts';
 import type { World } from '../world.ts';
 import type { Truth } from './truth.ts';
+import type { Verifies } from './verifies.ts';
 
 /** The marks of a replica. */
 export interface SeenMarks {
@@ -121,6 +122,8 @@ export interface Scene {
   readonly forced: boolean;
   /** Since when no fault keeps two sites from hearing each other; in the future while one does. */
   readonly calmSince: Millis;
+  /** What verifies have said, and which blocks were damaged for them. */
+  readonly verifies: Verifies;
   /** Since when the oldest connection from one site to another stands, in the world's time; null when there is none. */
   connectedSince(from: SiteName, to: SiteName): number | null;
   /** A state was reached that sets of runs are to reach. */

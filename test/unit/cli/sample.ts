@@ -1,9 +1,27 @@
 // What sites may say of themselves, for tests of the API and of the printing.
 
-import type { PeerStatus, SiteStatus } from '../../../src/core/site/contract.ts';
+import type { PeerStatus, SiteStatus, VerifyProgress } from '../../../src/core/site/contract.ts';
 import { SITE_COUNTERS } from '../../../src/core/site/contract.ts';
 
 const MIB = 1024 * 1024;
+
+/** No verify has ever run. */
+const VERIFY_NONE: VerifyProgress = {
+  running: false,
+  algorithm: null,
+  reportOnly: false,
+  totalBytes: 1024 * MIB,
+  passedBytes: 0,
+  verifiedBytes: 0,
+  unverifiedBytes: 0,
+  bytesPerSecond: 0,
+  etaSeconds: null,
+  beganMillis: null,
+  endedMillis: null,
+  oldestUnverifiedSeconds: null,
+  comparedSites: [],
+  differingBlocks: 0,
+};
 
 /** A mirror as its primary sees it, following and whole. */
 export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
@@ -69,6 +87,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
     volumes: [{ name: 'disk0', sizeBytes: 1024 * MIB }],
     counters: Object.fromEntries(SITE_COUNTERS.map((counter) => [counter, 0])) as SiteStatus['counters'],
     failure: null,
+    verify: VERIFY_NONE,
     ...change,
   };
 }

@@ -72,6 +72,7 @@ test('a sound configuration becomes complete values with every default', () => {
     destageIdleMillis: 1000,
     rpoSeconds: 0,
     destageBacklogBytes: 256 * 1024 * 1024,
+    scrub: null,
     bitmapChunkBytes: 64 * 1024,
   });
   assert.deepEqual(

@@ -40,7 +40,8 @@ import {
 import { readHeld } from '../../../src/core/mirror/held.ts';
 import { digests, equal } from '../../support/records.ts';
 import { WatchedBuffers } from './watched-buffers.ts';
-import { FOLLOW, HELD, HELLO, JOIN, JOINED, LEVEL, STANDING, sampleFrame, STATE, wireSamples } from './wire-sample.ts';
+import { ANSWER, ASK, FOLLOW, HELD, HELLO, JOIN, JOINED, LEVEL, STANDING, sampleFrame, STATE, wireSamples } from './wire-sample.ts';
+import { readAnswer, readAsk } from '../../../src/core/scan/examine.ts';
 
 const GOLDEN = join(import.meta.dirname, '../../golden');
 const golden = new Uint8Array(readFileSync(join(GOLDEN, 'wire-v1.bin')));
@@ -120,6 +121,8 @@ describe('the wire form, version 1', () => {
     assert.deepEqual(readHeld(body('held')), HELD);
     const confirmed = { epoch: 3, number: 12, oldest: 41, spaceBytes: 1_048_576 };
     assert.deepEqual(decodeNumbers(HELD_ACKNOWLEDGE_BODY, body('heldAcknowledge')), confirmed);
+    assert.deepEqual(readAsk(decodeJson(body('verifyAsk')), [{ sizeBytes: 0 }, { sizeBytes: 65_536 }]), ASK);
+    assert.deepEqual(readAnswer(decodeJson(body('verifyAnswer')), ASK), ANSWER);
     assert.deepEqual(decodeJson(body('refuse')), { reason: 'this is site "near", not "far"' });
   });
 

@@ -1,5 +1,6 @@
 // One message of each kind, with values that show where each field lies. test/golden/wire-v1.bin is exactly these, one behind the other.
 
+import { type Answer, type Ask, encodeAnswer, encodeAsk } from '../../../src/core/scan/examine.ts';
 import { encodeFrame, frameBytes } from '../../../src/core/record/encode.ts';
 import { RECORD_KIND } from '../../../src/core/record/layout.ts';
 import type {
@@ -131,6 +132,19 @@ function frame(): Sample {
 const HANDOVER: HandoverMessage = { step: 'offer', epoch: 3, seq: 104, chain: 0xdead_beef };
 const ORDER_ANSWER: PassedOutcome = { number: 1, done: false, text: 'near is not in step', remedy: 'wait' };
 
+/** A question of a verify, and the answer to it. */
+export const ASK: Ask = {
+  number: 7,
+  kind: 'digest',
+  seq: 104,
+  volume: 1,
+  offset: 8192,
+  length: 4096,
+  algorithm: 'crc32',
+  blockBytes: 4096,
+};
+export const ANSWER: Answer = { kind: 'digest', digests: new Uint8Array([0xca, 0xfe, 0xf0, 0x0d]), own: { rotten: [2], unknown: [] } };
+
 /** All kinds, in the order of their numbers. */
 export function wireSamples(): readonly Sample[] {
   const image = encodeNumbers(IMAGE_BODY, [3, 1, 8192, 4, 1, 1, 0]);
@@ -168,5 +182,7 @@ export function wireSamples(): readonly Sample[] {
     whole('handoverReady', 'mirror to primary: it holds everything on its disk', encodeJson({ epoch: 3, seq: 104, refused: null })),
     whole('order', 'mirror to primary: an order that was given there', encodeJson({ number: 1, to: 'near', dryRun: false })),
     whole('orderAnswer', 'primary to mirror: what became of it', encodeJson(ORDER_ANSWER)),
+    whole('verifyAsk', 'primary to mirror: a question about a range as of a record', encodeJson(encodeAsk(ASK))),
+    whole('verifyAnswer', 'mirror to primary: its answer', encodeJson(encodeAnswer(7, ANSWER))),
   ];
 }

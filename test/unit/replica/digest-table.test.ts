@@ -33,14 +33,10 @@ test('a block that has rotted is named, and no other', () => {
   flip(rig, 'base-wide', 15 * BLOCK_BYTES + 77);
   flip(rig, 'base-wide', 41 * BLOCK_BYTES + 4095);
   const check = rig.checkBase(1, 0, VOLUMES[1].sizeBytes);
-  assert.deepEqual(check, {
-    kind: 'checked',
-    faults: [
-      { block: 15, kind: 'rot' },
-      { block: 41, kind: 'rot' },
-    ],
-    adopted: 0,
-  });
+  assert.deepEqual('faults' in check && check.faults, [
+    { block: 15, kind: 'rot' },
+    { block: 41, kind: 'rot' },
+  ]);
 });
 
 test('a block that became a hole though it was written is rot, and a digest that has rotted is no rot of its block', () => {
@@ -50,15 +46,16 @@ test('a block that became a hole though it was written is rot, and a digest that
   hole.close();
   flip(rig, 'digests-wide', 40 * 8 + 5);
   const check = rig.checkBase(1, 0, VOLUMES[1].sizeBytes);
-  assert.deepEqual(check, {
+  assert.deepEqual('faults' in check && check.faults, [
+    { block: 11, kind: 'rot' },
+    { block: 40, kind: 'digest' },
+  ]);
+  // Looking at it does not make what is there the truth.
+  assert.deepEqual(rig.checkBase(1, 40 * BLOCK_BYTES, BLOCK_BYTES), {
     kind: 'checked',
-    faults: [
-      { block: 11, kind: 'rot' },
-      { block: 40, kind: 'digest' },
-    ],
-    adopted: 1,
+    faults: [{ block: 40, kind: 'digest' }],
+    unknown: [40],
   });
-  assert.deepEqual(rig.checkBase(1, 40 * BLOCK_BYTES, BLOCK_BYTES), { kind: 'checked', faults: [], adopted: 0 });
 });
 
 test('what is a hole in the image and unknown in the table costs no read', () => {
@@ -82,7 +79,7 @@ test('a range that is written to while it is looked at is looked at again', () =
   base.check(40 * BLOCK_BYTES, BLOCK_BYTES, blockDigests, (check) => told.push(check));
   rig.storage.settle();
   assert.deepEqual(told[1], { kind: 'written' });
-  assert.deepEqual(rig.checkBase(1, 40 * BLOCK_BYTES, BLOCK_BYTES), { kind: 'checked', faults: [], adopted: 0 });
+  assert.deepEqual(rig.checkBase(1, 40 * BLOCK_BYTES, BLOCK_BYTES), { kind: 'checked', faults: [], unknown: [] });
 });
 
 test('a table of many pages keeps what is set, forgets what is cleared, and gives whole pages back', () => {

@@ -1,0 +1,67 @@
+// Which files of an ext4 volume lie in ranges of its base image, by debugfs, where e2fsprogs is installed: `icheck` tells the inode of a block,
+// `ncheck` the names of an inode. It reads the image of this machine as it is now; what is still in the sidefile it does not see.
+
+import { spawnSync } from 'node:child_process';
+
+import type { VerifyStatus } from '../../api/verify.ts';
+
+const BLOCKS_MAX = 4096;
+
+/** Lines for the report: each range with its files, or why they cannot be named. */
+export function filesOfRanges(
+  imageOf: (volume: string) => string,
+  volumes: readonly string[],
+  findings: VerifyStatus['findings'],
+): string[] {
+  const lines: string[] = [];
+  for (const [volume, name] of volumes.entries()) {
+    const ranges = findings.filter((finding) => finding.volume === volume);
+    if (ranges.length === 0) continue;
+    lines.push(...filesOf(imageOf(name), name, ranges));
+  }
+  return lines;
+}
+
+/** The same for one image. */
+function filesOf(image: string, volume: string, ranges: readonly { readonly offset: number; readonly length: number }[]): string[] {
+  const stats = debugfs(image, 'stats -h');
+  const blockBytes = Number(/^Block size: +([0-9]+)$/m.exec(stats.out)?.[1] ?? 0);
+  if (stats.failed !== null) return [`  volume ${volume}: files cannot be named: ${stats.failed}`];
+  if (blockBytes === 0) return [`  volume ${volume}: holds no ext4 file system that begins at its first byte`];
+  const blocks = new Set<number>();
+  for (const { offset, length } of ranges) {
+    for (let at = Math.floor(offset / blockBytes); at * blockBytes < offset + length && blocks.size < BLOCKS_MAX; at++) blocks.add(at);
+  }
+  const inodes = pairs(debugfs(image, `icheck ${[...blocks].join(' ')}`).out);
+  const numbers = [...new Set([...inodes.values()].filter((inode) => /^[0-9]+$/.test(inode)))];
+  const names = numbers.length === 0 ? new Map<string, string>() : pairs(debugfs(image, `ncheck ${numbers.join(' ')}`).out);
+  return [...inodes].map(([block, inode]) => {
+    const at = Number(block) * blockBytes;
+    const what = /^[0-9]+$/.test(inode)
+      ? `file ${names.get(inode) ?? `with inode ${inode}, whose name is not known`}`
+      : 'no file: free space or data of the file system itself';
+    return `  volume ${volume}, bytes ${at} to ${at + blockBytes - 1}: ${what}`;
+  });
+}
+
+function debugfs(image: string, request: string): { readonly out: string; readonly failed: string | null } {
+  const { stdout, error, stderr } = spawnSync('debugfs', ['-R', request, image], {
+    encoding: 'utf8',
+    timeout: 60_000,
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  if (error !== undefined)
+    return { out: '', failed: 'code' in error && error.code === 'ENOENT' ? 'debugfs (e2fsprogs) is not installed' : error.message };
+  const bad = /Bad magic number|while opening|Filesystem not open/.exec(`${stderr}${stdout}`);
+  return { out: bad === null ? stdout : '', failed: null };
+}
+
+/** Lines of two columns, without their heading. */
+function pairs(text: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const line of text.split('\n').slice(1)) {
+    const match = /^([0-9]+)\s+(.+)$/.exec(line.trim());
+    if (match !== null) found.set(match[1] as string, match[2] as string);
+  }
+  return found;
+}

@@ -1,0 +1,71 @@
+// How fast work in the background may go: never above the rate that it was given, and slower as long as hosts are seen to wait longer for their
+// answers while it runs than while it rests. So that there is something to compare with, it rests now and then whenever hosts are there.
+
+import type { Millis } from '../base/units.ts';
+
+/** Share of a new measurement in the running mean. */
+const WEIGHT = 0.05;
+/** Latency may rise by this share, and by this much, before the work slows down. */
+const TOLERANCE = 1.1;
+const TOLERANCE_MILLIS = 0.05;
+/** Rest after a piece of work, in multiples of the time that it took. */
+const REST_MIN = 0.5;
+const REST_MAX = 50;
+const REST_MILLIS_MAX = 5_000;
+/** With no answer to a host for so long nobody is there to be disturbed. */
+const IDLE_MILLIS = 250;
+
+/** The pace of one work in the background. */
+export class Pace {
+  #quiet: number | null = null;
+  #busy: number | null = null;
+  #lastAnswer: Millis = -Infinity;
+  #rest = REST_MIN;
+  #workedSince: Millis | null = null;
+  #restUntil: Millis = -Infinity;
+  #rateUntil: Millis = -Infinity;
+
+  /** A host was answered after so long. */
+  answered(latencyMillis: Millis, now: Millis): void {
+    this.#lastAnswer = now;
+    if (this.#workedSince === null) this.#quiet = mean(this.#quiet, latencyMillis);
+    else this.#busy = mean(this.#busy, latencyMillis);
+  }
+
+  /** Work is under way, or has ended. */
+  working(works: boolean, now: Millis): void {
+    if (works) {
+      this.#workedSince ??= now;
+      return;
+    }
+    const since = this.#workedSince;
+    if (since === null) return;
+    this.#workedSince = null;
+    if (now - this.#lastAnswer > IDLE_MILLIS) {
+      this.#restUntil = now;
+      return;
+    }
+    const disturbed = this.#quiet !== null && this.#busy !== null && this.#busy > this.#quiet * TOLERANCE + TOLERANCE_MILLIS;
+    this.#rest = disturbed ? Math.min(REST_MAX, this.#rest * 1.3) : Math.max(REST_MIN, this.#rest * 0.95);
+    this.#restUntil = now + Math.min(REST_MILLIS_MAX, Math.max(1, (now - since) * this.#rest));
+  }
+
+  /** So many bytes were begun; 0 bytes in a second mean no bound. */
+  began(byteCount: number, bytesPerSecond: number, now: Millis): void {
+    if (bytesPerSecond > 0) this.#rateUntil = Math.max(now, this.#rateUntil) + (byteCount / bytesPerSecond) * 1000;
+  }
+
+  /** When the next piece may begin. */
+  get nextAt(): Millis {
+    return Math.max(this.#restUntil, this.#rateUntil);
+  }
+
+  /** Whether hosts have been answered of late: then one piece at a time is enough. */
+  hostsActive(now: Millis): boolean {
+    return now - this.#lastAnswer <= IDLE_MILLIS;
+  }
+}
+
+function mean(before: number | null, measured: number): number {
+  return before === null ? measured : before + WEIGHT * (measured - before);
+}

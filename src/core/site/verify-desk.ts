@@ -1,0 +1,275 @@
+// A site's part in verifies: as primary it makes them, by order and by schedule, at a pace that hosts do not feel; as mirror it answers about its
+// own copy. A run that was cut off goes on at its cursor when this site leads again.
+
+import type { BlockDigests } from '../base/ports.ts';
+import { type Millis, type SiteName, type WallMillis } from '../base/units.ts';
+import type { Link } from '../mirror/link.ts';
+import { decodeJson, encodeJson, type Message } from '../mirror/messages.ts';
+import { pump } from '../mirror/send.ts';
+import type { DigestedBase } from '../replica/digested-base.ts';
+import type { Replica } from '../replica/replica.ts';
+import { type Ask, encodeAnswer, encodeAsk, examine, type Examined, readAnswer, readAsk } from '../scan/examine.ts';
+import { Verifier, type VerifyGround, type VerifyOrder } from '../scan/verify.ts';
+import type { OrderOutcome, SiteOptions, VerifyStatus } from './contract.ts';
+import type { Lead } from './lead.ts';
+import { Pace } from './pace.ts';
+import { VerifyStore } from './verify-store.ts';
+
+/** How often the cursor is made durable at most. */
+const REMEMBER_MILLIS = 2_000;
+/** Begun in one turn at most while hosts are served, and while nobody is there. */
+const TURN_BYTES = 1024 * 1024;
+const TURN_BYTES_IDLE = 4 * 1024 * 1024;
+/** A run that can not go on looks again after this, if nothing wakes it before. */
+const WAIT_MILLIS = 20;
+/** Questions that wait until the records before them are here. */
+const HELD_MAX = 64;
+const DAY_MINUTES = 24 * 60;
+
+/** The verifies of one group at one site. */
+export class VerifyDesk {
+  readonly pace: Pace = new Pace();
+  readonly #options: SiteOptions;
+  readonly #lead: () => Lead | null;
+  readonly #store: VerifyStore;
+  #examined: (Examined & { readonly replica: Replica }) | null = null;
+  #run: { readonly verifier: Verifier; readonly lead: Lead; readonly began: WallMillis; readonly startedAt: Millis } | null = null;
+  /** The last run that has ended here in this life. */
+  #last: Verifier | null = null;
+  #held: { readonly link: Link; readonly ask: Ask }[] = [];
+  #rememberedAt: Millis = -Infinity;
+
+  constructor(options: SiteOptions, lead: () => Lead | null) {
+    this.#options = options;
+    this.#lead = lead;
+    this.#store = new VerifyStore(options.storage, options.digests);
+  }
+
+  /** The copy of this site is open. */
+  opened(opened: { readonly replica: Replica; readonly bases: readonly DigestedBase[] }): void {
+    const digests: BlockDigests = this.#options.blockDigests;
+    this.#examined = { replica: opened.replica, bases: opened.bases, digests };
+    this.#store.open();
+    if (this.#store.value.lastEnded === null && this.#store.value.lastBegan === null) {
+      // A schedule counts from when the copy was first there.
+      this.#store.set({ ...this.#store.value, lastEnded: Math.floor(this.#options.clock.wall()) });
+    }
+  }
+
+  /** The copy is of no use any more, or the site ends. */
+  closed(): void {
+    this.#run = null;
+    this.#held = [];
+    if (this.#examined !== null) this.#store.close();
+    this.#examined = null;
+  }
+
+  /** Begins a verify, or goes on with the one that is under way. */
+  begin(order: VerifyOrder): OrderOutcome {
+    const lead = this.#lead();
+    const { site } = this.#options;
+    if (lead === null || this.#examined === null) {
+      return { kind: 'refused', text: `${site} is not the primary`, remedy: 'order it at the primary, which compares the copies' };
+    }
+    if (this.#run !== null) return { kind: 'done', text: 'a verify is under way already' };
+    if (lead.onlyCopy) return { kind: 'refused', text: 'the group has one copy', remedy: 'there is nothing to compare it with' };
+    this.#start(lead, order, { volume: 0, offset: 0 }, Math.floor(this.#options.clock.wall()));
+    return { kind: 'done', text: 'the verify has begun' };
+  }
+
+  /** Gives the verify up. */
+  cancel(): OrderOutcome {
+    if (this.#run === null) return { kind: 'refused', text: 'no verify is under way', remedy: 'nothing is to be done' };
+    this.#last = this.#run.verifier;
+    this.#run = null;
+    this.#store.set({ ...this.#store.value, run: null });
+    return { kind: 'done', text: 'the verify was given up' };
+  }
+
+  /** `following`: this site follows the one that sends it. Late messages are no fault of the peer, which has not heard yet. */
+  message(link: Link, message: Message, following: boolean): void {
+    if (message.name === 'verifyAsk' && following) this.#asked(link, message.body);
+    else if (message.name === 'verifyAnswer' && this.#lead() !== null) this.#answered(link.peer, message.body);
+  }
+
+  /** A primary asks about this copy. */
+  #asked(link: Link, body: Uint8Array): void {
+    const on = this.#examined;
+    const ask = on === null ? null : readAsk(decodeJson(body), on.replica.volumes);
+    if (ask === null || on === null) return link.refuse('a question about this copy is malformed');
+    if (on.replica.failure !== null) return;
+    if (on.replica.marks.received < ask.seq && this.#held.length < HELD_MAX) this.#held.push({ link, ask });
+    else this.#answer(link, ask);
+  }
+
+  /** A mirror has answered. */
+  #answered(site: SiteName, body: Uint8Array): void {
+    const o = decodeJson(body);
+    const number = o?.['number'];
+    const verifier = this.#run?.verifier;
+    if (verifier === undefined || typeof number !== 'number') return;
+    const ask = verifier.asked(number);
+    if (ask === null) return;
+    verifier.answered(site, number, readAnswer(o, ask) ?? { kind: 'failed', why: `${site} gave a malformed answer` });
+    this.#options.shell.wake();
+  }
+
+  /** At the end of a turn. */
+  turn(now: Millis): void {
+    const lead = this.#lead();
+    for (const { link, ask } of this.#held.splice(0)) {
+      const replica = this.#examined?.replica;
+      if (replica === undefined || replica.failure !== null || !link.open) continue;
+      if (replica.marks.received < ask.seq) this.#held.push({ link, ask });
+      else this.#answer(link, ask);
+    }
+    if (this.#run !== null && this.#run.lead !== lead) this.#run = null;
+    if (lead === null || this.#examined === null) return;
+    if (this.#run === null) this.#resumeOrBegin(lead);
+    const run = this.#run;
+    if (run === null) return;
+    const { verifier } = run;
+    this.pace.working(verifier.busy, now);
+    const may = now >= this.pace.nextAt && lead.mayTake(now);
+    const begun = verifier.turn(now, !may ? 0 : this.pace.hostsActive(now) ? TURN_BYTES : TURN_BYTES_IDLE);
+    this.pace.began(begun, verifier.order.bytesPerSecond, now);
+    this.pace.working(verifier.busy, now);
+    // What it appended may have met a failing disk, and then this copy takes no part any more.
+    if (this.#examined === null || this.#run !== run) return;
+    const { committed, durable } = this.#examined.replica.marks;
+    if (verifier.mendedAt > Math.min(committed, durable)) return;
+    if (verifier.done) this.#end();
+    else if (now - this.#rememberedAt >= REMEMBER_MILLIS) this.#remember(now);
+  }
+
+  deadline(): Millis {
+    if (this.#lead() === null || this.#examined === null) return Infinity;
+    const now = this.#options.clock.now();
+    if (this.#run === null) return this.#options.scrub === undefined ? Infinity : now + 1000;
+    // While steps are under way their answers wake the site.
+    const next = this.#run.verifier.busy ? now + 1000 : Math.max(now + WAIT_MILLIS, this.pace.nextAt);
+    return Math.min(next, this.#run.verifier.deadline());
+  }
+
+  status(): VerifyStatus {
+    const { clock, volumes } = this.#options;
+    const verifier = this.#run?.verifier ?? this.#last;
+    const memory = this.#store.value;
+    const totalBytes = volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0);
+    const cursor = this.#run?.verifier.cursor ?? null;
+    const passed = volumes.reduce((sum, { sizeBytes }, i) => {
+      if (cursor === null || i > cursor.volume) return sum;
+      return sum + (i < cursor.volume ? sizeBytes : cursor.offset);
+    }, 0);
+    const seconds = this.#run === null ? 0 : (clock.now() - this.#run.startedAt) / 1000;
+    const rate = verifier === null || seconds <= 0 ? 0 : verifier.verifiedBytes / seconds;
+    const wall = clock.wall();
+    return {
+      running: this.#run !== null,
+      algorithm: verifier?.order.algorithm ?? null,
+      reportOnly: verifier?.order.reportOnly ?? false,
+      totalBytes,
+      passedBytes: this.#run === null ? 0 : passed,
+      verifiedBytes: verifier?.verifiedBytes ?? 0,
+      unverifiedBytes: verifier?.unverifiedBytes ?? 0,
+      bytesPerSecond: Math.round(rate),
+      etaSeconds: this.#run === null || rate <= 0 ? null : (totalBytes - passed) / rate,
+      beganMillis: this.#run?.began ?? memory.lastBegan,
+      endedMillis: this.#run === null && memory.lastBegan !== null ? memory.lastEnded : null,
+      oldestUnverifiedSeconds: memory.lastBegan === null ? null : Math.max(0, (wall - memory.lastBegan) / 1000),
+      comparedSites: verifier?.compared ?? [],
+      differingBlocks: verifier?.findings.blocks ?? 0,
+      findings: verifier?.findings.list() ?? [],
+    };
+  }
+
+  #answer(link: Link, ask: Ask): void {
+    const on = this.#examined;
+    if (on === null) return;
+    examine(on, ask, (answer) => {
+      if (this.#examined === on && link.open) link.send('verifyAnswer', encodeJson(encodeAnswer(ask.number, answer)));
+    });
+  }
+
+  #resumeOrBegin(lead: Lead): void {
+    const { run } = this.#store.value;
+    if (run !== null) return this.#start(lead, run.order, run.cursor, run.began);
+    const { scrub, clock } = this.#options;
+    if (scrub === undefined || lead.onlyCopy) return;
+    const wall = clock.wall();
+    const minute = Math.floor(wall / 60_000) % DAY_MINUTES;
+    const { fromMinute, toMinute } = scrub.window ?? { fromMinute: 0, toMinute: DAY_MINUTES };
+    const inWindow = fromMinute <= toMinute ? minute >= fromMinute && minute < toMinute : minute >= fromMinute || minute < toMinute;
+    if (!inWindow || wall - (this.#store.value.lastEnded ?? 0) < scrub.everyMillis) return;
+    const order: VerifyOrder = { algorithm: scrub.algorithm, reportOnly: scrub.reportOnly, bytesPerSecond: scrub.bytesPerSecond };
+    this.#start(lead, order, { volume: 0, offset: 0 }, Math.floor(wall));
+  }
+
+  #start(lead: Lead, order: VerifyOrder, cursor: { volume: number; offset: number }, began: WallMillis): void {
+    const examined = this.#examined;
+    if (examined === null) return;
+    const verifier = new Verifier(this.#groundOf(lead, examined), order, cursor);
+    this.#run = { verifier, lead, began, startedAt: this.#options.clock.now() };
+    this.#store.set({ ...this.#store.value, run: { order, cursor, began } });
+    const facts = { algorithm: order.algorithm, reportOnly: order.reportOnly, volume: cursor.volume, offset: cursor.offset };
+    this.#options.journal('verify.begin', facts, 'a verify compares the copies');
+    this.#options.shell.wake();
+  }
+
+  #groundOf(lead: Lead, examined: Examined & { readonly replica: Replica }): VerifyGround {
+    const { site, clock } = this.#options;
+    const { replica } = examined;
+    const following = (): SiteName[] =>
+      [...lead.followed.values()].filter((peer) => peer.attached === 'following' && peer.peer.link !== null).map((peer) => peer.site);
+    return {
+      site,
+      examined,
+      following,
+      inStep: () => {
+        for (const name of following()) {
+          const peer = lead.followed.get(name);
+          if (peer === undefined) continue;
+          if (peer.nextSeq <= replica.marks.received) pump(peer, replica, clock.now());
+          if (peer.nextSeq !== replica.marks.received + 1) return false;
+        }
+        return true;
+      },
+      ask: (name, ask) => lead.followed.get(name)?.peer.link?.send('verifyAsk', encodeJson(encodeAsk(ask))),
+      append: (records) => {
+        // The reign or the copy may have ended since what is to be written was read.
+        if (this.#run?.lead !== lead || replica.failure !== null || replica.full || replica.changing) return null;
+        if (!lead.mayTake(clock.now())) return null;
+        const frame = replica.append(records);
+        const { lastSeq } = frame;
+        lead.appended(frame);
+        frame.release();
+        return lastSeq;
+      },
+      wake: () => this.#options.shell.wake(),
+      found: (finding) => {
+        const { volume, offset, length, kind } = finding;
+        const text = `the copy of ${finding.site} is damaged (${kind}): volume ${volume}, ${length} bytes at ${offset}`;
+        this.#options.journal('verify.found', { ...finding }, text);
+      },
+    };
+  }
+
+  #remember(now: Millis): void {
+    const run = this.#run;
+    if (run === null) return;
+    this.#rememberedAt = now;
+    this.#store.set({ ...this.#store.value, run: { order: run.verifier.order, cursor: run.verifier.cursor, began: run.began } });
+  }
+
+  #end(): void {
+    const run = this.#run;
+    if (run === null) return;
+    const { verifier, began } = run;
+    this.#run = null;
+    this.#last = verifier;
+    this.#store.set({ lastBegan: began, lastEnded: Math.floor(this.#options.clock.wall()), run: null });
+    const facts = { verifiedBytes: verifier.verifiedBytes, differingBlocks: verifier.findings.blocks, compared: verifier.compared ?? [] };
+    const text = verifier.findings.blocks === 0 ? 'the copies are equal' : `the copies differ in ${verifier.findings.blocks} blocks`;
+    this.#options.journal('verify.end', facts, `the verify has ended: ${text}`);
+  }
+}
