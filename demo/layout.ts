@@ -138,6 +138,8 @@ export interface ConfigChoices {
   readonly witness?: Address;
   /** Paths of certificates and key, "{site}" for the site's name: links are encrypted then. */
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
+  /** More keys of every site. */
+  readonly site?: Readonly<Record<string, string | number>>;
   /** More keys of the group. */
   readonly group?: Readonly<Record<string, number>>;
 }
@@ -160,7 +162,9 @@ export function configText(layout: Layout, choices: ConfigChoices = {}): string 
   for (const site of sites) {
     const nbd = [site.nbd, ...(site.nbdSocket === null ? [] : [site.nbdSocket])];
     lines.push(`[site.${site.name}]`, `data = ${text(relative(folder, site.data))}`, `link = ${text(linkOf(site).text)}`);
-    lines.push(`nbd = [${nbd.map((address) => text(address.text)).join(', ')}]`, `control = ${text(site.control.text)}`, '');
+    lines.push(`nbd = [${nbd.map((address) => text(address.text)).join(', ')}]`, `control = ${text(site.control.text)}`);
+    for (const [key, value] of Object.entries(choices.site ?? {})) lines.push(`${key} = ${JSON.stringify(value)}`);
+    lines.push('');
   }
   lines.push(`[group.${group}]`, `sites = ${names(() => true)}`, `async = ${names((site) => site.mode === 'async')}`);
   for (const [key, value] of Object.entries(choices.group ?? {})) lines.push(`${key} = ${value}`);

@@ -4,14 +4,13 @@
 import type { Buffers } from '../core/base/ports.ts';
 import { INFO } from '../core/nbd/constants.ts';
 import { readStanding, type Standing } from '../core/nbd/standing.ts';
-import { Outgoing } from '../host/nbd-outgoing.ts';
-import type { StreamAddress } from '../host/stream-server.ts';
+import { Outgoing, type Way } from '../host/nbd-outgoing.ts';
 import type { TurnScheduler } from '../host/wake.ts';
 
 /** Where a site may be asked. */
 export interface Target {
   readonly site: string;
-  readonly addresses: readonly StreamAddress[];
+  readonly ways: readonly Way[];
 }
 
 /** A site that serves, and the connection over which it said so. */
@@ -46,7 +45,7 @@ export class Search {
   /** `done` is called once, later: with the site to use, or with why each does not serve. Not after stop(). */
   constructor(options: SearchOptions, done: (found: Found | null, reasons: ReadonlyMap<string, string>) => void) {
     this.#done = done;
-    for (const target of options.targets) for (const address of target.addresses) this.#ask(target.site, address, options);
+    for (const target of options.targets) for (const way of target.ways) this.#ask(target.site, way, options);
     if (this.#open.size === 0) setImmediate(() => this.#end());
   }
 
@@ -58,8 +57,8 @@ export class Search {
     for (const { connection } of this.#found) connection.destroy('not needed any more');
   }
 
-  #ask(site: string, address: StreamAddress, { buffers, name, turns }: SearchOptions): void {
-    const connection = new Outgoing({ address, buffers, turns, timeoutMillis: ANSWER_MILLIS, structured: true });
+  #ask(site: string, way: Way, { buffers, name, turns }: SearchOptions): void {
+    const connection = new Outgoing({ way, buffers, turns, timeoutMillis: ANSWER_MILLIS, structured: true });
     this.#open.add(connection);
     connection.ask({ name: `${name}@direct`, go: false, contexts: [], infos: [INFO.DESCRIPTION] }, (answer) => {
       this.#open.delete(connection);

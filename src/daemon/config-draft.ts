@@ -35,6 +35,8 @@ export interface SiteDraft {
   readonly data: string | undefined;
   readonly link: Address | undefined;
   readonly nbd: readonly Address[] | undefined;
+  readonly nbdTls: 'off' | 'optional' | 'required' | undefined;
+  readonly nbdClients: 'certificate' | 'anybody' | undefined;
   readonly control: Address | undefined;
   readonly hooks: string | undefined;
 }
@@ -46,7 +48,7 @@ export function readSite(name: string, table: unknown, { folder, faults }: Readi
   const { link, nbd, control } = read;
   const within = (file: string | undefined): string | undefined => (file === undefined ? undefined : resolve(folder, file));
   const files = { data: within(read.data), hooks: within(read.hooks) };
-  return { name, path, link, nbd, control, ...files };
+  return { name, path, link, nbd, nbdTls: read.nbd_tls, nbdClients: read.nbd_clients, control, ...files };
 }
 
 /** A volume's table as far as it is sound. */

@@ -52,7 +52,14 @@ export function checkAddresses(
     if (!insecure && !isLocal(address)) faults.wrong(path, address.text, `must be a loopback address, because ${why}, or ${remedy}`);
   };
   if (!encrypted) for (const each of connected) refuse(each, 'without [tls] nothing is encrypted; add [tls] with ca, cert and key');
-  for (const each of hosts) refuse(each, 'connections of hosts are not encrypted; use a unix socket');
+  const secured = sites.filter((site) => encrypted && site.nbdTls === 'required').map((site) => site.name);
+  const open = hosts.filter(({ path }) => !secured.includes(String(path[1])));
+  const how = encrypted ? 'set nbd_tls = "required" for the site' : 'add [tls] and set nbd_tls = "required" for the site';
+  for (const each of open) refuse(each, `connections of hosts need not be encrypted; ${how}, or use a unix socket`);
+  for (const { nbdTls, path } of sites) {
+    if (!encrypted && nbdTls !== undefined && nbdTls !== 'off')
+      faults.wrong([...path, 'nbd_tls'], nbdTls, 'needs certificates: add [tls] with ca, cert and key');
+  }
   checkDoubles([...connected, ...listeners], faults);
 }
 

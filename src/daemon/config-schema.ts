@@ -118,6 +118,10 @@ export const siteShape = {
       'must be a list of addresses, such as ["10.0.0.1:10809", "unix:/run/tercet/nbd.sock"]',
     )
     .min(1, 'must have at least one address, such as "unix:/run/tercet/nbd.sock"'),
+  nbd_tls: z.enum(['off', 'optional', 'required'], 'must be "off", "optional" or "required": whether hosts speak TLS over TCP').optional(),
+  nbd_clients: z
+    .enum(['certificate', 'anybody'], 'must be "certificate" or "anybody": who may be at the other end of TLS')
+    .default('certificate'),
   control: addressSchema('where the commands ask', { unix: true }),
   hooks: pathSchema('the path of a folder with programs, such as "/etc/tercet/hooks.d"').optional(),
 };

@@ -25,6 +25,10 @@ export interface SiteConfig {
   /** Where the site listens for its peers, and where they connect: TCP. */
   readonly link: Address;
   readonly nbd: readonly Address[];
+  /** Whether hosts may, or must, speak TLS over TCP. */
+  readonly nbdTls: 'off' | 'optional' | 'required';
+  /** Who may be at the other end of that: holders of a certificate of an authority in [tls], or anybody. */
+  readonly nbdClients: 'certificate' | 'anybody';
   readonly control: Address;
   /** Folder of the programs that are called at events; null for none. */
   readonly hooks: string | null;
@@ -162,6 +166,8 @@ export function parseConfig(text: string, file: string): Config {
       data: present(site.data),
       link: present(site.link),
       nbd: present(site.nbd),
+      nbdTls: site.nbdTls ?? (tls === null ? 'off' : 'optional'),
+      nbdClients: present(site.nbdClients),
       control: present(site.control),
       hooks: site.hooks ?? null,
     })),

@@ -21,13 +21,13 @@ import { BufferPool } from '../host/buffers.ts';
 import { machineClock } from '../host/clock.ts';
 import { DigestThreads } from '../host/digest-threads.ts';
 import { machineDigests } from '../host/digests.ts';
-import type { NbdListener } from '../host/nbd-listener.ts';
+import type { HostTls, NbdListener } from '../host/nbd-listener.ts';
 import { openNbdListener } from '../host/nbd-listener.ts';
 import { machineRandom } from '../host/random.ts';
 import { TlsMaterial } from '../host/tls-material.ts';
 import { TurnScheduler } from '../host/wake.ts';
 import { WitnessClient } from '../witness/client.ts';
-import { hostAddresses, streamAddress } from './addresses.ts';
+import { streamAddress, waysTo } from './addresses.ts';
 import type { Config, SiteConfig } from './config.ts';
 import { siteOf, tlsFilesOf } from './config.ts';
 import { Exports } from './exports.ts';
@@ -137,18 +137,24 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
 
 /** Listens for hosts, and passes those of other sites on to them. */
 async function openHosts(exports: Exports, parts: SharedParts, closers: Closer[]): Promise<NbdListener> {
-  const { buffers, config, journal, site, turns } = parts;
+  const { buffers, config, journal, site, tls, turns } = parts;
   for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
   const hosts = await openNbdListener({
     listen: site.nbd.map(streamAddress),
     turns,
     buffers,
     journal,
-    newSession: () => exports.newSession(),
-    addressesOf: (other) => hostAddresses(siteOf(config, other)),
+    tls: hostTls(site, tls),
+    newSession: (mode) => exports.newSession(mode),
+    waysTo: (other) => waysTo(siteOf(config, other), tls),
   });
   closers.push(() => hosts.close({ graceMillis: limits.shutdownMillis }));
   return hosts;
+}
+
+function hostTls({ nbdTls, nbdClients }: SiteConfig, material: TlsMaterial | null): HostTls | null {
+  if (nbdTls === 'off' || material === null) return null;
+  return { mode: nbdTls, clients: nbdClients === 'certificate' ? 'needed' : 'not-asked', material };
 }
 
 /** What the watch needs of the configuration. */

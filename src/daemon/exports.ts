@@ -3,7 +3,7 @@
 import type { Buffers } from '../core/base/ports.ts';
 import { assert } from '../core/base/assert.ts';
 import type { SiteName } from '../core/base/units.ts';
-import type { NbdCatalog, NbdElsewhere, NbdExport, NbdRefusal } from '../core/nbd/handshake.ts';
+import type { NbdCatalog, NbdElsewhere, NbdExport, NbdHolder, NbdRefusal, NbdTls } from '../core/nbd/handshake.ts';
 import { readExportName } from '../core/nbd/export-name.ts';
 import { standingText, type Standing } from '../core/nbd/standing.ts';
 import type { NbdHandler, NbdRequest } from '../core/nbd/session.ts';
@@ -51,18 +51,22 @@ export class Exports implements NbdCatalog, NbdHandler {
   }
 
   /** Only what may be attached now, here or through here. */
-  list(): readonly NbdExport[] {
+  list(holder: NbdHolder | null): readonly NbdExport[] {
     const isServed = ({ group }: OneExport): boolean => group.role === 'primary' || (group.knownPrimary ?? group.site) !== group.site;
-    return this.#all.filter(isServed).map((each) => each.export);
+    return this.#of(holder)
+      .filter(isServed)
+      .map((each) => each.export);
   }
 
-  find(name: string): NbdExport | NbdRefusal | NbdElsewhere {
+  find(name: string, holder: NbdHolder | null): NbdExport | NbdRefusal | NbdElsewhere {
     const wishes = readExportName(name);
     if ('wrong' in wishes) return { refused: 'unknown', text: wishes.wrong };
-    const found = this.#all.filter((each) => wishes.name === '' || wishes.name === each.export.name || wishes.name === each.volume);
+    const own = this.#of(holder);
+    const found = own.filter((each) => wishes.name === '' || wishes.name === each.export.name || wishes.name === each.volume);
     const [only] = found;
-    const known = this.#all.map((each) => each.export.name).join(', ');
-    if (only === undefined) return { refused: 'unknown', text: `there is no export "${wishes.name}" here: known are ${known}` };
+    const known = own.map((each) => each.export.name).join(', ');
+    const whose = holder === null || holder.groups === null ? 'here' : `for the certificate of ${holder.text}`;
+    if (only === undefined) return { refused: 'unknown', text: `there is no export "${wishes.name}" ${whose}: known are ${known}` };
     if (found.length > 1)
       return { refused: 'unknown', text: `"${wishes.name}" is not clear: say one of ${found.map((each) => each.export.name).join(', ')}` };
     const { readOnly, direct, attachment } = wishes;
@@ -95,8 +99,8 @@ export class Exports implements NbdCatalog, NbdHandler {
   }
 
   /** A session for a new connection. */
-  newSession(): NbdSession {
-    const session = new CountedSession(this, (ended) => this.#sessions.delete(ended));
+  newSession(tls: NbdTls): NbdSession {
+    const session = new CountedSession(this, tls, (ended) => this.#sessions.delete(ended));
     this.#sessions.add(session);
     return session;
   }
@@ -109,6 +113,12 @@ export class Exports implements NbdCatalog, NbdHandler {
     for (const session of this.#sessions) {
       if (session.export !== null && this.#groupOf(session.export)?.group === group) session.abort();
     }
+  }
+
+  /** What a client may know of. */
+  #of(holder: NbdHolder | null): readonly OneExport[] {
+    const groups = holder === null ? null : holder.groups;
+    return groups === null ? this.#all : this.#all.filter((each) => groups.includes(each.group.group));
   }
 
   #groupOf(of: NbdExport): ExportedGroup | undefined {
@@ -124,8 +134,14 @@ export class Exports implements NbdCatalog, NbdHandler {
 class CountedSession extends NbdSession {
   readonly #ended: (session: NbdSession) => void;
 
-  constructor(exports: Exports, ended: (session: NbdSession) => void) {
-    super({ catalog: exports, handler: exports, allocate: (byteCount) => Buffer.allocUnsafeSlow(byteCount), payloads: exports.buffers });
+  constructor(exports: Exports, tls: NbdTls, ended: (session: NbdSession) => void) {
+    super({
+      catalog: exports,
+      handler: exports,
+      tls,
+      allocate: (byteCount) => Buffer.allocUnsafeSlow(byteCount),
+      payloads: exports.buffers,
+    });
     this.#ended = ended;
   }
 

@@ -30,6 +30,9 @@ export interface ReloadReport {
 /** Keys that take effect without a restart. */
 const LIVE_KEYS: readonly RegExp[] = [/^site\.[^.]+\.hooks$/, /^group\.[^.]+\.rpo_seconds$/];
 
+/** Keys of another site by which this one reaches it. */
+const REACHED_BY: ReadonlySet<string> = new Set(['link', 'nbd', 'nbd_tls']);
+
 /** Differences of two texts of a configuration, both sound, as seen by a site's daemon. Sorted by key. */
 export function changesOf(before: string, after: string, site: string): readonly ConfigChange[] {
   const was = leavesOf(parse(before));
@@ -44,7 +47,7 @@ export function changesOf(before: string, after: string, site: string): readonly
 function takes(key: string, site: string): ConfigChange['takes'] {
   const named = /^site\.([^.]+)\.(.+)$/.exec(key);
   // How the others are reached is this site's matter, too.
-  if (named !== null && named[1] !== site && named[2] !== 'link') return 'elsewhere';
+  if (named !== null && named[1] !== site && !REACHED_BY.has(named[2] as string)) return 'elsewhere';
   return LIVE_KEYS.some((live) => live.test(key)) ? 'now' : 'restart';
 }
 

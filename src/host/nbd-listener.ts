@@ -3,11 +3,15 @@
 
 import type { Buffers, Journal } from '../core/base/ports.ts';
 import { limits } from '../core/base/limits.ts';
-import type { PassedOn } from '../core/nbd/handshake.ts';
+import type { NbdHolder, NbdTls, PassedOn } from '../core/nbd/handshake.ts';
 import type { NbdSession } from '../core/nbd/session.ts';
+import type { Way } from './nbd-outgoing.ts';
 import { Relay } from './nbd-relay.ts';
 import { openStreamServer, type StreamAddress } from './stream-server.ts';
 import type { StreamEvents, StreamSocket } from './stream-socket.ts';
+import { identityText, type TlsIdentity } from './tls-identity.ts';
+import type { TlsMaterial } from './tls-material.ts';
+import { type ClientCertificate, upgradeServer } from './tls-stream.ts';
 import type { TurnScheduler } from './wake.ts';
 
 /** What is used of a session. */
@@ -28,16 +32,27 @@ export type ServedSession = Pick<
   | 'takePassedOn'
   | 'passed'
   | 'notPassed'
+  | 'securing'
+  | 'secured'
 >;
+
+/** TLS for hosts that come over TCP; on local sockets it is offered and never needed. */
+export interface HostTls {
+  readonly mode: Exclude<NbdTls, 'off'>;
+  readonly clients: ClientCertificate;
+  readonly material: TlsMaterial;
+}
 
 export interface NbdListenerOptions {
   readonly listen: readonly StreamAddress[];
   readonly turns: TurnScheduler;
   readonly buffers: Buffers;
   readonly journal: Journal;
-  newSession(): ServedSession;
+  /** Null: no TLS. */
+  readonly tls?: HostTls | null;
+  newSession(tls: NbdTls): ServedSession;
   /** Where another site takes hosts; none when it cannot be reached. */
-  readonly addressesOf?: (site: string) => readonly StreamAddress[];
+  readonly waysTo?: (site: string) => readonly Way[];
   /** Bounds in place of those of limits.ts. */
   readonly limitsOverride?: Partial<NbdListenerLimits>;
 }
@@ -67,7 +82,7 @@ const KEEP_ALIVE_MILLIS = 60_000;
 
 /** Listens for hosts. Rejects with TercetError TERCET_PORT_IN_USE. */
 export async function openNbdListener(options: NbdListenerOptions): Promise<NbdListener> {
-  const { buffers, turns, journal } = options;
+  const { buffers, turns, journal, tls = null } = options;
   const bounds: NbdListenerLimits = { ...limits, ...options.limitsOverride };
   const clients = new Set<Client>();
   let whenEmpty = (): void => {};
@@ -78,20 +93,24 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
     keepAliveMillis: KEEP_ALIVE_MILLIS,
     receive: { buffers, turns, validity: 'turn' },
     journal,
-    accept: (stream) => {
+    accept: (stream, _identity, at) => {
+      // Not by what the connection says of itself: one that was reset already says nothing.
+      const mode: NbdTls = tls === null ? 'off' : 'path' in at ? 'optional' : tls.mode;
       const gone = (): void => {
         clients.delete(client);
         if (clients.size === 0) whenEmpty();
       };
       const client = new Client({
         stream,
-        session: options.newSession(),
+        session: options.newSession(mode),
+        tls,
         turns,
         buffers,
         journal,
         bounds,
         gone,
-        addressesOf: options.addressesOf,
+        waysTo: options.waysTo,
+        refused: (remote, reason) => server.refused(remote, reason),
       });
       clients.add(client);
       return client;
@@ -131,7 +150,10 @@ interface ClientOptions {
   readonly journal: Journal;
   readonly buffers: Buffers;
   readonly bounds: NbdListenerLimits;
-  readonly addressesOf: NbdListenerOptions['addressesOf'];
+  readonly tls: HostTls | null;
+  readonly waysTo: NbdListenerOptions['waysTo'];
+  /** It was turned away; said at most now and then. */
+  readonly refused: (remote: string, reason: string) => void;
   readonly gone: () => void;
 }
 
@@ -146,6 +168,8 @@ class Client implements StreamEvents {
   #isPaused = false;
   #isWaitingForDrain = false;
   #isEnding = false;
+  /** TLS is being begun. */
+  #isSecuring = false;
   /** Another site's, once this connection is passed on to it. */
   #relay: Relay | null = null;
   #isRelayed = false;
@@ -198,7 +222,7 @@ class Client implements StreamEvents {
   flush(): void {
     const session = this.#session;
     const stream = this.#stream;
-    if (this.#isEnding || this.#isRelayed) return;
+    if (this.#isEnding || this.#isRelayed || this.#isSecuring) return;
     do {
       session.resume();
       const parts = session.takeOutput();
@@ -207,6 +231,10 @@ class Client implements StreamEvents {
     if (this.#isInHandshake && session.state === 'transmission') this.#served();
     if (session.finished) {
       this.#end(session.closeReason ?? 'the session has ended');
+      return;
+    }
+    if (session.securing) {
+      this.#secure();
       return;
     }
     const passedOn = session.takePassedOn();
@@ -234,13 +262,42 @@ class Client implements StreamEvents {
     this.#stream.destroy(reason);
   }
 
+  /** The answer that lets the client begin is written. What it had sent before that was none of this: the session has looked. */
+  #secure(): void {
+    const { refused, tls, turns } = this.#options;
+    if (tls === null) throw new Error('a session without TLS waits for none');
+    this.#isSecuring = true;
+    this.mayHaveOutput = false;
+    this.#stream.secure<TlsIdentity | null>(
+      (plain, done) => upgradeServer(plain, tls.material, tls.clients, done),
+      (outcome) => {
+        if ('failed' in outcome) {
+          if (this.#session.state === 'handshake') refused(this.#remote, outcome.failed);
+          return;
+        }
+        this.#isSecuring = false;
+        const { identity } = outcome;
+        if (tls.clients === 'needed' && (identity === null || identity.kind === 'witness')) {
+          const reason = identity === null ? 'its certificate names nobody of Tercet' : 'its certificate is that of the witness';
+          refused(this.#remote, reason);
+          this.cut(reason);
+          return;
+        }
+        if (!this.#session.securing) return this.#end(this.#session.closeReason ?? 'the session has ended');
+        this.#session.secured(identity === null ? null : holderOf(identity));
+        this.mayHaveOutput = true;
+        turns.arm();
+      },
+    );
+  }
+
   #passOn(passed: PassedOn): void {
-    const { addressesOf, buffers, journal, turns } = this.#options;
+    const { waysTo, buffers, journal, turns } = this.#options;
     const session = this.#session;
     const relay = new Relay({
       host: this.#stream,
       passed,
-      addresses: addressesOf?.(passed.site) ?? [],
+      ways: waysTo?.(passed.site) ?? [],
       buffers,
       turns,
       answered: (answer) => {
@@ -307,4 +364,8 @@ class Client implements StreamEvents {
     this.#isPaused = false;
     this.#stream.resume();
   }
+}
+
+function holderOf(identity: TlsIdentity): NbdHolder {
+  return { text: identityText(identity), groups: identity.groups };
 }

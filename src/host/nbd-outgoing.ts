@@ -5,10 +5,19 @@ import type { Buffers } from '../core/base/ports.ts';
 import { Asking, type Described, type Question } from '../core/nbd/asking.ts';
 import type { StreamAddress } from './stream-server.ts';
 import { ReceiveMemory, type StreamEvents, StreamSocket } from './stream-socket.ts';
+import type { TlsIdentity } from './tls-identity.ts';
+import type { ExpectedIdentity, TlsMaterial } from './tls-material.ts';
+import { upgradeClient } from './tls-stream.ts';
 import type { TurnScheduler } from './wake.ts';
 
-export interface OutgoingOptions {
+/** A way to a server: by TLS, if at all, when `tls` says so; then only to the one who is expected there. */
+export interface Way {
   readonly address: StreamAddress;
+  readonly tls: { readonly material: TlsMaterial; readonly expected: ExpectedIdentity } | null;
+}
+
+export interface OutgoingOptions {
+  readonly way: Way;
   readonly buffers: Buffers;
   readonly turns: TurnScheduler;
   /** For the connection and each question. */
@@ -28,6 +37,7 @@ export class Outgoing {
   readonly stream: StreamSocket;
   readonly #asking: Asking;
   readonly #timeoutMillis: number;
+  readonly #tls: Way['tls'];
   #timer: NodeJS.Timeout | null = null;
   #done: ((answer: Described | NotGiven) => void) | null = null;
   #user: StreamEvents | null = null;
@@ -35,9 +45,11 @@ export class Outgoing {
   #failure: string | null = null;
 
   constructor(options: OutgoingOptions) {
-    const { address, buffers, turns } = options;
+    const { buffers, turns } = options;
+    const { address, tls } = options.way;
+    this.#tls = tls;
     this.#timeoutMillis = options.timeoutMillis;
-    this.#asking = new Asking({ structured: options.structured, extended: options.extended === true });
+    this.#asking = new Asking({ structured: options.structured, extended: options.extended === true, tls: tls !== null });
     const memory = new ReceiveMemory({ buffers, turns, validity: 'call' });
     const socket = connect({ ...address, onread: memory.onread, allowHalfOpen: true });
     socket.setNoDelay(true);
@@ -96,7 +108,25 @@ export class Outgoing {
     const answer = this.#asking.receive(bytes);
     if (answer === null || this.#failure !== null) return;
     if (answer.kind === 'broken') this.#fail(answer.reason);
+    else if (answer.kind === 'secure') this.#secure();
     else this.#answered(answer.kind === 'refused' ? { kind: 'refused', reason: answer.text } : answer);
+  }
+
+  #secure(): void {
+    const tls = this.#tls;
+    if (tls === null) throw new Error('TLS was not asked for');
+    this.stream.secure<TlsIdentity | null>(
+      (plain, done) => upgradeClient(plain, tls.material, tls.expected, done),
+      (outcome) => {
+        if ('failed' in outcome) {
+          this.#fail(outcome.failed);
+          return;
+        }
+        if (this.#failure !== null) return;
+        this.#asking.secured();
+        this.stream.write(this.#asking.takeOutput());
+      },
+    );
   }
 
   #answered(answer: Described | NotGiven): void {

@@ -7,8 +7,7 @@ import type { Buffers } from '../core/base/ports.ts';
 import { limits } from '../core/base/limits.ts';
 import type { Described } from '../core/nbd/asking.ts';
 import type { PassedOn } from '../core/nbd/handshake.ts';
-import { Outgoing } from './nbd-outgoing.ts';
-import type { StreamAddress } from './stream-server.ts';
+import { Outgoing, type Way } from './nbd-outgoing.ts';
 import type { StreamEvents, StreamSocket } from './stream-socket.ts';
 import type { TurnScheduler } from './wake.ts';
 
@@ -16,7 +15,7 @@ export interface RelayOptions {
   readonly host: StreamSocket;
   readonly passed: PassedOn;
   /** Of the site that serves; tried in this order. */
-  readonly addresses: readonly StreamAddress[];
+  readonly ways: readonly Way[];
   readonly buffers: Buffers;
   readonly turns: TurnScheduler;
   /** The site gives the export, or does not: called once, later. After a refusal the relay is of no use. */
@@ -82,33 +81,33 @@ export class Relay implements StreamEvents {
   }
 
   #try(index: number, reason: string): void {
-    const { addresses, answered, buffers, passed, turns } = this.#options;
-    const address = addresses[index];
+    const { answered, buffers, passed, turns, ways } = this.#options;
+    const way = ways[index];
     if (this.#isOver) return;
-    if (address === undefined) {
+    if (way === undefined) {
       setImmediate(() => {
         if (!this.#isOver) answered({ kind: 'failed', reason });
       });
       return;
     }
-    const way = new Outgoing({
-      address,
+    const outgoing = new Outgoing({
+      way,
       buffers,
       turns,
       timeoutMillis: ANSWER_MILLIS,
       structured: passed.structured,
       extended: passed.extended,
     });
-    this.#way = way;
-    way.ask({ name: passed.name, go: true, contexts: passed.contexts, infos: passed.infos }, (answer) => {
+    this.#way = outgoing;
+    outgoing.ask({ name: passed.name, go: true, contexts: passed.contexts, infos: passed.infos }, (answer) => {
       if (this.#isOver) return;
       if (answer.kind !== 'described') {
-        way.destroy(answer.reason);
+        outgoing.destroy(answer.reason);
         this.#try(index + 1, answer.reason);
         return;
       }
       this.#isOpen = true;
-      way.hand(this);
+      outgoing.hand(this);
       answered(answer);
       if (answer.rest.length > 0) this.received(answer.rest);
     });

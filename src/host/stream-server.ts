@@ -26,8 +26,11 @@ export interface StreamServerOptions {
   readonly journal: Journal;
   /** With it every connection is TLS, and both ends show certificates; without it none is. */
   readonly tls?: TlsMaterial | undefined;
-  /** Returns what the connection's events go to. `identity`: whose certificate the other end has shown; null without TLS. */
-  accept(stream: StreamSocket, identity: TlsIdentity | null): StreamEvents;
+  /**
+   * Returns what the connection's events go to. `identity`: whose certificate the other end has shown; null without TLS. `at`: which of the addresses
+   * it came to.
+   */
+  accept(stream: StreamSocket, identity: TlsIdentity | null, at: StreamAddress): StreamEvents;
 }
 
 /** An open server. */
@@ -35,6 +38,8 @@ export interface StreamServer {
   /** Where it listens, with the port that the system chose for port 0. */
   readonly addresses: readonly StreamAddress[];
   connectionCount(): number;
+  /** Tells of somebody who was turned away after being accepted: now and then, not for each of a thousand. */
+  refused(from: string, reason: string): void;
   /** Accepts nothing more and gives the addresses free. Connections stay. */
   stop(): Promise<void>;
 }
@@ -57,7 +62,7 @@ export async function openStreamServer(options: StreamServerOptions): Promise<St
     await Promise.all(servers.map(closeServer));
   };
   for (const address of options.listen) {
-    const server = options.tls === undefined ? plainServer(acceptor) : tlsServer(options.tls, acceptor, options);
+    const server = options.tls === undefined ? plainServer(acceptor, address) : tlsServer(options.tls, acceptor, options, address);
     try {
       await listenOrReplace(server, address);
     } catch (error) {
@@ -72,22 +77,27 @@ export async function openStreamServer(options: StreamServerOptions): Promise<St
     servers.push(server);
     addresses.push('path' in address ? address : { host: address.host, port: (server.address() as AddressInfo).port });
   }
-  return { addresses, connectionCount: () => acceptor.connectionCount, stop };
+  return {
+    addresses,
+    connectionCount: () => acceptor.connectionCount,
+    refused: (from, reason) => acceptor.strange(from, reason),
+    stop,
+  };
 }
 
-function plainServer(acceptor: Acceptor): Server {
-  return createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => acceptor.accept(socket));
+function plainServer(acceptor: Acceptor, at: StreamAddress): Server {
+  return createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => acceptor.accept(socket, at));
 }
 
 /** Those in the middle of a handshake count as connections, so that strangers cannot have more of them than others. */
-function tlsServer(material: TlsMaterial, acceptor: Acceptor, { connectionsMax }: StreamServerOptions): Server {
+function tlsServer(material: TlsMaterial, acceptor: Acceptor, { connectionsMax }: StreamServerOptions, at: StreamAddress): Server {
   const server = createTlsServer(tlsServerOptions(material));
   followMaterial(server, material);
   server.maxConnections = connectionsMax;
   server.on('drop', () => acceptor.full());
-  server.on('secureConnection', (socket) => acceptor.acceptSecured(socket));
+  server.on('secureConnection', (socket) => acceptor.acceptSecured(socket, at));
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-    acceptor.strange(socket, tlsReason(error));
+    acceptor.strange(socket.remoteAddress, tlsReason(error));
     socket.destroy();
   });
   return server;
@@ -107,7 +117,7 @@ class Acceptor {
     this.#options = options;
   }
 
-  accept(socket: Socket): void {
+  accept(socket: Socket, at: StreamAddress): void {
     if (this.connectionCount >= this.#options.connectionsMax) {
       this.full();
       socket.destroy();
@@ -115,20 +125,20 @@ class Acceptor {
     }
     this.#isFull = false;
     this.#tune(socket);
-    this.#begin(acceptStream(socket, this.#options.receive), null);
+    this.#begin(acceptStream(socket, this.#options.receive), null, at);
   }
 
   /** A connection whose handshake is done. */
-  acceptSecured(socket: TLSSocket): void {
+  acceptSecured(socket: TLSSocket, at: StreamAddress): void {
     const identity = peerIdentity(socket);
     if (identity === null) {
-      this.strange(socket, 'its certificate names nobody of Tercet');
+      this.strange(socket.remoteAddress, 'its certificate names nobody of Tercet');
       socket.destroy();
       return;
     }
     this.#isFull = false;
     this.#tune(socket);
-    this.#begin(new StreamSocket(socket, null), identity);
+    this.#begin(new StreamSocket(socket, null), identity, at);
   }
 
   /** One more was refused. */
@@ -140,16 +150,16 @@ class Acceptor {
   }
 
   /** Somebody was turned away at the door: told now and then, not for each of a thousand. */
-  strange(socket: Socket, reason: string): void {
+  strange(from: string | undefined, reason: string): void {
     this.#strangers++;
     const now = performance.now();
     if (now < this.#tellStrangersAt) return;
     this.#tellStrangersAt = now + limits.strangersTellMillis;
     const { journal, what } = this.#options;
-    const from = socket.remoteAddress ?? 'unknown';
     const count = this.#strangers;
     this.#strangers = 0;
-    journal('stream.refused', { what, from, reason, count }, `a connection for ${what} from ${from} was refused: ${reason}`);
+    const remote = from ?? 'unknown';
+    journal('stream.refused', { what, from: remote, reason, count }, `a connection for ${what} from ${remote} was refused: ${reason}`);
   }
 
   #tune(socket: Socket): void {
@@ -157,9 +167,9 @@ class Acceptor {
     socket.setKeepAlive(true, this.#options.keepAliveMillis);
   }
 
-  #begin(stream: StreamSocket, identity: TlsIdentity | null): void {
+  #begin(stream: StreamSocket, identity: TlsIdentity | null, at: StreamAddress): void {
     this.connectionCount++;
-    const events = this.#options.accept(stream, identity);
+    const events = this.#options.accept(stream, identity, at);
     stream.start({
       received: (bytes) => events.received(bytes),
       ended: () => events.ended(),

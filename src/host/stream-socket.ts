@@ -85,21 +85,29 @@ export class ReceiveMemory {
   };
 }
 
+/** Makes a connection TLS, from either side; tells whose certificate the other end has shown, or why it failed. */
+export type Upgrade<Identity> = (plain: Socket, done: (outcome: Secured<Identity>) => void) => void;
+type Secured<Identity> = { readonly socket: Socket; readonly identity: Identity } | { readonly failed: string };
+
 /** One connection. Made by acceptStream or dial, or over any Socket (a TLS one too) that nobody else reads from. */
 export class StreamSocket {
-  readonly #socket: Socket;
+  #socket: Socket;
+  #events: StreamEvents | null = null;
   readonly #memory: ReceiveMemory | null;
   #reason = 'closed by the other side';
   #isEnding = false;
+  /** The handshake of TLS is under way: bytes belong to it, and the end of the connection is told by it. */
+  #isSecuring = false;
+  #isCut = false;
+  readonly #onData = (bytes: Uint8Array): void => this.#events?.received(bytes);
+  readonly #onEnd = (): void => this.#events?.ended();
+  readonly #onClose = (): void => this.#events?.closed(this.#reason);
 
   /** `memory`: what the socket was made to receive into; null when it delivers 'data' events. */
   constructor(socket: Socket, memory: ReceiveMemory | null) {
     this.#socket = socket;
     this.#memory = memory;
-    // Named, and told by 'close', which follows.
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      this.#reason = error.code ?? error.message;
-    });
+    this.#nameErrors(socket);
   }
 
   /** Whether it receives into memory that is used again. */
@@ -120,14 +128,53 @@ export class StreamSocket {
 
   /** Begins to receive. Called once, in the turn in which the connection was made. */
   start(events: StreamEvents): void {
-    const socket = this.#socket;
-    if (this.#memory === null) socket.on('data', (bytes: Buffer) => events.received(bytes));
-    else this.#memory.deliverTo((bytes) => events.received(bytes));
-    socket.on('end', () => events.ended());
-    socket.on('close', () => {
-      this.#memory?.dispose();
-      events.closed(this.#reason);
+    const memory = this.#memory;
+    this.#events = events;
+    if (memory !== null) {
+      memory.deliverTo((bytes) => events.received(bytes));
+      this.#socket.on('close', () => memory.dispose());
+    }
+    this.#listen(this.#socket, memory === null);
+  }
+
+  /**
+   * Makes the connection TLS. What was written before goes out in the clear, what the other side sends from now on must be TLS. `done` is called
+   * once, later, unless the connection is gone before; after a failure the connection is closed, and its reason says so.
+   */
+  secure<Identity>(
+    upgrade: Upgrade<Identity>,
+    done: (outcome: { readonly identity: Identity } | { readonly failed: string }) => void,
+  ): void {
+    const plain = this.#socket;
+    plain.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose);
+    this.#isSecuring = true;
+    upgrade(plain, (outcome) => {
+      this.#isSecuring = false;
+      if ('failed' in outcome) {
+        if (!this.#isCut) this.#reason = outcome.failed;
+        plain.destroy();
+        done(outcome);
+        this.#events?.closed(this.#reason);
+        return;
+      }
+      this.#socket = outcome.socket;
+      this.#nameErrors(outcome.socket);
+      this.#listen(outcome.socket, true);
+      done(outcome);
+      if (this.#isCut) outcome.socket.destroy();
     });
+  }
+
+  /** Named, and told by 'close', which follows. */
+  #nameErrors(socket: Socket): void {
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (!this.#isCut) this.#reason = error.code ?? error.message;
+    });
+  }
+
+  #listen(socket: Socket, byData: boolean): void {
+    if (byData) socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd).on('close', this.#onClose);
     socket.resume();
   }
 
@@ -184,6 +231,7 @@ export class StreamSocket {
    * well; then it is cut. Closing at once would make TCP throw away what the other side has not read yet.
    */
   end(reason: string, graceMillis: number): void {
+    if (this.#isSecuring) return this.destroy(reason);
     if (this.#isEnding || this.#socket.destroyed) return;
     this.#isEnding = true;
     this.#reason = reason;
@@ -200,6 +248,7 @@ export class StreamSocket {
   destroy(reason: string): void {
     if (this.#socket.destroyed) return;
     this.#reason = reason;
+    this.#isCut = true;
     this.#socket.destroy();
   }
 }

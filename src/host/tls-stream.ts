@@ -1,6 +1,7 @@
 // TLS on a connection, on both sides: version 1.3, both ends with a certificate of a trusted authority, and who the other end is handed on
 // with the connection, so that no byte of a stranger reaches anything behind it.
 
+import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { connect, createServer, type PeerCertificate, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { StreamAddress } from './stream-server.ts';
@@ -41,6 +42,12 @@ export function peerIdentity(socket: TLSSocket): TlsIdentity | null {
   return certificate === undefined ? null : readIdentity(certificate);
 }
 
+/**
+ * Of hosts, whose libraries and policies are their own, version 1.2 is taken too, as the NBD document wants it. Keys are never changed in the middle
+ * of a connection, and no connection is resumed.
+ */
+const HOST_OPTIONS = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION } as const;
+
 /** What came of a handshake. */
 export type Handshake = { readonly socket: TLSSocket; readonly identity: TlsIdentity | null } | { readonly failed: string };
 
@@ -54,7 +61,7 @@ export function upgradeServer(
   clients: ClientCertificate,
   done: (handshake: Handshake) => void,
 ): void {
-  const server = createServer(tlsServerOptions(material, clients));
+  const server = createServer({ ...tlsServerOptions(material, clients), ...HOST_OPTIONS });
   let isOver = false;
   const finish = (handshake: Handshake): void => {
     if (isOver) return;
@@ -68,6 +75,33 @@ export function upgradeServer(
   });
   socket.once('close', () => finish({ failed: 'closed by the other side' }));
   server.emit('connection', socket);
+}
+
+/**
+ * The client's side of the same. `expected`: who must be at the other end. `done` is called once, later.
+ */
+export function upgradeClient(
+  socket: Socket,
+  material: TlsMaterial,
+  expected: ExpectedIdentity,
+  done: (handshake: Handshake) => void,
+): void {
+  const secured = connect({ socket, ...tlsClientOptions(material, expected) });
+  let isOver = false;
+  const finish = (handshake: Handshake): void => {
+    if (isOver) return;
+    isOver = true;
+    secured.off('error', failed);
+    if ('failed' in handshake) {
+      secured.on('error', () => undefined);
+      secured.destroy();
+    }
+    done(handshake);
+  };
+  const failed = (error: NodeJS.ErrnoException): void => finish({ failed: tlsReason(error) });
+  secured.on('error', failed);
+  socket.once('close', () => finish({ failed: 'closed by the other side' }));
+  secured.once('secureConnect', () => finish({ socket: secured, identity: peerIdentity(secured) }));
 }
 
 /** Opens a TLS connection. `done` is called once, later; with a socket whose other end has the identity that is expected. Returns what gives up. */

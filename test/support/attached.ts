@@ -11,6 +11,13 @@ import { Workload } from '../../demo/workload.ts';
 import type { Address } from '../../src/api/address.ts';
 import type { TestCluster, TestLoad } from './cluster.ts';
 
+export interface AttachedOptions {
+  readonly hold?: string;
+  readonly name?: string;
+  readonly wanted?: boolean;
+  readonly flags?: readonly string[];
+}
+
 /** An attachment that runs. It is ended with the cluster. */
 export class Attached {
   readonly daemon: Daemon;
@@ -18,7 +25,7 @@ export class Attached {
   readonly uri: string;
   readonly #test: TestCluster;
 
-  static async open(test: TestCluster, options: { hold?: string; name?: string; wanted?: boolean } = {}): Promise<Attached> {
+  static async open(test: TestCluster, options: AttachedOptions = {}): Promise<Attached> {
     const attached = new Attached(test, options);
     await attached.daemon.start();
     test.onClose(async () => {
@@ -27,17 +34,14 @@ export class Attached {
     return attached;
   }
 
-  private constructor(
-    test: TestCluster,
-    { hold = '30', name = 'attach', wanted = false }: { hold?: string; name?: string; wanted?: boolean },
-  ) {
+  private constructor(test: TestCluster, { hold = '30', name = 'attach', wanted = false, flags = [] }: AttachedOptions) {
     this.#test = test;
     const path = join(test.layout.folder, `${name}.sock`);
     this.address = { kind: 'unix', path, text: `unix:${path}` };
     this.uri = nbdUri(test.layout, this.address);
     this.daemon = new Daemon({
       name,
-      args: ['src/cli/main.ts', 'attach', test.exportName, '--config', test.layout.configFile, '--socket', path, '--hold', hold],
+      args: ['src/cli/main.ts', 'attach', test.exportName, '--config', test.layout.configFile, '--socket', path, '--hold', hold, ...flags],
       log: join(test.layout.folder, `${name}.log`),
       ownGroup: false,
       isReady: () => this.#answers(),

@@ -1,6 +1,6 @@
 // Certificates for tests: an authority and whatever it is asked to sign, as files in a folder of the test's own.
 
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { TlsIdentity } from '../../src/host/tls-identity.ts';
@@ -27,11 +27,19 @@ export class TestAuthority {
   readonly folder: string;
   readonly #authority: Issued;
 
-  constructor(folder: string, name: string = 'an authority of a test') {
+  /** The one that was made in a folder before. */
+  static open(folder: string): TestAuthority {
+    const read = (file: string): string => readFileSync(join(folder, file), 'utf8');
+    return new TestAuthority(folder, { certificate: read('ca.crt'), key: read('ca.key') });
+  }
+
+  constructor(folder: string, authority: string | Issued = 'an authority of a test') {
     this.folder = folder;
     mkdirSync(folder, { recursive: true });
-    this.#authority = makeAuthority({ name, validFrom: inDays(-400), validUntil: inDays(3650) });
+    this.#authority =
+      typeof authority === 'string' ? makeAuthority({ name: authority, validFrom: inDays(-400), validUntil: inDays(3650) }) : authority;
     writeFileSync(join(folder, 'ca.crt'), this.#authority.certificate);
+    writeFileSync(join(folder, 'ca.key'), this.#authority.key, { mode: 0o600 });
   }
 
   get certificate(): string {

@@ -53,6 +53,8 @@ export interface TestClusterOptions {
   readonly network?: boolean;
   /** Certificates for all, of an authority of the test's own. */
   readonly tls?: boolean;
+  /** More keys of every site. */
+  readonly site?: Readonly<Record<string, string | number>>;
   /** Keys of the group in place of those for tests. */
   readonly group?: Readonly<Record<string, number>>;
   /** Called before anything is started, to put something in place of a data folder. What it returns is called at the very end. */
@@ -104,7 +106,7 @@ export class TestCluster {
     this.#proxies = proxies;
     const group = { ...GROUP_KEYS, ...options.group };
     const tls = options.tls === true ? certificatesFor(layout) : null;
-    const choices = { group, ...(tls !== null && { tls }) };
+    const choices = { group, site: options.site ?? {}, ...(tls !== null && { tls }) };
     this.cluster = new Cluster({
       layout,
       ownGroup: false,
@@ -371,7 +373,7 @@ function siteConfig(
 /** Certificates for all sites and the witness, in the folder `tls`. */
 function certificatesFor(layout: Layout): NonNullable<ConfigChoices['tls']> {
   const authority = new TestAuthority(join(layout.folder, 'tls'));
-  for (const { name } of layout.sites) authority.issue(name, holder.site(name));
+  for (const { name } of layout.sites) authority.issue(name, holder.site(name), { hosts: ['127.0.0.1', 'localhost'] });
   authority.issue('witness', holder.witness);
   const at = (name: string): string => join(authority.folder, name);
   return { ca: at('ca.crt'), cert: at('{site}.crt'), key: at('{site}.key') };

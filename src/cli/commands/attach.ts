@@ -13,7 +13,12 @@ import { configFlag, readConfig } from '../context.ts';
 interface Flags extends ConfigFlag {
   readonly socket: string;
   readonly hold?: number;
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
 }
+
+const pem = { kind: 'parsed', parse: String, placeholder: 'FILE', optional: true } as const;
 
 function parseHold(text: string): number {
   if (text === 'forever') return Infinity;
@@ -44,24 +49,32 @@ export const attachCommand: Command<CliContext> = buildCommand({
         placeholder: 'SECONDS',
         optional: true,
       },
+      ca: { ...pem, brief: 'Certificates of the authorities that sites are trusted by (PEM); default: ca of [tls] in the configuration' },
+      cert: { ...pem, brief: 'Certificate of this host (PEM), for sites that speak TLS with hosts; default: cert of [tls]' },
+      key: { ...pem, brief: 'Its private key (PEM); default: key of [tls]' },
     },
   },
   async func(this: CliContext, flags: Flags, name: string) {
     const config = await readConfig(this, flags);
     const { group, volume } = volumeOf(config, name);
-    const [{ startAttachment }, { createJournal }, { runService }, { hostAddresses }] = await Promise.all([
+    const files = tlsFiles(flags, config, group);
+    const [{ startAttachment }, { createJournal }, { runService }, { waysTo }, { TlsMaterial }, { CertificateWatch }] = await Promise.all([
       import('../../attach/attachment.ts'),
       import('../../daemon/log.ts'),
       import('../../daemon/service.ts'),
       import('../../daemon/addresses.ts'),
+      import('../../host/tls-material.ts'),
+      import('../../daemon/certificates.ts'),
     ]);
-    const targets = group.sites.map(({ name: site }) => ({ site, addresses: hostAddresses(config.siteOf(site)) }));
     // New sockets are for this user and group only.
     process.umask(0o007);
     const socket = resolve(flags.socket);
     mkdirSync(dirname(socket), { recursive: true });
     const log = createJournal({ program: 'attach', volume: name });
     await runService(log, async () => {
+      const material = files === null ? null : new TlsMaterial(files, null);
+      const certificates = material === null ? null : new CertificateWatch(material, log);
+      const targets = group.sites.map(({ name: site }) => ({ site, ways: waysTo(config.siteOf(site), material) }));
       const running = await startAttachment({
         group: group.name,
         volume: volume.name,
@@ -76,10 +89,33 @@ export const attachCommand: Command<CliContext> = buildCommand({
         },
       });
       log('ready', { socket, pid: process.pid }, `${name} is at ${socket}`);
-      return running;
+      const close = async (): Promise<void> => {
+        certificates?.stop();
+        await running.close();
+      };
+      return certificates === null ? { close } : { close, reload: () => void certificates.reload() };
     });
   },
 });
+
+/**
+ * The files of this host's certificate: those that were named, else those of the configuration, unless they are a site's. None is right only where
+ * every site takes hosts without TLS.
+ */
+function tlsFiles(flags: Flags, config: LoadedConfig, group: GroupConfig): { ca: string; cert: string; key: string } | null {
+  const { tls } = config;
+  const wrong = (reason: string): TercetError => new TercetError('TERCET_BAD_REQUEST', { what: '`tercet attach`', reason });
+  if ((flags.cert === undefined) !== (flags.key === undefined)) throw wrong('give both of --cert and --key, or none');
+  const ca = flags.ca ?? tls?.ca;
+  if (flags.cert !== undefined && flags.key !== undefined) {
+    if (ca === undefined) throw wrong('give --ca, since the configuration has no [tls]');
+    return { ca, cert: flags.cert, key: flags.key };
+  }
+  if (tls !== null && ca !== undefined && !`${tls.cert}${tls.key}`.includes('{site}')) return { ca, cert: tls.cert, key: tls.key };
+  const strict = group.sites.find(({ name }) => config.siteOf(name).nbdTls === 'required');
+  if (strict !== undefined) throw wrong(`site ${strict.name} takes hosts with TLS only: give --cert and --key of this host`);
+  return null;
+}
 
 function volumeOf(config: LoadedConfig, name: string): { group: GroupConfig; volume: GroupConfig['volumes'][number] } {
   const [groupName = '', volumeName = '', more] = name.split('/');

@@ -82,6 +82,7 @@ interface IssueFlags {
   readonly admin: boolean;
   readonly group?: readonly string[];
   readonly host?: readonly string[];
+  readonly nbd?: string;
   readonly renew: boolean;
 }
 
@@ -123,6 +124,7 @@ const issueCommand: Command<CliContext> = buildCommand({
       admin: yes('It is the certificate of an administrator'),
       group: { ...parsed('A group that it is for; more than once for several; default: all', 'GROUP'), variadic: true },
       host: { ...parsed('A host name or address of the holder, for clients that check it', 'HOST'), variadic: true },
+      nbd: parsed('Folder that gets the files by the names that NBD clients look for: ca-cert.pem, client-cert.pem, client-key.pem', 'DIR'),
       renew: yes('Replace a certificate that is there'),
     },
   },
@@ -139,9 +141,18 @@ const issueCommand: Command<CliContext> = buildCommand({
     const issued = issueCertificate(authority, { identity, hosts: flags.host ?? [], ...validity(flags.days) });
     place(key, issued.key, 0o600);
     place(cert, issued.certificate, 0o644);
+    if (flags.nbd !== undefined) placeForClients(flags.nbd, authority.certificate, issued);
     print(this, `${cert} and ${key} are made, valid for ${flags.days} days`);
   },
 });
+
+/** By the names that libnbd (tls-certificates) and qemu (tls-creds-x509) look for in a folder. */
+function placeForClients(folder: string, authority: string, issued: { certificate: string; key: string }): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  place(join(folder, 'client-key.pem'), issued.key, 0o600);
+  place(join(folder, 'client-cert.pem'), issued.certificate, 0o644);
+  place(join(folder, 'ca-cert.pem'), authority, 0o644);
+}
 
 /** A site's files have its own name, so that a configuration can say {site}. */
 function fileNameOf({ kind, name }: Identity): string {

@@ -34,6 +34,8 @@ export interface Described {
 
 export type Answered =
   | Described
+  /** The server begins with TLS: so does the client, and calls secured(). The question is asked then. */
+  | { readonly kind: 'secure' }
   /** An error of the protocol; another question may follow. */
   | { readonly kind: 'refused'; readonly code: number; readonly text: string }
   /** The server does not keep to the protocol: the connection is of no use. */
@@ -48,6 +50,10 @@ export class Asking {
   readonly #out = new ReplyBuffer((byteCount) => new Uint8Array(byteCount));
   /** What is agreed before the first question; null when replies are to be simple. */
   readonly #mode: number | null;
+  /** Nothing is asked before TLS stands. */
+  readonly #tls: boolean;
+  #isSecured = false;
+  #delayed: Question | null = null;
   #held: Uint8Array = NOTHING;
   #greeted = false;
   #begun = false;
@@ -58,7 +64,8 @@ export class Asking {
   #flags = 0;
   #description = '';
 
-  constructor(options: { structured: boolean; extended?: boolean }) {
+  constructor(options: { structured: boolean; extended?: boolean; tls?: boolean }) {
+    this.#tls = options.tls === true;
     this.#mode = options.extended === true ? OPT.EXTENDED_HEADERS : options.structured ? OPT.STRUCTURED_REPLY : null;
   }
 
@@ -66,6 +73,14 @@ export class Asking {
   ask(question: Question): void {
     assert(this.#expected.length === 0, 'one question at a time', { expected: this.#expected });
     if (!this.#begun) this.#begin();
+    if (this.#tls && !this.#isSecured) {
+      this.#delayed = question;
+      return;
+    }
+    this.#question(question);
+  }
+
+  #question(question: Question): void {
     this.#contexts = new Map();
     this.#sizeBytes = null;
     this.#description = '';
@@ -81,6 +96,16 @@ export class Asking {
     let at = this.#text(this.#option(question.go ? OPT.GO : OPT.INFO, 4 + name.length + 2 + 2 * question.infos.length), name);
     this.#out.view.setUint16(at, question.infos.length);
     for (const info of question.infos) this.#out.view.setUint16((at += 2), info);
+  }
+
+  /** TLS stands: queues the question that had to wait for it. */
+  secured(): void {
+    assert(this.#delayed !== null && !this.#isSecured, 'TLS begins once, before the first question is asked');
+    this.#isSecured = true;
+    const question = this.#delayed;
+    this.#delayed = null;
+    if (this.#mode !== null) this.#option(this.#mode, 0);
+    this.#question(question);
   }
 
   /** Queues the orderly end of the handshake. */
@@ -117,6 +142,8 @@ export class Asking {
       const answered = this.#reply(view.getUint32(from - 12), view.getUint32(from - 8), held.subarray(from, at));
       if (answered === null) continue;
       this.#held = NOTHING;
+      // What came behind the answer is from before TLS, where anybody may have put it.
+      if (answered.kind === 'secure' && at < held.length) return broken('bytes came between the answer to STARTTLS and TLS');
       return answered.kind === 'described' ? { ...answered, rest: held.subarray(at) } : answered;
     }
     return this.#hold(held.subarray(at));
@@ -135,6 +162,7 @@ export class Asking {
     if (type >= 0x8000_0000) {
       this.#expected.shift();
       const text = decodeUtf8(data) ?? '';
+      if (option === OPT.STARTTLS) return broken(`there is no TLS at the server${text === '' ? '' : `: ${text}`}`);
       if (option === this.#mode) return broken('the server has no structured replies, or no extended headers');
       // A question is over with its last option, which is refused for the same reason.
       return this.#expected.length > 0 ? null : { kind: 'refused', code: type, text };
@@ -149,6 +177,7 @@ export class Asking {
         return this.#info(view, data);
       case REP.ACK:
         this.#expected.shift();
+        if (option === OPT.STARTTLS) return { kind: 'secure' };
         return option === OPT.GO || option === OPT.INFO ? this.#described() : null;
       default:
         return broken(`the server answers with type ${type}, which is not known here`);
@@ -184,7 +213,8 @@ export class Asking {
     const at = this.#out.reserve(BYTES.clientFlags);
     this.#out.view.setUint32(at, HANDSHAKE_FLAG.FIXED_NEWSTYLE | HANDSHAKE_FLAG.NO_ZEROES);
     this.#begun = true;
-    if (this.#mode !== null) this.#option(this.#mode, 0);
+    if (this.#tls) this.#option(OPT.STARTTLS, 0);
+    else if (this.#mode !== null) this.#option(this.#mode, 0);
   }
 
   /** Writes the head of an option and returns where its data begins. */

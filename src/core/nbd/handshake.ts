@@ -58,14 +58,25 @@ export interface PassedOn {
   readonly infos: readonly number[];
 }
 
-/** The exports of a server, asked anew for each option. */
+/** Whether a connection can be encrypted by STARTTLS, or must be before anything is said about exports. */
+export type NbdTls = 'off' | 'optional' | 'required';
+
+/** Whose certificate a client has shown. */
+export interface NbdHolder {
+  /** For people. */
+  readonly text: string;
+  /** The only groups whose volumes it may use; null for all. */
+  readonly groups: readonly string[] | null;
+}
+
+/** The exports of a server, asked anew for each option. `holder`: null for a client without a certificate. */
 export interface NbdCatalog {
   /** False: lengths of more than 32 bits cannot be carried out here. */
   readonly extended?: boolean;
   /** All exports, in the order to be listed. */
-  list(): readonly NbdExport[];
+  list(holder: NbdHolder | null): readonly NbdExport[];
   /** The export of this name; the empty name is the only export if there is exactly one. */
-  find(name: string): NbdExport | NbdRefusal | NbdElsewhere;
+  find(name: string, holder: NbdHolder | null): NbdExport | NbdRefusal | NbdElsewhere;
   /** A session begins to use an export: called before its first request is taken. */
   begun?(session: NbdSession): void;
 }
@@ -87,6 +98,8 @@ export type OptionOutcome =
   | { readonly kind: 'transmission'; readonly agreement: Agreement }
   /** The answer to the option is given by passed() or notPassed(), later. */
   | { readonly kind: 'elsewhere'; readonly passed: PassedOn }
+  /** The answer was an agreement to TLS: it is sent, TLS begins, and secured() is called. Not one byte may come between. */
+  | { readonly kind: 'secure' }
   | { readonly kind: 'aborted' }
   | { readonly kind: 'dropped'; readonly reason: string };
 
@@ -98,6 +111,9 @@ export class Handshake {
   readonly #catalog: NbdCatalog;
   readonly #out: ReplyBuffer;
   readonly #optionsMax: number;
+  readonly #tls: NbdTls;
+  #isSecured = false;
+  #holder: NbdHolder | null = null;
   #fixedNewstyle = false;
   #zeroes = true;
   #structured = false;
@@ -108,10 +124,11 @@ export class Handshake {
   /** What another site is asked for at the moment. */
   #pending: { readonly option: number; readonly infos: ReadonlySet<number>; readonly agreement: Agreement } | null = null;
 
-  constructor(options: { catalog: NbdCatalog; out: ReplyBuffer; optionsMax: number }) {
+  constructor(options: { catalog: NbdCatalog; out: ReplyBuffer; optionsMax: number; tls: NbdTls }) {
     this.#catalog = options.catalog;
     this.#out = options.out;
     this.#optionsMax = options.optionsMax;
+    this.#tls = options.tls;
   }
 
   /** The server's first bytes. */
@@ -145,6 +162,7 @@ export class Handshake {
 
   /** An option whose data was too long and has been skipped. */
   tooLong(option: number): OptionOutcome {
+    if (this.#isTooEarly(option)) return this.#tooEarly(option);
     if (option === OPT.EXPORT_NAME) return { kind: 'dropped', reason: 'the export name is too long' };
     if (option === OPT.ABORT) return this.#abort();
     // "Issuing this command replaces all previously-set metadata contexts (including when this command fails)".
@@ -154,7 +172,10 @@ export class Handshake {
 
   /** Carries out one option. The data is not kept. Never throws, whatever the data is. */
   option(option: number, data: Uint8Array): OptionOutcome {
+    if (this.#isTooEarly(option)) return this.#tooEarly(option);
     switch (option) {
+      case OPT.STARTTLS:
+        return this.#startTls(data);
       case OPT.EXPORT_NAME:
         return this.#exportName(data);
       case OPT.ABORT:
@@ -179,6 +200,35 @@ export class Handshake {
     }
   }
 
+  /** TLS stands. What was agreed before it counts no more: it may have been said by somebody in between. */
+  secured(holder: NbdHolder | null): void {
+    assert(!this.#isSecured, 'TLS begins once');
+    this.#isSecured = true;
+    this.#holder = holder;
+    this.#structured = false;
+    this.#extended = false;
+    this.#statusOf = null;
+  }
+
+  /** "FORCEDTLS": nothing but STARTTLS and ABORT before TLS. */
+  #isTooEarly(option: number): boolean {
+    return this.#tls === 'required' && !this.#isSecured && option !== OPT.STARTTLS && option !== OPT.ABORT;
+  }
+
+  #tooEarly(option: number): OptionOutcome {
+    const text = 'this address takes hosts with TLS only';
+    return option === OPT.EXPORT_NAME ? { kind: 'dropped', reason: text } : this.#reply(option, REP.ERR_TLS_REQD, text);
+  }
+
+  #startTls(data: Uint8Array): OptionOutcome {
+    const option = OPT.STARTTLS;
+    if (this.#tls === 'off') return this.#reply(option, REP.ERR_UNSUP, 'there is no TLS here');
+    if (this.#isSecured) return this.#reply(option, REP.ERR_INVALID, 'TLS was begun already');
+    if (data.length > 0) return this.#reply(option, REP.ERR_INVALID, 'the option has no data');
+    this.#reply(option, REP.ACK);
+    return { kind: 'secure' };
+  }
+
   #extendedHeaders(data: Uint8Array): OptionOutcome {
     const option = OPT.EXTENDED_HEADERS;
     if (this.#catalog.extended === false) return this.#reply(option, REP.ERR_UNSUP, 'extended headers are not spoken here');
@@ -194,7 +244,7 @@ export class Handshake {
     if (this.#extended) return { kind: 'dropped', reason: 'after extended headers an export is asked for by GO alone' };
     const name = textOf(data);
     if (name === null) return { kind: 'dropped', reason: 'the export name is not a valid string' };
-    const found = this.#catalog.find(name);
+    const found = this.#catalog.find(name, this.#holder);
     if ('refused' in found) return { kind: 'dropped', reason: found.text };
     if ('elsewhere' in found) return this.#elsewhere(OPT.EXPORT_NAME, name, found, []);
     return this.#named(this.#agree(name, found));
@@ -217,7 +267,7 @@ export class Handshake {
 
   #list(data: Uint8Array): OptionOutcome {
     if (data.length > 0) return this.#reply(OPT.LIST, REP.ERR_INVALID, 'the option has no data');
-    for (const { name, description } of this.#catalog.list()) {
+    for (const { name, description } of this.#catalog.list(this.#holder)) {
       const nameBytes = encodeUtf8(name);
       const descriptionBytes = encodeUtf8(description);
       const at = this.#head(OPT.LIST, REP.SERVER, 4 + nameBytes.length + descriptionBytes.length);
@@ -235,7 +285,7 @@ export class Handshake {
     for (let count = reader.u16(); count > 0 && reader.ok; count--) wanted.add(reader.u16());
     if (!reader.ended()) return this.#reply(option, REP.ERR_INVALID, 'the lengths within the option do not fit its data');
     if (name === null) return this.#reply(option, REP.ERR_INVALID, 'the export name is not a valid string');
-    const found = this.#catalog.find(name);
+    const found = this.#catalog.find(name, this.#holder);
     if ('refused' in found) return this.#refuse(option, found);
     const isElsewhere = 'elsewhere' in found;
     if (isElsewhere && option === OPT.GO) return this.#elsewhere(option, name, found, wanted);
@@ -326,7 +376,7 @@ export class Handshake {
     }
     if (!reader.ended()) return this.#reply(option, REP.ERR_INVALID, 'the lengths within the option do not fit its data');
     if (name === null) return this.#reply(option, REP.ERR_INVALID, 'the export name is not a valid string');
-    const found = this.#catalog.find(name);
+    const found = this.#catalog.find(name, this.#holder);
     if ('refused' in found) return this.#refuse(option, found);
     if (matches) {
       const context = encodeUtf8(BASE_ALLOCATION.name);

@@ -13,7 +13,16 @@ import { limits } from '../base/limits.ts';
 import type { Buffers } from '../base/ports.ts';
 import type { VolumeIndex } from '../base/units.ts';
 import { BYTES, CMD, CMD_FLAG, MAGIC, type NbdErrno } from './constants.ts';
-import { type Agreement, Handshake, type NbdCatalog, type NbdExport, type OptionOutcome, type PassedOn } from './handshake.ts';
+import {
+  type Agreement,
+  Handshake,
+  type NbdCatalog,
+  type NbdExport,
+  type NbdHolder,
+  type NbdTls,
+  type OptionOutcome,
+  type PassedOn,
+} from './handshake.ts';
 import {
   type NbdExtent,
   type NbdPiece,
@@ -94,14 +103,19 @@ export interface NbdSessionOptions {
   readonly catalog: NbdCatalog;
   readonly handler: NbdHandler;
   readonly limitsOverride?: Partial<NbdSessionLimits>;
+  /** Whether STARTTLS is offered, or needed; 'off' by default. Not 'off' only where the shell can do it. */
+  readonly tls?: NbdTls;
   /** Gives memory for replies and payloads, with any content; new zeroed memory by default. */
   readonly allocate?: (byteCount: number) => Uint8Array;
   /** Memory for payloads that come in several pieces, which goes back when their request is answered. */
   readonly payloads?: Buffers;
 }
 
-/** 'asking': another site is asked for what the client wants; 'passed': everything is its and the client's now. */
-type PassingState = 'no' | 'asking' | 'passed';
+/**
+ * 'asking': another site is asked for what the client wants; 'passed': everything is its and the client's now. 'securing': TLS is about to begin,
+ * and a byte of the client before that would be one that anybody could have put there.
+ */
+type PassingState = 'no' | 'asking' | 'passed' | 'securing';
 
 /** 'closing': nothing more is taken from the client; what is outstanding is still answered. 'closed': after abort(). */
 export type NbdSessionState = 'handshake' | 'transmission' | 'closing' | 'closed';
@@ -115,6 +129,7 @@ const STATUS_REPLY_BYTES = 16 * limits.nbdExtentsMax;
 /** Longest payload that is read off, whether it is taken or not: what a 32-bit length can say. */
 const PAYLOAD_BYTES_MAX = 2 ** 32 - 1;
 
+const BEFORE_TLS = 'bytes came between STARTTLS and TLS';
 const NOTHING = new Uint8Array(0);
 const NOTHING_VIEW = viewOf(NOTHING);
 
@@ -180,7 +195,8 @@ export class NbdSession {
     this.#payloads = options.payloads ?? null;
     this.#out = new ReplyBuffer(this.#allocate);
     this.#catalog = options.catalog;
-    this.#handshake = new Handshake({ catalog: options.catalog, out: this.#out, optionsMax: this.#limits.optionsMax });
+    const { catalog, tls = 'off' } = options;
+    this.#handshake = new Handshake({ catalog, out: this.#out, optionsMax: this.#limits.optionsMax, tls });
   }
 
   /** The connection is gone: nothing that is still held for it may be begun. */
@@ -220,6 +236,18 @@ export class NbdSession {
     if (this.#passing !== 'asking') return;
     this.#passing = 'no';
     this.#follow(this.#handshake.notPassed(reason));
+  }
+
+  /** The client is told to begin with TLS: the shell sends what takeOutput() gives, begins TLS, and calls secured(). */
+  get securing(): boolean {
+    return this.#passing === 'securing' && !this.#isDeaf();
+  }
+
+  /** TLS stands: what is received from now on came through it. `holder`: whose certificate was shown; null for none. */
+  secured(holder: NbdHolder | null): void {
+    assert(this.#passing === 'securing', 'only a session that waits for TLS can be secured');
+    this.#passing = 'no';
+    this.#handshake.secured(holder);
   }
 
   /** Why the session is ending, for the log; null while it is not. */
@@ -264,6 +292,7 @@ export class NbdSession {
     const consumed = this.#stashBytes > 0 || this.#passing !== 'no' ? 0 : this.#parse(bytes);
     // The state may have changed by what was parsed.
     if (consumed === bytes.length || this.#isDeaf()) return;
+    if (this.#passing === 'securing') return this.drain(BEFORE_TLS);
     // Not slice(): the shell hands in Buffers, whose slice() is no copy.
     const rest = this.#allocate(bytes.length - consumed);
     rest.set(bytes.subarray(consumed));
@@ -282,6 +311,7 @@ export class NbdSession {
       this.#stashBytes -= consumed;
       if (consumed === first.length) this.#stash.shift();
       else this.#stash[0] = first.subarray(consumed);
+      if (this.#passing === 'securing' && this.#stashBytes > 0) return this.drain(BEFORE_TLS);
     }
   }
 
@@ -478,6 +508,9 @@ export class NbdSession {
       case 'elsewhere':
         this.#passing = 'asking';
         this.#passedOn = outcome.passed;
+        return this.#expect('option head', BYTES.optionHead);
+      case 'secure':
+        this.#passing = 'securing';
         return this.#expect('option head', BYTES.optionHead);
       case 'aborted':
         return this.drain('the client ended the handshake');

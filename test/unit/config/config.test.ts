@@ -93,7 +93,7 @@ test('a sound configuration becomes complete values with every default', () => {
 });
 
 const LOOPBACK =
-  'must be a loopback address, because connections of hosts are not encrypted; use a unix socket, or put "insecure = true" at the top of the file if this network is trusted';
+  'must be a loopback address, because connections of hosts need not be encrypted; add [tls] and set nbd_tls = "required" for the site, or use a unix socket, or put "insecure = true" at the top of the file if this network is trusted';
 const SIZE = 'must be a number of bytes, or a whole number with B, KiB, MiB, GiB or TiB, such as "20GiB"';
 
 const FAULTS: readonly { kind: string; part: string; replacement: string; fault: string }[] = [
@@ -380,6 +380,21 @@ test('with certificates links and the witness may be reached from other machines
   const config = parseConfig(SAMPLE + tls, FILE);
   assert.deepEqual(tlsFilesOf(config, 'beta'), { ca: '/etc/tercet/tls/ca.crt', cert: '/etc/tercet/tls/beta.crt', key: '/keys/beta.key' });
   assert.equal(tlsFilesOf(parseConfig(SAMPLE, FILE), 'beta'), null);
+});
+
+test('hosts may come from other machines where TLS is required of them', () => {
+  const tls = '\n[tls]\nca = "tls/ca.crt"\ncert = "tls/{site}.crt"\nkey = "/keys/{site}.key"\n';
+  const open = SAMPLE.replace('nbd = ["127.0.0.1:10810"]', 'nbd = ["10.0.0.2:10810"]\nnbd_tls = "required"');
+  assert.deepEqual(faultsOf(open + tls), []);
+  assert.match(
+    faultsOf(open.replace('"required"', '"optional"') + tls).join(),
+    /set nbd_tls = "required" for the site, or use a unix socket/,
+  );
+  assert.match(faultsOf(open).join(), /nbd_tls = "required": needs certificates: add \[tls\]/);
+  assert.match(faultsOf(open.replace('"required"', '"yes"') + tls).join(), /nbd_tls = "yes": must be "off", "optional" or "required"/);
+  const modes = (text: string): string[] => parseConfig(text, FILE).sites.map((site) => `${site.nbdTls} ${site.nbdClients}`);
+  assert.deepEqual(modes(SAMPLE), ['off certificate', 'off certificate', 'off certificate']);
+  assert.deepEqual(modes(open + tls), ['optional certificate', 'required certificate', 'optional certificate']);
 });
 
 test('sites of different machines may use the same folders and sockets', () => {

@@ -31,7 +31,7 @@ function group(name: string, volumes: readonly string[]): FakeGroup {
 }
 
 function textOf(exports: Exports, name: string): string {
-  const found = exports.find(name);
+  const found = exports.find(name, null);
   if ('elsewhere' in found) return `${found.elsewhere}: ${found.name}`;
   return 'refused' in found ? `${found.refused}: ${found.text}` : found.name;
 }
@@ -44,7 +44,7 @@ test('an export is found by its group and name, and by its name alone where that
   assert.equal(textOf(exports, ''), 'unknown: "" is not clear: say one of db/data, db/log, web/log');
   assert.equal(textOf(exports, 'db'), 'unknown: there is no export "db" here: known are db/data, db/log, web/log');
   assert.equal(textOf(new Exports([group('db', ['data'])], buffers), ''), 'db/data');
-  const found = exports.find('db/log');
+  const found = exports.find('db/log', null);
   assert.ok('volume' in found);
   assert.deepEqual([found.volume, found.sizeBytes, found.readOnly], [1, 1 << 20, false]);
 });
@@ -53,13 +53,13 @@ test('a site that does not serve a group passes its hosts on to the one that doe
   const db = group('db', ['data']);
   const exports = new Exports([db, group('web', ['log'])], buffers);
   assert.deepEqual(
-    exports.list().map((each) => each.name),
+    exports.list(null).map((each) => each.name),
     ['db/data', 'web/log'],
   );
   db.role = 'mirror';
   db.knownPrimary = 'beta';
   assert.deepEqual(
-    exports.list().map((each) => each.name),
+    exports.list(null).map((each) => each.name),
     ['db/data', 'web/log'],
     'what is passed on is listed',
   );
@@ -68,7 +68,7 @@ test('a site that does not serve a group passes its hosts on to the one that doe
   db.role = 'standby';
   db.knownPrimary = null;
   assert.deepEqual(
-    exports.list().map((each) => each.name),
+    exports.list(null).map((each) => each.name),
     ['web/log'],
   );
   assert.equal(textOf(exports, 'data'), 'not-serving: group db is not served by alpha, which is standby now: see `tercet status`');
@@ -92,7 +92,7 @@ test('requests go to the group of their export, and dropping a group ends its se
   const web = group('web', ['log']);
   const exports = new Exports([db, web], buffers);
   const sessions = ['db/data', 'web/log'].map((name) => {
-    const session = exports.newSession();
+    const session = exports.newSession('off');
     session.start();
     session.receive(attachAndFlush(name));
     assert.equal(session.state, 'transmission');
@@ -116,7 +116,7 @@ test('a newer connection of an attachment ends the older ones before its first r
   const db = group('db', ['data']);
   const exports = new Exports([db], buffers);
   const open = (name: string): ReturnType<Exports['newSession']> => {
-    const session = exports.newSession();
+    const session = exports.newSession('off');
     session.start();
     session.receive(attachAndFlush(name));
     return session;
@@ -133,9 +133,29 @@ test('a newer connection of an attachment ends the older ones before its first r
   assert.equal(db.requests[0]?.session.gone, true);
   assert.match(textOf(exports, 'db/data@attach=host-0001.4'), /^unknown: a newer connection/);
   assert.equal(textOf(exports, 'db/data@rw'), 'unknown: "@rw" is not known here: an export may be asked for with @ro');
-  const readOnly = exports.find('data@ro');
+  const readOnly = exports.find('data@ro', null);
   assert.ok('volume' in readOnly && readOnly.readOnly);
-  const direct = exports.find('data@direct');
+  const direct = exports.find('data@direct', null);
   assert.ok('volume' in direct);
   assert.equal(direct.description, '{"site":"alpha","epoch":3,"history":[[3,1]]}');
+});
+
+test('a certificate that is limited to groups sees and gets theirs alone, wherever they are served', () => {
+  const web = group('web', ['log']);
+  const exports = new Exports([group('db', ['data', 'log']), web], buffers);
+  const holder = { text: 'client web1 (for web only)', groups: ['web'] };
+  const text = (name: string): string => {
+    const found = exports.find(name, holder);
+    return 'refused' in found ? found.text : 'elsewhere' in found ? found.elsewhere : found.name;
+  };
+  assert.deepEqual(
+    exports.list(holder).map((each) => each.name),
+    ['web/log'],
+  );
+  assert.equal(text('log'), 'web/log', 'clear among its own');
+  assert.match(text('db/data'), /no export "db\/data" for the certificate of client web1 \(for web only\): known are web\/log/);
+  web.role = 'mirror';
+  web.knownPrimary = 'beta';
+  assert.equal(text('web/log'), 'beta');
+  assert.match(text('db/log@ro'), /no export/);
 });

@@ -80,6 +80,10 @@ class LetterSession implements ServedSession {
 
   notPassed(): void {}
 
+  readonly securing = false;
+
+  secured(): void {}
+
   get finished(): boolean {
     return this.state === 'closed' || (this.state === 'closing' && this.outstanding === 0);
   }

@@ -42,7 +42,7 @@ async function openSite(name: string, catalog: NbdCatalog, answer: (request: Nbd
       sessions.push(session);
       return session;
     },
-    addressesOf: () => (other === undefined ? [] : [{ path: other }]),
+    waysTo: () => (other === undefined ? [] : [{ address: { path: other }, tls: null }]),
   });
   return { path, listener, sessions };
 }

@@ -2,7 +2,7 @@
 // is handed. Written from the protocol document with numbers of its own, so that a wrong constant in the server is not repeated here.
 
 import assert from 'node:assert/strict';
-import type { NbdCatalog, NbdExport } from '../../../src/core/nbd/handshake.ts';
+import type { NbdCatalog, NbdExport, NbdTls } from '../../../src/core/nbd/handshake.ts';
 import { type NbdRequest, NbdSession, type NbdSessionLimits } from '../../../src/core/nbd/session.ts';
 
 const IHAVEOPT = 0x49484156454f5054n;
@@ -84,6 +84,7 @@ export const REP = {
   META: 4,
   UNSUP: 0x80000001,
   INVALID: 0x80000003,
+  TLS_REQD: 0x80000005,
   UNKNOWN: 0x80000006,
   SHUTDOWN: 0x80000007,
   TOO_BIG: 0x80000009,
@@ -183,6 +184,7 @@ export interface Connection {
 export interface ConnectionOptions {
   readonly catalog?: NbdCatalog;
   readonly limits?: Partial<NbdSessionLimits>;
+  readonly tls?: NbdTls;
   /** Answers at once, from within the handler. */
   readonly answer?: (request: NbdRequest) => void;
 }
@@ -201,6 +203,7 @@ export function connect(options: ConnectionOptions = {}): Connection {
       },
     },
     ...(options.limits === undefined ? {} : { limitsOverride: options.limits }),
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
   });
   const output = (): Buffer => Buffer.concat(session.takeOutput());
   const send = (...parts: Uint8Array[]): Buffer => {
