@@ -97,7 +97,7 @@ function debian(folder: string, usr: string, options: { out: string; fast: boole
   const root = join(folder, 'deb');
   mkdirSync(join(root, 'DEBIAN'), { recursive: true });
   cpSync(usr, join(root, 'usr'), { recursive: true });
-  for (const name of ['tercetd@.service', 'tercet-witness.service'])
+  for (const name of readdirSync(join(ROOT, 'packaging/systemd')).filter((each) => /\.(service|socket)$/.test(each)))
     write(join(root, 'lib/systemd/system', name), readFileSync(join(ROOT, 'packaging/systemd', name)), 0o644);
   write(join(root, 'etc/default/tercet-witness'), readFileSync(join(ROOT, 'packaging/systemd/tercet-witness.default')), 0o644);
   for (const name of ['postinst', 'prerm', 'conffiles'])

@@ -8,11 +8,13 @@ import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
 import { readExportName } from '../core/nbd/export-name.ts';
 import type { NbdCatalog, NbdExport, NbdRefusal } from '../core/nbd/handshake.ts';
+import { HostMemory } from '../core/nbd/memory.ts';
 import { NbdSession } from '../core/nbd/session.ts';
 import { BufferPool } from '../host/buffers.ts';
 import { machineClock } from '../host/clock.ts';
 import { type NbdListener, openNbdListener } from '../host/nbd-listener.ts';
-import type { StreamAddress } from '../host/stream-server.ts';
+import type { PassedSocket } from '../host/passed-sockets.ts';
+import type { StreamAddress } from '../host/stream-address.ts';
 import { TurnScheduler } from '../host/wake.ts';
 import { Requests } from './requests.ts';
 import type { Target } from './search.ts';
@@ -24,6 +26,8 @@ export interface AttachOptions {
   readonly sizeBytes: number;
   readonly targets: readonly Target[];
   readonly listen: StreamAddress;
+  /** A socket that listens there already. */
+  readonly passed: readonly PassedSocket[];
   /** How long a request is held while nobody serves; Infinity for ever. */
   readonly holdMillis: number;
   readonly journal: Journal;
@@ -43,6 +47,8 @@ const KEPT_BYTES_MAX = 64 * 1024 * 1024;
 const HELD_BYTES_MAX = 64 * 1024 * 1024;
 /** Clients of one attachment: a device has few connections. */
 const CONNECTIONS_MAX = 32;
+/** The same of all of them together. */
+const MEMORY_BYTES_MAX = 512 * 1024 * 1024;
 
 /** Starts serving. Throws TERCET_PORT_IN_USE. */
 export async function startAttachment(options: AttachOptions): Promise<RunningAttachment> {
@@ -50,6 +56,7 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
   const clock = machineClock();
   const turns = new TurnScheduler(clock);
   const buffers = new BufferPool(KEPT_BYTES_MAX);
+  const memory = new HostMemory(MEMORY_BYTES_MAX);
   const name = `${group}/${volume}`;
   const requests = new Requests(buffers);
   const catalog = catalogOf({
@@ -82,16 +89,19 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
   try {
     listener = await openNbdListener({
       listen: [options.listen],
+      passed: options.passed,
       turns,
       buffers,
       journal,
       limitsOverride: { nbdConnectionsMax: CONNECTIONS_MAX },
+      memory,
       newSession: () =>
         new NbdSession({
           catalog,
           handler: { request: (request) => upstream.request(request) },
           allocate: (byteCount) => Buffer.allocUnsafeSlow(byteCount),
           payloads: buffers,
+          memory,
           limitsOverride: { heldBytesMax: HELD_BYTES_MAX },
         }),
     });

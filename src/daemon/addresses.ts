@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 
 import type { Address } from '../api/address.ts';
 import type { Way } from '../host/nbd-outgoing.ts';
-import type { StreamAddress } from '../host/stream-server.ts';
+import type { StreamAddress } from '../host/stream-address.ts';
 import type { TlsMaterial } from '../host/tls-material.ts';
 import type { SiteConfig } from './config.ts';
 

@@ -37,6 +37,8 @@ export interface SiteDraft {
   readonly nbd: readonly Address[] | undefined;
   readonly nbdTls: 'off' | 'optional' | 'required' | undefined;
   readonly nbdClients: 'certificate' | 'anybody' | undefined;
+  readonly nbdConnections: number | undefined;
+  readonly nbdMemoryMib: number | undefined;
   readonly control: Address | undefined;
   readonly hooks: string | undefined;
 }
@@ -48,7 +50,13 @@ export function readSite(name: string, table: unknown, { folder, faults }: Readi
   const { link, nbd, control } = read;
   const within = (file: string | undefined): string | undefined => (file === undefined ? undefined : resolve(folder, file));
   const files = { data: within(read.data), hooks: within(read.hooks) };
-  return { name, path, link, nbd, nbdTls: read.nbd_tls, nbdClients: read.nbd_clients, control, ...files };
+  const hosts = {
+    nbdTls: read.nbd_tls,
+    nbdClients: read.nbd_clients,
+    nbdConnections: read.nbd_connections,
+    nbdMemoryMib: read.nbd_memory_mib,
+  };
+  return { name, path, link, nbd, control, ...hosts, ...files };
 }
 
 /** A volume's table as far as it is sound. */

@@ -43,6 +43,12 @@ export const groupNumbers = {
   rpo_seconds: { fallback: 0, min: 0, max: 604_800, fraction: true },
 } as const satisfies Record<string, NumberOption>;
 
+/** The numbers of a site. */
+export const siteNumbers = {
+  nbd_connections: { fallback: limits.nbdConnectionsMax, min: 1, max: 4096 },
+  nbd_memory_mib: { fallback: 1024, min: 64, max: 1024 * 1024 },
+} as const satisfies Record<string, NumberOption>;
+
 function numberSchema(option: NumberOption): z.ZodDefault<z.ZodNumber> {
   const text = `must be a ${option.fraction === true ? '' : 'whole '}number from ${option.min} to ${option.max}; the default is ${option.fallback}`;
   const number = option.fraction === true ? z.number(text) : z.int(text);
@@ -122,6 +128,8 @@ export const siteShape = {
   nbd_clients: z
     .enum(['certificate', 'anybody'], 'must be "certificate" or "anybody": who may be at the other end of TLS')
     .default('certificate'),
+  nbd_connections: numberSchema(siteNumbers.nbd_connections),
+  nbd_memory_mib: numberSchema(siteNumbers.nbd_memory_mib),
   control: addressSchema('where the commands ask', { unix: true }),
   hooks: pathSchema('the path of a folder with programs, such as "/etc/tercet/hooks.d"').optional(),
 };

@@ -29,6 +29,10 @@ export interface SiteConfig {
   readonly nbdTls: 'off' | 'optional' | 'required';
   /** Who may be at the other end of that: holders of a certificate of an authority in [tls], or anybody. */
   readonly nbdClients: 'certificate' | 'anybody';
+  /** Hosts' connections at once. */
+  readonly nbdConnections: number;
+  /** What all hosts together may make the site hold. */
+  readonly nbdMemoryBytes: number;
   readonly control: Address;
   /** Folder of the programs that are called at events; null for none. */
   readonly hooks: string | null;
@@ -168,6 +172,8 @@ export function parseConfig(text: string, file: string): Config {
       nbd: present(site.nbd),
       nbdTls: site.nbdTls ?? (tls === null ? 'off' : 'optional'),
       nbdClients: present(site.nbdClients),
+      nbdConnections: present(site.nbdConnections),
+      nbdMemoryBytes: present(site.nbdMemoryMib) * MIB,
       control: present(site.control),
       hooks: site.hooks ?? null,
     })),

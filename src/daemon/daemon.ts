@@ -16,6 +16,7 @@ import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
 import { DiskError } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
+import { HostMemory } from '../core/nbd/memory.ts';
 import { machineBootId } from '../host/boot-id.ts';
 import { BufferPool } from '../host/buffers.ts';
 import { machineClock } from '../host/clock.ts';
@@ -23,7 +24,10 @@ import { DigestThreads } from '../host/digest-threads.ts';
 import { machineDigests } from '../host/digests.ts';
 import type { HostTls, NbdListener } from '../host/nbd-listener.ts';
 import { openNbdListener } from '../host/nbd-listener.ts';
+import type { PassedSocket } from '../host/passed-sockets.ts';
+import { passedForNone } from '../host/passed-sockets.ts';
 import { machineRandom } from '../host/random.ts';
+import { addressText } from '../host/stream-address.ts';
 import { TlsMaterial } from '../host/tls-material.ts';
 import { TurnScheduler } from '../host/wake.ts';
 import { WitnessClient } from '../witness/client.ts';
@@ -48,16 +52,30 @@ const KEPT_BYTES_MAX = 128 * 1024 * 1024;
 /** What is open so far, to be closed in the opposite order. */
 type Closer = () => Promise<void>;
 
+interface Opening {
+  readonly closers: Closer[];
+  /** Sockets that the service manager has opened. */
+  readonly passed: readonly PassedSocket[];
+}
+
 /**
  * Starts the daemon of a site. Throws TercetError when a data folder, an address or a device cannot be had; nothing is left open then.
  */
-export async function startDaemon(config: Config, name: SiteName, journal: Journal): Promise<Running> {
+export async function startDaemon(
+  config: Config,
+  name: SiteName,
+  journal: Journal,
+  passed: readonly PassedSocket[] = [],
+): Promise<Running> {
   const closers: Closer[] = [];
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    return { close, ...(await open(config, name, journal, closers)) };
+    const { nbd } = siteOf(config, name);
+    for (const { address } of passedForNone(passed, nbd.map(streamAddress)))
+      throw new TercetError('TERCET_PASSED_SOCKET', { address: addressText(address), known: nbd.map((each) => each.text).join(', ') });
+    return { close, ...(await open(config, name, journal, { closers, passed })) };
   } catch (error) {
     await close();
     if (error instanceof DiskError) {
@@ -68,7 +86,7 @@ export async function startDaemon(config: Config, name: SiteName, journal: Journ
   }
 }
 
-async function open(config: Config, name: SiteName, lines: Journal, closers: Closer[]): Promise<Omit<Running, 'close'>> {
+async function open(config: Config, name: SiteName, lines: Journal, { closers, passed }: Opening): Promise<Omit<Running, 'close'>> {
   const site = siteOf(config, name);
   const watch = new Watch({ site: name, settings: watchSettings(config, site), journal: lines });
   const { journal } = watch;
@@ -111,12 +129,12 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
   for (const group of config.groups) {
     if (group.sites.some((copy) => copy.name === name)) groups.push(new GroupRunner(group, parts));
   }
-  const exports = new Exports(groups, buffers);
+  const exports = new Exports(groups, buffers, new HostMemory(site.nbdMemoryBytes));
 
   const { control, orders, reload } = await openControl({ config, site, groups, watch, certificates });
   // Closed after the hosts and before the groups: what is asked last is answered.
   closers.push(() => control.close());
-  nbd = await openHosts(exports, parts, closers);
+  nbd = await openHosts(exports, parts, { closers, passed });
   await peers.open({
     config,
     site,
@@ -136,7 +154,7 @@ async function open(config: Config, name: SiteName, lines: Journal, closers: Clo
 }
 
 /** Listens for hosts, and passes those of other sites on to them. */
-async function openHosts(exports: Exports, parts: SharedParts, closers: Closer[]): Promise<NbdListener> {
+async function openHosts(exports: Exports, parts: SharedParts, { closers, passed }: Opening): Promise<NbdListener> {
   const { buffers, config, journal, site, tls, turns } = parts;
   for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
   const hosts = await openNbdListener({
@@ -144,6 +162,9 @@ async function openHosts(exports: Exports, parts: SharedParts, closers: Closer[]
     turns,
     buffers,
     journal,
+    passed,
+    memory: exports.memory,
+    limitsOverride: { nbdConnectionsMax: site.nbdConnections },
     tls: hostTls(site, tls),
     newSession: (mode) => exports.newSession(mode),
     waysTo: (other) => waysTo(siteOf(config, other), tls),

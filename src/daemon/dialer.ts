@@ -6,7 +6,7 @@ import { randomInt } from 'node:crypto';
 import type { Buffers, LinkPort } from '../core/base/ports.ts';
 import type { Millis } from '../core/base/units.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
-import type { StreamAddress } from '../host/stream-server.ts';
+import type { StreamAddress } from '../host/stream-address.ts';
 import type { DialOptions, SocketLink } from '../host/tcp-link.ts';
 import { dial } from '../host/tcp-link.ts';
 import type { TurnScheduler } from '../host/wake.ts';

@@ -4,6 +4,7 @@ import type { Buffers } from '../core/base/ports.ts';
 import { assert } from '../core/base/assert.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type { NbdCatalog, NbdElsewhere, NbdExport, NbdHolder, NbdRefusal, NbdTls } from '../core/nbd/handshake.ts';
+import { HostMemory } from '../core/nbd/memory.ts';
 import { readExportName } from '../core/nbd/export-name.ts';
 import { standingText, type Standing } from '../core/nbd/standing.ts';
 import type { NbdHandler, NbdRequest } from '../core/nbd/session.ts';
@@ -38,9 +39,12 @@ export class Exports implements NbdCatalog, NbdHandler {
   readonly #sessions = new Set<NbdSession>();
 
   readonly buffers: Buffers;
+  readonly memory: HostMemory;
 
-  constructor(groups: readonly ExportedGroup[], buffers: Buffers) {
+  /** `memory`: what all hosts share. */
+  constructor(groups: readonly ExportedGroup[], buffers: Buffers, memory: HostMemory) {
     this.buffers = buffers;
+    this.memory = memory;
     this.#all = groups.flatMap((group) =>
       group.volumes.map((volume, index) => {
         const plain = exportOf(group.group, volume, index);
@@ -141,6 +145,7 @@ class CountedSession extends NbdSession {
       tls,
       allocate: (byteCount) => Buffer.allocUnsafeSlow(byteCount),
       payloads: exports.buffers,
+      memory: exports.memory,
     });
     this.#ended = ended;
   }

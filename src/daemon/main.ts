@@ -47,15 +47,17 @@ async function main(): Promise<void> {
   if (checkOnly && site !== undefined) (await import('./daemon.ts')).openTls(config, site);
   if (checkOnly) end(EXIT.done, `${file} is sound`);
   if (site === undefined) return;
-  const [{ startDaemon }, { createJournal }, { runService }] = await Promise.all([
+  const [{ startDaemon }, { createJournal }, { runService }, { takePassedSockets }] = await Promise.all([
     import('./daemon.ts'),
     import('./log.ts'),
     import('./service.ts'),
+    import('../host/passed-sockets.ts'),
   ]);
   // New sockets and files are for this user and group only.
   process.umask(0o007);
   const log = createJournal({ site });
-  await runService(log, () => startDaemon(config, site, log));
+  const passed = takePassedSockets(process.env);
+  await runService(log, () => startDaemon(config, site, log, passed));
 }
 
 try {

@@ -3,11 +3,14 @@
 
 import type { Buffers, Journal } from '../core/base/ports.ts';
 import { limits } from '../core/base/limits.ts';
+import { HostMemory } from '../core/nbd/memory.ts';
 import type { NbdHolder, NbdTls, PassedOn } from '../core/nbd/handshake.ts';
 import type { NbdSession } from '../core/nbd/session.ts';
 import type { Way } from './nbd-outgoing.ts';
+import type { PassedSocket } from './passed-sockets.ts';
 import { Relay } from './nbd-relay.ts';
-import { openStreamServer, type StreamAddress } from './stream-server.ts';
+import { type StreamAddress } from './stream-address.ts';
+import { openStreamServer } from './stream-server.ts';
 import type { StreamEvents, StreamSocket } from './stream-socket.ts';
 import { identityText, type TlsIdentity } from './tls-identity.ts';
 import type { TlsMaterial } from './tls-material.ts';
@@ -33,6 +36,7 @@ export type ServedSession = Pick<
   | 'passed'
   | 'notPassed'
   | 'securing'
+  | 'owesPayload'
   | 'secured'
 >;
 
@@ -48,6 +52,10 @@ export interface NbdListenerOptions {
   readonly turns: TurnScheduler;
   readonly buffers: Buffers;
   readonly journal: Journal;
+  /** What all clients share; the sessions are made with the same. */
+  readonly memory?: HostMemory;
+  /** Sockets that listen already, for addresses among `listen`. */
+  readonly passed?: readonly PassedSocket[];
   /** Null: no TLS. */
   readonly tls?: HostTls | null;
   newSession(tls: NbdTls): ServedSession;
@@ -61,6 +69,7 @@ export interface NbdListenerLimits {
   readonly nbdConnectionsMax: number;
   readonly nbdHandshakeMillis: number;
   readonly nbdUnsentBytesMax: number;
+  readonly nbdStallMillis: number;
 }
 
 /** An open listener. */
@@ -82,7 +91,7 @@ const KEEP_ALIVE_MILLIS = 60_000;
 
 /** Listens for hosts. Rejects with TercetError TERCET_PORT_IN_USE. */
 export async function openNbdListener(options: NbdListenerOptions): Promise<NbdListener> {
-  const { buffers, turns, journal, tls = null } = options;
+  const { buffers, turns, journal, memory = new HostMemory(Infinity), tls = null } = options;
   const bounds: NbdListenerLimits = { ...limits, ...options.limitsOverride };
   const clients = new Set<Client>();
   let whenEmpty = (): void => {};
@@ -92,12 +101,15 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
     connectionsMax: bounds.nbdConnectionsMax,
     keepAliveMillis: KEEP_ALIVE_MILLIS,
     receive: { buffers, turns, validity: 'turn' },
+    passed: options.passed,
     journal,
     accept: (stream, _identity, at) => {
       // Not by what the connection says of itself: one that was reset already says nothing.
       const mode: NbdTls = tls === null ? 'off' : 'path' in at ? 'optional' : tls.mode;
       const gone = (): void => {
         clients.delete(client);
+        // What it held is free for others, who may wait for it.
+        turns.arm();
         if (clients.size === 0) whenEmpty();
       };
       const client = new Client({
@@ -106,6 +118,7 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
         tls,
         turns,
         buffers,
+        memory,
         journal,
         bounds,
         gone,
@@ -119,6 +132,7 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
   const endSends = turns.everyTurn(() => {
     for (const client of clients) if (client.mayHaveOutput) client.flush();
   });
+  const endWatch = watchMemory({ memory, clients, journal, stallMillis: bounds.nbdStallMillis });
   return {
     addresses: server.addresses,
     connectionCount: () => clients.size,
@@ -139,9 +153,35 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
       clearTimeout(cut);
       await stopped;
       endSends();
+      endWatch();
     },
   };
 }
+
+interface MemoryWatch {
+  readonly memory: HostMemory;
+  readonly clients: ReadonlySet<Client>;
+  readonly journal: Journal;
+  readonly stallMillis: number;
+}
+
+/** Looks now and then who keeps memory from others by doing nothing. Returns what ends that. */
+function watchMemory({ memory, clients, journal, stallMillis }: MemoryWatch): () => void {
+  let wasShort = false;
+  const timer = setInterval(() => {
+    for (const client of clients) client.look(memory.isShort);
+    if (memory.isShort && !wasShort) {
+      const facts = { heldBytes: memory.heldBytes, bytesMax: memory.bytesMax, connections: clients.size };
+      journal('nbd.memory-full', facts, `hosts wait: requests and answers of all of them hold ${memory.heldBytes} bytes`);
+    }
+    wasShort = memory.isShort;
+  }, stallMillis / STALL_LOOKS);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+/** How often a client is looked at before it counts as one that does nothing. */
+const STALL_LOOKS = 10;
 
 interface ClientOptions {
   readonly stream: StreamSocket;
@@ -149,6 +189,7 @@ interface ClientOptions {
   readonly turns: TurnScheduler;
   readonly journal: Journal;
   readonly buffers: Buffers;
+  readonly memory: HostMemory;
   readonly bounds: NbdListenerLimits;
   readonly tls: HostTls | null;
   readonly waysTo: NbdListenerOptions['waysTo'];
@@ -168,11 +209,20 @@ class Client implements StreamEvents {
   #isPaused = false;
   #isWaitingForDrain = false;
   #isEnding = false;
+  #isGone = false;
+  /** Why it was ended from here. */
+  #why: string | null = null;
   /** TLS is being begun. */
   #isSecuring = false;
   /** Another site's, once this connection is passed on to it. */
   #relay: Relay | null = null;
   #isRelayed = false;
+  /** What it has not taken is counted as so much. */
+  #countedBytes = 0;
+  /** Grows with what it sends and takes; as it was at the last look, and how often it was the same. */
+  #receivedBytes = 0;
+  #seen = '';
+  #sameLooks = 0;
   /** Something happened since the last flush, or a request is under way that may be answered at any time. */
   mayHaveOutput = true;
 
@@ -193,6 +243,7 @@ class Client implements StreamEvents {
       return;
     }
     this.#session.receive(bytes);
+    this.#receivedBytes += bytes.length;
     this.mayHaveOutput = true;
     this.#options.turns.arm();
     // At once: one event may bring many reads, and a session that is full copies what it cannot take yet.
@@ -211,7 +262,9 @@ class Client implements StreamEvents {
   closed(reason: string): void {
     const wasServed = !this.#isInHandshake;
     clearTimeout(this.#handshake);
-    const told = this.#session.closeReason ?? reason;
+    const told = this.#why ?? this.#session.closeReason ?? reason;
+    this.#isGone = true;
+    this.#countUnsent();
     this.#relay?.stop(told);
     this.#session.abort();
     if (wasServed) this.#options.journal('nbd.gone', { remote: this.#remote, reason: told }, `NBD client ${this.#remote} is gone: ${told}`);
@@ -239,7 +292,9 @@ class Client implements StreamEvents {
     }
     const passedOn = session.takePassedOn();
     if (passedOn !== null) this.#passOn(passedOn);
-    this.mayHaveOutput = session.outstanding > 0;
+    // One that waits for memory is looked at again when others have given some back.
+    this.mayHaveOutput = session.outstanding > 0 || session.paused;
+    this.#countUnsent();
     if (this.#hasBacklog()) this.#waitForDrain();
     if (session.paused || this.#isWaitingForDrain) this.#pause();
     else this.#resume();
@@ -256,8 +311,20 @@ class Client implements StreamEvents {
     this.#options.turns.arm();
   }
 
+  /** Looks whether it goes on with what it has begun: cut when it does not, and others need the memory. */
+  look(isShort: boolean): void {
+    this.#countUnsent();
+    const seen = `${this.#receivedBytes} ${this.#countedBytes}`;
+    this.#sameLooks = seen === this.#seen ? this.#sameLooks + 1 : 0;
+    this.#seen = seen;
+    const owes = this.#session.owesPayload || this.#countedBytes > 0;
+    if (isShort && owes && this.#sameLooks >= STALL_LOOKS)
+      this.cut(`memory was short, and it neither sent nor took anything for ${this.#options.bounds.nbdStallMillis} ms`);
+  }
+
   /** Cuts the connection; unsent answers are lost, later ones ignored. */
   cut(reason: string): void {
+    this.#why ??= reason;
     this.#session.abort();
     this.#stream.destroy(reason);
   }
@@ -331,12 +398,19 @@ class Client implements StreamEvents {
   }
 
   #end(reason: string): void {
+    this.#why ??= reason;
     this.#isEnding = true;
     this.mayHaveOutput = false;
     clearTimeout(this.#handshake);
     this.#relay?.stop(reason);
     this.#session.abort();
     this.#stream.end(reason, limits.lingerMillis);
+  }
+
+  #countUnsent(): void {
+    const unsentBytes = this.#isGone ? 0 : this.#stream.backlogBytes;
+    this.#options.memory.add(unsentBytes - this.#countedBytes);
+    this.#countedBytes = unsentBytes;
   }
 
   #hasBacklog(): boolean {

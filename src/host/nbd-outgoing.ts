@@ -3,7 +3,7 @@
 import { connect } from 'node:net';
 import type { Buffers } from '../core/base/ports.ts';
 import { Asking, type Described, type Question } from '../core/nbd/asking.ts';
-import type { StreamAddress } from './stream-server.ts';
+import type { StreamAddress } from './stream-address.ts';
 import { ReceiveMemory, type StreamEvents, StreamSocket } from './stream-socket.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { ExpectedIdentity, TlsMaterial } from './tls-material.ts';

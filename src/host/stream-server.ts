@@ -6,13 +6,12 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { TercetError } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
+import { type PassedSocket, passedFor } from './passed-sockets.ts';
+import { addressText, type StreamAddress } from './stream-address.ts';
 import { acceptStream, type ReceiveOptions, type StreamEvents, StreamSocket } from './stream-socket.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { TlsMaterial } from './tls-material.ts';
 import { followMaterial, peerIdentity, tlsReason, tlsServerOptions } from './tls-stream.ts';
-
-/** Where to listen or connect to: TCP, or a local socket by its path. */
-export type StreamAddress = { readonly host: string; readonly port: number } | { readonly path: string };
 
 export interface StreamServerOptions {
   readonly listen: readonly StreamAddress[];
@@ -24,6 +23,8 @@ export interface StreamServerOptions {
   readonly keepAliveMillis: number;
   readonly receive: ReceiveOptions;
   readonly journal: Journal;
+  /** Sockets that listen already, for addresses among `listen`. */
+  readonly passed?: readonly PassedSocket[] | undefined;
   /** With it every connection is TLS, and both ends show certificates; without it none is. */
   readonly tls?: TlsMaterial | undefined;
   /**
@@ -44,12 +45,6 @@ export interface StreamServer {
   stop(): Promise<void>;
 }
 
-/** An address as people write it. */
-export function addressText(address: StreamAddress): string {
-  if ('path' in address) return `unix:${address.path}`;
-  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
-}
-
 /**
  * Listens on all addresses, or on none. Rejects with TercetError TERCET_PORT_IN_USE. A left-over file of a local socket on which nobody
  * answers is removed first.
@@ -64,7 +59,9 @@ export async function openStreamServer(options: StreamServerOptions): Promise<St
   for (const address of options.listen) {
     const server = options.tls === undefined ? plainServer(acceptor, address) : tlsServer(options.tls, acceptor, options, address);
     try {
-      await listenOrReplace(server, address);
+      const passed = passedFor(options.passed ?? [], address);
+      if (passed === null) await listenOrReplace(server, address);
+      else await listenOn(server, { fd: passed.fd });
     } catch (error) {
       await stop();
       const { code = 'EIO' } = error as NodeJS.ErrnoException;
@@ -192,7 +189,7 @@ async function listenOrReplace(server: Server, address: StreamAddress): Promise<
   }
 }
 
-function listenOn(server: Server, address: StreamAddress): Promise<void> {
+function listenOn(server: Server, address: StreamAddress | { readonly fd: number }): Promise<void> {
   return new Promise((listening, failed) => {
     server.once('error', failed);
     server.listen(address, () => {

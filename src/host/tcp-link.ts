@@ -4,7 +4,8 @@
 import { connect } from 'node:net';
 import type { Journal, LinkIdentity, LinkPort } from '../core/base/ports.ts';
 import { limits } from '../core/base/limits.ts';
-import { openStreamServer, type StreamAddress, type StreamServer } from './stream-server.ts';
+import { type StreamAddress } from './stream-address.ts';
+import { openStreamServer, type StreamServer } from './stream-server.ts';
 import { ReceiveMemory, type ReceiveOptions, type StreamEvents, StreamSocket } from './stream-socket.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { TlsMaterial } from './tls-material.ts';

@@ -4,7 +4,7 @@
 import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { connect, createServer, type PeerCertificate, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
-import type { StreamAddress } from './stream-server.ts';
+import type { StreamAddress } from './stream-address.ts';
 import { identityText, readIdentity, type TlsIdentity } from './tls-identity.ts';
 import type { ExpectedIdentity, TlsMaterial } from './tls-material.ts';
 

@@ -77,7 +77,10 @@ test('the packages install, and what is installed serves a mirrored volume', { t
     for (const [name, as] of [
       ['tercetd@.service', 'tercetd@alpha.service'],
       ['tercet-witness.service', 'tercet-witness.service'],
+      ['tercet-attach@.service', 'tercet-attach@db-data.service'],
     ] as const) {
+      const socket = join(root, 'lib/systemd/system', name.replace('.service', '.socket'));
+      if (existsSync(socket)) writeFileSync(join(units, as.replace('.service', '.socket')), readFileSync(socket));
       const unit = readFileSync(join(root, 'lib/systemd/system', name), 'utf8').replaceAll('/usr/bin/tercet', `${root}/usr/bin/tercet`);
       writeFileSync(join(units, as), unit);
       // The manual pages that it names are not in this machine's folders.

@@ -11,7 +11,7 @@ import type { CliContext, ConfigFlag, GroupConfig, LoadedConfig } from '../conte
 import { configFlag, readConfig } from '../context.ts';
 
 interface Flags extends ConfigFlag {
-  readonly socket: string;
+  readonly socket?: string;
   readonly hold?: number;
   readonly ca?: string;
   readonly cert?: string;
@@ -41,7 +41,13 @@ export const attachCommand: Command<CliContext> = buildCommand({
     positional: { kind: 'tuple', parameters: [{ brief: 'The volume', parse: String, placeholder: 'GROUP/VOLUME' }] },
     flags: {
       config: configFlag,
-      socket: { kind: 'parsed', parse: String, brief: 'Local socket to listen on', placeholder: 'PATH' },
+      socket: {
+        kind: 'parsed',
+        parse: String,
+        brief: 'Local socket to listen on; not needed when one was passed by the service manager (LISTEN_FDS)',
+        placeholder: 'PATH',
+        optional: true,
+      },
       hold: {
         kind: 'parsed',
         parse: parseHold,
@@ -58,6 +64,8 @@ export const attachCommand: Command<CliContext> = buildCommand({
     const config = await readConfig(this, flags);
     const { group, volume } = volumeOf(config, name);
     const files = tlsFiles(flags, config, group);
+    const passed = await passedSocket(flags);
+    const socket = passed?.address.path ?? resolve(flags.socket ?? '');
     const [{ startAttachment }, { createJournal }, { runService }, { waysTo }, { TlsMaterial }, { CertificateWatch }] = await Promise.all([
       import('../../attach/attachment.ts'),
       import('../../daemon/log.ts'),
@@ -68,7 +76,6 @@ export const attachCommand: Command<CliContext> = buildCommand({
     ]);
     // New sockets are for this user and group only.
     process.umask(0o007);
-    const socket = resolve(flags.socket);
     mkdirSync(dirname(socket), { recursive: true });
     const log = createJournal({ program: 'attach', volume: name });
     await runService(log, async () => {
@@ -81,6 +88,7 @@ export const attachCommand: Command<CliContext> = buildCommand({
         sizeBytes: volume.sizeBytes,
         targets,
         listen: { path: socket },
+        passed: passed === null ? [] : [passed],
         holdMillis: flags.hold ?? volume.holdMillis,
         journal: log,
         broken: (error) => {
@@ -97,6 +105,23 @@ export const attachCommand: Command<CliContext> = buildCommand({
     });
   },
 });
+
+/** The local socket that was passed to this process; null when --socket names one to be made. */
+async function passedSocket(flags: Flags): Promise<{ fd: number; address: { path: string } } | null> {
+  const { takePassedSockets } = await import('../../host/passed-sockets.ts');
+  const [first, ...more] = takePassedSockets(process.env);
+  const what = '`tercet attach`';
+  if (first === undefined) {
+    if (flags.socket === undefined) throw new TercetError('TERCET_BAD_REQUEST', { what, reason: 'say where to listen: --socket PATH' });
+    return null;
+  }
+  const { address, fd } = first;
+  const reason = 'it takes one local socket with a path, and that of --socket if there is one';
+  if (more.length > 0 || !('path' in address)) throw new TercetError('TERCET_BAD_REQUEST', { what, reason });
+  if (flags.socket !== undefined && resolve(flags.socket) !== resolve(address.path))
+    throw new TercetError('TERCET_PASSED_SOCKET', { address: `unix:${address.path}`, known: `--socket ${flags.socket}` });
+  return { fd, address };
+}
 
 /**
  * The files of this host's certificate: those that were named, else those of the configuration, unless they are a site's. None is right only where

@@ -130,6 +130,11 @@ const table = {
     text: (f) =>
       `cannot listen on ${f['address']} for ${f['what']} (${f['code']}): another process has it, or the address is not of this machine`,
   },
+  TERCET_PASSED_SOCKET: {
+    exit: EXIT.configuration,
+    text: (f) =>
+      `a socket at ${f['address']} was passed to this program, which is none of ${f['known']}: name the same addresses where it is passed and here`,
+  },
   TERCET_MISSING_PROGRAM: { exit: EXIT.failed, text: (f) => `these programs are missing: ${f['programs']}; install ${f['packages']}` },
   TERCET_TLS: {
     exit: EXIT.configuration,

@@ -73,6 +73,10 @@ export const limits = {
   nbdRequestsMax: 1024,
   /** Bytes of requests and replies of one connection that are held; above it the connection is not read from. */
   nbdHeldBytesMax: 128 * MIB,
+  /** Longest request that a client with nothing under way may begin while the memory for all hosts is used up. */
+  nbdSmallBytes: 256 * KIB,
+  /** While that memory is used up, a client that leaves a payload unfinished, or answers untaken, for this long is cut. */
+  nbdStallMillis: 10_000,
   /** Bytes written to one NBD connection that its client has not taken yet; above it the connection is not read from. */
   nbdUnsentBytesMax: 4 * MIB,
   /** A connection that was ended here, and that the other side does not close, is cut after this. */

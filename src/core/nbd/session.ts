@@ -23,6 +23,7 @@ import {
   type OptionOutcome,
   type PassedOn,
 } from './handshake.ts';
+import { HostMemory } from './memory.ts';
 import {
   type NbdExtent,
   type NbdPiece,
@@ -109,6 +110,8 @@ export interface NbdSessionOptions {
   readonly allocate?: (byteCount: number) => Uint8Array;
   /** Memory for payloads that come in several pieces, which goes back when their request is answered. */
   readonly payloads?: Buffers;
+  /** What this client shares with others; without it there is no limit but its own. */
+  readonly memory?: HostMemory;
 }
 
 /**
@@ -140,6 +143,7 @@ export class NbdSession {
   readonly #limits: NbdSessionLimits;
   readonly #allocate: (byteCount: number) => Uint8Array;
   readonly #payloads: Buffers | null;
+  readonly #memory: HostMemory;
   /** Pooled memory in which the payload that is just being taken was gathered. */
   #gathered: Uint8Array | null = null;
   readonly #out: ReplyBuffer;
@@ -193,6 +197,7 @@ export class NbdSession {
     };
     this.#allocate = options.allocate ?? ((byteCount) => new Uint8Array(byteCount));
     this.#payloads = options.payloads ?? null;
+    this.#memory = options.memory ?? new HostMemory(Infinity);
     this.#out = new ReplyBuffer(this.#allocate);
     this.#catalog = options.catalog;
     const { catalog, tls = 'off' } = options;
@@ -267,17 +272,25 @@ export class NbdSession {
 
   /** Bytes held or soon to be held for this client: payloads and replies of outstanding requests, output not taken, input not parsed. */
   get heldBytes(): number {
-    return this.#chargedBytes + this.#out.queuedBytes + this.#partial.length + this.#stashBytes;
+    // A payload that is being gathered is charged for already.
+    const partialBytes = this.#write === null ? this.#partial.length : 0;
+    return this.#chargedBytes + this.#out.queuedBytes + partialBytes + this.#stashBytes;
   }
 
-  /** The limits are met or exceeded: do not read from the socket. */
+  /** Its client has begun a write and owes the rest of it. */
+  get owesPayload(): boolean {
+    return this.#write !== null;
+  }
+
+  /** The limits are met or exceeded: do not read from the socket. A write that was begun is taken whole. */
   get paused(): boolean {
-    return this.#isFull() || this.#stashBytes > 0 || this.#passing === 'asking';
+    return (this.#write === null && this.#isFull()) || this.#stashBytes > 0 || this.#passing === 'asking';
   }
 
   /** Input that was held back can be parsed now: call resume(). */
   get resumable(): boolean {
-    return this.#stashBytes > 0 && !this.#isFull() && this.#passing === 'no';
+    if (this.#stashBytes === 0 || this.#passing !== 'no' || this.#isFull()) return false;
+    return !this.#memory.isShort || this.#maySqueeze(this.#stash[0] as Uint8Array);
   }
 
   /** Queues the greeting. Called once, before anything else. */
@@ -371,7 +384,7 @@ export class NbdSession {
     this.#forgetInput();
     this.#out.clear();
     this.#outstanding = 0;
-    this.#chargedBytes = 0;
+    this.#charge(-this.#chargedBytes);
   }
 
   #isDeaf(): boolean {
@@ -387,7 +400,28 @@ export class NbdSession {
     return this.#outstanding >= this.#limits.requestsMax || this.#chargedBytes + this.#out.queuedBytes >= this.#limits.heldBytesMax;
   }
 
+  #charge(bytes: number): void {
+    this.#chargedBytes += bytes;
+    this.#memory.add(bytes);
+  }
+
+  /**
+   * Whether the next request may begin though the memory for all is used up: a small one of a client with nothing under way, so that none is shut
+   * out by others. Its head lies in `bytes` from `at`, or it has to wait.
+   */
+  #maySqueeze(bytes: Uint8Array, at = 0): boolean {
+    if (this.#expected !== 'request head') return true;
+    if (this.#chargedBytes > 0 || this.#partialBytes > 0 || bytes.length - at < this.#wantBytes) return false;
+    const view = viewOf(bytes);
+    const type = view.getUint16(at + 6);
+    if (type !== CMD.READ && type !== CMD.WRITE) return true;
+    const length = this.#out.extended ? view.getUint32(at + 24) * 2 ** 32 + view.getUint32(at + 28) : view.getUint32(at + 24);
+    return length <= limits.nbdSmallBytes;
+  }
+
   #forgetInput(): void {
+    // Its payload never comes whole, so nobody will answer it.
+    if (this.#write !== null) this.#charge(-chargeOf(this.#write));
     this.#stash = [];
     this.#stashBytes = 0;
     this.#partial = NOTHING;
@@ -411,7 +445,7 @@ export class NbdSession {
         if (this.#skipBytes === 0) this.#skipped();
         continue;
       }
-      if (this.#expected === 'request head' && this.#isFull()) break;
+      if (this.#expected === 'request head' && (this.#isFull() || (this.#memory.isShort && !this.#maySqueeze(bytes, at)))) break;
       const wantBytes = this.#wantBytes;
       if (this.#partialBytes === 0 && bytes.length - at >= wantBytes) {
         this.#take(bytes, view, at);
@@ -565,6 +599,7 @@ export class NbdSession {
     if (head.length === 0 && command !== 'flush') return this.#answerEmpty(request);
     if (command !== 'write') return this.#hand(request);
     this.#write = request;
+    this.#charge(head.length);
     this.#expect('payload', head.length);
   }
 
@@ -608,7 +643,7 @@ export class NbdSession {
 
   #hand(request: NbdRequest): void {
     this.#outstanding++;
-    this.#chargedBytes += chargeOf(request);
+    if (request.command !== 'write') this.#charge(chargeOf(request));
     this.#handler.request(request);
   }
 
@@ -628,7 +663,7 @@ export class NbdSession {
     if (request.memory !== null) this.#payloads?.give(request.memory);
     request.memory = null;
     this.#outstanding--;
-    this.#chargedBytes -= chargeOf(request);
+    this.#charge(-chargeOf(request));
     return true;
   }
 

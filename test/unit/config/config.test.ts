@@ -7,7 +7,16 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { EXIT, TercetError } from '../../../src/core/base/errors.ts';
-import { groupNumbers, groupShape, siteShape, topShape, tlsShape, volumeShape, witnessShape } from '../../../src/daemon/config-schema.ts';
+import {
+  groupNumbers,
+  groupShape,
+  siteNumbers,
+  siteShape,
+  topShape,
+  tlsShape,
+  volumeShape,
+  witnessShape,
+} from '../../../src/daemon/config-schema.ts';
 import { groupOf, loadConfig, parseConfig, replicaFolder, siteOf, tlsFilesOf } from '../../../src/daemon/config.ts';
 import { SAMPLE } from './sample.ts';
 
@@ -469,6 +478,11 @@ test('the reference page has a row for each key, with its default and range', ()
     const cells = rows.get(key) ?? [];
     assert.equal(cells[0], String(option.fallback), `default of ${key}`);
     assert.equal(cells[1], `${option.min} to ${option.max}`, `range of ${key}`);
+  }
+  for (const [key, option] of Object.entries(siteNumbers)) {
+    const cells = rows.get(key) ?? [];
+    assert.equal(cells[0], String(option.fallback), `default of ${key}`);
+    assert.ok(cells[1]?.startsWith(`${option.min} to ${option.max}: `), `range of ${key}`);
   }
 });
 

@@ -4,11 +4,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { HostRequest, Role } from '../../../src/core/site/contract.ts';
+import { HostMemory } from '../../../src/core/nbd/memory.ts';
 import type { ExportedGroup } from '../../../src/daemon/exports.ts';
 import { Exports } from '../../../src/daemon/exports.ts';
 import { BufferPool } from '../../../src/host/buffers.ts';
 
 const buffers = new BufferPool(1024 * 1024);
+const memory = new HostMemory(Infinity);
 
 interface FakeGroup extends ExportedGroup {
   role: Role;
@@ -37,13 +39,13 @@ function textOf(exports: Exports, name: string): string {
 }
 
 test('an export is found by its group and name, and by its name alone where that is clear', () => {
-  const exports = new Exports([group('db', ['data', 'log']), group('web', ['log'])], buffers);
+  const exports = new Exports([group('db', ['data', 'log']), group('web', ['log'])], buffers, memory);
   assert.equal(textOf(exports, 'db/log'), 'db/log');
   assert.equal(textOf(exports, 'data'), 'db/data');
   assert.equal(textOf(exports, 'log'), 'unknown: "log" is not clear: say one of db/log, web/log');
   assert.equal(textOf(exports, ''), 'unknown: "" is not clear: say one of db/data, db/log, web/log');
   assert.equal(textOf(exports, 'db'), 'unknown: there is no export "db" here: known are db/data, db/log, web/log');
-  assert.equal(textOf(new Exports([group('db', ['data'])], buffers), ''), 'db/data');
+  assert.equal(textOf(new Exports([group('db', ['data'])], buffers, memory), ''), 'db/data');
   const found = exports.find('db/log', null);
   assert.ok('volume' in found);
   assert.deepEqual([found.volume, found.sizeBytes, found.readOnly], [1, 1 << 20, false]);
@@ -51,7 +53,7 @@ test('an export is found by its group and name, and by its name alone where that
 
 test('a site that does not serve a group passes its hosts on to the one that does, and refuses them when there is none', () => {
   const db = group('db', ['data']);
-  const exports = new Exports([db, group('web', ['log'])], buffers);
+  const exports = new Exports([db, group('web', ['log'])], buffers, memory);
   assert.deepEqual(
     exports.list(null).map((each) => each.name),
     ['db/data', 'web/log'],
@@ -90,7 +92,7 @@ function attachAndFlush(name: string): Uint8Array {
 test('requests go to the group of their export, and dropping a group ends its sessions only', () => {
   const db = group('db', ['data']);
   const web = group('web', ['log']);
-  const exports = new Exports([db, web], buffers);
+  const exports = new Exports([db, web], buffers, memory);
   const sessions = ['db/data', 'web/log'].map((name) => {
     const session = exports.newSession('off');
     session.start();
@@ -114,7 +116,7 @@ test('requests go to the group of their export, and dropping a group ends its se
 
 test('a newer connection of an attachment ends the older ones before its first request; an older one is refused', () => {
   const db = group('db', ['data']);
-  const exports = new Exports([db], buffers);
+  const exports = new Exports([db], buffers, memory);
   const open = (name: string): ReturnType<Exports['newSession']> => {
     const session = exports.newSession('off');
     session.start();
@@ -142,7 +144,7 @@ test('a newer connection of an attachment ends the older ones before its first r
 
 test('a certificate that is limited to groups sees and gets theirs alone, wherever they are served', () => {
   const web = group('web', ['log']);
-  const exports = new Exports([group('db', ['data', 'log']), web], buffers);
+  const exports = new Exports([group('db', ['data', 'log']), web], buffers, memory);
   const holder = { text: 'client web1 (for web only)', groups: ['web'] };
   const text = (name: string): string => {
     const found = exports.find(name, holder);

@@ -12,7 +12,7 @@ import { crc32 } from 'node:zlib';
 import { BufferPool } from '../../../src/host/buffers.ts';
 import { machineClock } from '../../../src/host/clock.ts';
 import { type NbdListener, type NbdListenerLimits, openNbdListener, type ServedSession } from '../../../src/host/nbd-listener.ts';
-import type { StreamAddress } from '../../../src/host/stream-server.ts';
+import type { StreamAddress } from '../../../src/host/stream-address.ts';
 import { TurnScheduler } from '../../../src/host/wake.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'tercet-nbd-'));
@@ -81,6 +81,7 @@ class LetterSession implements ServedSession {
   notPassed(): void {}
 
   readonly securing = false;
+  readonly owesPayload = false;
 
   secured(): void {}
 

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import type { NbdCatalog, NbdExport, NbdTls } from '../../../src/core/nbd/handshake.ts';
+import type { HostMemory } from '../../../src/core/nbd/memory.ts';
 import { type NbdRequest, NbdSession, type NbdSessionLimits } from '../../../src/core/nbd/session.ts';
 
 const IHAVEOPT = 0x49484156454f5054n;
@@ -185,6 +186,7 @@ export interface ConnectionOptions {
   readonly catalog?: NbdCatalog;
   readonly limits?: Partial<NbdSessionLimits>;
   readonly tls?: NbdTls;
+  readonly memory?: HostMemory;
   /** Answers at once, from within the handler. */
   readonly answer?: (request: NbdRequest) => void;
 }
@@ -204,6 +206,7 @@ export function connect(options: ConnectionOptions = {}): Connection {
     },
     ...(options.limits === undefined ? {} : { limitsOverride: options.limits }),
     ...(options.tls === undefined ? {} : { tls: options.tls }),
+    ...(options.memory === undefined ? {} : { memory: options.memory }),
   });
   const output = (): Buffer => Buffer.concat(session.takeOutput());
   const send = (...parts: Uint8Array[]): Buffer => {
