@@ -13,7 +13,7 @@ import {
   seekEnd,
   seekHole,
 } from './libc.ts';
-import { scattered, worthScattering, writeScattered } from './scatter.ts';
+import { piecesOf, scattered, worthScattering, writeScattered } from './scatter.ts';
 import { codeOf, joinRuns, readRun, type TransferDone, type TransferQueue, withoutFirst, writeRun } from './transfers.ts';
 
 /** What a file needs of the folder it is in. */
@@ -168,18 +168,14 @@ export class DiskFile implements StoredFile {
   writeParts(parts: readonly FilePart[], done: DiskDone): void {
     this.#checkOpen();
     let end = 0;
-    let byteCount = 0;
-    for (const { offset, bytes } of parts) {
-      end = Math.max(end, offset + bytes.length);
-      byteCount += bytes.length;
-    }
+    for (const { offset, bytes } of parts) end = Math.max(end, offset + bytes.length);
     const ended: DiskDone = (failure) => {
       if (failure === null && end > this.#size) this.#size = end;
       done(failure);
     };
-    const runs = joinRuns(parts);
-    if (worthScattering(runs.length, byteCount)) this.#transfer('write', scattered(parts), writeScattered, ended);
-    else this.#transfer('write', runs, writeRun, ended);
+    const pieces = piecesOf(parts);
+    if (worthScattering(pieces.length)) this.#transfer('write', scattered(pieces), writeScattered, ended);
+    else this.#transfer('write', joinRuns(pieces), writeRun, ended);
   }
 
   close(): void {

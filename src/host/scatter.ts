@@ -8,17 +8,32 @@ import { codeOf, type TransferDone, writeRun } from './transfers.ts';
 
 /** Writes of one call. */
 const SCATTERED_MAX = 256;
-/** Fewer writes than these, or larger ones, are as well off with a trip each: those use several threads. */
+/** Fewer writes than these are as well off with a trip each: those use several threads. */
 const SCATTERED_MIN = 4;
-const SCATTERED_BYTES_MAX = 64 * 1024;
+/**
+ * Longest write to a base image. The system caches what one write brings as one stretch, and each later small write to a stretch of a MiB costs as
+ * much as ten to one of this length: it looks at all blocks of the stretch.
+ */
+const PIECE_BYTES_MAX = 64 * 1024;
 
 /** Submission areas that no call uses at the moment. They are made as needed: as many as there are transfers at once. */
 const idle: AsyncWrites[] = [];
 let available: boolean | null = null;
 
-/** Whether so many writes of so many bytes together are better written this way, and the system can do it. */
-export function worthScattering(count: number, byteCount: number): boolean {
-  if (count < SCATTERED_MIN || byteCount > count * SCATTERED_BYTES_MAX) return false;
+/** The parts in pieces that are written one by one; parts without bytes are left out. */
+export function piecesOf(parts: readonly FilePart[]): readonly FilePart[] {
+  if (parts.every(({ bytes }) => bytes.length > 0 && bytes.length <= PIECE_BYTES_MAX)) return parts;
+  const pieces: FilePart[] = [];
+  for (const { offset, bytes } of parts) {
+    for (let at = 0; at < bytes.length; at += PIECE_BYTES_MAX)
+      pieces.push({ offset: offset + at, bytes: bytes.subarray(at, at + PIECE_BYTES_MAX) });
+  }
+  return pieces;
+}
+
+/** Whether so many writes together are better written this way, and the system can do it. */
+export function worthScattering(count: number): boolean {
+  if (count < SCATTERED_MIN) return false;
   available ??= giveBack(AsyncWrites.open(SCATTERED_MAX));
   return available;
 }
@@ -28,16 +43,10 @@ function giveBack(writes: AsyncWrites | null): boolean {
   return writes !== null;
 }
 
-/** The parts in sets that one call takes; parts without bytes are left out. */
-export function scattered(parts: readonly FilePart[]): FilePart[][] {
+/** The pieces in sets that one call takes. */
+export function scattered(pieces: readonly FilePart[]): FilePart[][] {
   const sets: FilePart[][] = [];
-  let set: FilePart[] = [];
-  for (const part of parts) {
-    if (part.bytes.length === 0) continue;
-    if (set.length === 0) sets.push(set);
-    set.push(part);
-    if (set.length === SCATTERED_MAX) set = [];
-  }
+  for (let first = 0; first < pieces.length; first += SCATTERED_MAX) sets.push(pieces.slice(first, first + SCATTERED_MAX));
   return sets;
 }
 

@@ -60,6 +60,8 @@ export type DiskDone = (failure: DiskFailure | null) => void;
 export interface FilePart {
   readonly offset: number;
   readonly bytes: Uint8Array;
+  /** Of a write, CRC-32 of each block of `bytes` where it is known already; 0 where it is not. */
+  readonly blockCrcs?: Uint32Array;
 }
 
 /** What lies in a range of a file: data, or a hole that reads as zeroes. */

@@ -3,12 +3,14 @@
 
 import { assert } from '../base/assert.ts';
 import { getU64, viewOf } from '../base/bytes.ts';
+import { crc32OfWords, crc32WithBlock } from '../base/crc32.ts';
 import { limits } from '../base/limits.ts';
 import type { Digests } from '../base/ports.ts';
-import { type Epoch, isCount, type Seq, type WallMillis } from '../base/units.ts';
+import { BLOCK_BYTES, type Epoch, isCount, type Seq, type WallMillis } from '../base/units.ts';
 import { writeFrameHeader } from './encode.ts';
 import {
   CHAIN_FROM,
+  CHAIN_WORDS,
   FRAME_HEADER_BYTES,
   FRAME_MAGIC,
   FRAME_VERSION,
@@ -92,6 +94,11 @@ export class FrameView {
   readonly chainBefore: number;
   /** Where in `bytes` the payloads begin. */
   readonly payloadStart: number;
+  /**
+   * CRC-32 of each block of the payloads, counted from payloadStart, where badPayload() has found it right; 0 for others. Null before that, and
+   * where the payloads are not whole blocks.
+   */
+  blockCrcs: Uint32Array | null = null;
   readonly #view: DataView;
   // Where the payload of one record begins follows from the lengths before it; going on from the last answer makes a pass linear.
   #cursorIndex = 0;
@@ -181,14 +188,31 @@ export class FrameView {
       bytes: this.bytes.length,
       byteCount: this.byteCount,
     });
+    const payloadBytes = this.byteCount - this.payloadStart;
+    const blockCrcs = payloadBytes % BLOCK_BYTES === 0 ? new Uint32Array(payloadBytes / BLOCK_BYTES) : null;
     for (let index = first; index <= last; index++) {
       const byteCount = this.payloadBytesAt(index);
       if (byteCount === 0) continue;
       const payloadAt = this.payloadAt(index);
-      const crc = digests.crc32(this.bytes.subarray(payloadAt, payloadAt + byteCount), 0);
-      if (crc !== this.#view.getUint32(this.#entry(index) + recordEntryLayout.at.payloadCrc, true)) return index;
+      const crc = blockCrcs === null ? null : this.#crcByBlocks(payloadAt, byteCount, digests, blockCrcs);
+      const payloadCrc = this.#view.getUint32(this.#entry(index) + recordEntryLayout.at.payloadCrc, true);
+      if ((crc ?? digests.crc32(this.bytes.subarray(payloadAt, payloadAt + byteCount), 0)) !== payloadCrc) return index;
     }
+    this.blockCrcs = blockCrcs;
     return -1;
+  }
+
+  /** CRC-32 of a payload, by those of its blocks, which are noted; null where it is not whole blocks. */
+  #crcByBlocks(payloadAt: number, byteCount: number, digests: Digests, blockCrcs: Uint32Array): number | null {
+    const from = payloadAt - this.payloadStart;
+    if (from % BLOCK_BYTES !== 0 || byteCount % BLOCK_BYTES !== 0) return null;
+    let crc = 0;
+    for (let done = 0; done < byteCount; done += BLOCK_BYTES) {
+      const block = digests.crc32(this.bytes.subarray(payloadAt + done, payloadAt + done + BLOCK_BYTES), 0);
+      blockCrcs[(from + done) / BLOCK_BYTES] = block;
+      crc = done === 0 ? block : crc32WithBlock(crc, block);
+    }
+    return crc;
   }
 }
 
@@ -279,7 +303,7 @@ function tableFault(frame: Uint8Array, header: HeaderFields, digests: Digests): 
   let chain = header.chainBefore;
   let payloadBytes = 0;
   for (let entry = FRAME_HEADER_BYTES; entry < tableEnd; entry += RECORD_ENTRY_BYTES) {
-    chain = digests.crc32(frame.subarray(entry + CHAIN_FROM, entry + RECORD_ENTRY_BYTES), chain);
+    chain = crc32OfWords(view, entry + CHAIN_FROM, CHAIN_WORDS, chain);
     if (chain !== view.getUint32(entry + at.chain, true)) return 'the records of the frame do not form a chain';
     const kind = view.getUint8(entry + at.kind);
     const length = view.getUint32(entry + at.length, true);

@@ -3,11 +3,13 @@
 
 import { assert } from '../base/assert.ts';
 import { setU64, viewOf } from '../base/bytes.ts';
+import { crc32OfWords } from '../base/crc32.ts';
 import { limits } from '../base/limits.ts';
 import type { Digests } from '../base/ports.ts';
 import { type Epoch, isCount, type Seq, type WallMillis } from '../base/units.ts';
 import {
   CHAIN_FROM,
+  CHAIN_WORDS,
   FRAME_HEADER_BYTES,
   FRAME_MAGIC,
   FRAME_VERSION,
@@ -88,7 +90,7 @@ export function encodeFrame(head: FrameHead, records: readonly NewRecord[], into
       payloadAt += record.length;
     }
     writeEntry(view, entryAt, record, payloadCrc);
-    chain = digests.crc32(into.subarray(entryAt + CHAIN_FROM, entryAt + RECORD_ENTRY_BYTES), chain);
+    chain = crc32OfWords(view, entryAt + CHAIN_FROM, CHAIN_WORDS, chain);
     view.setUint32(entryAt + recordEntryLayout.at.chain, chain, true);
     entryAt += RECORD_ENTRY_BYTES;
   }

@@ -60,6 +60,8 @@ export const RECORD_ENTRY_BYTES: number = recordEntryLayout.bytes;
 export const HEADER_CRC_FROM: number = frameHeaderLayout.at.version;
 /** First byte of an entry that its chain value covers. */
 export const CHAIN_FROM: number = recordEntryLayout.at.kind;
+/** Words of four bytes that it covers: the rest of the entry. */
+export const CHAIN_WORDS: number = (RECORD_ENTRY_BYTES - CHAIN_FROM) / 4;
 
 /** What a frame carries in its header to be told from the frames of other groups. */
 export function groupTagOf(groupId: string, digests: Digests): number {

@@ -218,6 +218,9 @@ class Touched {
 interface Piece {
   readonly offset: number;
   readonly bytes: Uint8Array;
+  /** The record's frame, and where in it the content lies: its blocks' checksums are known there. */
+  readonly frame: FrameView;
+  readonly at: number;
 }
 
 /** Brings the newest content of one volume's blocks into its base image, in ascending order, about a round's bytes at a time. */
@@ -236,7 +239,7 @@ function* writeVolume(layers: DestageLayers, base: StoredFile, round: Round, new
         batchBytes = 0;
       }
       const frame = round.frames[run.segment] as FrameView;
-      batch.push({ offset: run.offset, bytes: frame.bytes.subarray(run.at, run.at + run.length) });
+      batch.push({ offset: run.offset, bytes: frame.bytes.subarray(run.at, run.at + run.length), frame, at: run.at });
       batchBytes += run.length;
     }
   }
@@ -291,12 +294,19 @@ function* writeZeroes(base: StoredFile, offset: number, length: number): Generat
   if (parts.length > 0) yield { kind: 'write', file: base, parts };
 }
 
+/** The checksums of the blocks from `at` on in a frame, as far as they are known; null when none is. */
+function crcsOf(frame: FrameView, at: number, byteCount: number): Uint32Array | null {
+  const first = (at - frame.payloadStart) / BLOCK_BYTES;
+  if (frame.blockCrcs === null || !Number.isInteger(first)) return null;
+  return frame.blockCrcs.subarray(first, first + byteCount / BLOCK_BYTES);
+}
+
 /** Writes the pieces into the base; small ones that are adjacent there are copied together, because a copy is cheaper than a call. */
 function* writeBatch(buffers: Buffers, base: StoredFile, batch: readonly Piece[]): Generator<DestageEffect, void, void> {
   const taken: Uint8Array[] = [];
   const parts: FilePart[] = [];
   for (let first = 0; first < batch.length;) {
-    const { offset, bytes } = batch[first] as Piece;
+    const { offset, bytes, frame, at } = batch[first] as Piece;
     let end = offset + bytes.length;
     let next = first + 1;
     for (; bytes.length < MERGE_BYTES && next < batch.length; next++) {
@@ -305,12 +315,19 @@ function* writeBatch(buffers: Buffers, base: StoredFile, batch: readonly Piece[]
       end += piece.bytes.length;
     }
     if (next === first + 1) {
-      parts.push({ offset, bytes });
+      const blockCrcs = crcsOf(frame, at, bytes.length);
+      parts.push(blockCrcs === null ? { offset, bytes } : { offset, bytes, blockCrcs });
     } else {
       const merged = buffers.take(end - offset);
       taken.push(merged);
-      for (let i = first; i < next; i++) merged.set((batch[i] as Piece).bytes, (batch[i] as Piece).offset - offset);
-      parts.push({ offset, bytes: merged });
+      const blockCrcs = new Uint32Array((end - offset) / BLOCK_BYTES);
+      for (let i = first; i < next; i++) {
+        const piece = batch[i] as Piece;
+        merged.set(piece.bytes, piece.offset - offset);
+        const known = crcsOf(piece.frame, piece.at, piece.bytes.length);
+        if (known !== null) blockCrcs.set(known, (piece.offset - offset) / BLOCK_BYTES);
+      }
+      parts.push({ offset, bytes: merged, blockCrcs });
     }
     first = next;
   }

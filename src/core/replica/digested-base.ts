@@ -204,11 +204,14 @@ export class DigestedBase implements StoredFile {
   }
 
   #note(part: FilePart): void {
-    const { offset, bytes } = part;
+    const { offset, bytes, blockCrcs } = part;
     assert(offset % BLOCK_BYTES === 0 && bytes.length % BLOCK_BYTES === 0, 'a base image is written by whole blocks', { offset });
     this.#touch(offset, offset + bytes.length);
-    for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
-      this.table.set((offset + at) / BLOCK_BYTES, this.#digests.crc32(bytes.subarray(at, at + BLOCK_BYTES), 0));
+    const firstBlock = offset / BLOCK_BYTES;
+    for (let i = 0; i * BLOCK_BYTES < bytes.length; i++) {
+      const known = blockCrcs?.[i] ?? 0;
+      const crc = known !== 0 ? known : this.#digests.crc32(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES), 0);
+      this.table.set(firstBlock + i, crc);
     }
   }
 

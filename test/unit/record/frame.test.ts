@@ -14,7 +14,8 @@ import {
   RECORD_KIND,
   recordEntryLayout,
 } from '../../../src/core/record/layout.ts';
-import { digests, frameOf, GROUP_TAG, recordOf } from '../../support/records.ts';
+import { BLOCK_BYTES } from '../../../src/core/base/units.ts';
+import { digests, frameOf, GROUP_TAG, payloadOf, recordOf } from '../../support/records.ts';
 
 const OPTIONS = { groupTag: GROUP_TAG, checkPayload: true, digests };
 const HEAD = { groupTag: GROUP_TAG, epoch: 3, firstSeq: 106, timeMillis: 1_700_000_000_000, chainBefore: 0xdead_beef, committed: 99 };
@@ -136,6 +137,29 @@ describe('a frame', () => {
     assert.equal(frame.badPayload(0, 0, digests), -1);
     assert.equal(frame.badPayload(2, 3, digests), -1);
     assert.match(why(bytes), /payload of record 2 /);
+  });
+
+  test('of whole blocks knows the checksum of each block once its payloads were found right', () => {
+    const lengths = [BLOCK_BYTES, 3 * BLOCK_BYTES, BLOCK_BYTES];
+    const records = lengths.map((length, i): NewRecord => {
+      return { kind: RECORD_KIND.write, volume: 0, offset: i * 65_536, length, payload: payloadOf(1, i, length) };
+    });
+    const { bytes, payloadStart } = encoded(records);
+    const check = readFrame(bytes, 0, { ...OPTIONS, checkPayload: false });
+    const { frame } = check as FrameCheck & { kind: 'frame' };
+    assert.equal(frame.blockCrcs, null);
+    assert.equal(frame.badPayload(0, 2, digests), -1);
+    const expected = Array.from({ length: 5 }, (_, i) =>
+      digests.crc32(bytes.subarray(payloadStart + i * BLOCK_BYTES, payloadStart + (i + 1) * BLOCK_BYTES), 0),
+    );
+    assert.deepEqual([...(frame.blockCrcs ?? [])], expected);
+    for (const [block, record] of [0, 1, 1, 1, 2].entries()) {
+      const changed = bytes.slice();
+      changed[payloadStart + block * BLOCK_BYTES + 99] = 1 ^ (changed[payloadStart + block * BLOCK_BYTES + 99] as number);
+      const again = readFrame(changed, 0, { ...OPTIONS, checkPayload: false }) as FrameCheck & { kind: 'frame' };
+      assert.equal(again.frame.badPayload(0, 2, digests), record);
+      assert.equal(again.frame.blockCrcs, null);
+    }
   });
 
   test('can be read from header and table alone', () => {
