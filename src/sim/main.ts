@@ -8,6 +8,7 @@
 //   npm run sim -- --crash-points [--stride 10]        every (tenth) port call of short scenarios x before, after, torn x crash, power loss
 
 import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -19,8 +20,10 @@ import type { RunOptions, RunResult } from './run.ts';
 const SELF = fileURLToPath(import.meta.url);
 /** States are demanded of sets of at least this many seeds. */
 const COVERAGE_SEEDS = 1000;
-/** Real time after which a run counts as hanging: the longest take a few seconds. */
-const HANG_MILLIS = 120_000;
+/** Processor time after which a run counts as hanging: the longest take a few seconds. Real time says nothing on a machine that does much else. */
+const HANG_CPU_MILLIS = 60_000;
+/** How often it is looked at. */
+const HANG_LOOK_MILLIS = 10_000;
 
 const { values: flags } = parseArgs({
   options: {
@@ -96,6 +99,16 @@ function plantHere(name: string): void {
   registerHooks({ load: plant(bug) });
 }
 
+/** Processor time that a worker has used so far; 0 once it has ended. */
+function cpuMillis(child: ChildProcess): number {
+  const path = `/proc/${child.pid}/stat`;
+  if (!existsSync(path)) return 0;
+  const stat = readFileSync(path, 'utf8');
+  // Behind the name, which ends with the last parenthesis: utime and stime are the 12th and 13th field, in hundredths of a second.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return 10 * (Number(fields[11]) + Number(fields[12]));
+}
+
 /** Runs jobs in worker processes; `take` gets each result and returns false to stop early. */
 async function spread(jobs: readonly RunOptions[], workers: number, planted: string | null, take: (told: Told) => boolean): Promise<void> {
   let next = 0;
@@ -108,7 +121,7 @@ async function spread(jobs: readonly RunOptions[], workers: number, planted: str
       let job: RunOptions | undefined;
       let watchdog: NodeJS.Timeout | undefined;
       const end = (told: Told | null): void => {
-        clearTimeout(watchdog);
+        clearInterval(watchdog);
         if (told !== null && !stopped && !take(told)) stopped = true;
         job = stopped ? undefined : jobs[next++];
         if (job === undefined) {
@@ -117,15 +130,18 @@ async function spread(jobs: readonly RunOptions[], workers: number, planted: str
         }
         const current = job;
         child.send(current);
-        watchdog = setTimeout(() => {
-          take(lost(current, 'hang', `no result after ${HANG_MILLIS} ms`));
+        const began = cpuMillis(child);
+        watchdog = setInterval(() => {
+          if (cpuMillis(child) - began < HANG_CPU_MILLIS) return;
+          clearInterval(watchdog);
+          take(lost(current, 'hang', `no result after ${HANG_CPU_MILLIS} ms of processor time`));
           stopped = true;
           child.kill('SIGKILL');
-        }, HANG_MILLIS);
+        }, HANG_LOOK_MILLIS);
       };
       child.on('message', (message: Told | 'ready') => end(message === 'ready' ? null : message));
       child.on('exit', (code) => {
-        clearTimeout(watchdog);
+        clearInterval(watchdog);
         if (code === 0 || stopped) resolve();
         else reject(new Error(`a worker ended with code ${code}: ${JSON.stringify(job)}`));
       });
