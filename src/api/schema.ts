@@ -7,6 +7,7 @@ import type { WitnessView } from '../core/arbiter/witness-state.ts';
 import { limits } from '../core/base/limits.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type {
+  CoverageStatus,
   Decision,
   DecisionInputs,
   OrderOutcome,
@@ -20,7 +21,7 @@ import type {
 import { SITE_COUNTERS } from '../core/site/contract.ts';
 import { verifyProgressSchema } from './verify.ts';
 
-export type { OrderOutcome, PeerStatus, SiteStatus, Waiting, WitnessView };
+export type { CoverageStatus, OrderOutcome, PeerStatus, SiteStatus, Waiting, WitnessView };
 
 /** Name of a group, volume or site. */
 export const nameSchema: z.ZodString = z
@@ -76,6 +77,16 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
   lastError: z.string().nullable(),
 });
 
+const coverageSchema: z.ZodType<CoverageStatus> = z.object({
+  from: nameSchema,
+  to: nameSchema,
+  state: z.enum(['ready', 'preparing', 'not-ready']),
+  why: z.string().nullable(),
+  slackBytes: count.nullable(),
+  slackRecords: count.nullable(),
+  slackSeconds: z.number().nullable(),
+});
+
 /** What the witness says of a group: GET /v1/groups/GROUP there. */
 export const witnessViewSchema: z.ZodType<WitnessView> = z.object({
   group: nameSchema,
@@ -103,8 +114,10 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
   unclean: z.boolean(),
   sidefileBytes: count,
   sidefileCapacityBytes: count,
+  sidefileFullSeconds: z.number().nullable(),
   witness: z.object({ reachable: z.boolean().nullable(), view: witnessViewSchema.nullable(), ageMillis: millis.nullable() }),
   peers: z.array(peerSchema),
+  coverage: z.array(coverageSchema),
   waiting: z.array(z.object({ what: z.string(), cause: z.string(), deadlineMillis: millis.nullable(), next: z.string() })),
   heldRequests: count,
   volumes: z.array(z.object({ name: nameSchema, sizeBytes: count })),

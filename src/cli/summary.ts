@@ -1,9 +1,12 @@
 // What the answers of several sites mean for a group: one line when all is well, and otherwise first what is wrong. It says only what a site has
 // said of itself or of its own connections; a site that cannot be asked from here is not a fault as long as the primary is connected to it.
 
-import type { PeerStatus, SiteStatus, Waiting } from '../api/schema.ts';
+import type { CoverageStatus, PeerStatus, SiteStatus, Waiting } from '../api/schema.ts';
 import { unreachable } from '../core/base/assert.ts';
 import { bytesText, countText, secondsText } from './text.ts';
+
+/** A sidefile that is full so soon is worth a sentence. */
+const FILLING_SECONDS = 60;
 
 /** A group as it can be seen from here. */
 export interface GroupSummary {
@@ -57,8 +60,17 @@ function primaryProblems(primary: SiteStatus): readonly string[] {
   if (!primary.serving) problems.push(`${site} is primary, but may not serve now`);
   if (primary.protection === 'solo' && peers.some((peer) => peer.mode === 'sync')) problems.push(`new writes are on ${site} alone`);
   for (const peer of peers) problems.push(...peerProblems(primary, peer));
+  for (const pair of primary.coverage) problems.push(...coverageProblems(primary, pair));
+  if (primary.sidefileFullSeconds !== null && primary.sidefileFullSeconds < FILLING_SECONDS)
+    problems.push(`the sidefile of ${site} is full in ${secondsText(primary.sidefileFullSeconds)} at this rate`);
   if (primary.witness.reachable === false) problems.push(`the witness does not answer ${site}: no failover until it does`);
   return problems;
+}
+
+/** What is missing between mirrors that are both there: where one is away, that is said already. */
+function coverageProblems(primary: SiteStatus, { from, to, state, why }: CoverageStatus): readonly string[] {
+  const there = [from, to].every((site) => primary.peers.some((peer) => peer.site === site && follows(peer)));
+  return state === 'not-ready' && there ? [`${from} could not bring ${to} up to date by delta: ${why ?? 'no reason known'}`] : [];
 }
 
 function peerProblems(primary: SiteStatus, peer: PeerStatus): readonly string[] {
@@ -135,12 +147,24 @@ function waitingText(site: string, { what, cause, deadlineMillis, next }: Waitin
 function stateText(primary: SiteStatus | null, statuses: readonly SiteStatus[]): string {
   if (primary !== null) {
     const does = primary.serving ? 'serves' : 'is primary';
-    return [`${primary.site} ${does} (epoch ${primary.epoch})`, ...primary.peers.filter(follows).map(followText)].join(', ');
+    const parts = primary.peers.filter(follows).map(followText);
+    return [`${primary.site} ${does} (epoch ${primary.epoch})`, ...parts, ...coverageTexts(primary)].join(', ');
   }
   const other = followed(statuses);
   if (other !== null)
     return `${names(statuses.filter((status) => status.role === 'mirror'))} following ${other}, which cannot be asked from here`;
   return statuses.map((status) => `${status.site} is ${status.role}`).join(', ');
+}
+
+/** Which sync mirror could bring which other copy up to date if the primary were lost, and for how much longer. */
+function coverageTexts(primary: SiteStatus): readonly string[] {
+  const isSync = (site: string): boolean => primary.peers.some((peer) => peer.site === site && peer.mode === 'sync');
+  return primary.coverage
+    .filter(({ from, state }) => state === 'ready' && isSync(from))
+    .map(({ from, to, slackBytes, slackSeconds }) => {
+      const slack = [slackBytes === null ? null : bytesText(slackBytes), slackSeconds === null ? null : secondsText(slackSeconds)];
+      return `${from} covers ${to} for ${slack.filter((part) => part !== null).join(' or ')} more`;
+    });
 }
 
 function follows(peer: PeerStatus): boolean {

@@ -41,6 +41,7 @@ export const groupNumbers = {
   destage_backlog_mib: { fallback: 256, min: 1, max: 1024 * 1024 },
   scrub_mib_per_second: { fallback: 0, min: 0, max: 1024 * 1024 },
   rpo_seconds: { fallback: 0, min: 0, max: 604_800, fraction: true },
+  rpo_alert_percent: { fallback: 100, min: 1, max: 1000 },
 } as const satisfies Record<string, NumberOption>;
 
 /** The numbers of a site. */

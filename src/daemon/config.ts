@@ -62,6 +62,8 @@ export interface GroupConfig {
   readonly scrub: ScrubOptions | null;
   /** Most that a copy may lack, in seconds, before that is an event; 0: no target. */
   readonly rpoSeconds: number;
+  /** Share of it above which there is an alert. */
+  readonly rpoAlertPercent: number;
   readonly bitmapChunkBytes: number;
   readonly volumes: readonly VolumeConfig[];
 }
@@ -212,6 +214,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     destageIdleMillis: present(fields.destage_idle_millis),
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
     rpoSeconds: present(fields.rpo_seconds),
+    rpoAlertPercent: present(fields.rpo_alert_percent),
     bitmapChunkBytes: present(fields.bitmap_kib) * 1024,
     scrub: scrubOf(present(fields.scrub), present(fields.scrub_mib_per_second) * MIB, fields.scrub_window ?? null),
     volumes: volumes.map((volume) => ({

@@ -182,7 +182,12 @@ function hostTls({ nbdTls, nbdClients }: SiteConfig, material: TlsMaterial | nul
 function watchSettings(config: Config, site: SiteConfig): WatchSettings {
   return {
     hooks: site.hooks,
-    groups: new Map(config.groups.map(({ name, sites, timings, rpoSeconds }) => [name, { sites, timings, rpoSeconds }])),
+    groups: new Map(
+      config.groups.map(({ name, sites, timings, rpoSeconds, rpoAlertPercent }) => [
+        name,
+        { sites, timings, rpo: { rpoSeconds, alertPercent: rpoAlertPercent } },
+      ]),
+    ),
   };
 }
 

@@ -28,7 +28,7 @@ export interface ReloadReport {
 }
 
 /** Keys that take effect without a restart. */
-const LIVE_KEYS: readonly RegExp[] = [/^site\.[^.]+\.hooks$/, /^group\.[^.]+\.rpo_seconds$/];
+const LIVE_KEYS: readonly RegExp[] = [/^site\.[^.]+\.hooks$/, /^group\.[^.]+\.rpo_(seconds|alert_percent)$/];
 
 /** Keys of another site by which this one reaches it. */
 const REACHED_BY: ReadonlySet<string> = new Set(['link', 'nbd', 'nbd_tls']);

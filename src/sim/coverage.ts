@@ -50,6 +50,7 @@ export const REQUIRED_STATES = [
   'bitmap used by another primary than it was begun by',
   'cut back',
   'coverage lost',
+  'a mirror that does not cover another one, and the primary knows',
   'joined as unclean',
   'claim as unclean while another flag is true',
   'lease ran out while primary',

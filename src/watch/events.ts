@@ -20,16 +20,26 @@ const kinds = {
   diverged: { meaning: 'This copy holds something else than the primary where both should be equal.', hook: 'diverged' },
   'cut-back': { meaning: 'Records that the primary does not have were cut off here.', hook: null },
   'coverage-lost': { meaning: 'The sidefile was full and has dropped records that another copy lacks.', hook: null },
+  coverage: {
+    meaning:
+      'Whether the sidefile of `facts.from` can bring `facts.to` up to date by delta has changed, for some seconds: `facts.state`, with `facts.why`.',
+    hook: 'coverage',
+  },
+  'sidefile-filling': {
+    meaning: 'The sidefile will be full within a minute if it goes on like this: `facts.seconds`.',
+    hook: 'coverage',
+  },
+  'sidefile-eased': { meaning: 'The sidefile will not be full soon any more.', hook: null },
   flag: { meaning: 'The flag of the peer at the witness has changed: `facts.flag`.', hook: null },
   witness: { meaning: 'The witness answers again, or no longer: `facts.reachable`.', hook: null },
   unclean: { meaning: 'The copy came back from a loss of power and may lack records that were not flushed.', hook: null },
   failed: { meaning: 'The copy of this site has failed, with `facts.reason`.', hook: 'role' },
   force: { meaning: 'An administrator has promoted this site by force.', hook: 'role' },
   'rpo-breach': {
-    meaning: 'As primary: the peer lacks more than `rpo_seconds` allows, or has not followed for longer than that.',
+    meaning: 'As primary: the peer lacks more than `rpo_alert_percent` of `rpo_seconds`, or has not followed for longer than that.',
     hook: 'rpo',
   },
-  'rpo-met': { meaning: 'As primary: the peer is within `rpo_seconds` again.', hook: 'rpo' },
+  'rpo-met': { meaning: 'As primary: the peer has been within nine tenths of that again.', hook: 'rpo' },
   reload: { meaning: 'The configuration was read again.', hook: null },
   'hook-failed': { meaning: 'A hook ended with an error, or lasted too long and was ended.', hook: null },
   gap: { meaning: 'Events before this one are no longer known here. It has the id of the newest one that is missing.', hook: null },

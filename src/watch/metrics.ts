@@ -2,7 +2,7 @@
 // written from the table below.
 
 import { SITE_COUNTERS } from '../core/site/contract.ts';
-import type { PeerStatus, SiteStatus } from '../api/schema.ts';
+import type { CoverageStatus, PeerStatus, SiteStatus } from '../api/schema.ts';
 import type { PeerRisk } from './peer-watch.ts';
 
 /** What the metrics are computed from. */
@@ -53,6 +53,18 @@ function perPeer(name: string, help: string, value: (peer: PeerStatus) => number
       }),
     );
   return { name, type: 'gauge', help, labels: ['group', 'peer'], values };
+}
+
+/** A metric with one value for each pair of copies; null leaves the pair out. */
+function perPair(name: string, help: string, value: (pair: CoverageStatus) => number | null): Metric {
+  const values = ({ groups }: MetricsGround): Value[] =>
+    groups.flatMap(({ status: { group, coverage } }) =>
+      coverage.flatMap((pair) => {
+        const found = value(pair);
+        return found === null ? [] : [[{ group, from: pair.from, to: pair.to }, found] as const];
+      }),
+    );
+  return { name, type: 'gauge', help, labels: ['group', 'from', 'to'], values };
 }
 
 function perRisk(name: string, help: string, value: (risk: PeerRisk) => number | null): Metric {
@@ -113,6 +125,22 @@ const states: readonly Metric[] = [
   },
   perGroup('tercet_sidefile_bytes', 'What the sidefile takes.', ({ sidefileBytes }) => sidefileBytes),
   perGroup('tercet_sidefile_capacity_bytes', 'What the sidefile may take.', ({ sidefileCapacityBytes }) => sidefileCapacityBytes),
+  perGroup(
+    'tercet_sidefile_full_seconds',
+    'When the sidefile will be full, if it goes on as in the last seconds; missing while it does not grow.',
+    ({ sidefileFullSeconds }) => sidefileFullSeconds,
+  ),
+  {
+    name: 'tercet_coverage',
+    type: 'gauge',
+    help: '1, with a label that says whether the sidefile of `from` can bring `to` up to date by delta: ready, preparing or not-ready.',
+    labels: ['group', 'from', 'to', 'state'],
+    values: ({ groups }) =>
+      groups.flatMap(({ status: { group, coverage } }) => coverage.map(({ from, to, state }) => [{ group, from, to, state }, 1] as const)),
+  },
+  perPair('tercet_coverage_slack_bytes', 'What can be written until it no longer can, if nothing reaches `to`.', (pair) => pair.slackBytes),
+  perPair('tercet_coverage_slack_records', 'The same in records, at the present rate.', (pair) => pair.slackRecords),
+  perPair('tercet_coverage_slack_seconds', 'The same in seconds, at the present rate.', (pair) => pair.slackSeconds),
   perGroup('tercet_witness_reachable', 'Whether the witness answers; missing until it has been asked.', ({ witness }) =>
     witness.reachable === null ? null : flag(witness.reachable),
   ),

@@ -14,6 +14,17 @@ export interface PeerRisk {
   readonly breached: boolean | null;
 }
 
+/** What may be lost, and what is worth an alert. */
+export interface RpoTarget {
+  /** 0: no target. */
+  readonly rpoSeconds: number;
+  /** Share of it above which there is an alert. */
+  readonly alertPercent: number;
+}
+
+/** Share of the threshold within which a breach is over. */
+const MET_SHARE = 0.9;
+
 interface Seen {
   resync: { readonly rung: string; readonly begun: number; readonly upTo: number } | null;
   lagSeconds: number | null;
@@ -33,8 +44,8 @@ export class PeerWatch {
     this.#seen(peer, now).resync = { rung, begun: now, upTo: received };
   }
 
-  /** Looks at a status; what has ended or changed since the last look. `targetSeconds`: 0 for none. */
-  look(status: SiteStatus, targetSeconds: number, now: number): readonly EventDraft[] {
+  /** Looks at a status; what has ended or changed since the last look. */
+  look(status: SiteStatus, target: RpoTarget, now: number): readonly EventDraft[] {
     const drafts: EventDraft[] = [];
     if (status.role !== 'primary') {
       for (const [peer, seen] of this.#peers) if (seen.resync !== null) drafts.push(interrupted(status.group, peer, seen.resync));
@@ -50,21 +61,24 @@ export class PeerWatch {
         seen.lagSeconds = peer.lagSeconds;
         seen.lagAt = now;
       }
-      drafts.push(...resyncEnds(status.group, peer, seen, now), ...this.#rpo(status, peer, { seen, targetSeconds, now }));
+      drafts.push(...resyncEnds(status.group, peer, seen, now), ...this.#rpo(status, peer, { seen, target, now }));
     }
     return drafts;
   }
 
   /** What each peer of a primary would lose; nothing at other sites. */
-  risks(status: SiteStatus, targetSeconds: number, now: number): readonly PeerRisk[] {
+  risks(status: SiteStatus, target: RpoTarget, now: number): readonly PeerRisk[] {
     if (status.role !== 'primary') return [];
-    return status.peers.map((peer) => riskOf(peer, this.#seen(peer.site, now), { targetSeconds, now }));
+    return status.peers.map((peer) => riskOf(peer, this.#seen(peer.site, now), { target, now }));
   }
 
-  #rpo(status: SiteStatus, peer: PeerStatus, look: { seen: Seen; targetSeconds: number; now: number }): readonly EventDraft[] {
-    const { seen, targetSeconds } = look;
+  #rpo(status: SiteStatus, peer: PeerStatus, look: { seen: Seen; target: RpoTarget; now: number }): readonly EventDraft[] {
+    const { seen } = look;
     const risk = riskOf(peer, seen, look);
     if (risk.breached === null || risk.breached === seen.breached) return [];
+    const targetSeconds = (look.target.rpoSeconds * look.target.alertPercent) / 100;
+    // What has been too much is told to be well only with something to spare: else it would come and go.
+    if (!risk.breached && (risk.seconds ?? Infinity) > MET_SHARE * targetSeconds) return [];
     seen.breached = risk.breached;
     const facts = { seconds: risk.seconds, bound: risk.bound, targetSeconds };
     const shown = risk.seconds === null ? 'an unknown time' : `${risk.bound ? 'up to ' : ''}${risk.seconds.toFixed(1)} s`;
@@ -84,8 +98,9 @@ export class PeerWatch {
   }
 }
 
-function riskOf(peer: PeerStatus, seen: Seen, look: { targetSeconds: number; now: number }): PeerRisk {
-  const { targetSeconds, now } = look;
+function riskOf(peer: PeerStatus, seen: Seen, look: { target: RpoTarget; now: number }): PeerRisk {
+  const { target, now } = look;
+  const targetSeconds = (target.rpoSeconds * target.alertPercent) / 100;
   const following = peer.lagSeconds !== null;
   const since = now - (seen.lagSeconds === null ? seen.unknownSince : seen.lagAt);
   const seconds = following ? peer.lagSeconds : seen.lagSeconds === null ? null : seen.lagSeconds + since;

@@ -16,6 +16,7 @@ export interface Sample {
   readonly writtenBytesPerSecond: number;
   readonly sentBytesPerSecond: number;
   readonly sidefileBytes: number;
+  readonly sidefileCapacityBytes: number;
   readonly epoch: number;
   readonly role: string;
   readonly serving: boolean;
@@ -56,6 +57,7 @@ export class Samples {
       writtenBytesPerSecond: rate('writtenBytes'),
       sentBytesPerSecond: rate('sentBytes'),
       sidefileBytes: status.sidefileBytes,
+      sidefileCapacityBytes: status.sidefileCapacityBytes,
       epoch: status.epoch,
       role: status.role,
       serving: status.serving,

@@ -12,13 +12,16 @@ import { EventLog } from './events.ts';
 import type { EventDraft } from './events.ts';
 import { Hooks } from './hooks.ts';
 import { eventOfLine } from './journal-events.ts';
-import type { PeerRisk } from './peer-watch.ts';
+import { CoverageWatch } from './coverage-watch.ts';
+import type { PeerRisk, RpoTarget } from './peer-watch.ts';
 import { PeerWatch } from './peer-watch.ts';
 import type { Sample } from './samples.ts';
 import { SAMPLE_SECONDS, Samples } from './samples.ts';
 import { metricsText } from './metrics.ts';
 
 const LOOK_MILLIS = 1000;
+
+const NO_TARGET: RpoTarget = { rpoSeconds: 0, alertPercent: 100 };
 
 /** What a watch is told of the configuration; a reload may change it. */
 export interface WatchSettings {
@@ -29,14 +32,15 @@ export interface WatchSettings {
 
 /** Of one group. */
 export interface WatchIfSettings extends WhatIfGround {
-  /** 0: no target. */
-  readonly rpoSeconds: number;
+  readonly rpo: RpoTarget;
 }
 
 /** What is told of a group beside its status: GET /v1/view. */
 export interface GroupView {
   readonly status: SiteStatus;
   readonly rpoSeconds: number;
+  /** What of it is worth an alert. */
+  readonly rpoAlertPercent: number;
   readonly risks: readonly PeerRisk[];
   readonly whatIf: readonly WhatIf[];
   readonly samples: readonly Sample[];
@@ -44,6 +48,7 @@ export interface GroupView {
 
 interface Watched {
   readonly peers: PeerWatch;
+  readonly coverage: CoverageWatch;
   readonly samples: Samples;
 }
 
@@ -111,10 +116,10 @@ export class Watch {
     const sampling = now - this.#lastSample >= SAMPLE_SECONDS - 0.1;
     if (sampling) this.#lastSample = now;
     for (const status of this.#status().groups) {
-      const { peers, samples } = this.#watched(status.group);
-      const rpoSeconds = this.#rpoOf(status.group);
-      for (const draft of peers.look(status, rpoSeconds, now)) this.#add(draft);
-      if (sampling) samples.take(status, peers.risks(status, rpoSeconds, now), { wall: Date.now() / 1000, now });
+      const { peers, coverage, samples } = this.#watched(status.group);
+      const rpo = this.#rpoOf(status.group);
+      for (const draft of [...peers.look(status, rpo, now), ...coverage.look(status, now)]) this.#add(draft);
+      if (sampling) samples.take(status, peers.risks(status, rpo, now), { wall: Date.now() / 1000, now });
     }
   }
 
@@ -124,11 +129,12 @@ export class Watch {
     return (this.#status?.() ?? { groups: [] }).groups.map((status) => {
       const { peers, samples } = this.#watched(status.group);
       const settings = this.#settings.groups.get(status.group);
-      const rpoSeconds = settings?.rpoSeconds ?? 0;
+      const rpo = this.#rpoOf(status.group);
       return {
         status,
-        rpoSeconds,
-        risks: peers.risks(status, rpoSeconds, now),
+        rpoSeconds: rpo.rpoSeconds,
+        rpoAlertPercent: rpo.alertPercent,
+        risks: peers.risks(status, rpo, now),
         whatIf: settings === undefined ? [] : whatIfs(status, settings),
         samples: samples.kept,
       };
@@ -148,8 +154,8 @@ export class Watch {
       startedAt: this.#startedAt,
       certificateEndsAt: tls === null ? null : Date.parse(tls.expiresAt) / 1000,
       groups: groups.map((status) => {
-        const rpoSeconds = this.#rpoOf(status.group);
-        return { status, rpoSeconds, risks: this.#watched(status.group).peers.risks(status, rpoSeconds, now) };
+        const rpo = this.#rpoOf(status.group);
+        return { status, rpoSeconds: rpo.rpoSeconds, risks: this.#watched(status.group).peers.risks(status, rpo, now) };
       }),
       events: this.events.counts,
       hooks: { ...this.hooks.counts },
@@ -157,14 +163,14 @@ export class Watch {
     });
   }
 
-  #rpoOf(group: string): number {
-    return this.#settings.groups.get(group)?.rpoSeconds ?? 0;
+  #rpoOf(group: string): RpoTarget {
+    return this.#settings.groups.get(group)?.rpo ?? NO_TARGET;
   }
 
   #watched(group: string): Watched {
     let watched = this.#groups.get(group);
     if (watched === undefined) {
-      watched = { peers: new PeerWatch(), samples: new Samples() };
+      watched = { peers: new PeerWatch(), coverage: new CoverageWatch(), samples: new Samples() };
       this.#groups.set(group, watched);
     }
     return watched;

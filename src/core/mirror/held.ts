@@ -61,6 +61,14 @@ export class HeldTable {
   }
 }
 
+/** Pauses between two messages to one mirror. */
+export interface HeldPauses {
+  /** When there is something new to tell. */
+  readonly news: Millis;
+  /** When there is not: how the mirror's own sidefile is, it says only in its answer. */
+  readonly again: Millis;
+}
+
 /** The primary's side of the loop with one mirror, on one connection: one message is under way at a time. */
 export class HeldTeller {
   #number = 0;
@@ -83,9 +91,12 @@ export class HeldTeller {
     return this.#known.get(site) ?? null;
   }
 
-  /** When there is something to tell next; Infinity when there is nothing, or the last message is not confirmed. */
-  dueAt(copies: readonly HeldCopy[], pauseMillis: Millis): Millis {
-    return this.#sent !== null || textOf(copies) === this.#text ? Infinity : this.#sentAt + pauseMillis;
+  /** When there is something to tell or to ask next; Infinity while the last message is not confirmed, and while nothing is known at all. */
+  dueAt(copies: readonly HeldCopy[], pauses: HeldPauses): Millis {
+    if (this.#sent !== null) return Infinity;
+    const text = textOf(copies);
+    if (text !== this.#text) return this.#sentAt + pauses.news;
+    return copies.length === 0 ? Infinity : this.#sentAt + pauses.again;
   }
 
   next(epoch: Epoch, copies: readonly HeldCopy[], now: Millis): Held {

@@ -2,9 +2,10 @@
 // tear go by. Here that is checked, and a request is widened to whole blocks with what the volume holds around it, or a trim narrowed to them.
 
 import { assert } from '../base/assert.ts';
+import type { Digests } from '../base/ports.ts';
 import { type History, inHistory } from '../base/position.ts';
 import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
-import type { FrameView } from '../record/decode.ts';
+import { type FrameView, readFrame } from '../record/decode.ts';
 import type { NewRecord } from '../record/encode.ts';
 import { RECORD_KIND } from '../record/layout.ts';
 
@@ -31,7 +32,7 @@ export function rangeFault(
 }
 
 /** Why the records of a frame cannot be of a replica with this history and these volumes; null when they can. */
-export function frameFault(frame: FrameView, history: History, volumes: readonly { name: string; sizeBytes: number }[]): string | null {
+function frameFault(frame: FrameView, history: History, volumes: readonly { name: string; sizeBytes: number }[]): string | null {
   const { epoch, firstSeq, lastSeq } = frame;
   if (!inHistory(history, epoch, firstSeq) || !inHistory(history, epoch, lastSeq)) {
     return `records ${firstSeq} to ${lastSeq} are not of epoch ${epoch} in the history of this copy`;
@@ -41,6 +42,21 @@ export function frameFault(frame: FrameView, history: History, volumes: readonly
     if (fault !== null) return fault;
   }
   return null;
+}
+
+/** The frame in bytes that a peer has sent, with everything in it checked; or what is wrong with it. */
+export function peerFrame(
+  bytes: Uint8Array,
+  options: { readonly groupTag: number; readonly digests: Digests },
+  replica: { readonly history: History; readonly volumes: readonly { name: string; sizeBytes: number }[] },
+): FrameView | { readonly kind: 'damaged' | 'foreign'; readonly why: string } {
+  const check = readFrame(bytes, 0, { ...options, checkPayload: true });
+  if (check.kind === 'short') return { kind: 'damaged', why: 'the frame is cut short' };
+  if (check.kind === 'damaged') return { kind: 'damaged', why: check.why };
+  const { frame } = check;
+  if (frame.bytes.length !== bytes.length) return { kind: 'damaged', why: 'there are bytes behind the frame' };
+  const fault = frameFault(frame, replica.history, replica.volumes);
+  return fault === null ? frame : { kind: 'foreign', why: fault };
 }
 
 /**

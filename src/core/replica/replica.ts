@@ -8,7 +8,7 @@ import { assertHistory, type History, lastSharedSeq, type Position } from '../ba
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex, WallMillis } from '../base/units.ts';
 import { FrameView, readFrame, subFrame } from '../record/decode.ts';
 import { encodeFrame, frameBytes, type NewRecord } from '../record/encode.ts';
-import { alignRecord, frameFault, rangeFault } from './align.ts';
+import { alignRecord, peerFrame, rangeFault } from './align.ts';
 import { Amount } from './amount.ts';
 import { Background, type SharedSuperblock, trackUpdates } from './background.ts';
 import { Bitmaps } from './bitmaps.ts';
@@ -81,7 +81,13 @@ export class Replica {
     const { received, oldest, durable } = parts.sidefile;
     this.#marks = { oldest, destaged, destageTarget, committed: Math.max(destaged, Math.min(committed, received)), durable, received };
     const { capacityBytes } = options;
-    this.#space = new Space({ capacityBytes, sidefile: this.#sidefile, overlays: this.#overlays, marks: this.#marks });
+    this.#space = new Space({
+      capacityBytes,
+      sidefile: this.#sidefile,
+      overlays: this.#overlays,
+      marks: this.#marks,
+      amount: this.#amount,
+    });
     this.superblock = trackUpdates(this.#block, this.#background);
     this.#commit = this.#makeCommit();
     this.#schedule = this.#makeSchedule();
@@ -197,6 +203,7 @@ export class Replica {
     for (let index = 0; index < frame.recordCount; index++) cost += recordCost(frame, index);
     this.#schedule.added(cost, first);
     this.#amount.add(frame.firstSeq, bytes.length);
+    this.#space.appended(this.#options.clock.now(), bytes.length, frame.recordCount);
     this.bitmaps.appended(frame);
     marks.received = frame.lastSeq;
     this.#moved();
@@ -208,15 +215,8 @@ export class Replica {
     this.#assertUsable();
     const { barring } = this.#changes;
     if (barring !== null) return { kind: 'foreign', why: `it came during a change of this copy (${barring})` };
-    const { digests } = this.#options;
-    const check = readFrame(bytes, 0, { groupTag: this.#groupTag, checkPayload: true, digests });
-    if (check.kind === 'short') return { kind: 'damaged', why: 'the frame is cut short' };
-    if (check.kind === 'damaged') return { kind: 'damaged', why: check.why };
-    const { frame } = check;
-    if (frame.bytes.length !== bytes.length) return { kind: 'damaged', why: 'there are bytes behind the frame' };
-    const fault = frameFault(frame, this.history, this.volumes);
-    if (fault !== null) return { kind: 'foreign', why: fault };
-    return this.#tried(() => this.#acceptFrame(frame));
+    const frame = peerFrame(bytes, { groupTag: this.#groupTag, digests: this.#options.digests }, this);
+    return frame instanceof FrameView ? this.#tried(() => this.#acceptFrame(frame)) : frame;
   }
 
   #acceptFrame(frame: FrameView): Acceptance {
@@ -418,6 +418,11 @@ export class Replica {
     return this.#space.leftBytes;
   }
 
+  /** How the room is being used, and when there will be none. */
+  get use(): Pick<Space, 'written' | 'neededBytes' | 'fullInSeconds'> {
+    return this.#space;
+  }
+
   /** Whether writers must wait: until records have been destaged and dropped, or nobody needs them any more. */
   get full(): boolean {
     return this.#space.full;
@@ -447,6 +452,7 @@ export class Replica {
   // ------------------------------------------------------------------------------------------------ background
   /** Does what is due in the background: begins destaging when it is time. */
   work(now: Millis): void {
+    this.#space.watch(now);
     this.#schedule.work(now);
   }
 

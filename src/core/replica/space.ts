@@ -2,7 +2,9 @@
 // once it is in the base image by the superblock on disk.
 
 import { limits } from '../base/limits.ts';
-import type { Seq } from '../base/units.ts';
+import { Rate, Trend } from '../base/rate.ts';
+import type { Millis, Seq } from '../base/units.ts';
+import type { Amount } from './amount.ts';
 import type { Marks } from './marks.ts';
 import type { Overlay } from './overlay.ts';
 import type { Sidefile } from './sidefile.ts';
@@ -13,10 +15,14 @@ export interface SpaceParts {
   readonly sidefile: Sidefile;
   readonly overlays: readonly Overlay[];
   readonly marks: Readonly<Marks>;
+  readonly amount: Amount;
 }
 
 export class Space {
   readonly #parts: SpaceParts;
+  readonly #bytes = new Rate();
+  readonly #records = new Rate();
+  readonly #needed = new Trend();
   /** Records from here on are kept for peers also when they are destaged; Infinity when nobody needs any. */
   retainFrom: Seq = Infinity;
 
@@ -32,6 +38,36 @@ export class Space {
   /** Bytes that the sidefile may still grow; negative when what was admitted before exceeded it. */
   get leftBytes(): number {
     return this.#parts.capacityBytes - this.heldBytes;
+  }
+
+  /** Bytes of records that may not go yet: they wait for the base image, or a copy may need them. */
+  get neededBytes(): number {
+    const { amount, marks } = this.#parts;
+    const from = Math.min(marks.destaged + 1, this.retainFrom);
+    return from > marks.received ? 0 : (amount.from(from) ?? this.heldBytes);
+  }
+
+  /** A frame was appended. */
+  appended(now: Millis, byteCount: number, recordCount: number): void {
+    this.#bytes.add(now, byteCount);
+    this.#records.add(now, recordCount);
+  }
+
+  /** How much is written in a second now. */
+  written(now: Millis): { bytesPerSecond: number; recordsPerSecond: number } {
+    return { bytesPerSecond: this.#bytes.perSecond(now), recordsPerSecond: this.#records.perSecond(now) };
+  }
+
+  /** Called now and then, for the forecast. */
+  watch(now: Millis): void {
+    this.#needed.sample(now, () => this.neededBytes);
+  }
+
+  /** When there will be no room left, if what is needed goes on growing as in the last seconds; null when it does not grow. */
+  get fullInSeconds(): number | null {
+    const growth = this.#needed.perSecond;
+    if (growth === null || growth < 1) return null;
+    return Math.max(0, this.#parts.capacityBytes - this.neededBytes) / growth;
   }
 
   /** Whether writers must wait: until records have been destaged and dropped, or nobody needs them any more. */

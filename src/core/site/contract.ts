@@ -208,6 +208,22 @@ export interface LevelStatus {
   readonly why: string | null;
 }
 
+/** Whether the sidefile of one copy could bring another copy up to date by delta now, and until when. */
+export interface CoverageStatus {
+  /** Whose sidefile. */
+  readonly from: SiteName;
+  /** Which copy it would bring up to date. */
+  readonly to: SiteName;
+  readonly state: 'ready' | 'preparing' | 'not-ready';
+  /** Null when it is ready. */
+  readonly why: string | null;
+  /** How much can be written, with nothing more reaching `to`, until the sidefile no longer covers what that lacks; null when it does not now. */
+  readonly slackBytes: number | null;
+  /** The same in records and seconds at the present rate of writes; null also when nothing is being written. */
+  readonly slackRecords: number | null;
+  readonly slackSeconds: number | null;
+}
+
 /** Why something waits: cause, when it is given up, and what happens then. Rule 12. */
 export interface Waiting {
   readonly what: string;
@@ -267,8 +283,12 @@ export interface SiteStatus {
   readonly unclean: boolean;
   readonly sidefileBytes: number;
   readonly sidefileCapacityBytes: number;
+  /** When the sidefile will be full if it goes on as in the last seconds; null when it does not grow, or that is not known. */
+  readonly sidefileFullSeconds: number | null;
   readonly witness: { readonly reachable: boolean | null; readonly view: WitnessView | null; readonly ageMillis: Millis | null };
   readonly peers: readonly PeerStatus[];
+  /** As primary each ordered pair of copies; elsewhere those whom this site could give to. */
+  readonly coverage: readonly CoverageStatus[];
   readonly waiting: readonly Waiting[];
   readonly heldRequests: number;
   readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];

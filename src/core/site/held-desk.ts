@@ -2,7 +2,7 @@
 
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
-import { type HeldCopy, HeldTeller } from '../mirror/held.ts';
+import { type HeldCopy, type HeldPauses, HeldTeller } from '../mirror/held.ts';
 import { decodeNumbers, encodeJson, HELD_ACKNOWLEDGE_BODY } from '../mirror/messages.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteOptions } from './contract.ts';
@@ -11,6 +11,8 @@ import type { SiteOptions } from './contract.ts';
 export interface MirrorRoom {
   readonly oldest: Seq;
   readonly spaceBytes: number;
+  /** What it had acknowledged then. */
+  readonly received: Seq;
 }
 
 export class HeldDesk {
@@ -32,7 +34,7 @@ export class HeldDesk {
       const teller = this.#tellers.get(site) as HeldTeller;
       if (peer.attached !== 'following') continue;
       const copies = this.#others(peer);
-      if (now >= teller.dueAt(copies, this.#pauseMillis))
+      if (now >= teller.dueAt(copies, this.#pauses))
         peer.peer.link?.send('held', encodeJson(teller.next(this.#replica.epoch, copies, now)));
     }
   }
@@ -41,7 +43,7 @@ export class HeldDesk {
     let earliest = Infinity;
     for (const [site, peer] of this.#followed) {
       if (peer.attached !== 'following') continue;
-      earliest = Math.min(earliest, (this.#tellers.get(site) as HeldTeller).dueAt(this.#others(peer), this.#pauseMillis));
+      earliest = Math.min(earliest, (this.#tellers.get(site) as HeldTeller).dueAt(this.#others(peer), this.#pauses));
     }
     return earliest;
   }
@@ -57,7 +59,7 @@ export class HeldDesk {
     const said = decodeNumbers(HELD_ACKNOWLEDGE_BODY, body);
     if (said === null) return 'a confirmation of what is held is malformed';
     if (said.epoch !== this.#replica.epoch || peer.attached !== 'following') return null;
-    this.#rooms.set(peer.site, { oldest: said.oldest, spaceBytes: said.spaceBytes });
+    this.#rooms.set(peer.site, { oldest: said.oldest, spaceBytes: said.spaceBytes, received: peer.received });
     return this.#tellers.get(peer.site)?.confirmed(said.number) ?? null;
   }
 
@@ -70,8 +72,9 @@ export class HeldDesk {
     return this.#rooms.get(mirror) ?? null;
   }
 
-  get #pauseMillis(): Millis {
-    return this.#options.timings.heartbeatMillis / 4;
+  get #pauses(): HeldPauses {
+    const { heartbeatMillis } = this.#options.timings;
+    return { news: heartbeatMillis / 4, again: 4 * heartbeatMillis };
   }
 
   /** Copies other than one, as far as anything was known of them in this reign. */

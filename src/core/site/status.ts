@@ -8,6 +8,7 @@ import type { HeldTable } from '../mirror/held.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, VerifyProgress, VerifyStatus, Waiting } from './contract.ts';
+import { coverageOf } from './coverage.ts';
 import type { Lead } from './lead.ts';
 import type { Survivors } from './survivors.ts';
 
@@ -50,8 +51,10 @@ export function siteStatus(inside: Inspected): SiteStatus {
     unclean: replica?.unclean ?? false,
     sidefileBytes: replica?.heldBytes ?? 0,
     sidefileCapacityBytes: options.capacityBytes,
+    sidefileFullSeconds: replica?.use.fullInSeconds ?? null,
     witness: { reachable: desk.reachable, view: desk.view, ageMillis: desk.view === null ? null : now - desk.viewAt },
     peers: [...inside.peers.values()].map((peer) => peerStatus(peer, inside, now)),
+    coverage: coverageOf(inside),
     waiting: waits(inside, now),
     heldRequests: inside.heldRequests,
     volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),

@@ -5,6 +5,7 @@ import { admit } from './admit.ts';
 import { alone } from './alone.ts';
 import { claim } from './claim.ts';
 import { contents } from './contents.ts';
+import { covered } from './covered.ts';
 import { decided } from './decided.ts';
 import { exclude } from './exclude.ts';
 import { held } from './held.ts';
@@ -41,5 +42,6 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     kept(),
     adopt(),
     held(),
+    covered(),
   ];
 }

@@ -133,7 +133,7 @@ test('status of a well group is one line and exit code 0', async (t) => {
   const { run } = await world(t, { alpha: statusSample(), beta: mirrorSample() });
   assert.deepEqual(await run('status'), {
     code: EXIT.done,
-    out: 'db: alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind\n',
+    out: 'db: alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind, beta covers gamma for 976.0 MiB or 8 min more\n',
     err: '',
   });
 });

@@ -1,6 +1,6 @@
 // What sites may say of themselves, for tests of the API and of the printing.
 
-import type { PeerStatus, SiteStatus, VerifyProgress } from '../../../src/core/site/contract.ts';
+import type { CoverageStatus, PeerStatus, SiteStatus, VerifyProgress } from '../../../src/core/site/contract.ts';
 import { SITE_COUNTERS } from '../../../src/core/site/contract.ts';
 
 const MIB = 1024 * 1024;
@@ -49,6 +49,20 @@ export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
   };
 }
 
+/** The near copy could bring the far one up to date. */
+export function coverageSample(change: Partial<CoverageStatus> = {}): CoverageStatus {
+  return {
+    from: 'beta',
+    to: 'gamma',
+    state: 'ready',
+    why: null,
+    slackBytes: 976 * MIB,
+    slackRecords: 240_000,
+    slackSeconds: 488,
+    ...change,
+  };
+}
+
 /** A primary with a sync and an async mirror, all well. */
 export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
   return {
@@ -64,6 +78,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
     unclean: false,
     sidefileBytes: 48 * MIB,
     sidefileCapacityBytes: 1024 * MIB,
+    sidefileFullSeconds: null,
     witness: {
       reachable: true,
       view: {
@@ -82,6 +97,12 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
       ageMillis: 120,
     },
     peers: [peerSample(), peerSample({ site: 'gamma', mode: 'async', received: 1188, lagRecords: 12, lagBytes: 49_152, lagSeconds: 0.2 })],
+    coverage: [
+      coverageSample(),
+      coverageSample({ from: 'alpha', to: 'beta' }),
+      coverageSample({ from: 'alpha', to: 'gamma' }),
+      coverageSample({ from: 'gamma', to: 'beta' }),
+    ],
     waiting: [],
     heldRequests: 0,
     volumes: [{ name: 'disk0', sizeBytes: 1024 * MIB }],
@@ -103,6 +124,7 @@ export function mirrorSample(change: Partial<SiteStatus> = {}): SiteStatus {
       peerSample({ site: 'alpha', role: 'primary', attached: 'no', flag: null, leaseMillis: null }),
       peerSample({ site: 'gamma', mode: 'async', attached: 'no', flag: null, leaseMillis: null }),
     ],
+    coverage: [coverageSample()],
     ...change,
   });
 }

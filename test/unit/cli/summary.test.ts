@@ -30,7 +30,7 @@ test('a group that is well is one line, whoever of its sites answers', () => {
     well: true,
     serving: 'alpha',
     problems: [],
-    state: 'alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind',
+    state: 'alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind, beta covers gamma for 976.0 MiB or 8 min more',
   });
   const mirror = summarize('db', [mirrorSample()]);
   assert.equal(mirror.well, true);
@@ -200,7 +200,8 @@ test('a report is one line for each group when all is well, sites that cannot be
     report.sites.map((site) => site.site),
     ['alpha', 'beta'],
   );
-  const state = 'alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind';
+  const state =
+    'alpha serves (epoch 3), beta in step, gamma 12 records (48.0 KiB, 0.2 s) behind, beta covers gamma for 976.0 MiB or 8 min more';
   assert.deepEqual(statusLines(report, plain), [`db: ${state}`, `web: ${state}`]);
 });
 
@@ -226,7 +227,7 @@ test('a report of trouble begins with it, and ends with the sites that could not
     [
       'db: <bad>new writes are on alpha alone',
       'db: <bad>beta is not connected to alpha',
-      'db: alpha serves (epoch 3), gamma in step',
+      'db: alpha serves (epoch 3), gamma in step, beta covers gamma for 976.0 MiB or 8 min more',
       '<dim>site beta: the daemon does not answer',
     ],
   );

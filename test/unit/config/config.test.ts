@@ -80,6 +80,7 @@ test('a sound configuration becomes complete values with every default', () => {
     capacityBytes: 1024 * 1024 * 1024,
     destageIdleMillis: 1000,
     rpoSeconds: 0,
+    rpoAlertPercent: 100,
     destageBacklogBytes: 256 * 1024 * 1024,
     scrub: null,
     bitmapChunkBytes: 64 * 1024,
