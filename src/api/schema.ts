@@ -118,6 +118,9 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
   witness: z.object({ reachable: z.boolean().nullable(), view: witnessViewSchema.nullable(), ageMillis: millis.nullable() }),
   peers: z.array(peerSchema),
   coverage: z.array(coverageSchema),
+  writers: z
+    .object({ state: z.enum(['free', 'slowed', 'stopped']), for: nameSchema.nullable(), bytesPerSecond: count.nullable() })
+    .nullable(),
   waiting: z.array(z.object({ what: z.string(), cause: z.string(), deadlineMillis: millis.nullable(), next: z.string() })),
   heldRequests: count,
   volumes: z.array(z.object({ name: nameSchema, sizeBytes: count })),

@@ -60,6 +60,9 @@ function primaryProblems(primary: SiteStatus): readonly string[] {
   if (!primary.serving) problems.push(`${site} is primary, but may not serve now`);
   if (primary.protection === 'solo' && peers.some((peer) => peer.mode === 'sync')) problems.push(`new writes are on ${site} alone`);
   for (const peer of peers) problems.push(...peerProblems(primary, peer));
+  const { writers } = primary;
+  if (writers?.state === 'slowed')
+    problems.push(`hosts are slowed down to ${bytesText(writers.bytesPerSecond ?? 0)}/s for ${writers.for ?? 'a copy that lags'}`);
   for (const pair of primary.coverage) problems.push(...coverageProblems(primary, pair));
   if (primary.sidefileFullSeconds !== null && primary.sidefileFullSeconds < FILLING_SECONDS)
     problems.push(`the sidefile of ${site} is full in ${secondsText(primary.sidefileFullSeconds)} at this rate`);

@@ -140,6 +140,10 @@ export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | n
       faults.wrong(place, site, `is not among the sites of the group: ${sites.join(', ')}`);
     else if (async.indexOf(site) < index) faults.wrong(place, site, 'is named twice: remove one');
   }
+  for (const site of Object.keys(fields.overflow ?? {})) {
+    if (fields.sites !== undefined && !sites.includes(site))
+      faults.about([...path, 'overflow', site], `is not among the sites of the group: ${sites.join(', ')}`);
+  }
   const firstAsync = sites.findIndex((site) => async.includes(site));
   const laterSync = sites.find((site, index) => firstAsync >= 0 && index > firstAsync && !async.includes(site));
   if (firstAsync === 0)

@@ -159,6 +159,16 @@ export const groupShape = {
     .min(1, 'must name at least one site')
     .max(limits.groupSitesMax, `must name at most ${limits.groupSitesMax} sites`),
   async: z.array(nameSchema('the name of a site'), `must be ${siteListText}`).default([]),
+  overflow: z
+    .record(
+      z.string(),
+      z.enum(
+        ['bitmap', 'slow', 'stop'],
+        'must be "bitmap", "slow" or "stop": what is done when the sidefile is full of what that site lacks',
+      ),
+      'must be a table by site, such as { far = "slow" }',
+    )
+    .default({}),
   ...(Object.fromEntries(Object.entries(groupNumbers).map(([key, option]) => [key, numberSchema(option)])) as Record<
     NumberKey,
     z.ZodDefault<z.ZodNumber>

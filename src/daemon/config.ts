@@ -199,7 +199,10 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
   const async = present(fields.async);
   return {
     name,
-    sites: present(fields.sites).map((site) => ({ name: site, mode: async.includes(site) ? 'async' : 'sync' })),
+    sites: present(fields.sites).map((site) => {
+      const overflow = present(fields.overflow)[site];
+      return { name: site, mode: async.includes(site) ? 'async' : 'sync', ...(overflow === undefined ? {} : { overflow }) };
+    }),
     timings: {
       leaseMillis: present(fields.lease_millis),
       heartbeatMillis: present(fields.heartbeat_millis),

@@ -87,6 +87,11 @@ class CoreSite implements InspectedSite {
       believed: lead === null ? [] : believedBy(lead),
       handover: lead?.handover?.stopped === true ? 'gives' : takingOver ? 'takes' : null,
       coldReads: counters.coldReads,
+      heldBytes: replica.heldBytes,
+      capacityBytes: replica.heldBytes + replica.spaceLeft(),
+      forgotten: forgottenBy(lead),
+      writers: lead?.writers.status.state ?? null,
+      outrun: lead?.followed.get(lead.writers.status.for ?? '')?.outrun ?? false,
       blocked: pendingRequests > 0 && replica.full,
       staged: replica.receiver.staged,
       inBitmap: (site, volume, offset) =>
@@ -98,6 +103,11 @@ class CoreSite implements InspectedSite {
       },
     };
   }
+}
+
+function forgottenBy(lead: Lead | null): Inspection['forgotten'] {
+  if (lead === null) return [];
+  return [...lead.followed.values()].filter((peer) => peer.uncovered && peer.peer.overflow !== 'bitmap').map((peer) => peer.site);
 }
 
 function believedBy(lead: Lead): Inspection['believed'] {

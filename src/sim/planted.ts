@@ -499,6 +499,21 @@ export const PLANTED: readonly PlantedBug[] = [
     'else overlay.putZeroes(',
     'else if (seq < 0) overlay.putZeroes(',
   ),
+  bug(
+    'records that writers are to wait for are forgotten all the same',
+    '15 overflow',
+    LEAD,
+    'if (peer.required || isKept(peer, now) || !this.#resyncs.forget',
+    'if (peer.required || !this.#resyncs.forget',
+  ),
+  bug('writers do not wait for room', '15 overflow', HOSTS, 'if (replica.full || !lead.writers.take(', 'if (!lead.writers.take('),
+  bug(
+    'writers that were stopped stay so',
+    'L1 liveness',
+    'site/writers.ts',
+    "this.#state === 'stopped' ? fill > STOP_UNTIL :",
+    "this.#state === 'stopped' ? fill >= 0 :",
+  ),
   bug('payloads are not checked at start', 'C4 checksums', 'replica/recover.ts', '    if (bad >= 0) {', '    if (bad >= 1e9) {'),
 ];
 

@@ -104,7 +104,7 @@ export class Simulation {
       {
         group: 'group',
         site: (SITES[index] as { name: string }).name,
-        sites: SITES,
+        sites: SITES.map((spec) => (spec.name === 'far' ? { ...spec, overflow: settings.overflow } : spec)),
         volumes: settings.volumes,
         timings: settings.timings,
         segmentBytes: settings.segmentBytes,

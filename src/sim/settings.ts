@@ -6,7 +6,7 @@ import type { ClockNature } from './machine.ts';
 import type { NetworkNature } from './network.ts';
 import { Chance } from './random.ts';
 import type { ScanHow } from '../core/mirror/forms.ts';
-import type { ScrubOptions, SiteOptions, SiteSpec, Timings, VolumeSpec } from '../core/site/contract.ts';
+import type { ScrubOptions, Overflow, SiteOptions, SiteSpec, Timings, VolumeSpec } from '../core/site/contract.ts';
 
 /** The three sites of every run. */
 export const SITES: readonly SiteSpec[] = [
@@ -26,6 +26,8 @@ export interface Settings {
   readonly bitmapChunkBytes: number;
   readonly resyncPieceBytes: number;
   readonly scan: SiteOptions['scan'];
+  /** What is done when the sidefile is full of what far lacks. */
+  readonly overflow: Overflow;
   /** Copies are compared that often. */
   readonly scrub: ScrubOptions | undefined;
   readonly hosts: HostNature;
@@ -87,6 +89,7 @@ export function settingsOf(chance: Chance): Settings {
     bitmapChunkBytes: chance.pick([1, 2, 4]) * 4096,
     resyncPieceBytes: chance.pick([2, 4, 16]) * 4096,
     scan: chance.happens(0.8) ? scanOf(chance) : null,
+    overflow: chance.pick(['bitmap', 'bitmap', 'bitmap', 'slow', 'stop']),
   };
 }
 

@@ -29,6 +29,11 @@ const kinds = {
     meaning: 'The sidefile will be full within a minute if it goes on like this: `facts.seconds`.',
     hook: 'coverage',
   },
+  writers: {
+    meaning:
+      'As primary: hosts are slowed down (`facts.state` is `slowed`), their writes wait (`stopped`), or they write freely again (`free`), because of what `facts.site` lacks.',
+    hook: 'coverage',
+  },
   'sidefile-eased': { meaning: 'The sidefile will not be full soon any more.', hook: null },
   flag: { meaning: 'The flag of the peer at the witness has changed: `facts.flag`.', hook: null },
   witness: { meaning: 'The witness answers again, or no longer: `facts.reachable`.', hook: null },

@@ -17,6 +17,7 @@ const readings: Readonly<Record<string, (facts: Facts) => Reading | null>> = {
   'mirror.diverged': () => ({ kind: 'diverged', peer: null }),
   'mirror.committed-cut': () => ({ kind: 'diverged', peer: null }),
   'mirror.cut-back': () => ({ kind: 'cut-back', peer: null }),
+  writers: ({ site }) => ({ kind: 'writers', peer: typeof site === 'string' ? site : null }),
   'coverage.lost': () => ({ kind: 'coverage-lost', peer: null }),
   'exclude.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: false } }),
   'admit.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: true } }),

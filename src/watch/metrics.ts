@@ -125,6 +125,14 @@ const states: readonly Metric[] = [
   },
   perGroup('tercet_sidefile_bytes', 'What the sidefile takes.', ({ sidefileBytes }) => sidefileBytes),
   perGroup('tercet_sidefile_capacity_bytes', 'What the sidefile may take.', ({ sidefileCapacityBytes }) => sidefileCapacityBytes),
+  {
+    name: 'tercet_writers',
+    type: 'gauge',
+    help: 'At the primary: 1, with a label that says whether hosts write freely, are slowed, or stopped for a copy that lags.',
+    labels: ['group', 'state'],
+    values: ({ groups }) =>
+      groups.flatMap(({ status: { group, writers } }) => (writers === null ? [] : [[{ group, state: writers.state }, 1] as const])),
+  },
   perGroup(
     'tercet_sidefile_full_seconds',
     'When the sidefile will be full, if it goes on as in the last seconds; missing while it does not grow.',

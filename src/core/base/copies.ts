@@ -5,3 +5,6 @@ export type Mode = 'sync' | 'async';
 
 /** What the primary knows of a peer's flag at the witness. `maybe` while a change is under way or its answer was lost. */
 export type FlagView = 'true' | 'maybe' | 'false';
+
+/** What is done when the sidefile is full of what a copy lacks: its records are forgotten and their blocks noted; writers are slowed down; or stopped. */
+export type Overflow = 'bitmap' | 'slow' | 'stop';

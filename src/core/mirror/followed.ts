@@ -34,6 +34,11 @@ export class FollowedPeer {
   knownDurable: Seq | null = null;
   /** The sidefile had to forget records that it lacks: only a copy brings it back. */
   uncovered = false;
+  /** Writers were faster than a resync of it: they are slowed down for the next one. */
+  outrun = false;
+  /** What it has got done, in any unit, and when that changed last. */
+  progress = 0;
+  progressAt: Millis = -Infinity;
   /** When it began to follow last. */
   attachedAt: Millis = -Infinity;
   /** It was excluded because it did not acknowledge in time: it is not admitted again before, so that it does not come and go. */

@@ -1,6 +1,6 @@
 // A peer as every site sees it, whatever its own role: the connection that stands, and what the other side said of itself on it.
 
-import type { Mode } from '../base/copies.ts';
+import type { Mode, Overflow } from '../base/copies.ts';
 import type { SiteName } from '../base/units.ts';
 import type { PeerState } from './forms.ts';
 import type { Link } from './link.ts';
@@ -8,15 +8,17 @@ import type { Link } from './link.ts';
 export class Peer {
   readonly name: SiteName;
   readonly mode: Mode;
+  readonly overflow: Overflow;
   /** The newest connection; older ones were closed when it came (T3). */
   link: Link | null = null;
   /** What it said on this connection; null until it has. */
   said: PeerState | null = null;
   lastError: string | null = null;
 
-  constructor(name: SiteName, mode: Mode) {
+  constructor(name: SiteName, mode: Mode, overflow: Overflow = 'bitmap') {
     this.name = name;
     this.mode = mode;
+    this.overflow = overflow;
   }
 
   get connected(): boolean {

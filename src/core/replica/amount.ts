@@ -3,7 +3,10 @@
 
 import type { Seq } from '../base/units.ts';
 
-const STEP_BYTES = 256 * 1024;
+const STEP_BYTES_MIN = 1024;
+const STEP_BYTES_MAX = 256 * 1024;
+/** Steps that the whole sidefile has at least. */
+const STEPS_MIN = 1024;
 const DROP_STEPS = 1024;
 
 /** Bytes of frames by position, exact to a step. */
@@ -12,11 +15,17 @@ export class Amount {
   #seqs: Seq[] = [];
   #before: number[] = [];
   #total = 0;
+  readonly #stepBytes: number;
+
+  /** `capacityBytes`: what the sidefile may take. */
+  constructor(capacityBytes: number) {
+    this.#stepBytes = Math.max(STEP_BYTES_MIN, Math.min(STEP_BYTES_MAX, Math.floor(capacityBytes / STEPS_MIN)));
+  }
 
   /** Counts a frame that was appended behind all others. */
   add(firstSeq: Seq, byteCount: number): void {
     const last = this.#before[this.#before.length - 1];
-    if (last === undefined || this.#total - last >= STEP_BYTES) {
+    if (last === undefined || this.#total - last >= this.#stepBytes) {
       this.#seqs.push(firstSeq);
       this.#before.push(this.#total);
     }

@@ -57,7 +57,7 @@ export class Replica {
   readonly receiver: CopyReceiver;
   /** By peer: the blocks of records that the sidefile forgot. */
   readonly bitmaps: Bitmaps;
-  readonly #amount = new Amount();
+  readonly #amount: Amount;
   readonly #changes = new Changes();
   readonly #groupTag: number;
   readonly #marks: Marks;
@@ -81,6 +81,7 @@ export class Replica {
     const { received, oldest, durable } = parts.sidefile;
     this.#marks = { oldest, destaged, destageTarget, committed: Math.max(destaged, Math.min(committed, received)), durable, received };
     const { capacityBytes } = options;
+    this.#amount = new Amount(capacityBytes);
     this.#space = new Space({
       capacityBytes,
       sidefile: this.#sidefile,

@@ -21,7 +21,9 @@ export class Connections {
   constructor(options: SiteOptions, state: () => PeerState) {
     this.#options = options;
     this.#state = state;
-    this.peers = new Map(options.sites.filter(({ name }) => name !== options.site).map(({ name, mode }) => [name, new Peer(name, mode)]));
+    this.peers = new Map(
+      options.sites.filter(({ name }) => name !== options.site).map(({ name, mode, overflow }) => [name, new Peer(name, mode, overflow)]),
+    );
   }
 
   /** Makes a connection the one that counts. The older one is dead before the first byte of the newer is used (T3). */

@@ -1,6 +1,6 @@
 // What a site is given and what may be asked of it: the one surface between the core and those who drive it (the daemon, the simulator).
 
-import type { FlagView, Mode } from '../base/copies.ts';
+import type { FlagView, Mode, Overflow } from '../base/copies.ts';
 import type { BlockDigests, DigestAlgorithm, Buffers, Clock, Digests, Journal, Random, Storage } from '../base/ports.ts';
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex, WallMillis } from '../base/units.ts';
 import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
@@ -11,7 +11,7 @@ import type { ResyncRung } from '../replica/superblock.ts';
 
 import type { Finding } from '../scan/verify.ts';
 
-export type { FlagView, Mode } from '../base/copies.ts';
+export type { FlagView, Mode, Overflow } from '../base/copies.ts';
 export type { Decision, DecisionInputs } from './decisions.ts';
 export type { Finding } from '../scan/verify.ts';
 
@@ -30,6 +30,8 @@ export interface ScrubOptions {
 export interface SiteSpec {
   readonly name: SiteName;
   readonly mode: Mode;
+  /** What is done, while another site is primary, when the sidefile is full of what this one lacks. 'bitmap' when left out. */
+  readonly overflow?: Overflow;
 }
 
 export interface VolumeSpec {
@@ -224,6 +226,15 @@ export interface CoverageStatus {
   readonly slackSeconds: number | null;
 }
 
+/** How fast hosts may write, for the sake of a copy that lags. */
+export interface WritersStatus {
+  readonly state: 'free' | 'slowed' | 'stopped';
+  /** Which copy that is. */
+  readonly for: SiteName | null;
+  /** While slowed: what is let through. */
+  readonly bytesPerSecond: number | null;
+}
+
 /** Why something waits: cause, when it is given up, and what happens then. Rule 12. */
 export interface Waiting {
   readonly what: string;
@@ -289,6 +300,8 @@ export interface SiteStatus {
   readonly peers: readonly PeerStatus[];
   /** As primary each ordered pair of copies; elsewhere those whom this site could give to. */
   readonly coverage: readonly CoverageStatus[];
+  /** As primary; null elsewhere. */
+  readonly writers: WritersStatus | null;
   readonly waiting: readonly Waiting[];
   readonly heldRequests: number;
   readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];

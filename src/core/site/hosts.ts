@@ -16,6 +16,8 @@ const EIO: HostError = 5;
 const ESHUTDOWN: HostError = 108;
 /** Reads up to this size are copied by the session at once, so their memory goes back to the pool with the answer. */
 const COPIED_BYTES_MAX = 16 * 1024;
+/** What a record takes in the sidefile beside its payload, about. */
+const RECORD_COST_BYTES = 64;
 /** In `needSeq` while a turn's writes are carried out: this one was left for later. */
 const NOT_CARRIED_OUT: Seq = -1;
 
@@ -339,15 +341,17 @@ export class HostDesk {
     for (const request of requests) {
       const { command } = request;
       if (command !== 'write' && command !== 'trim' && command !== 'zeroes') continue;
-      if (replica.full) {
-        // Back-pressure: it stays where it was and is carried out when destaging has made room.
+      const bytes = command === 'write' ? request.length : 0;
+      // Whether there is room is known only with what came before it in the sidefile.
+      if (records.length > 0 && payloadBytes + bytes >= replica.spaceLeft()) append();
+      if (replica.full || !lead.writers.take(bytes + RECORD_COST_BYTES)) {
+        // Back-pressure: it stays where it was and is carried out when there is room, or when its turn has come.
         request.needSeq = NOT_CARRIED_OUT;
         this.#incoming.push(request);
         continue;
       }
       this.#counters.writes++;
       this.#counters.writtenBytes += request.length;
-      const bytes = command === 'write' ? request.length : 0;
       if (payloadBytes + bytes > limits.framePayloadBytesTarget || records.length >= limits.frameRecordsMax) append();
       const aligned = ((request.offset | request.length) & (BLOCK_BYTES - 1)) === 0;
       if (aligned && (command === 'write' || request.length <= limits.zeroesBytesMax)) {

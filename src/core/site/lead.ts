@@ -26,6 +26,7 @@ import type { OrderOutcome, SiteCounter, SiteOptions } from './contract.ts';
 import { HeldDesk } from './held-desk.ts';
 import { Handover } from './handover.ts';
 import { Membership } from './membership.ts';
+import { isKept, Writers } from './writers.ts';
 import { Resyncs } from './resync.ts';
 
 /** Bytes collected for an async peer that are sent without waiting for its delay. */
@@ -41,6 +42,7 @@ export class Lead {
   readonly #resyncs: Resyncs;
   /** What each mirror is told of the others. */
   readonly held: HeldDesk;
+  readonly writers: Writers;
   /** What the last primary said must be kept; rules until each peer has said itself what it holds. */
   readonly #inheritedRetain: Seq;
   readonly #onlyCopy: boolean;
@@ -70,6 +72,7 @@ export class Lead {
       const flag = copy?.flag === true ? (peer.mode === 'sync' ? 'maybe' : 'true') : 'false';
       this.#followed.set(peer.name, new FollowedPeer(peer, flag, given.options.timings.driftShare, now));
     }
+    this.writers = new Writers(given.options.journal);
     this.held = new HeldDesk(given.options, given.replica, this.#followed);
     this.#membership = new Membership({ ...given, followed: this.#followed, lead: this });
     this.#resyncs = new Resyncs({ ...given, followed: this.#followed });
@@ -224,7 +227,12 @@ export class Lead {
     if (now - this.#heartbeatAt >= this.#options.timings.heartbeatMillis) this.#heartbeat(now);
     this.held.turn(now);
     this.#flushOwn();
-    this.#makeRoom();
+    this.writers.turn(this.#followed.values(), {
+      now,
+      roomBytes: Math.max(1, this.#options.capacityBytes - this.#options.segmentBytes),
+      keptFor: (peer) => this.#replica.bytesAfter((peer.keptFrom ?? this.#inheritedRetain) - 1),
+    });
+    this.#makeRoom(now);
     // While hosts are held for a handover, nobody is excluded or admitted: it ends soon, or has asked the witness itself.
     if (this.#handover?.takesNone !== true) this.#membership.turn(now);
     this.#handover?.turn(now);
@@ -233,7 +241,7 @@ export class Lead {
 
   deadline(): Millis {
     let earliest = Math.min(this.#heartbeatAt + this.#options.timings.heartbeatMillis, this.held.deadline());
-    earliest = Math.min(earliest, this.#handover?.deadline() ?? Infinity);
+    earliest = Math.min(earliest, this.#handover?.deadline() ?? Infinity, this.writers.deadline);
     earliest = Math.min(earliest, this.#handover?.takesNone === true ? this.#desk.deadline() : this.#membership.deadline());
     for (const peer of this.#followed.values()) {
       const canSend = peer.streaming && peer.windowBytes > 0 && peer.copy?.holdsStream !== true;
@@ -386,15 +394,16 @@ export class Lead {
   }
 
   /** The sidefile is full of records that only some absent or lagging copy needs: that copy loses its coverage, the hosts go on. */
-  #makeRoom(): void {
+  #makeRoom(now: Millis): void {
     const replica = this.#replica;
     if (!replica.full) return;
     const retain = this.retain();
     if (retain > replica.marks.destaged) return;
     for (const peer of this.#followed.values()) {
       if (peer.uncovered || (peer.keptFrom ?? this.#inheritedRetain) !== retain) continue;
-      if (peer.required || !this.#resyncs.forget(peer, retain)) continue;
+      if (peer.required || isKept(peer, now) || !this.#resyncs.forget(peer, retain)) continue;
       peer.uncovered = true;
+      peer.outrun ||= peer.attached !== 'no';
       this.#options.journal(
         'coverage.lost',
         { site: peer.site, lacksFrom: retain },

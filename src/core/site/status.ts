@@ -55,6 +55,7 @@ export function siteStatus(inside: Inspected): SiteStatus {
     witness: { reachable: desk.reachable, view: desk.view, ageMillis: desk.view === null ? null : now - desk.viewAt },
     peers: [...inside.peers.values()].map((peer) => peerStatus(peer, inside, now)),
     coverage: coverageOf(inside),
+    writers: lead?.writers.status ?? null,
     waiting: waits(inside, now),
     heldRequests: inside.heldRequests,
     volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
@@ -136,6 +137,18 @@ function lagOf(followed: FollowedPeer, replica: Replica, options: SiteOptions): 
   return { records, bytes: replica.bytesAfter(followed.received), seconds };
 }
 
+function overflowWaits({ options }: Inspected, lead: Lead, site: SiteName): Waiting {
+  const policy = options.sites.find((spec) => spec.name === site)?.overflow ?? 'bitmap';
+  const away = lead.followed.get(site)?.attached === 'no';
+  const kept = `the sidefile is full of records that ${site} lacks, and its overflow is "${policy}"`;
+  return {
+    what: 'to take writes',
+    cause: policy === 'bitmap' ? `the resync of ${site} has to keep up with what hosts write` : kept,
+    deadlineMillis: null,
+    next: away ? `${site} comes back and takes them` : `${site} takes them`,
+  };
+}
+
 function waits(inside: Inspected, now: Millis): Waiting[] {
   const list: Waiting[] = [];
   if (inside.claimWaits !== null) list.push(inside.claimWaits);
@@ -159,7 +172,9 @@ function waits(inside: Inspected, now: Millis): Waiting[] {
       next: `${peer.site} is excluded at the witness, then hosts are answered without it`,
     });
   }
-  if (inside.pendingRequests > 0 && inside.replica?.full === true) {
+  const { state, for: site } = lead.writers.status;
+  if (state === 'stopped' && site !== null) list.push(overflowWaits(inside, lead, site));
+  else if (inside.pendingRequests > 0 && inside.replica?.full === true) {
     list.push({ what: 'to take writes', cause: 'the sidefile is full', deadlineMillis: null, next: 'destaging makes room' });
   }
   return list;

@@ -50,6 +50,13 @@ export interface Inspection {
   readonly handover: 'gives' | 'takes' | null;
   /** Reads that had to wait for the disk, in this life of the process. */
   readonly coldReads: number;
+  readonly heldBytes: number;
+  readonly capacityBytes: number;
+  /** As primary: peers whose records were forgotten although writers are to wait for them. */
+  readonly forgotten: readonly SiteName[];
+  /** As primary: how fast hosts may write, and whether that is for a resync that was outrun. */
+  readonly writers: 'free' | 'slowed' | 'stopped' | null;
+  readonly outrun: boolean;
   /** Writes wait because the sidefile is full. */
   readonly blocked: boolean;
   /** A resync whose images are staged beside an older volume. */

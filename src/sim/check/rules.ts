@@ -18,6 +18,7 @@ import { adopt } from './adopt.ts';
 import type { Rule } from './observe.ts';
 import { onePrimary } from './one-primary.ts';
 import { kept } from './kept.ts';
+import { overflow } from './overflow.ts';
 import { older } from './older.ts';
 import { unclean } from './unclean.ts';
 
@@ -42,6 +43,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     kept(),
     adopt(),
     held(),
+    overflow(),
     covered(),
   ];
 }

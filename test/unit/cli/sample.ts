@@ -103,6 +103,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
       coverageSample({ from: 'alpha', to: 'gamma' }),
       coverageSample({ from: 'gamma', to: 'beta' }),
     ],
+    writers: { state: 'free', for: null, bytesPerSecond: null },
     waiting: [],
     heldRequests: 0,
     volumes: [{ name: 'disk0', sizeBytes: 1024 * MIB }],
@@ -125,6 +126,7 @@ export function mirrorSample(change: Partial<SiteStatus> = {}): SiteStatus {
       peerSample({ site: 'gamma', mode: 'async', attached: 'no', flag: null, leaseMillis: null }),
     ],
     coverage: [coverageSample()],
+    writers: null,
     ...change,
   });
 }

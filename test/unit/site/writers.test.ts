@@ -1,0 +1,88 @@
+// Writers that are slowed down or stopped for a copy that lags: a closed loop of hosts that write as fast as they may, and a copy that takes so much
+// in a second.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import type { Overflow } from '../../../src/core/base/copies.ts';
+import { FollowedPeer } from '../../../src/core/mirror/followed.ts';
+import { Peer } from '../../../src/core/mirror/peer.ts';
+import { Writers } from '../../../src/core/site/writers.ts';
+
+const ROOM = 1000 * 1024 * 1024;
+const WRITE = 4096 + 64;
+const STEP = 10;
+
+interface Loop {
+  readonly overflow: Overflow;
+  /** What hosts would write in a second, and what the copy takes; by the time in seconds. */
+  readonly wanted: (second: number) => number;
+  readonly takes: (second: number) => number;
+  readonly seconds: number;
+  readonly outrun?: boolean;
+}
+
+function run({ overflow, wanted, takes, seconds, outrun = false }: Loop): {
+  most: number;
+  states: string[];
+  writtenInLast: number;
+  kept: number;
+} {
+  const states: string[] = [];
+  const writers = new Writers((_event, facts) => states.push(String(facts['state'])));
+  const peer = new FollowedPeer(new Peer('far', 'async', overflow), 'true', 0.02, 0);
+  peer.attach(outrun ? 'copying' : 'following', { received: 0, durable: 0 }, 0);
+  peer.outrun = outrun;
+  let [kept, most, writtenInLast] = [0, 0, 0];
+  for (let now = 0; now < seconds * 1000; now += STEP) {
+    for (let left = (wanted(now / 1000) * STEP) / 1000; left > 0 && kept < ROOM && writers.take(WRITE); left -= WRITE) {
+      kept += WRITE;
+      if (now >= (seconds - 1) * 1000) writtenInLast += WRITE;
+    }
+    const taken = Math.min(kept, (takes(now / 1000) * STEP) / 1000);
+    kept -= taken;
+    if (taken > 0) peer.durable++;
+    most = Math.max(most, kept);
+    writers.turn([peer], { now, roomBytes: ROOM, keptFor: () => kept });
+  }
+  return { most, states, writtenInLast, kept };
+}
+
+const MB = 1024 * 1024;
+
+test('hosts that are faster than the copy are brought to its pace, without going back and forth', () => {
+  const { most, states, writtenInLast } = run({ overflow: 'slow', wanted: () => 100 * MB, takes: () => 20 * MB, seconds: 120 });
+  assert.deepEqual(states, ['slowed']);
+  assert.ok(most < 0.9 * ROOM, `${most}`);
+  assert.ok(writtenInLast > 18 * MB && writtenInLast < 22 * MB, `${writtenInLast / MB} MB`);
+});
+
+test('an outage is ridden through within the room, and hosts are free again behind it', () => {
+  const out = (second: number): boolean => second >= 5 && second < 65;
+  const slow = run({ overflow: 'slow', wanted: () => 20 * MB, takes: (second) => (out(second) ? 0 : 60 * MB), seconds: 100 });
+  assert.deepEqual(slow.states, ['slowed', 'free']);
+  assert.ok(slow.most < 0.9 * ROOM);
+  const short = run({ overflow: 'stop', wanted: () => 10 * MB, takes: (second) => (out(second) ? 0 : 60 * MB), seconds: 100 });
+  assert.deepEqual([short.states, short.kept], [[], 0]);
+  const long = run({ overflow: 'stop', wanted: () => 20 * MB, takes: (second) => (out(second) ? 0 : 60 * MB), seconds: 100 });
+  assert.deepEqual(long.states, ['stopped', 'free']);
+  assert.ok(long.most < 0.91 * ROOM);
+});
+
+test('a copy that stays away stops the writers at nine tenths, slowly or at once', () => {
+  for (const overflow of ['slow', 'stop'] as const) {
+    const { most, writtenInLast } = run({ overflow, wanted: () => 100 * MB, takes: () => 0, seconds: 300 });
+    assert.ok(most > 0.85 * ROOM && most < 0.92 * ROOM, `${overflow} ${most / ROOM}`);
+    assert.ok(writtenInLast < 0.5 * MB, `${overflow} ${writtenInLast}`);
+  }
+});
+
+test('nobody is slowed down for a copy whose blocks may be noted instead, but for one whose resync was outrun', () => {
+  const loop = { overflow: 'bitmap', wanted: () => 100 * MB, takes: () => 20 * MB, seconds: 60 } as const;
+  assert.deepEqual(run(loop).states, []);
+  const { states, most } = run({ ...loop, outrun: true });
+  assert.deepEqual(states, ['slowed']);
+  assert.ok(most < 0.9 * ROOM);
+  // It gets nothing done any more: it is not waited for.
+  assert.deepEqual(run({ ...loop, outrun: true, takes: (second) => (second < 30 ? 20 * MB : 0) }).states, ['slowed', 'free']);
+});
