@@ -98,6 +98,10 @@ export class ControlClient {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/switchover`, { to: order.to, dryRun: order.dryRun });
   }
 
+  replaceWitness(group: string): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/replace-witness`, {});
+  }
+
   drain(group: string): Promise<OrderOutcome> {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/drain`, {});
   }

@@ -115,7 +115,12 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
   sidefileBytes: count,
   sidefileCapacityBytes: count,
   sidefileFullSeconds: z.number().nullable(),
-  witness: z.object({ reachable: z.boolean().nullable(), view: witnessViewSchema.nullable(), ageMillis: millis.nullable() }),
+  witness: z.object({
+    reachable: z.boolean().nullable(),
+    view: witnessViewSchema.nullable(),
+    ageMillis: millis.nullable(),
+    trouble: z.object({ cause: z.string(), next: z.string() }).nullable(),
+  }),
   peers: z.array(peerSchema),
   coverage: z.array(coverageSchema),
   writers: z

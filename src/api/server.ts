@@ -30,6 +30,8 @@ export interface Control {
   promote(group: string, options: { force: boolean }): Promise<OrderOutcome>;
   /** A planned change of the primary; any site of the group takes the order. */
   switchover(group: string, order: SwitchoverOrder): Promise<OrderOutcome>;
+  /** This site believes the witness that answers now in place of the one before, and reports to it. */
+  replaceWitness(group: string): Promise<OrderOutcome>;
   /** Resolves when the base images of this site hold everything that was committed when it was asked. */
   drain(group: string): Promise<OrderOutcome>;
   resync(group: string, order: ResyncOrder): Promise<OrderOutcome>;
@@ -106,6 +108,11 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     const order = await readBody(c, switchoverSchema);
     return answer(c, await inTime(control.switchover(group, order), `handing over group ${group}`, bounds));
   });
+  app.post('/v1/groups/:group/replace-witness', async (c) => {
+    const group = nameOf(c.req.param('group'));
+    await readBody(c, emptySchema);
+    return answer(c, await inTime(control.replaceWitness(group), `replacing the witness of group ${group}`, bounds));
+  });
   app.post('/v1/groups/:group/drain', async (c) => {
     const group = nameOf(c.req.param('group'));
     await readBody(c, emptySchema);
@@ -119,7 +126,7 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
   app.notFound((c) => {
     const routes =
       'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, /v1/groups/GROUP/explain, .../sidefile, ' +
-      'POST /v1/reload, /v1/groups/GROUP/create, .../promote, .../switchover, .../drain and .../resync';
+      'POST /v1/reload, /v1/groups/GROUP/create, .../promote, .../switchover, .../replace-witness, .../drain and .../resync';
     return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
   });
   app.onError((error, c) => {

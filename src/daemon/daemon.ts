@@ -269,6 +269,7 @@ function controlOf(site: SiteName, groups: readonly GroupRunner[], certificates:
     create: async (group) => find(group).create(),
     promote: async (group, options) => find(group).promote(options),
     switchover: async (group, order) => find(group).switchover(order),
+    replaceWitness: async (group) => find(group).replaceWitness(),
     drain: async (group) => find(group).drain(),
     resync: async (group, order) => find(group).resync(order),
   };

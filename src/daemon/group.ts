@@ -197,6 +197,10 @@ export class GroupRunner implements ExportedGroup {
     return this.#core.verifies.status();
   }
 
+  replaceWitness(): Promise<OrderOutcome> {
+    return this.#order((done) => this.#core.replaceWitness(done));
+  }
+
   drain(): Promise<OrderOutcome> {
     return this.#order((done) => this.#core.drain(done));
   }

@@ -37,6 +37,9 @@ class CoreSite implements InspectedSite {
   verify(order: VerifyOrder): void {
     this.site.verifies.begin(order);
   }
+  replaceWitness(done: Parameters<Site['replaceWitness']>[0]): void {
+    this.site.replaceWitness(done);
+  }
   stop(done: () => void): void {
     this.site.stop(done);
   }
@@ -79,6 +82,7 @@ class CoreSite implements InspectedSite {
       marks: replica.marks,
       consistent: replica.consistent,
       unclean: replica.unclean,
+      believes: replica.superblock.durableValue.witness?.instance ?? null,
       flagView: (site) => lead?.followed.get(site)?.flag ?? null,
       leaseUntil: (site) => lead?.followed.get(site)?.lease.until ?? null,
       promiseUntil: promisedUntil,

@@ -32,6 +32,7 @@ export class Faults {
   private readonly cuts = new Map<string, number>();
   private readonly restartAfter = new Map<string, number>();
   private readonly failures = new Map<string, number>();
+  private tending = false;
   /** Machines that stay down for good. */
   readonly leftOut = new Set<string>();
 
@@ -81,6 +82,10 @@ export class Faults {
         return machine.enter('order', machine.life, () => machine.site?.promote({ force: fault.kind === 'force' }, () => undefined));
       case 'switchover':
         return this.orderSwitchover(machine, fault);
+      case 'witness-lost':
+        return this.loseWitness(machine, fault);
+      case 'witness-two':
+        return this.secondWitness(machine, fault);
       case 'witness-cut':
       case 'witness-down':
       case 'witness-lossy':
@@ -109,6 +114,7 @@ export class Faults {
     for (const key of this.cuts.keys()) this.network.open(...splitPath(key));
     this.cuts.clear();
     this.witness.cut.clear();
+    this.witness.detours.clear();
     this.witness.loseNext.clear();
     this.witness.cutAt.clear();
     Object.assign(this.witness.trouble, { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 });
@@ -204,6 +210,44 @@ export class Faults {
     this.later(fault.millis, () => {
       for (const path of paths) path.latency = this.network.nature.latency;
     });
+  }
+
+  /** Its disk is gone: another one answers, empty or from a backup. Sometimes one site still reaches the old one. */
+  private loseWitness(machine: Machine<InspectedSite>, fault: Fault): void {
+    const old = this.witness.current;
+    this.witness.current = this.witness.another(fault.amount % 3 === 0);
+    if (fault.amount % 3 === 0) this.watch.coverage.hit('a new witness begins from a backup');
+    if (fault.amount > 700) this.detour(machine, old, fault.millis);
+    this.tend();
+  }
+
+  /** A site's configuration names an empty witness that somebody has started as well. */
+  private secondWitness(machine: Machine<InspectedSite>, fault: Fault): void {
+    this.detour(machine, this.witness.another(false), fault.millis);
+    this.watch.coverage.hit('a site turned to a witness by mistake');
+    this.tend();
+  }
+
+  private detour(machine: Machine<InspectedSite>, name: string, millis: number): void {
+    this.witness.detours.set(machine.name, name);
+    this.later(millis, () => {
+      if (this.witness.detours.get(machine.name) === name) this.witness.detours.delete(machine.name);
+    });
+  }
+
+  /** The operator orders a replacement wherever a site says that it does not believe the witness that answers, now here, now there. */
+  private tend(): void {
+    if (this.tending) return;
+    this.tending = true;
+    const chance = this.world.chance('operator');
+    const look = (): void => {
+      for (const machine of this.machines) {
+        const wants = machine.site !== null && !machine.frozen && machine.site.status().witness.trouble !== null;
+        if (wants && chance.happens(0.7)) machine.enter('order', machine.life, () => machine.site?.replaceWitness(() => undefined));
+      }
+      this.world.after(chance.spread(100, 4000), look);
+    };
+    this.world.after(chance.spread(100, 6000), look);
   }
 
   private troubleWitness(machine: Machine<InspectedSite>, fault: Fault): void {

@@ -22,6 +22,7 @@ export interface DrivenSite {
   promote(order: { force: boolean }, done: (outcome: OrderOutcome) => void): void;
   switchover(order: SwitchoverOrder, done: (outcome: OrderOutcome) => void): void;
   verify(order: VerifyOrder): void;
+  replaceWitness(done: (outcome: OrderOutcome) => void): void;
   stop(done: () => void): void;
   request(request: HostRequest): void;
   turn(): void;

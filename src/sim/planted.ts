@@ -37,6 +37,7 @@ const ACKNOWLEDGE = 'mirror/acknowledge.ts';
 const FOLLOW = 'mirror/follow.ts';
 const LEASE = 'arbiter/lease.ts';
 const WITNESS = 'arbiter/witness-state.ts';
+const SEEDING = 'arbiter/seeding.ts';
 const REPLICA = 'replica/replica.ts';
 const OPEN = 'replica/open.ts';
 
@@ -157,6 +158,45 @@ export const PLANTED: readonly PlantedBug[] = [
     'scan/verify.ts',
     'if (this.order.reportOnly || good === null) return;',
     'if (good !== null) return;',
+  ),
+
+  // The witness that was replaced.
+  bug(
+    'a new witness does without a copy that may serve',
+    'W8 replaced',
+    SEEDING,
+    "(mode === 'sync' && primary.mayBeTrue.includes(site))",
+    "(mode === 'sync' && primary.mayBeTrue.includes(site) && site === primary.site)",
+  ),
+  bug(
+    'a new witness forgets who may be true',
+    'W8 replaced',
+    SEEDING,
+    'site === primary.site || primary.mayBeTrue.includes(site)).map',
+    'site === primary.site).map',
+  ),
+  bug('a new witness lets those go on that hold the least', 'W8 replaced', SEEDING, 'b.seq > a.seq', 'b.seq < a.seq'),
+  bug('a new witness hears each copy once', 'W8 replaced', SEEDING, 'report.site === site && report.confirmed', 'report.site === site'),
+  bug(
+    'a copy in admission is called true',
+    'W8 replaced',
+    MEMBERSHIP,
+    'admitting?.peer === peer && !admitting.asked ? admitting.flagBefore : peer.flag;',
+    'admitting?.peer === peer ? peer.flag : peer.flag;',
+  ),
+  bug(
+    'whoever answers is believed',
+    'W8 replaced',
+    'arbiter/ask.ts',
+    'if (this.#instance !== null && view.instance !== this.#instance) return',
+    "if (this.#instance === '' && view.instance !== this.#instance) return",
+  ),
+  bug(
+    'reports before it has noted whom it believes',
+    'W8 replaced',
+    'site/witness-move.ts',
+    'const noted = replica.superblock.durableValue.witness;',
+    'const noted = replica.superblock.value.witness;',
   ),
 
   // What an acknowledgement means.

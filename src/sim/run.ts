@@ -11,7 +11,7 @@ import type { CrashKind, CrashMoment } from './gate.ts';
 import { Hosts } from './host.ts';
 import { Machine } from './machine.ts';
 import { Network } from './network.ts';
-import { type Fault, handoverFaults, makeSchedule } from './schedule.ts';
+import { type Fault, handoverFaults, makeSchedule, witnessFaults } from './schedule.ts';
 import { scrubPhase } from './scrub-phase.ts';
 import { type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
@@ -152,6 +152,7 @@ export class Simulation {
   /** Whether one site serves and every other follows it as a true copy; with `equal`, whether all hold the same records too. */
   settled(equal: boolean): boolean {
     const sites = this.watch.sites.filter((site) => !this.faults.leftOut.has(site.name));
+    if (!this.witness.whole) return false;
     const primary = sites.find((site) => site.machine.site?.serving === true);
     if (primary === undefined || primary.inside === null) return false;
     for (const site of sites) {
@@ -224,6 +225,8 @@ export class Simulation {
   private mayBeStuck(): boolean {
     const { state } = this.witness;
     if (state === null) return true;
+    // A new witness hears every copy before it begins without a primary: one that is away, or has none, is an operator's decision.
+    if (!this.witness.whole) return this.watch.sites.some((site) => site.inside === null || !site.inside.consistent);
     const able = this.watch.sites.filter(
       (site) => site.mode === 'sync' && state.copies.some((copy) => copy.site === site.name && copy.flag),
     );
@@ -297,7 +300,8 @@ function spanOf(settings: Settings): Parameters<typeof makeSchedule>[1] {
 /** The faults that the seed makes. */
 function scheduleOf(world: World, settings: Settings): readonly Fault[] {
   const span = spanOf(settings);
-  const faults = [...makeSchedule(world.chance('schedule'), span), ...handoverFaults(world.chance('handovers'), span)];
+  const planned = [...handoverFaults(world.chance('handovers'), span), ...witnessFaults(world.chance('witnesses'), span)];
+  const faults = [...makeSchedule(world.chance('schedule'), span), ...planned];
   return faults.sort((a, b) => a.at - b.at);
 }
 

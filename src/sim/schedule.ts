@@ -4,7 +4,7 @@
 
 import type { CrashMoment } from './gate.ts';
 import { Chance } from './random.ts';
-import { makeHandovers, makeStories } from './stories.ts';
+import { makeHandovers, makeLosses, makeStories } from './stories.ts';
 
 /** Kinds of faults. */
 export const FAULT_KINDS = [
@@ -34,6 +34,8 @@ export const FAULT_KINDS = [
   'order',
   'force',
   'switchover',
+  'witness-lost',
+  'witness-two',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -55,8 +57,12 @@ export interface Fault {
   readonly on?: string;
 }
 
-/** Those that are drawn here. Planned changes have a stream of chance of their own (handoverFaults), so that runs without them stay what they were. */
-const DRAWN_KINDS = FAULT_KINDS.filter((kind) => kind !== 'switchover' && kind !== 'cut-asker');
+/**
+ * Those that are drawn here. Planned changes and lost witnesses have streams of chance of their own (handoverFaults, witnessFaults), so that runs
+ * without them stay what they were.
+ */
+const OWN_STREAM: ReadonlySet<FaultKind> = new Set(['switchover', 'cut-asker', 'witness-lost', 'witness-two']);
+const DRAWN_KINDS = FAULT_KINDS.filter((kind) => !OWN_STREAM.has(kind));
 
 /** How often each kind is chosen when it is on, relative to the others. */
 const WEIGHTS: Record<FaultKind, number> = {
@@ -86,6 +92,8 @@ const WEIGHTS: Record<FaultKind, number> = {
   order: 2,
   force: 3,
   switchover: 5,
+  'witness-lost': 1,
+  'witness-two': 1,
 };
 
 /** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
@@ -106,6 +114,12 @@ export function makeSchedule(
 export function handoverFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
   if (!chance.happens(0.35)) return [];
   return makeHandovers(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
+}
+
+/** Witnesses that lose their disk, come back from a backup, or are two, in a share of all runs. */
+export function witnessFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  if (!chance.happens(0.2)) return [];
+  return makeLosses(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
 }
 
 function makeFaults(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {

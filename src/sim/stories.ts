@@ -225,6 +225,42 @@ const lateHandover: Story = ({ chance, at, leaseMillis, first, second }) => {
   ];
 };
 
+/** The witness is lost for good, and something else about the same time; another one takes its place. */
+const lostWitness: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const away = leaseMillis * chance.between(0.2, 6);
+  const soon = at + chance.between(-2, 4) * leaseMillis;
+  const trouble = [
+    fault(chance.pick(['crash', 'power']), Math.max(0, soon), {
+      site: chance.pick([first, second]),
+      millis: away,
+      calls: chance.integer(-1, 60),
+    }),
+    fault('double-power', Math.max(0, soon), { site: first, other: second, millis: away }),
+    fault('cut', Math.max(0, soon), { site: first, other: second, millis: away }),
+    fault('isolate', Math.max(0, soon), { site: chance.pick([first, second]), other: 2, millis: away, amount: chance.pick([100, 1000]) }),
+    fault('lose-answer', Math.max(0, at - chance.between(0, 2) * leaseMillis), { amount: chance.integer(0, 3) }),
+    fault('witness-cut', at, { site: chance.pick([first, second]), millis: away }),
+    fault('switchover', Math.max(0, at - chance.spread(1, 200)), { site: first, other: second, amount: 1 }),
+    fault('freeze', Math.max(0, soon), { site: chance.pick([first, second]), millis: away }),
+  ];
+  const count = chance.pick([0, 1, 1, 1, 2, 3]);
+  const chosen = Array.from({ length: count }, () => chance.pick(trouble));
+  return [fault('witness-lost', at, { site: chance.integer(0, 2), millis: away * 2, amount: chance.integer(1, 1000) }), ...chosen];
+};
+
+/** One site is pointed at an empty witness by mistake, while the others have theirs, or lose it too. */
+const twoWitnesses: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const away = leaseMillis * chance.between(2, 10);
+  const mistake = fault('witness-two', at, { site: chance.pick([first, first, second, 2]), millis: away });
+  const lost = fault('witness-lost', at + chance.between(0, 1) * away, {
+    site: chance.pick([first, second]),
+    millis: away,
+    amount: chance.integer(1, 1000),
+  });
+  const cut = fault('cut', at + chance.between(0, 1) * away, { site: first, other: second, millis: away });
+  return [mistake, ...(chance.happens(0.5) ? [lost] : []), ...(chance.happens(0.4) ? [cut] : [])];
+};
+
 /** Amount of a fault that chooses the handover among the operations (faults.ts). */
 export const LOSE_HANDOVER = 2000;
 
@@ -267,6 +303,17 @@ export function makeHandovers(chance: Chance, from: number, to: number, leaseMil
     if (chance.happens(0.3))
       faults.push(fault('switchover', at, { site: chance.integer(0, 2), other: 1 - first, amount: chance.integer(1, 1000) }));
     else faults.push(...chance.pick([brokenHandover, brokenHandover, lateHandover])(plot));
+  }
+  return faults;
+}
+
+/** A few losses of the witness between two moments. */
+export function makeLosses(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  const faults: Fault[] = [];
+  const pause = Math.max(8 * leaseMillis, 5000);
+  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.5, 2) * pause) {
+    const first = chance.integer(0, 1);
+    faults.push(...chance.pick([lostWitness, lostWitness, twoWitnesses])({ chance, at, leaseMillis, first, second: 1 - first }));
   }
   return faults;
 }

@@ -88,6 +88,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     });
     parts.network.onLateBytes = () => this.coverage.hit('bytes of a dead connection arrived');
     parts.witness.onStep = (step) => this.witnessStep(step);
+    parts.witness.onStray = (step) => {
+      for (const rule of this.rules) rule.strayStep?.(this, step);
+    };
     parts.witness.onLost = (operation, happened) => this.witnessLost(operation, happened);
   }
 

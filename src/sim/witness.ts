@@ -40,8 +40,14 @@ export class SimWitness {
   readonly trouble: WitnessTrouble = { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 };
   /** Probability that a request arrives twice, whatever else is wrong. */
   baseDoubled = 0;
-  /** What is durable. */
+  /** What is durable at the witness whose grants count: the one that began to grant last. */
   state: WitnessState | null = null;
+  /** Name of that one, and of the one that answers at the address; for some sites another one does. */
+  record = FIRST;
+  current = FIRST;
+  readonly detours = new Map<string, string>();
+  /** Called when a witness that no copy should believe any more changes something. */
+  onStray: (step: WitnessStep) => void = () => undefined;
   up = true;
   /** Kinds of operations whose next answer is lost. */
   readonly loseNext = new Set<WitnessOperation['kind']>();
@@ -60,6 +66,11 @@ export class SimWitness {
   private readonly asked = new Map<string, number>();
   private life = 0;
   private storeFree = 0;
+  /** What each witness that there ever was has on its disk. */
+  private readonly stores = new Map<string, WitnessState | null>();
+  /** Older states of the one of record: what backups hold. */
+  private readonly past: WitnessState[] = [];
+  private names = 1;
 
   constructor(world: World, timeoutMillis: number) {
     this.world = world;
@@ -70,6 +81,26 @@ export class SimWitness {
   /** The way of one site to the witness. */
   portOf(asker: Asker): WitnessPort {
     return { call: (operation, done) => asker.gate.pass('witness', () => this.call(asker, operation, done)) };
+  }
+
+  /** Whether the witness that answers at the address is the one whose grants count, for every site. */
+  get whole(): boolean {
+    return this.current === this.record && this.detours.size === 0;
+  }
+
+  /** Another witness, with an empty disk, or with what an older backup holds. Returns its name. */
+  another(fromBackup: boolean): string {
+    this.names++;
+    const name = `witness-${this.names}`;
+    const older = this.past.length === 0 ? null : this.chance.pick(this.past);
+    this.stores.set(name, fromBackup ? older : null);
+    return name;
+  }
+
+  /** The disk of the witness of record is put back to an older state, and nobody tells it. */
+  putBack(revision: number): void {
+    const older = this.past.find((state) => state.revision === revision);
+    if (older !== undefined) this.stores.set(this.record, older);
   }
 
   stop(): void {
@@ -136,24 +167,44 @@ export class SimWitness {
   }
 
   private step(asker: Asker, operation: WitnessOperation): WitnessReply {
-    const before = this.state;
-    const { state, answer } = apply(before, operation, 'witness-1');
-    this.state = state;
+    const name = this.detours.get(asker.name) ?? this.current;
+    const stored = this.stores.get(name) ?? null;
+    const { state, answer } = apply(stored, operation, name);
+    this.stores.set(name, state);
+    const grants = isSeeded(state, name);
+    const begins = grants && !isSeeded(stored, name);
+    const before = begins ? this.state : stored;
+    if (name === this.record || begins) {
+      this.record = name;
+      if (grants && state !== null) {
+        this.state = state;
+        if (state.revision !== stored?.revision) this.past.push(state);
+      }
+    }
     const revision = state?.revision ?? 0;
     this.world.note(
       'witness',
       operation.kind,
       revision,
       state?.epoch ?? 0,
-      () => `${asker.name} ${JSON.stringify(operation)} -> ${answerText(answer, state)}`,
+      () => `${name}: ${asker.name} ${JSON.stringify(operation)} -> ${answerText(answer, state)}`,
     );
-    this.onStep({ operation, before, after: state, reply: answer, askedAt: this.asked.get(operation.requestId) ?? this.world.now });
+    const step = { operation, before, after: state, reply: answer, askedAt: this.asked.get(operation.requestId) ?? this.world.now };
+    if (name === this.record) this.onStep(step);
+    else if (grants && state?.revision !== stored?.revision) this.onStray(step);
     return answer;
   }
 
   private delay(): number {
     return this.chance.spread(0.3, 6) * this.trouble.slowness;
   }
+}
+
+const FIRST = 'witness-1';
+
+/** Whether a witness of that name grants on this state. */
+function isSeeded(state: WitnessState | null, name: string): boolean {
+  return state !== null && state.seeded && state.instance === name;
 }
 
 function answerText(answer: WitnessReply, state: WitnessState | null): string {

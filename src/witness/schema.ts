@@ -10,6 +10,7 @@ import {
   type WitnessState,
   type WitnessView,
 } from '../core/arbiter/witness-state.ts';
+import type { CopyReport, HeardReport } from '../core/arbiter/seeding.ts';
 import { limits } from '../core/base/limits.ts';
 
 const NAME_TEXT = `1 to ${limits.nameCharsMax} of a-z, 0-9 and '-'`;
@@ -28,8 +29,29 @@ function distinct(copies: readonly { readonly site: string }[]): boolean {
   return new Set(copies.map((copy) => copy.site)).size === copies.length;
 }
 
-const request = { requestId: idSchema, group: nameSchema, from: nameSchema };
+const request = {
+  requestId: idSchema,
+  group: nameSchema,
+  from: nameSchema,
+  seen: z.strictObject({ instance: idSchema, revision: countSchema }).exactOptional(),
+};
 const change = { ...request, revision: countSchema };
+const copiesSchema = z
+  .array(z.strictObject({ site: nameSchema, mode: modeSchema }))
+  .min(1)
+  .max(limits.groupSitesMax)
+  .refine(distinct, 'each copy is at a site of its own');
+const reportFields = {
+  site: nameSchema,
+  epoch: countSchema,
+  revision: countSchema,
+  role: z.enum(['primary', 'following', 'waiting']),
+  mayBeTrue: z.array(nameSchema).max(limits.groupSitesMax),
+  end: z.strictObject({ epoch: countSchema, seq: countSchema, chain: countSchema }).nullable(),
+  life: z.string().max(64),
+};
+const reportSchema: z.ZodType<CopyReport> = z.strictObject(reportFields);
+const heardSchema: z.ZodType<HeardReport> = z.strictObject({ ...reportFields, confirmed: z.boolean() });
 
 /** An operation, with no field too many. */
 export const operationSchema: z.ZodType<WitnessOperation> = z.discriminatedUnion('kind', [
@@ -37,11 +59,7 @@ export const operationSchema: z.ZodType<WitnessOperation> = z.discriminatedUnion
     kind: z.literal('create'),
     ...request,
     groupId: idSchema,
-    copies: z
-      .array(z.strictObject({ site: nameSchema, mode: modeSchema }))
-      .min(1)
-      .max(limits.groupSitesMax)
-      .refine(distinct, 'each copy is at a site of its own'),
+    copies: copiesSchema,
     first: nameSchema,
   }),
   z.strictObject({ kind: z.literal('claim'), ...change, epoch: countSchema, byHand: z.literal(true).exactOptional() }),
@@ -51,6 +69,15 @@ export const operationSchema: z.ZodType<WitnessOperation> = z.discriminatedUnion
   z.strictObject({ kind: z.literal('resign'), ...change }),
   z.strictObject({ kind: z.literal('force'), ...change, site: nameSchema, epoch: countSchema }),
   z.strictObject({ kind: z.literal('read'), ...request }),
+  z.strictObject({
+    kind: z.literal('report'),
+    ...request,
+    instance: idSchema,
+    groupId: idSchema,
+    copies: copiesSchema,
+    round: countSchema,
+    report: reportSchema,
+  }),
 ]);
 
 const view = {
@@ -79,6 +106,8 @@ export const answerSchema: z.ZodType<WitnessAnswer> = z.discriminatedUnion('outc
     text: z.string(),
     view: viewSchema.nullable(),
     repeated: z.literal(true).exactOptional(),
+    instance: idSchema.exactOptional(),
+    seeding: z.strictObject({ round: countSchema, missing: z.array(nameSchema).max(limits.groupSitesMax) }).exactOptional(),
   }),
 ]);
 
@@ -88,6 +117,7 @@ export const stateSchema: z.ZodType<WitnessState> = z.strictObject({
   writes: countSchema.min(1),
   first: nameSchema,
   seeded: z.boolean(),
+  seeding: z.strictObject({ round: countSchema, reports: z.array(heardSchema).max(limits.groupSitesMax) }).exactOptional(),
   requests: z
     .array(
       z.strictObject({

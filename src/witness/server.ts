@@ -15,6 +15,7 @@ import type { Journal } from '../core/base/ports.ts';
 import { coversGroup, identityText, type TlsIdentity } from '../host/tls-identity.ts';
 import type { TlsMaterial } from '../host/tls-material.ts';
 import { followMaterial, peerIdentity, tlsServerOptions } from '../host/tls-stream.ts';
+import { backupOf } from './backup.ts';
 import { openFileStore } from './file-store.ts';
 import { faultsOf, operationSchema } from './schema.ts';
 import { startService, type WitnessService } from './service.ts';
@@ -116,16 +117,25 @@ function witnessRoutes(service: WitnessService): WitnessApp {
     const view = await service.view(c.req.param('group'));
     return view === null ? c.json({ error: 'this witness knows no such group' }, 404) : c.json(view, 200);
   });
+  app.get('/v1/backup', async (c) => {
+    const caller = callerOf(c);
+    const states = [...(await service.states()).values()].filter(({ group }) => caller === null || coversGroup(caller, group));
+    return c.json(backupOf(service.instance, states), 200);
+  });
   app.get('/v1/health', (c) => {
     const failure = service.failure();
     if (failure !== null) return c.json({ status: 'failed', instance: service.instance, error: failure.message }, 500);
     return c.json({ status: 'ok', instance: service.instance, groups: service.groupCount }, 200);
   });
   app.notFound((c) =>
-    c.json({ error: 'a witness has POST /v1/groups/:group/operations, GET /v1/groups/:group and GET /v1/health, nothing else' }, 404),
+    c.json(
+      { error: 'a witness has POST /v1/groups/:group/operations, GET /v1/groups/:group, /v1/backup and /v1/health, nothing else' },
+      404,
+    ),
   );
   app.onError((error, c) => {
     if (error instanceof TercetError && error.code === 'TERCET_BAD_REQUEST') return c.json({ error: error.message }, 400);
+    if (error instanceof TercetError && error.code === 'TERCET_NOT_IN_STATE') return c.json({ error: error.message }, 409);
     // A rule of the program itself was broken: nothing it would answer now can be relied on.
     if (error instanceof InvariantError) setImmediate(() => raise(error));
     return c.json({ error: `the witness cannot answer: ${error.message}` }, 500);

@@ -19,8 +19,10 @@ export interface WitnessService {
   readonly instance: string;
   /** Does an operation after those of its group that came before. Rejects, the outcome unknown, once the store has failed. */
   answer(operation: WitnessOperation): Promise<WitnessAnswer>;
-  /** What is durable of a group now; null when there is no such group. Throws once the store has failed. */
+  /** What is durable of a group now; null when there is no such group. Throws once the store has failed, and while nothing is granted for it. */
   view(group: string): Promise<WitnessView | null>;
+  /** What is durable of all groups. Throws once the store has failed. */
+  states(): Promise<ReadonlyMap<string, WitnessState>>;
   readonly groupCount: number;
   /** Why this witness answers nothing any more; null while it does. */
   failure(): Error | null;
@@ -70,7 +72,7 @@ export async function startService(store: WitnessStore | SharedStore, log: Journ
     if (outcome === 'conflict' && isShared) return null;
     if (outcome === 'conflict') throw fail(new Error(`the store of group ${operation.group} was changed by another witness`));
     states.set(operation.group, state);
-    if (state.revision !== before?.revision) logChange(log, operation, state);
+    if (state.revision !== before?.revision || state.seeded !== before.seeded) logChange(log, operation, state);
     return answer;
   };
 
@@ -88,8 +90,18 @@ export async function startService(store: WitnessStore | SharedStore, log: Journ
     view: async (group) => {
       if (failure !== null) throw failure;
       const state = await stateNow(group);
-      // A state that came from another witness's disk is shown as this witness's knowledge: whoever knew the other one does not believe it.
-      return state === null ? null : { ...viewOfState(state), instance: store.instance };
+      if (state === null) return null;
+      if (state.seeded && state.instance === store.instance) return viewOfState(state);
+      // What another witness knew, or this one before it was put back, is not shown as if it were so.
+      const heard = state.seeding?.reports.map((report) => report.site) ?? [];
+      const reason =
+        `it was replaced, restored or put back, and grants nothing for group ${group} until the copies have reported ` +
+        `(so far: ${heard.length === 0 ? 'none' : heard.join(', ')}); \`tercet witness replace ${group}\` has them do so`;
+      throw new TercetError('TERCET_NOT_IN_STATE', { what: 'the witness', reason });
+    },
+    states: async () => {
+      if (failure !== null) throw failure;
+      return isShared ? store.readAll() : new Map(states);
     },
     get groupCount() {
       return states.size;
@@ -143,6 +155,15 @@ function logChange(log: Journal, operation: WitnessOperation, state: WitnessStat
   const { group, revision, epoch, primary } = state;
   const flags = state.copies.map((copy) => `${copy.site}=${copy.flag}`).join(' ');
   const facts = { group, from: operation.from, requestId: operation.requestId, revision, epoch, primary, flags };
+  if (!state.seeded) {
+    const heard = state.seeding?.reports.map((report) => report.site).join(', ') ?? '';
+    log(
+      'witness.unseeded',
+      facts,
+      `group ${group}: grants nothing until its copies have reported; so far: ${heard === '' ? 'none' : heard}`,
+    );
+    return;
+  }
   const reign = `epoch ${epoch}, primary ${primary ?? 'none'}, flags ${flags}`;
   log(
     `witness.${operation.kind}`,

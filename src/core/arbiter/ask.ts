@@ -1,10 +1,11 @@
 // The site's side of the witness: what was learned, and the one change that is being asked for. A change whose answer was lost is asked again
 // with the same id until it is known; a view that is older than one already seen is not believed.
 
-import { assert } from '../base/assert.ts';
+import { assert, unreachable } from '../base/assert.ts';
 import type { Clock, Journal, Random } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
-import type { WitnessAnswer, WitnessOperation, WitnessPort, WitnessReply, WitnessView } from './witness-state.ts';
+import type { CopyReport } from './seeding.ts';
+import type { CopyMode, WitnessAnswer, WitnessOperation, WitnessPort, WitnessReply, WitnessView } from './witness-state.ts';
 
 /** An operation without what the desk adds: names and, where it has none yet, the request's id. */
 export type Change =
@@ -14,6 +15,35 @@ export type Change =
   | { kind: 'handover'; to: SiteName; epoch: number; revision: number }
   | { kind: 'resign'; revision: number }
   | { kind: 'force'; site: SiteName; epoch: number; revision: number };
+
+/**
+ * Why a witness that answers is not believed. foreign: another one than before. empty: it knows no such group, and this copy has been in it.
+ * rolled-back: it tells an older state than it told before. unseeded: it grants nothing until the copies have reported. refused: it does not take
+ * this copy's report.
+ */
+export type WitnessTrouble =
+  | { readonly kind: 'foreign'; readonly instance: string }
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'rolled-back'; readonly known: number; readonly found: number }
+  | { readonly kind: 'refused'; readonly why: string }
+  | { readonly kind: 'unseeded'; readonly view: WitnessView; readonly missing: readonly SiteName[]; readonly round: number };
+
+/** What a copy reports to a witness that was replaced. */
+export interface Report {
+  readonly groupId: string;
+  readonly copies: readonly { site: SiteName; mode: CopyMode }[];
+  readonly report: CopyReport;
+}
+
+/** Any, or just this answer to something that was asked aside. */
+type Heard = (reply: WitnessReply) => void;
+
+/** What was known when a question left. */
+interface Sending {
+  readonly at: Millis;
+  readonly instance: string | null;
+  readonly revision: number;
+}
 
 interface Asking {
   readonly operation: WitnessOperation;
@@ -42,6 +72,9 @@ export class WitnessDesk {
   #readSentAt: Millis = -Infinity;
   #unknownGroup = false;
   #asking: Asking | null = null;
+  #trouble: WitnessTrouble | null = null;
+  /** The witness that is believed from now on is told what this copy is, until it grants. */
+  #moving = false;
   #stopped = false;
 
   constructor(options: {
@@ -93,11 +126,56 @@ export class WitnessDesk {
     return this.#stopped;
   }
 
+  /** Why the witness that answers is not believed; null while it is, or does not answer. */
+  get trouble(): WitnessTrouble | null {
+    return this.#trouble;
+  }
+
+  /** Name of the witness that is believed; null before the first. */
+  get instance(): string | null {
+    return this.#instance;
+  }
+
+  /** Whether this copy reports to a new witness. Until that one grants, nothing that any witness says of the group counts. */
+  get moving(): boolean {
+    return this.#moving;
+  }
+
+  /** Newest revision that was seen of the witness that is believed. */
+  get knownRevision(): number {
+    return Math.max(this.#minimumRevision, this.#view?.revision ?? 0);
+  }
+
   /** What was known before a restart: a lower revision of the same witness, or another witness, is not believed. */
-  remember(known: { instance: string; revision: number } | null): void {
+  remember(known: { instance: string; revision: number; reporting?: true } | null): void {
     if (known === null) return;
     this.#instance = known.instance;
+    if (known.reporting === true) return this.moveTo(known.instance);
     this.#minimumRevision = known.revision;
+  }
+
+  /** Believes only that witness from now on. A change that is being asked for is asked of it, and refused: it names a revision of the old one. */
+  moveTo(instance: string): void {
+    this.#instance = instance;
+    this.#moving = true;
+    this.#view = null;
+    this.#viewAt = -Infinity;
+    this.#minimumRevision = 0;
+    this.#trouble = null;
+    this.#unknownGroup = false;
+  }
+
+  /** Tells the witness what this copy is. `heard` gets the answer too. */
+  report({ groupId, copies, report }: Report, then: Heard): void {
+    const instance = this.#instance;
+    if (instance === null || this.#stopped) return;
+    const round = this.#trouble?.kind === 'unseeded' ? this.#trouble.round : 0;
+    this.#aside({ kind: 'report', ...this.#names(), instance, groupId, copies, round, report }, then);
+  }
+
+  /** Asks for the witness's state and hands the answer over, believed or not. */
+  look(then: Heard): void {
+    this.#aside({ kind: 'read', ...this.#names() }, then);
   }
 
   newRequestId(): string {
@@ -108,11 +186,9 @@ export class WitnessDesk {
   read(): void {
     if (this.#reading || this.#stopped) return;
     this.#reading = true;
-    const sentAt = this.#clock.now();
-    this.#readSentAt = sentAt;
-    this.#port.call({ kind: 'read', requestId: this.#random.id(), group: this.#group, from: this.#site }, (reply) => {
+    this.#readSentAt = this.#clock.now();
+    this.#aside({ kind: 'read', ...this.#names() }, () => {
       this.#reading = false;
-      if (!this.#stopped) this.#learn(reply, sentAt);
     });
   }
 
@@ -158,16 +234,18 @@ export class WitnessDesk {
   }
 
   #send(asking: Asking): void {
-    const sentAt = this.#clock.now();
-    asking.sentAt = sentAt;
+    const sent = this.#sending();
+    asking.sentAt = sent.at;
     asking.inFlight = true;
     asking.tries++;
-    this.#port.call(asking.operation, (reply) => {
+    this.#port.call({ ...asking.operation, ...this.#seen() }, (reply) => {
       asking.inFlight = false;
       if (this.#stopped) return;
-      const believed = this.#learn(reply, sentAt);
+      const believed = this.#learn(reply, sent, asking.operation.kind);
       if (this.#asking !== asking) return;
-      if (reply.outcome === 'unknown' || !believed) return;
+      // An order by hand that an unseeded witness refuses is refused, whatever else it says.
+      const final = believed || (asking.operation.kind === 'force' && reply.outcome === 'refused');
+      if (reply.outcome === 'unknown' || !final) return;
       // Another question of this site may have been answered with a newer state: such an answer is about the past, and counts all the same,
       // because each change names the revision it was decided on.
       this.#asking = null;
@@ -175,31 +253,101 @@ export class WitnessDesk {
     });
   }
 
-  /** Returns false when the answer is not to be believed. */
-  #learn(reply: WitnessReply, sentAt: Millis): boolean {
+  /** Something that is asked once, and whose answer is taken like any other. */
+  #aside(operation: WitnessOperation, then: Heard): void {
+    const sent = this.#sending();
+    this.#port.call({ ...operation, ...this.#seen() }, (reply) => {
+      if (this.#stopped) return;
+      this.#learn(reply, sent, operation.kind);
+      then(reply);
+    });
+  }
+
+  #names(): { requestId: string; group: string; from: SiteName } {
+    return { requestId: this.#random.id(), group: this.#group, from: this.#site };
+  }
+
+  #seen(): { seen?: { instance: string; revision: number } } {
+    return this.#instance === null ? {} : { seen: { instance: this.#instance, revision: this.knownRevision } };
+  }
+
+  #sending(): Sending {
+    return { at: this.#clock.now(), instance: this.#instance, revision: this.knownRevision };
+  }
+
+  /** Returns false when the answer is not to be believed. `sent`: what was known when the question left. */
+  #learn(reply: WitnessReply, sent: Sending, kind: WitnessOperation['kind']): boolean {
     if (reply.outcome === 'unknown') {
       this.#setReachable(false);
       return false;
     }
     this.#setReachable(true);
-    this.#unknownGroup = reply.outcome === 'refused' && reply.reason === 'unknown-group';
-    const view = reply.view;
-    if (view === null) return true;
-    if (this.#instance !== null && view.instance !== this.#instance) {
-      this.#journal(
-        'witness.foreign',
-        { known: this.#instance, found: view.instance },
-        'another witness answers than before: it is not believed',
-      );
+    // The question went to the witness that was believed before: its answer is about a world that this copy has left.
+    if (sent.instance !== this.#instance && sent.instance !== null) return false;
+    const trouble = this.#troubleOf(reply, sent, kind);
+    if (trouble !== null) {
+      this.#setTrouble(trouble);
       return false;
     }
-    if (reply.repeated === true) return true;
-    if (view.revision < Math.max(this.#minimumRevision, this.#view?.revision ?? 0)) return true;
+    // A witness that this copy has only just turned to counts once it has taken its report, or an operator has named the survivor.
+    if (this.#moving && (reply.outcome !== 'done' || (kind !== 'report' && kind !== 'force'))) return false;
+    this.#setTrouble(null);
+    const view = reply.view;
+    this.#unknownGroup = reply.outcome === 'refused' && reply.reason === 'unknown-group';
+    if (view === null || reply.repeated === true) return true;
+    if (view.revision < this.knownRevision) return true;
+    this.#moving = false;
     this.#instance = view.instance;
     this.#view = view;
-    this.#viewAt = Math.max(this.#viewAt, sentAt);
+    this.#viewAt = Math.max(this.#viewAt, sent.at);
     this.#onView(view);
     return true;
+  }
+
+  #troubleOf(reply: WitnessAnswer, sent: Sending, kind: WitnessOperation['kind']): WitnessTrouble | null {
+    const { view } = reply;
+    if (view === null) {
+      const other = reply.outcome === 'refused' && reply.instance !== undefined && reply.instance !== this.#instance;
+      if (this.#instance === null) return null;
+      return other ? { kind: 'foreign', instance: reply.instance ?? '' } : { kind: 'empty' };
+    }
+    if (this.#instance !== null && view.instance !== this.#instance) return { kind: 'foreign', instance: view.instance };
+    if (reply.outcome === 'refused' && (reply.reason === 'unseeded' || reply.seeding !== undefined)) {
+      const { round, missing } = reply.seeding ?? { round: 0, missing: [] };
+      return { kind: 'unseeded', view, round, missing };
+    }
+    if (kind === 'report' && reply.outcome === 'refused') return { kind: 'refused', why: reply.text };
+    // An answer to a question that left later than a newer state was known: it cannot be of before.
+    const isOld = reply.repeated !== true && sent.instance !== null && view.revision < sent.revision;
+    return isOld ? { kind: 'rolled-back', known: sent.revision, found: view.revision } : null;
+  }
+
+  #setTrouble(trouble: WitnessTrouble | null): void {
+    const was = this.#trouble?.kind ?? null;
+    this.#trouble = trouble;
+    if (trouble === null || trouble.kind === was) return;
+    switch (trouble.kind) {
+      case 'foreign':
+        return this.#journal(
+          'witness.foreign',
+          { known: this.#instance, found: trouble.instance },
+          'another witness answers than before: it is not believed',
+        );
+      case 'empty':
+        return this.#journal('witness.empty', { known: this.#instance }, 'the witness has forgotten this group: it is not believed');
+      case 'rolled-back':
+        return this.#journal(
+          'witness.rolled-back',
+          { known: trouble.known, found: trouble.found },
+          `the witness tells revision ${trouble.found}, and has told ${trouble.known} before: it was put back, and is not believed`,
+        );
+      case 'refused':
+        return this.#journal('witness.refuses', { why: trouble.why }, `the witness does not take this copy's report: ${trouble.why}`);
+      case 'unseeded':
+        return this.#journal('witness.unseeded', { missing: trouble.missing }, 'the witness grants nothing until the copies have reported');
+      default:
+        return unreachable(trouble);
+    }
   }
 
   #setReachable(reachable: boolean): void {

@@ -11,6 +11,7 @@
 import { assert, unreachable } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import { type Epoch, isCount, type SiteName } from '../base/units.ts';
+import { type CopyReport, heard, newestOf, seedOf, type Seeding } from './seeding.ts';
 
 /** How a copy is mirrored. The flag of an async copy means "consistent, may be promoted by hand"; it is never claimed for automatically. */
 export type CopyMode = 'sync' | 'async';
@@ -72,6 +73,8 @@ interface Request {
   readonly group: string;
   /** The site that asks. */
   readonly from: SiteName;
+  /** The newest state that the asker has seen of the witness it believes: shows a witness that it was put back to an older state. */
+  readonly seen?: { readonly instance: string; readonly revision: number };
 }
 
 interface Change extends Request {
@@ -137,6 +140,19 @@ export interface ReadOperation extends Request {
   readonly kind: 'read';
 }
 
+/**
+ * A copy tells a witness that was replaced what it is. `instance` is the witness that it means and believes from now on; `round` what that one
+ * told it last. Never remembered: the next report is another one.
+ */
+export interface ReportOperation extends Request {
+  readonly kind: 'report';
+  readonly instance: string;
+  readonly groupId: string;
+  readonly copies: readonly { readonly site: SiteName; readonly mode: CopyMode }[];
+  readonly round: number;
+  readonly report: CopyReport;
+}
+
 export type WitnessOperation =
   | CreateOperation
   | ClaimOperation
@@ -145,7 +161,8 @@ export type WitnessOperation =
   | HandoverOperation
   | ResignOperation
   | ForceOperation
-  | ReadOperation;
+  | ReadOperation
+  | ReportOperation;
 
 /** The witness's answer. `repeated`: this request was answered before, and this is that answer, its view as of then. */
 export type WitnessAnswer =
@@ -158,7 +175,13 @@ export type WitnessAnswer =
       /** null when the witness knows no such group. */
       readonly view: WitnessView | null;
       readonly repeated?: true;
+      /** Name of the witness, where no view tells it. */
+      readonly instance?: string;
+      /** Of an unseeded witness: the present round of reports, and who has not reported. */
+      readonly seeding?: { readonly round: number; readonly missing: readonly SiteName[] };
     };
+
+type Refused = Extract<WitnessAnswer, { outcome: 'refused' }>;
 
 /** What a site learns: an answer, or `unknown`, when none came in time: the operation may have happened, may still happen, or never. */
 export type WitnessReply = WitnessAnswer | { readonly outcome: 'unknown' };
@@ -188,8 +211,10 @@ export interface WitnessState extends WitnessView {
   readonly writes: number;
   /** The copy that was true at first. */
   readonly first: SiteName;
-  /** Whether this witness may grant: false after it was replaced or restored, until an operator names the survivor. */
+  /** Whether this witness may grant: false after it was replaced, restored or put back, until the copies have reported or an operator has decided. */
   readonly seeded: boolean;
+  /** What the copies have reported to an unseeded witness. */
+  readonly seeding?: Seeding;
   /** Oldest first. */
   readonly requests: readonly AnsweredRequest[];
 }
@@ -212,22 +237,34 @@ export function viewOfState(state: WitnessState): WitnessView {
  */
 export function apply(state: WitnessState | null, operation: WitnessOperation, instance: string): Applied {
   assertOperation(operation);
-  if (state === null)
-    return operation.kind === 'create' ? create(operation, instance) : { state, answer: refuse('unknown-group', operation, null) };
+  if (state === null) {
+    if (operation.kind === 'create') return create(operation, instance);
+    if (operation.kind === 'report' && operation.instance === instance) return report(emptyState(operation, instance), operation);
+    return { state, answer: { ...refuse('unknown-group', operation, null), instance } };
+  }
   assert(state.group === operation.group, 'an operation goes to the state of its own group', {
     state: state.group,
     operation: operation.group,
   });
   // The state comes from another witness's disk: it may be older than what the copies have done since.
   const seeded = state.seeded && state.instance === instance;
-  if (!seeded && operation.kind !== 'force') return { state, answer: refuse('unseeded', operation, { ...viewOfState(state), instance }) };
+  if (operation.kind === 'report') return seeded ? reportLate(state, operation) : report(rebound(state, instance), operation);
+  if (seeded && operation.seen?.instance === instance && operation.seen.revision > state.revision) {
+    // This very witness has told more than it knows: its disk was put back. What it has forgotten only the copies can tell.
+    const rolledBack = { ...rebound(state, instance), writes: state.writes + 1 };
+    return { state: rolledBack, answer: refuseUnseeded(rolledBack, operation) };
+  }
+  if (!seeded && operation.kind !== 'force') return { state, answer: refuseUnseeded({ ...state, instance }, operation) };
   if (operation.kind === 'read') return { state, answer: { outcome: 'done', view: viewOfState(state) } };
-  const before = seeded ? state : { ...state, instance, seeded: false, requests: [] };
+  const before = seeded ? state : rebound(state, instance);
   const answered = before.requests.find((request) => request.id === operation.requestId);
   if (answered !== undefined) return { state, answer: answerAgain(before, answered, operation) };
 
   const result = decide(before, operation);
-  if (typeof result === 'string' && !seeded) return { state, answer: refuse(result, operation, viewOfState(before)) };
+  if (typeof result === 'string' && !seeded) {
+    const { round } = before.seeding ?? { round: 0 };
+    return { state, answer: { ...refuse(result, operation, viewOfState(before)), seeding: { round, missing: [] } } };
+  }
   const changed = typeof result === 'string' ? before : { ...before, ...result };
   const next = remember({ ...changed, writes: state.writes + 1 }, operation, typeof result === 'string' ? result : null);
   assertStep(state, next);
@@ -236,9 +273,9 @@ export function apply(state: WitnessState | null, operation: WitnessOperation, i
 }
 
 /** A change of the state, an empty one when what was asked for is so already, or why not. */
-type Decision = Partial<Pick<WitnessState, 'revision' | 'epoch' | 'primary' | 'copies' | 'seeded'>> | RefusalReason;
+type Decision = Partial<Pick<WitnessState, 'revision' | 'epoch' | 'primary' | 'copies' | 'seeded' | 'seeding'>> | RefusalReason;
 
-function decide(state: WitnessState, operation: Exclude<WitnessOperation, ReadOperation>): Decision {
+function decide(state: WitnessState, operation: Exclude<WitnessOperation, ReadOperation | ReportOperation>): Decision {
   if (operation.kind === 'create') return isSameGroup(state, operation) ? {} : 'exists-different';
   if (operation.revision !== state.revision) return 'revision';
   switch (operation.kind) {
@@ -344,7 +381,93 @@ function force(state: WitnessState, operation: ForceOperation): Decision {
   if (state.seeded ? operation.epoch !== state.epoch : operation.epoch < state.epoch) return 'epoch';
   if (copyOf(state, operation.site) === undefined) return 'not-a-copy';
   const copies = state.copies.map((copy) => ({ ...copy, flag: copy.site === operation.site }));
-  return { revision: state.revision + 1, epoch: operation.epoch + 1, primary: operation.site, copies, seeded: true };
+  const seeding: Seeding = { round: 0, reports: [] };
+  const revision = state.revision + (state.seeded ? 1 : limits.witnessSeedRevisions);
+  return { revision, epoch: operation.epoch + 1, primary: operation.site, copies, seeded: true, seeding };
+}
+
+/** What an empty witness knows of a group when the first copy reports: who the copies are. */
+function emptyState(operation: ReportOperation, instance: string): WitnessState {
+  return {
+    group: operation.group,
+    groupId: operation.groupId,
+    instance,
+    revision: 0,
+    epoch: 0,
+    primary: null,
+    copies: operation.copies.map(({ site, mode }) => ({ site, mode, flag: false })),
+    writes: 0,
+    first: operation.from,
+    seeded: false,
+    seeding: { round: 0, reports: [] },
+    requests: [],
+  };
+}
+
+/** The state of an unseeded witness: what another one knew, or this one once, is at most a lower bound, and its answers are forgotten. */
+function rebound(state: WitnessState, instance: string): WitnessState {
+  if (!state.seeded && state.instance === instance) return state;
+  return { ...state, instance, seeded: false, seeding: { round: 0, reports: [] }, requests: [] };
+}
+
+/** A report to an unseeded witness: it may be the last one that was missing. `before.writes` is what is stored. */
+function report(before: WitnessState, operation: ReportOperation): Applied {
+  const { instance } = before;
+  const stored = before.writes === 0 ? null : before;
+  if (operation.instance !== instance) return { state: stored, answer: refuseUnseeded(before, operation) };
+  const sameCopies = operation.copies.length === before.copies.length;
+  if (
+    operation.groupId !== before.groupId ||
+    !sameCopies ||
+    !operation.copies.every(({ site, mode }) => copyOf(before, site)?.mode === mode)
+  )
+    return { state: stored, answer: refuse('exists-different', operation, viewOfState(before)) };
+  if (copyOf(before, operation.from) === undefined || operation.report.site !== operation.from)
+    return { state: stored, answer: refuse('not-a-copy', operation, viewOfState(before)) };
+  const known = before.seeding ?? { round: 0, reports: [] };
+  const seeding = heard(known, operation.report, operation.round);
+  const newest = newestOf(seeding);
+  const epoch = Math.max(before.epoch, newest.epoch);
+  const revision = Math.max(before.revision, newest.revision);
+  const told: WitnessState = { ...before, epoch, revision, seeding, writes: before.writes + 1 };
+  const seed = newest.epoch < epoch ? null : seedOf(before.copies, seeding);
+  if (seed === null || 'why' in seed) {
+    if (seeding === known && stored !== null) return { state: stored, answer: refuseUnseeded(before, operation) };
+    assertState(told);
+    return { state: told, answer: refuseUnseeded(told, operation) };
+  }
+  const next: WitnessState = {
+    ...told,
+    // Further than any change of the old witness can have come that no copy was told of: what was asked of that one is refused here.
+    revision: revision + limits.witnessSeedRevisions,
+    primary: seed.primary,
+    copies: before.copies.map((copy) => ({ ...copy, flag: seed.able.includes(copy.site) })),
+    seeded: true,
+    seeding: { round: 0, reports: [] },
+  };
+  assertState(next);
+  return { state: next, answer: { outcome: 'done', view: viewOfState(next) } };
+}
+
+/** A report to a witness that may grant already: a copy that knows no more than it does believes it from now on. */
+function reportLate(state: WitnessState, operation: ReportOperation): Applied {
+  const view = viewOfState(state);
+  const { report: said } = operation;
+  if (operation.instance !== state.instance) return { state, answer: refuse('unseeded', operation, view) };
+  if (operation.groupId !== state.groupId) return { state, answer: refuse('exists-different', operation, view) };
+  if (copyOf(state, operation.from) === undefined) return { state, answer: refuse('not-a-copy', operation, view) };
+  if (said.epoch > state.epoch) return { state, answer: refuse('epoch', operation, view) };
+  if (said.revision > state.revision) return { state, answer: refuse('revision', operation, view) };
+  return { state, answer: { outcome: 'done', view } };
+}
+
+function refuseUnseeded(state: WitnessState, operation: WitnessOperation): WitnessAnswer {
+  const seeding = state.seeding ?? { round: 0, reports: [] };
+  const seed = seedOf(state.copies, seeding);
+  const missing = 'why' in seed ? seed.missing : [];
+  const refused = refuse('unseeded', operation, viewOfState(state));
+  const text = 'why' in seed && seeding.reports.length > 0 ? `${refused.text}: ${seed.why}` : refused.text;
+  return { ...refused, text, seeding: { round: seeding.round, missing } };
 }
 
 function copyOf(state: Pick<WitnessView, 'copies'>, site: SiteName): WitnessCopy | undefined {
@@ -396,6 +519,7 @@ function contentOf(operation: WitnessOperation): string {
     case 'resign':
       return `${kind} ${from} ${operation.revision}`;
     case 'read':
+    case 'report':
       return `${kind} ${from}`;
     default:
       return unreachable(operation);
@@ -412,14 +536,14 @@ function answerAgain(state: WitnessState, request: AnsweredRequest, operation: W
   return { ...refuse(request.refused, operation, view), repeated: true };
 }
 
-function refuse(reason: RefusalReason, operation: WitnessOperation, view: WitnessView | null): WitnessAnswer {
+function refuse(reason: RefusalReason, operation: WitnessOperation, view: WitnessView | null): Refused {
   return { outcome: 'refused', reason, text: refusalText(reason, operation, view), view };
 }
 
 function refusalText(reason: RefusalReason, operation: WitnessOperation, view: WitnessView | null): string {
   const asked = `${operation.kind} of group "${operation.group}" by ${operation.from}`;
-  const askedEpoch = 'epoch' in operation ? operation.epoch : null;
-  const askedRevision = 'revision' in operation ? operation.revision : null;
+  const askedEpoch = 'epoch' in operation ? operation.epoch : 'report' in operation ? operation.report.epoch : null;
+  const askedRevision = 'revision' in operation ? operation.revision : 'report' in operation ? operation.report.revision : null;
   const copies = (view?.copies ?? ('copies' in operation ? operation.copies : [])).map((copy) => copy.site).join(', ');
   const reign = view === null ? '' : `epoch ${view.epoch}, primary ${view.primary ?? 'none'}`;
   switch (reason) {
@@ -442,7 +566,7 @@ function refusalText(reason: RefusalReason, operation: WitnessOperation, view: W
     case 'exists-different':
       return `${asked}: a group of this name exists with other copies or another identity; use another name`;
     case 'unseeded':
-      return `${asked}: this witness was replaced or restored and may know less than the copies; an operator must name the survivor`;
+      return `${asked}: this witness was replaced, restored or put back and may know less than the copies; \`tercet witness replace ${operation.group}\` has them report, or an operator must name the survivor`;
     case 'request-id-reused':
       return `${asked}: its request id was used for another operation; a new operation needs a new id`;
     default:
@@ -462,15 +586,17 @@ function assertOperation(operation: WitnessOperation): void {
   assert(operation.requestId.length <= limits.requestIdCharsMax, 'a request id has a bounded length', { id: operation.requestId });
   if ('revision' in operation) assert(isCount(operation.revision), 'a revision is a count', { revision: operation.revision });
   if ('epoch' in operation) assert(isCount(operation.epoch), 'an epoch is a count', { epoch: operation.epoch });
-  if (operation.kind !== 'create') return;
+  if (operation.kind !== 'create' && operation.kind !== 'report') return;
   const sites = new Set(operation.copies.map((copy) => copy.site));
   assert(sites.size === operation.copies.length, 'each copy is at a site of its own', { copies: operation.copies });
   assert(sites.size <= limits.groupSitesMax, 'a group has a bounded number of copies', { count: sites.size });
 }
 
 /** Which rule a state breaks that no step of the witness leads to; null for a sound one. For what is read from a disk. */
-export function stateFault(state: Pick<WitnessView, 'copies' | 'primary' | 'epoch'>): string | null {
+export function stateFault(state: Pick<WitnessState, 'copies' | 'primary' | 'epoch' | 'seeded'>): string | null {
   const { copies, primary, epoch } = state;
+  // It grants nothing, and its flags say nothing.
+  if (!state.seeded) return null;
   if (epoch === 0 && primary !== null) return 'there is no primary before the first epoch';
   if (primary !== null && copyOf(state, primary)?.flag !== true) return "the primary's flag must be true";
   // W1: a sync copy may serve, or else the primary is an async one that was promoted by hand.
@@ -496,8 +622,9 @@ function assertStep(before: WitnessState, after: WitnessState): void {
     before.seeded !== after.seeded ||
     before.copies.some((copy, index) => copy.flag !== after.copies[index]?.flag);
   const counted = after.revision - before.revision;
-  // An exclusion of a copy whose flag is false already changes nothing but the revision.
-  assert(counted === 1 || (counted === 0 && !changed), 'the revision counts the changes', facts);
+  // An exclusion of a copy whose flag is false already changes nothing but the revision. Who begins without a past leaps (seeding.ts).
+  const begins = after.seeded && (!before.seeded || before.instance !== after.instance) && counted === limits.witnessSeedRevisions;
+  assert(counted === 1 || (counted === 0 && !changed) || begins, 'the revision counts the changes', facts);
   assert(after.epoch >= before.epoch, 'epochs never fall', facts);
   const reigns = after.primary !== before.primary && after.primary !== null;
   assert(!reigns || after.epoch > before.epoch, 'a new primary has a new epoch', facts);

@@ -93,6 +93,8 @@ export const limits = {
   witnessRequestsMax: 64,
   /** Bytes of the remembered requests of one group, as JSON: they share the slot with the group's own state, which takes 1 KiB at most. */
   witnessRequestsBytesMax: 14 * KIB,
+  /** What the revision leaps by when a new witness begins: more changes than an old one can have made without any copy being told. */
+  witnessSeedRevisions: 1000,
   /** Length of a request id. */
   requestIdCharsMax: 64,
   /** Between two lines about strangers that were turned away at one port. */

@@ -55,8 +55,11 @@ export interface SuperblockValue {
   readonly pendingClaim: null | { readonly requestId: string; readonly epoch: Epoch; readonly revision: number };
   /** Newest seq known to be committed. */
   readonly committed: Seq;
-  /** Newest state of the witness that this site has seen. */
-  readonly witness: null | { readonly instance: string; readonly revision: number };
+  /**
+   * The witness that this site believes, and the newest state that it has seen. `reporting`: it has turned to that witness by order and tells it
+   * what it is until that one grants; the revision is then the newest of the one before.
+   */
+  readonly witness: null | { readonly instance: string; readonly revision: number; readonly reporting?: true };
 }
 
 /** How a resync may be brought to its end. */
@@ -288,7 +291,7 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
   startCount: isCount,
   pendingClaim: isNullOr({ requestId: isText, epoch: isCount, revision: isCount }),
   committed: isCount,
-  witness: isNullOr({ instance: isText, revision: isCount }),
+  witness: isNullOr({ instance: isText, revision: isCount, reporting: (value) => value === undefined || value === true }),
 };
 
 /** Why an object has not these fields; null when it has. Fields that are not listed are refused: they would be lost with the next update. */

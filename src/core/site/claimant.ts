@@ -32,9 +32,15 @@ export class Claimant {
   #resolveSince: Millis | null = null;
   /** A claim that waits for the own sidefile. */
   #unflushed: PendingClaim | null = null;
+  /** A claim was begun, and whether it is granted is not known here. */
+  #undecided = false;
 
   constructor(site: ClaimingSite) {
     this.#site = site;
+  }
+
+  get undecided(): boolean {
+    return this.#undecided;
   }
 
   /** Decides to claim on the view that is known. The site has just become `claiming`. */
@@ -42,6 +48,7 @@ export class Claimant {
     const { desk } = this.#site;
     const replica = this.#site.replica();
     if (replica === null) return;
+    this.#undecided = true;
     const pending = { requestId: desk.newRequestId(), epoch: view.epoch, revision: view.revision };
     const { journal } = this.#site.options;
     journal('claim.begin', { epoch: view.epoch + 1, revision: view.revision }, `it asks the witness for epoch ${view.epoch + 1}`);
@@ -55,6 +62,7 @@ export class Claimant {
   ask(pending: PendingClaim): void {
     const { desk, counters } = this.#site;
     const replica = this.#site.replica();
+    this.#undecided = true;
     // After a restart what is here is not known to be on the disk yet, and a claim needs it there (rule 5).
     this.#unflushed = replica !== null && replica.marks.durable < replica.marks.received ? pending : null;
     if (this.#unflushed !== null) return replica?.flush();
@@ -84,6 +92,7 @@ export class Claimant {
       own?.flag === true
     ) {
       options.journal('claim.granted', { epoch: view.epoch }, `the witness has granted epoch ${view.epoch}, as a later look at it shows`);
+      this.#undecided = false;
       this.#site.granted(view);
       return;
     }
@@ -100,6 +109,7 @@ export class Claimant {
   end(): void {
     this.#resolveSince = null;
     this.#unflushed = null;
+    this.#undecided = false;
   }
 
   #answered(answer: WitnessAnswer): void {
@@ -107,6 +117,7 @@ export class Claimant {
     if (!this.#site.claiming()) return;
     if (answer.outcome === 'done' && answer.repeated !== true) {
       options.journal('claim.granted', { epoch: answer.view.epoch }, `the witness has granted epoch ${answer.view.epoch}`);
+      this.#undecided = false;
       this.#site.granted(answer.view);
       return;
     }

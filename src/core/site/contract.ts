@@ -296,7 +296,13 @@ export interface SiteStatus {
   readonly sidefileCapacityBytes: number;
   /** When the sidefile will be full if it goes on as in the last seconds; null when it does not grow, or that is not known. */
   readonly sidefileFullSeconds: number | null;
-  readonly witness: { readonly reachable: boolean | null; readonly view: WitnessView | null; readonly ageMillis: Millis | null };
+  readonly witness: {
+    readonly reachable: boolean | null;
+    readonly view: WitnessView | null;
+    readonly ageMillis: Millis | null;
+    /** Why the witness that answers is not believed, and the way out; null while it is, or does not answer. */
+    readonly trouble: { readonly cause: string; readonly next: string } | null;
+  };
   readonly peers: readonly PeerStatus[];
   /** As primary each ordered pair of copies; elsewhere those whom this site could give to. */
   readonly coverage: readonly CoverageStatus[];

@@ -72,6 +72,12 @@ const RULES: Readonly<Record<string, string>> = {
   'resign.done': 'a failed copy takes its own flag back',
   'mirror.committed-cut': '7 join',
   'witness.foreign': 'another witness is not believed',
+  'witness.empty': 'a witness that has forgotten is not believed',
+  'witness.rolled-back': 'a witness that tells an older state is not believed',
+  'witness.unseeded': 'a witness without a past grants nothing',
+  'witness.refuses': 'a witness takes no report of a copy that knows more',
+  'witness.move': 'a witness is replaced by order',
+  'witness.moved': 'a witness is replaced by order',
   'reign.end': '1 one primary',
 };
 

@@ -2,7 +2,8 @@
 
 import { WitnessDesk } from '../arbiter/ask.ts';
 import type { WitnessView } from '../arbiter/witness-state.ts';
-import type { SiteOptions } from './contract.ts';
+import type { Epoch, Millis, SiteName } from '../base/units.ts';
+import type { Role, SiteOptions, Timings } from './contract.ts';
 
 /** What an answer leads to may meet a broken disk, like any other event: `run` stands around it. */
 export function deskOf(options: SiteOptions, run: (work: () => void) => void, onView: (view: WitnessView) => void): WitnessDesk {
@@ -16,4 +17,19 @@ export function deskOf(options: SiteOptions, run: (work: () => void) => void, on
     retryMillis: options.timings.witnessRetryMillis,
     onView,
   });
+}
+
+/** How old the newest question to the witness may become: whoever wants to become primary, or to resign, asks often. */
+export function probeMillisOf(role: Role, { witnessRetryMillis, leaseMillis }: Timings): Millis {
+  return role === 'standby' || role === 'claiming' || role === 'failed'
+    ? witnessRetryMillis
+    : Math.max(leaseMillis, 2 * witnessRetryMillis);
+}
+
+/** Why a primary must step down, as a view of the witness tells; null when it need not. */
+export function whyDeposed(view: WitnessView, site: SiteName, epoch: Epoch): string | null {
+  if (view.epoch > epoch) return `the witness says that epoch ${view.epoch} has begun, with ${view.primary ?? 'nobody'} as primary`;
+  const own = view.copies.find((copy) => copy.site === site);
+  const isNamed = view.primary === site && own?.flag === true;
+  return view.epoch === epoch && !isNamed ? 'the witness says that this copy may not serve' : null;
 }

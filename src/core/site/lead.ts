@@ -133,6 +133,11 @@ export class Lead {
     return true;
   }
 
+  /** What a new witness is told of a peer. */
+  mayBeTrue(peer: FollowedPeer): boolean {
+    return this.#membership.mayBeTrue(peer);
+  }
+
   /** Whether a peer that follows is known to be synchronised: it holds everything that any host was told of. */
   get mirrored(): boolean {
     for (const peer of this.#followed.values()) {

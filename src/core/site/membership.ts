@@ -92,6 +92,13 @@ export class Membership {
     this.#admitting = null;
   }
 
+  /** Whether its flag may be true at the witness. One whose admission was begun and not yet asked for is what it was before. */
+  mayBeTrue(peer: FollowedPeer): boolean {
+    const admitting = this.#admitting;
+    const flag = admitting?.peer === peer && !admitting.asked ? admitting.flagBefore : peer.flag;
+    return flag !== 'false';
+  }
+
   end(): void {
     this.#ended = true;
     if (this.#excluding?.asked === true || this.#admitting?.asked === true) this.#desk.abandon();

@@ -42,11 +42,12 @@ import { ROUTES } from './routes.ts';
 import { Successor } from './successor.ts';
 import { Switchovers } from './switchover.ts';
 import { NotedOnce, notedOrder, withDecisions } from './decisions.ts';
-import { deskOf } from './desk.ts';
+import { deskOf, probeMillisOf, whyDeposed } from './desk.ts';
 import { siteStatus, type Inspected } from './status.ts';
 import { Survivors } from './survivors.ts';
 import { Upkeep } from './upkeep.ts';
 import { VerifyDesk } from './verify-desk.ts';
+import { WitnessMove } from './witness-move.ts';
 
 export class Site implements LinkOwner {
   /** Compares the copies, by order and by schedule. */
@@ -79,6 +80,7 @@ export class Site implements LinkOwner {
   readonly #successor: Successor;
   readonly #switchovers: Switchovers;
   readonly #waits = new NotedOnce();
+  readonly #witnessMove: WitnessMove;
 
   constructor(given: SiteOptions) {
     const options = withDecisions(given, () => this.inspect());
@@ -104,6 +106,12 @@ export class Site implements LinkOwner {
     });
     this.#survivors = new Survivors({ options, peers: this.#peers, counters: this.#counters, replica: () => this.#replica });
     this.#resignation = new Resignation(options, this.#desk);
+    const looking = { options, desk: this.#desk, replica: () => this.#replica, role: () => this.#role, lead: () => this.#lead };
+    this.#witnessMove = new WitnessMove({
+      ...looking,
+      undecided: () => this.#claimant.undecided,
+      stepBack: (why) => this.#becomeStandby(why),
+    });
     this.#successor = new Successor(options, this.#desk);
     this.#switchovers = new Switchovers({
       options,
@@ -172,6 +180,11 @@ export class Site implements LinkOwner {
   /** A planned change of the primary, ordered here or at any other site of the group. */
   switchover(order: SwitchoverOrder, done: (outcome: OrderOutcome) => void): void {
     this.#switchovers.order(order, order.dryRun ? done : notedOrder(this.#options, 'planned change', done));
+  }
+
+  /** Believes the witness that answers now in place of the one before, and reports to it. */
+  replaceWitness(done: (outcome: OrderOutcome) => void): void {
+    this.#witnessMove.order(notedOrder(this.#options, 'replacement of the witness', done));
   }
 
   /** Moves everything that is committed from the sidefile to the base image, so that the base image alone is the volume. */
@@ -303,6 +316,7 @@ export class Site implements LinkOwner {
     this.#connections.turned(now);
     if (this.#role !== 'starting') this.#creations.turn(this.#desk, () => this.#orderGround());
     const replica = this.#replica;
+    this.#witnessMove.turn(now);
     if (replica !== null && replica.failure === null) {
       this.#duties(replica, now);
       if (this.#role !== 'failed') this.#upkeep.turn(replica, now);
@@ -345,7 +359,7 @@ export class Site implements LinkOwner {
     const now = this.#options.clock.now();
     const { timings } = this.#options;
     let earliest = Math.min(this.#desk.deadline(), this.#desk.probeDeadline(this.#probeMillis()), this.#hosts.deadline());
-    earliest = Math.min(earliest, this.#connections.deadline(), this.#successor.deadline());
+    earliest = Math.min(earliest, this.#connections.deadline(), this.#successor.deadline(), this.#witnessMove.deadline());
     if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline(), this.verifies.deadline());
     if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#promised.until, now + timings.heartbeatMillis / 4));
     if (this.#replica?.failure === null) earliest = Math.min(earliest, this.#upkeep.deadline(this.#replica, now));
@@ -453,7 +467,6 @@ export class Site implements LinkOwner {
     const replica = this.#replica;
     if (replica === null || this.#role !== 'standby') return;
     this.#survivors.turn(replica, now);
-    if (this.#claimWaits(now) !== null) return pursueClaim(this.#claimGround());
     this.#successor.turn(replica);
     const waits = this.#claimWaits(now);
     if (waits !== null) {
@@ -556,12 +569,7 @@ export class Site implements LinkOwner {
   // ── what others say ──
   #onView(view: WitnessView): void {
     const replica = this.#replica;
-    if (replica !== null && replica.failure === null) {
-      const known = replica.superblock.value.witness;
-      if (known === null || known.instance !== view.instance) {
-        replica.superblock.update({ witness: { instance: view.instance, revision: view.revision } }, () => undefined);
-      }
-    }
+    this.#witnessMove.viewed(view);
     this.#options.shell.wake();
     if (replica !== null && (this.#role === 'mirror' || this.#role === 'standby') && this.#successor.takesOver(replica, view)) {
       this.#options.journal('handover.taken', { epoch: view.epoch }, `the witness names it as primary of epoch ${view.epoch}`);
@@ -569,14 +577,9 @@ export class Site implements LinkOwner {
       return this.#becomePrimary(view);
     }
     if (this.#role !== 'primary' || replica === null) return;
-    const own = view.copies.find((copy) => copy.site === this.site);
-    if (view.epoch > replica.epoch)
-      this.#becomeStandby(`the witness says that epoch ${view.epoch} has begun, with ${view.primary ?? 'nobody'} as primary`);
-    else if (view.epoch === replica.epoch && (view.primary !== this.site || own?.flag !== true)) {
-      this.#becomeStandby('the witness says that this copy may not serve');
-    } else if (view.epoch === replica.epoch) {
-      this.#lead?.viewed(view);
-    }
+    const why = whyDeposed(view, this.site, replica.epoch);
+    if (why !== null) this.#becomeStandby(why);
+    else if (view.epoch === replica.epoch) this.#lead?.viewed(view);
   }
 
   #peerSaid(peer: Peer, said: PeerState): void {
@@ -631,6 +634,7 @@ export class Site implements LinkOwner {
     if (this.#role === role) return;
     const was = this.#role;
     this.#role = role;
+    this.#witnessMove.roleChanged();
     if (role === 'standby') this.#survivors.begin();
     else this.#survivors.end();
     this.#options.journal('role', { role, was, epoch: this.#replica?.epoch ?? 0 }, `now ${role}, was ${was}: ${why}`);
@@ -655,10 +659,7 @@ export class Site implements LinkOwner {
   }
 
   #probeMillis(): Millis {
-    const { witnessRetryMillis, leaseMillis } = this.#options.timings;
-    return this.#role === 'standby' || this.#role === 'claiming' || this.#role === 'failed'
-      ? witnessRetryMillis
-      : Math.max(leaseMillis, 2 * witnessRetryMillis);
+    return probeMillisOf(this.#role, this.#options.timings);
   }
 
   // ── orders ──

@@ -11,6 +11,7 @@ import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteOptions, Waiting } from './contract.ts';
 import type { Survivors } from './survivors.ts';
+import { witnessTrouble } from './witness-trouble.ts';
 
 /** What the decision looks at. */
 export interface ClaimGround {
@@ -64,6 +65,8 @@ export function pursueClaim(ground: ClaimGround): void {
 
 function witnessWaits(ground: ClaimGround): Waiting | null {
   const { desk, options, standbySince } = ground;
+  const trouble = witnessTrouble(desk, options.group);
+  if (trouble !== null) return waiting(trouble.cause, trouble.next);
   if (desk.unknownGroup) return waiting('the witness knows no such group', `tercet create ${options.group} makes it`);
   const { view } = desk;
   if (view === null || desk.viewAt < standbySince) {

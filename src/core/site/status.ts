@@ -11,6 +11,7 @@ import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, VerifyProg
 import { coverageOf } from './coverage.ts';
 import type { Lead } from './lead.ts';
 import type { Survivors } from './survivors.ts';
+import { witnessTrouble } from './witness-trouble.ts';
 
 /** The inside of a site, for status and checkers. */
 export interface Inspected {
@@ -52,7 +53,12 @@ export function siteStatus(inside: Inspected): SiteStatus {
     sidefileBytes: replica?.heldBytes ?? 0,
     sidefileCapacityBytes: options.capacityBytes,
     sidefileFullSeconds: replica?.use.fullInSeconds ?? null,
-    witness: { reachable: desk.reachable, view: desk.view, ageMillis: desk.view === null ? null : now - desk.viewAt },
+    witness: {
+      reachable: desk.reachable,
+      view: desk.view,
+      ageMillis: desk.view === null ? null : now - desk.viewAt,
+      trouble: witnessTrouble(desk, options.group),
+    },
     peers: [...inside.peers.values()].map((peer) => peerStatus(peer, inside, now)),
     coverage: coverageOf(inside),
     writers: lead?.writers.status ?? null,
@@ -152,6 +158,9 @@ function overflowWaits({ options }: Inspected, lead: Lead, site: SiteName): Wait
 function waits(inside: Inspected, now: Millis): Waiting[] {
   const list: Waiting[] = [];
   if (inside.claimWaits !== null) list.push(inside.claimWaits);
+  const trouble = witnessTrouble(inside.desk, inside.options.group);
+  if (trouble !== null && inside.claimWaits?.cause !== trouble.cause)
+    list.push({ what: 'for a witness that it can believe', cause: trouble.cause, deadlineMillis: null, next: trouble.next });
   if (inside.role === 'claiming') {
     list.push({
       what: 'to become primary',

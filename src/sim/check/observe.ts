@@ -36,6 +36,8 @@ export interface Inspection {
   readonly marks: SeenMarks;
   readonly consistent: boolean;
   readonly unclean: boolean;
+  /** The witness that it has noted, durably, as the one that it believes. */
+  readonly believes: string | null;
   /** As primary: what it knows of each sync peer's flag, and how long that peer's promise counts. */
   flagView(site: SiteName): FlagView | null;
   leaseUntil(site: SiteName): Millis | null;
@@ -147,6 +149,8 @@ export interface Rule {
   ended?(scene: Scene, site: SeenSite, kind: CrashKind): void;
   decided?(scene: Scene, site: SeenSite, decision: Decision): void;
   witnessStep?(scene: Scene, step: WitnessStep): void;
+  /** A witness that was replaced has changed something. */
+  strayStep?(scene: Scene, step: WitnessStep): void;
   /** A site answers a host. `data` is what a read returns. */
   answering?(scene: Scene, site: SeenSite, operation: HostOperation, error: HostError, data: Uint8Array | null): void;
 }

@@ -8,12 +8,15 @@ import type { Rule, SeenSite } from './observe.ts';
 export function onePrimary(): Rule {
   /** Epoch that each site knew when it started: it may not serve in it, nor in an older one. */
   const startedAt = new Map<SiteName, Epoch | null>();
+  /** The witness that each site has last noted as the one that it believes. */
+  const believes = new Map<SiteName, string | null>();
   return {
     name: '1 one primary',
     started: (_scene, site) => {
       startedAt.set(site.name, null);
     },
     afterEvent: (scene, site) => {
+      if (site.inside !== null) believes.set(site.name, site.inside.believes);
       if (startedAt.get(site.name) === null && site.inside !== null) startedAt.set(site.name, site.inside.epoch);
       if (!site.serving || scene.forced) return;
       const serving = scene.sites.filter((other) => mayAnswer(other));
@@ -32,7 +35,10 @@ export function onePrimary(): Rule {
       if (error !== 0 || scene.forced) return;
       const { witness } = scene;
       const epoch = site.inside?.epoch ?? null;
-      if (witness?.primary !== site.name || witness.epoch !== epoch) {
+      // Whoever was granted an epoch and has turned to another witness since, durably, never begins it.
+      const named = witness?.primary ?? null;
+      const isVoid = named !== null && named !== site.name && (believes.get(named) ?? null) !== witness?.instance;
+      if ((witness?.primary !== site.name || witness.epoch !== epoch) && !isVoid) {
         scene.world.fail(
           '1 one primary',
           `${site.name} answers a ${operation.command} in epoch ${epoch}, the witness says epoch ${witness?.epoch} with ${witness?.primary}`,

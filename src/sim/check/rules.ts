@@ -20,6 +20,7 @@ import { onePrimary } from './one-primary.ts';
 import { kept } from './kept.ts';
 import { overflow } from './overflow.ts';
 import { older } from './older.ts';
+import { replaced } from './replaced.ts';
 import { unclean } from './unclean.ts';
 
 /** The oracles of one run. */
@@ -32,6 +33,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     claim(),
     handover(),
     unclean(),
+    replaced(),
     join(),
     admit(),
     contents(volumeBytes, unitBytes),

@@ -57,6 +57,11 @@ function fakeControl(): Control & { readonly orders: string[] } {
       orders.push(`switchover ${group} ${to} ${dryRun}`);
       return { kind: 'done', text: 'handed over' };
     },
+    replaceWitness: async (group) => {
+      known(group);
+      orders.push(`replace-witness ${group}`);
+      return { kind: 'done', text: 'it reports' };
+    },
     drain: async (group) => {
       known(group);
       orders.push(`drain ${group}`);

@@ -249,3 +249,91 @@ test('a desk that was stopped asks nothing and hears nothing', () => {
   desk.tick(now);
   assert.deepEqual([answers, views, asked.length, desk.busy], [[], [], 0, false]);
 });
+
+describe('a witness that is not believed', () => {
+  const unseeded = (instance: string, round = 0): WitnessReply => ({
+    outcome: 'refused',
+    reason: 'unseeded',
+    text: 'it grants nothing',
+    view: { ...VIEW, instance, revision: 0 },
+    seeding: { round, missing: ['near'] },
+  });
+  const report = {
+    groupId: 'g1',
+    copies: [],
+    report: { site: 'alpha', epoch: 2, revision: 7, role: 'primary' as const, mayBeTrue: [], end: null, life: '1' },
+  };
+  const heard: WitnessReply[] = [];
+  const look = (reply: WitnessReply): void => {
+    desk.read();
+    answer(reply);
+  };
+
+  test('is another one, or one that has forgotten the group', () => {
+    look(done());
+    look(done({ instance: 'w2', revision: 90 }));
+    assert.deepEqual([desk.trouble, desk.view?.revision], [{ kind: 'foreign', instance: 'w2' }, 7]);
+    look(NO_GROUP);
+    assert.deepEqual([desk.trouble, desk.unknownGroup], [{ kind: 'empty' }, false]);
+    look(done());
+    assert.equal(desk.trouble, null);
+    assert.deepEqual(events, ['witness.reachable', 'witness.foreign', 'witness.empty']);
+  });
+
+  test('tells less than was known when it was asked; an answer that was overtaken is no sign of that', () => {
+    look(done());
+    desk.ask(EXCLUDE, () => undefined);
+    desk.read();
+    const [exclude, read] = asked.splice(0);
+    exclude?.reply(done({ revision: 8 }));
+    read?.reply(done({ revision: 7 }));
+    assert.deepEqual([desk.trouble, desk.view?.revision], [null, 8]);
+    look(done({ revision: 7 }));
+    assert.deepEqual([desk.trouble, desk.view?.revision], [{ kind: 'rolled-back', known: 8, found: 7 }, 8]);
+  });
+
+  test('tells less than was known before a restart', () => {
+    desk.remember({ instance: 'w1', revision: 9 });
+    look(done());
+    assert.deepEqual([desk.trouble?.kind, desk.view], ['rolled-back', null]);
+  });
+
+  test('hears nothing of a change that is under way, which is asked again', () => {
+    look(done());
+    const answers: string[] = [];
+    desk.ask(EXCLUDE, (reply) => answers.push(reply.outcome));
+    answer(done({ instance: 'w2', revision: 8 }));
+    assert.deepEqual([answers, desk.busy], [[], true]);
+  });
+
+  test('says with each question what this site has seen of the witness that it believes', () => {
+    look(done());
+    desk.read();
+    assert.deepEqual(asked[0]?.operation.seen, { instance: 'w1', revision: 7 });
+  });
+
+  test('is turned to by order: until it takes the report nothing else that it says counts', () => {
+    look(done());
+    desk.read();
+    const [late] = asked.splice(0);
+    desk.moveTo('w2');
+    late?.reply(done({ revision: 8 }));
+    assert.deepEqual([desk.view, desk.moving, desk.instance], [null, true, 'w2']);
+    look(unseeded('w2', 4));
+    desk.report(report, (reply) => heard.push(reply));
+    assert.equal(asked[0]?.operation.kind === 'report' && asked[0].operation.round, 4);
+    answer(unseeded('w2', 5));
+    look(done({ instance: 'w2', revision: 2000 }));
+    assert.deepEqual([desk.view, desk.moving], [null, true], 'a state that it was not told of is not believed');
+    desk.report(report, (reply) => heard.push(reply));
+    answer(done({ instance: 'w2', revision: 1007 }));
+    assert.deepEqual([desk.view?.revision, desk.moving, desk.trouble], [1007, false, null]);
+  });
+
+  test('that refuses the report is named, and not believed', () => {
+    desk.moveTo('w2');
+    desk.report(report, () => undefined);
+    answer({ outcome: 'refused', reason: 'epoch', text: 'you know more', view: { ...VIEW, instance: 'w2' } });
+    assert.deepEqual([desk.trouble, desk.view, desk.moving], [{ kind: 'refused', why: 'you know more' }, null, true]);
+  });
+});

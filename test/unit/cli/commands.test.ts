@@ -115,6 +115,10 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
           orders.push(`${name}: switchover to ${to}${dryRun ? ', dry run' : ''}`);
           return outcome;
         },
+        replaceWitness: async () => {
+          orders.push(`${name}: replace the witness`);
+          return outcome;
+        },
         drain: async () => {
           orders.push(`${name}: drain`);
           return outcome;

@@ -95,6 +95,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
         ],
       },
       ageMillis: 120,
+      trouble: null,
     },
     peers: [peerSample(), peerSample({ site: 'gamma', mode: 'async', received: 1188, lagRecords: 12, lagBytes: 49_152, lagSeconds: 0.2 })],
     coverage: [

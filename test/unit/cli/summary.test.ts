@@ -104,7 +104,7 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
   { what: 'a failed peer', statuses: [withBeta({ role: 'failed', lastError: 'EIO' })], problems: ['the copy at beta has failed (EIO)'] },
   {
     what: 'a silent witness',
-    statuses: [statusSample({ witness: { reachable: false, view: null, ageMillis: 9000 } })],
+    statuses: [statusSample({ witness: { reachable: false, view: null, ageMillis: 9000, trouble: null } })],
     problems: ['the witness does not answer alpha: no failover until it does'],
   },
   {

@@ -380,7 +380,7 @@ describe('a group that the witness does not know', () => {
   test('has no view, and nothing but create does anything', () => {
     const group = new Group();
     const answer = group.do({ kind: 'read', requestId: 'r', group: 'vm', from: 'near' });
-    assert.deepEqual({ ...answer, text: '' }, { outcome: 'refused', reason: 'unknown-group', text: '', view: null });
+    assert.deepEqual({ ...answer, text: '' }, { outcome: 'refused', reason: 'unknown-group', text: '', view: null, instance: 'witness-1' });
     group.refused('unknown-group', { kind: 'claim', from: 'near', epoch: 0 });
     group.refused('unknown-group', { kind: 'force', from: 'near', site: 'near', epoch: 0 });
   });
@@ -509,7 +509,7 @@ describe('a witness that was replaced or restored', () => {
     group.refused('epoch', { kind: 'force', from: 'near', site: 'near', epoch: 0 }, { instance: OTHER });
     group.refused('not-a-copy', { kind: 'force', from: 'near', site: 'elsewhere', epoch: 7 }, { instance: OTHER });
     assert.equal(group.ask({ kind: 'force', from: 'near', site: 'near', epoch: 7 }, { instance: OTHER }).outcome, 'done');
-    assert.equal(group.picture(), 'r5 e8 near primary- near+ far-');
+    assert.equal(group.picture(), 'r1004 e8 near primary- near+ far-');
     assert.equal(group.state?.instance, OTHER);
     assert.equal(group.state?.requests.length, 1, 'answers of the other witness are forgotten');
     assert.equal(group.ask({ kind: 'admit', from: 'near', site: 'primary', epoch: 8 }, { instance: OTHER }).outcome, 'done');
