@@ -90,14 +90,7 @@ export async function startService(store: WitnessStore | SharedStore, log: Journ
     view: async (group) => {
       if (failure !== null) throw failure;
       const state = await stateNow(group);
-      if (state === null) return null;
-      if (state.seeded && state.instance === store.instance) return viewOfState(state);
-      // What another witness knew, or this one before it was put back, is not shown as if it were so.
-      const heard = state.seeding?.reports.map((report) => report.site) ?? [];
-      const reason =
-        `it was replaced, restored or put back, and grants nothing for group ${group} until the copies have reported ` +
-        `(so far: ${heard.length === 0 ? 'none' : heard.join(', ')}); \`tercet witness replace ${group}\` has them do so`;
-      throw new TercetError('TERCET_NOT_IN_STATE', { what: 'the witness', reason });
+      return state === null ? null : grantedView(state, store.instance);
     },
     states: async () => {
       if (failure !== null) throw failure;
@@ -109,6 +102,16 @@ export async function startService(store: WitnessStore | SharedStore, log: Journ
     failure: () => failure,
     drained: () => turns.drained(),
   };
+}
+
+/** What another witness knew, or this one before it was put back, is not shown as if it were so. */
+function grantedView(state: WitnessState, instance: string): WitnessView {
+  if (state.seeded && state.instance === instance) return viewOfState(state);
+  const heard = state.seeding?.reports.map((report) => report.site) ?? [];
+  const reason =
+    `it was replaced, restored or put back, and grants nothing for group ${state.group} until the copies have reported ` +
+    `(so far: ${heard.length === 0 ? 'none' : heard.join(', ')}); \`tercet witness replace ${state.group}\` has them do so`;
+  throw new TercetError('TERCET_NOT_IN_STATE', { what: 'the witness', reason });
 }
 
 async function untilStored(group: string, tryStep: () => Promise<WitnessAnswer | null>): Promise<WitnessAnswer> {
