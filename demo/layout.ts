@@ -140,8 +140,8 @@ export interface ConfigChoices {
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
   /** More keys of every site. */
   readonly site?: Readonly<Record<string, string | number>>;
-  /** More keys of the group. */
-  readonly group?: Readonly<Record<string, number>>;
+  /** More keys of the group: numbers, or TOML as it is. */
+  readonly group?: Readonly<Record<string, number | string>>;
 }
 
 /** The configuration as TOML. */

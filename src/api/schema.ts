@@ -72,7 +72,13 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
     })
     .nullable(),
   resync: z
-    .object({ rung: z.enum(['bitmap', 'scan', 'copy']), why: z.string(), sentBytes: count, secondsLeft: z.number().nullable() })
+    .object({
+      rung: z.enum(['bitmap', 'scan', 'copy']),
+      algorithm: z.enum(['crc32', 'md5', 'sha1', 'sha256']).nullable().default(null),
+      why: z.string(),
+      sentBytes: count,
+      secondsLeft: z.number().nullable(),
+    })
     .nullable(),
   lastError: z.string().nullable(),
 });
@@ -286,12 +292,15 @@ export interface ResyncOrder {
   readonly site: SiteName;
   readonly algorithm: 'crc32' | 'md5' | 'sha1' | 'sha256';
   readonly compare: 'primary' | 'mirror';
+  /** Compare everything again by sha256 once it has ended. */
+  readonly confirm: boolean;
 }
 /** Body of an order to compare a copy. */
 export const resyncSchema: z.ZodType<ResyncOrder> = z.strictObject({
   site: nameSchema,
   algorithm: z.enum(['crc32', 'md5', 'sha1', 'sha256']),
   compare: z.enum(['primary', 'mirror']),
+  confirm: z.boolean().default(false),
 });
 
 /** Body of POST /v1/groups/GROUP/promote. */

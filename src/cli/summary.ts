@@ -99,7 +99,7 @@ function rungText(peer: PeerStatus): string {
     case 'bitmap':
       return 'receives the blocks that its bitmap names';
     case 'scan':
-      return 'is compared block by block';
+      return `is compared block by block${peer.resync.algorithm === null ? '' : `, by ${peer.resync.algorithm}`}`;
     case 'copy':
     case undefined:
       return 'receives a whole copy';

@@ -134,11 +134,14 @@ export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | n
     else if (sites.indexOf(site) < index) faults.wrong(place, site, 'is named twice: remove one');
   }
   const async = fields.async ?? [];
-  for (const [index, site] of async.entries()) {
-    const place = [...path, 'async', index];
-    if (fields.sites !== undefined && !sites.includes(site))
-      faults.wrong(place, site, `is not among the sites of the group: ${sites.join(', ')}`);
-    else if (async.indexOf(site) < index) faults.wrong(place, site, 'is named twice: remove one');
+  for (const key of ['async', 'bitmap_only'] as const) {
+    const named = fields[key] ?? [];
+    for (const [index, site] of named.entries()) {
+      const place = [...path, key, index];
+      if (fields.sites !== undefined && !sites.includes(site))
+        faults.wrong(place, site, `is not among the sites of the group: ${sites.join(', ')}`);
+      else if (named.indexOf(site) < index) faults.wrong(place, site, 'is named twice: remove one');
+    }
   }
   for (const site of Object.keys(fields.overflow ?? {})) {
     if (fields.sites !== undefined && !sites.includes(site))
@@ -187,6 +190,7 @@ export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
     sidefile_mib: sidefile,
     destage_backlog_mib: backlog,
     bitmap_kib: bitmap,
+    scan_unit_mib: unit,
   } = fields;
   if (lease !== undefined && heartbeat !== undefined && heartbeat * 3 >= lease) {
     const text = `must be less than a third of lease_millis (${lease}), so that two lost heartbeats end nothing: at most ${Math.ceil(lease / 3) - 1}`;
@@ -209,4 +213,6 @@ export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
   }
   if (bitmap !== undefined && bitmap % 4 !== 0)
     faults.wrong([...path, 'bitmap_kib'], bitmap, 'must be a multiple of 4, the size of a block');
+  if (unit !== undefined && 2 ** Math.round(Math.log2(unit)) !== unit)
+    faults.wrong([...path, 'scan_unit_mib'], unit, 'must be a power of two, because coarse digests are made of finer ones');
 }

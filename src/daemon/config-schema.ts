@@ -38,6 +38,7 @@ export const groupNumbers = {
   sidefile_mib: { fallback: 1024, min: 128, max: 16 * 1024 * 1024 },
   destage_idle_millis: { fallback: 1000, min: 0, max: 600_000 },
   bitmap_kib: { fallback: 64, min: 4, max: 65_536 },
+  scan_unit_mib: { fallback: 256, min: 1, max: 1024 },
   destage_backlog_mib: { fallback: 256, min: 1, max: 1024 * 1024 },
   scrub_mib_per_second: { fallback: 0, min: 0, max: 1024 * 1024 },
   rpo_seconds: { fallback: 0, min: 0, max: 604_800, fraction: true },
@@ -169,6 +170,7 @@ export const groupShape = {
       'must be a table by site, such as { far = "slow" }',
     )
     .default({}),
+  bitmap_only: z.array(nameSchema('the name of a site'), `must be ${siteListText}`).default([]),
   ...(Object.fromEntries(Object.entries(groupNumbers).map(([key, option]) => [key, numberSchema(option)])) as Record<
     NumberKey,
     z.ZodDefault<z.ZodNumber>

@@ -65,6 +65,8 @@ export interface GroupConfig {
   /** Share of it above which there is an alert. */
   readonly rpoAlertPercent: number;
   readonly bitmapChunkBytes: number;
+  /** The largest range that a scan compares by one digest, and after which one that is cut off can go on. */
+  readonly scanUnitBytes: number;
   readonly volumes: readonly VolumeConfig[];
 }
 
@@ -201,7 +203,9 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     name,
     sites: present(fields.sites).map((site) => {
       const overflow = present(fields.overflow)[site];
-      return { name: site, mode: async.includes(site) ? 'async' : 'sync', ...(overflow === undefined ? {} : { overflow }) };
+      const bitmapOnly = present(fields.bitmap_only).includes(site);
+      const mode = async.includes(site) ? 'async' : 'sync';
+      return { name: site, mode, ...(overflow !== undefined && { overflow }), ...(bitmapOnly && { bitmapOnly }) };
     }),
     timings: {
       leaseMillis: present(fields.lease_millis),
@@ -220,6 +224,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     rpoAlertPercent: present(fields.rpo_alert_percent),
     bitmapChunkBytes: present(fields.bitmap_kib) * 1024,
     scrub: scrubOf(present(fields.scrub), present(fields.scrub_mib_per_second) * MIB, fields.scrub_window ?? null),
+    scanUnitBytes: present(fields.scan_unit_mib) * MIB,
     volumes: volumes.map((volume) => ({
       name: present(volume.name),
       sizeBytes: present(volume.sizeBytes),

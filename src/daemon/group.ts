@@ -56,8 +56,10 @@ export interface SharedParts {
 /** A clean end of a site waits for its disk this long at most. */
 const STOP_MILLIS_MAX = 5_000;
 
-/** Sizes of the ranges that a scan compares, coarse to fine. */
-const SCAN_LEVELS = [256, 16, 1, 1 / 16, 1 / 256].map((mib) => mib * 1024 * 1024);
+const MIB = 1024 * 1024;
+
+/** Sizes of the ranges that a scan compares below its unit, coarse to fine. */
+const SCAN_LEVELS = [16 * MIB, MIB, MIB / 16, MIB / 256];
 
 /** Drives one Site. */
 export class GroupRunner implements ExportedGroup {
@@ -178,7 +180,8 @@ export class GroupRunner implements ExportedGroup {
   }
 
   resync(order: { readonly site: SiteName } & ScanChoice): Promise<OrderOutcome> {
-    return this.#order((done) => this.#core.resync(order.site, { algorithm: order.algorithm, compare: order.compare }, done));
+    const { site, ...choice } = order;
+    return this.#order((done) => this.#core.resync(site, choice, done));
   }
 
   switchover(order: SwitchoverOrder): Promise<OrderOutcome> {
@@ -251,7 +254,7 @@ export class GroupRunner implements ExportedGroup {
       scrub: config.scrub ?? undefined,
       bitmapChunkBytes: config.bitmapChunkBytes,
       resyncPieceBytes: 16 * 1024 * 1024,
-      scan: { algorithm: 'sha256', compare: 'primary', levels: SCAN_LEVELS, chunkBytes: 1024 * 1024 },
+      scan: { algorithm: 'sha256', compare: 'primary', confirm: false, levels: scanLevels(config.scanUnitBytes), chunkBytes: MIB },
       bootId,
       clock,
       random,
@@ -287,4 +290,8 @@ export class GroupRunner implements ExportedGroup {
       },
     };
   }
+}
+
+function scanLevels(unitBytes: number): readonly number[] {
+  return [unitBytes, ...SCAN_LEVELS.filter((bytes) => bytes < unitBytes)];
 }

@@ -40,6 +40,9 @@ class CoreSite implements InspectedSite {
   replaceWitness(done: Parameters<Site['replaceWitness']>[0]): void {
     this.site.replaceWitness(done);
   }
+  resync(...order: Parameters<Site['resync']>): void {
+    this.site.resync(...order);
+  }
   stop(done: () => void): void {
     this.site.stop(done);
   }

@@ -1,6 +1,8 @@
 // Makes faults happen, and mends what was broken: the operator of the simulated sites. Every machine that ends is started again after a while; a
 // site that gives its copy up is started again, and gets an empty disk when its copy is of no use and another one is.
 
+import type { DigestAlgorithm } from '../core/base/ports.ts';
+import { DIGEST_ALGORITHMS } from '../core/scan/digest.ts';
 import type { CrashKind } from './gate.ts';
 import { Chance } from './random.ts';
 import type { InspectedSite } from './check/observe.ts';
@@ -86,6 +88,8 @@ export class Faults {
         return this.loseWitness(machine, fault);
       case 'witness-two':
         return this.secondWitness(machine, fault);
+      case 'scan':
+        return this.orderScan(machine, fault);
       case 'witness-cut':
       case 'witness-down':
       case 'witness-lossy':
@@ -105,6 +109,23 @@ export class Faults {
     const to = fault.amount % 3 === 0 ? (this.machines[fault.other] as Machine<InspectedSite>).name : null;
     if (at !== primary && primary !== undefined) this.watch.coverage.hit('handover ordered at a mirror');
     at.enter('order', at.life, () => at.site?.switchover({ to, dryRun: fault.amount % 10 === 0 }, () => undefined));
+  }
+
+  /** An operator has a copy compared: ordered there or at the primary, in any way that there is. */
+  private orderScan(named: Machine<InspectedSite>, fault: Fault): void {
+    const primary = this.machines.find((candidate) => candidate.site?.role === 'primary');
+    // Only now and then he names the primary, by mistake.
+    const isCorrected = named === primary && fault.amount % 10 !== 0;
+    const machine = isCorrected ? (this.machines.find((candidate) => candidate !== primary) ?? named) : named;
+    const atPrimary = fault.amount % 2 === 0;
+    const at = atPrimary ? (primary ?? machine) : machine;
+    const algorithm = DIGEST_ALGORITHMS[Math.floor(fault.amount / 4) % DIGEST_ALGORITHMS.length] as DigestAlgorithm;
+    const choice = { algorithm, compare: fault.amount % 4 < 2 ? 'primary' : 'mirror', confirm: fault.amount % 7 === 0 } as const;
+    at.enter('order', at.life, () =>
+      at.site?.resync(machine.name, choice, ({ kind }) => {
+        if (kind === 'done') this.watch.coverage.hit(atPrimary ? 'scan ordered at the primary' : 'scan ordered at the mirror');
+      }),
+    );
   }
 
   /** Ends every trouble and starts every machine that is not left out. */

@@ -4,7 +4,7 @@
 
 import type { CrashMoment } from './gate.ts';
 import { Chance } from './random.ts';
-import { makeHandovers, makeLosses, makeStories } from './stories.ts';
+import { makeHandovers, makeLosses, makeScans, makeStories } from './stories.ts';
 
 /** Kinds of faults. */
 export const FAULT_KINDS = [
@@ -36,6 +36,7 @@ export const FAULT_KINDS = [
   'switchover',
   'witness-lost',
   'witness-two',
+  'scan',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -58,10 +59,10 @@ export interface Fault {
 }
 
 /**
- * Those that are drawn here. Planned changes and lost witnesses have streams of chance of their own (handoverFaults, witnessFaults), so that runs
- * without them stay what they were.
+ * Those that are drawn here. Planned changes, lost witnesses and scans have streams of chance of their own (handoverFaults, witnessFaults, scanFaults), so
+ * that runs without them stay what they were.
  */
-const OWN_STREAM: ReadonlySet<FaultKind> = new Set(['switchover', 'cut-asker', 'witness-lost', 'witness-two']);
+const OWN_STREAM: ReadonlySet<FaultKind> = new Set(['switchover', 'cut-asker', 'witness-lost', 'witness-two', 'scan']);
 const DRAWN_KINDS = FAULT_KINDS.filter((kind) => !OWN_STREAM.has(kind));
 
 /** How often each kind is chosen when it is on, relative to the others. */
@@ -94,6 +95,7 @@ const WEIGHTS: Record<FaultKind, number> = {
   switchover: 5,
   'witness-lost': 1,
   'witness-two': 1,
+  scan: 5,
 };
 
 /** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
@@ -120,6 +122,12 @@ export function handoverFaults(chance: Chance, span: Parameters<typeof makeSched
 export function witnessFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
   if (!chance.happens(0.2)) return [];
   return makeLosses(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
+}
+
+/** Scans that an operator orders between two moments, in a share of all runs: plain ones, and those in whose middle something goes wrong. */
+export function scanFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  if (!chance.happens(0.3)) return [];
+  return makeScans(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
 }
 
 function makeFaults(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {

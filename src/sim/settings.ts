@@ -30,6 +30,8 @@ export interface Settings {
   readonly overflow: Overflow;
   /** Copies are compared that often. */
   readonly scrub: ScrubOptions | undefined;
+  /** Whether no records are held for far while it is away. */
+  readonly bitmapOnly: boolean;
   readonly hosts: HostNature;
   readonly network: NetworkNature;
   readonly clocks: readonly ClockNature[];
@@ -90,6 +92,7 @@ export function settingsOf(chance: Chance): Settings {
     resyncPieceBytes: chance.pick([2, 4, 16]) * 4096,
     scan: chance.happens(0.8) ? scanOf(chance) : null,
     overflow: chance.pick(['bitmap', 'bitmap', 'bitmap', 'slow', 'stop']),
+    bitmapOnly: chance.happens(0.1),
   };
 }
 
@@ -105,6 +108,7 @@ function scanOf(chance: Chance): ScanHow {
   return {
     algorithm: chance.pick(['sha256', 'sha256', 'sha1', 'md5']),
     compare: chance.pick(['primary', 'mirror']),
+    confirm: false,
     levels,
     chunkBytes: chance.pick(levels.slice(0, -1)),
   };

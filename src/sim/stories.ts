@@ -293,6 +293,41 @@ export function makeStories(chance: Chance, from: number, to: number, leaseMilli
   return faults;
 }
 
+/** A scan is ordered, and something goes wrong in the middle of it: with either side, the link between them, or the mirror's disk. */
+const brokenScan: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const mirror = chance.pick([second, second, 2]);
+  const soon = at + chance.spread(1, 3 * leaseMillis);
+  const away = leaseMillis * chance.between(0.1, 4);
+  const trouble = (): Fault =>
+    chance.pick([
+      fault(chance.pick(['crash', 'power']), at, {
+        site: chance.pick([first, mirror, mirror]),
+        millis: away,
+        calls: Math.floor(chance.spread(1, 600)),
+        moment: chance.pick(['before', 'after', 'torn']),
+      }),
+      fault(chance.pick(['crash', 'power']), soon, { site: chance.pick([first, mirror]), millis: away }),
+      fault(chance.pick(['cut', 'reset', 'stall']), soon, { site: first, other: mirror, millis: away }),
+      fault('full', soon, { site: mirror, millis: away }),
+      fault('slow-disk', at, { site: chance.pick([first, mirror]), millis: 4 * away, amount: 100 }),
+      fault('scan', soon, { site: mirror, amount: chance.integer(1, 1000) }),
+    ]);
+  const order = fault('scan', at, { site: mirror, amount: chance.integer(1, 1000) });
+  const count = chance.pick([0, 1, 1, 2, 3]);
+  return [order, ...Array.from({ length: count }, trouble)];
+};
+
+/** A few scans between two moments. */
+export function makeScans(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  const faults: Fault[] = [];
+  const pause = Math.max(4 * leaseMillis, 2000);
+  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.3, 2) * pause) {
+    const first = chance.integer(0, 1);
+    faults.push(...brokenScan({ chance, at, leaseMillis, first, second: 1 - first }));
+  }
+  return faults.sort((a, b) => a.at - b.at);
+}
+
 /** A few planned changes between two moments. */
 export function makeHandovers(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
   const faults: Fault[] = [];

@@ -205,13 +205,16 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
     else if (event === 'handover.off') coverage.hit('handover given up');
     else if (event === 'coverage.lost') {
-      coverage.hit('coverage lost');
-      this.lastUncovered = this.world.now;
+      coverage.hit(facts['bitmapOnly'] === true ? 'no records held for a copy that is away' : 'coverage lost');
+      if (facts['bitmapOnly'] !== true) this.lastUncovered = this.world.now;
     } else if (event === 'resync.begin') this.countResync(this.site(machine), facts);
     else if (event === 'mirror.copied' && facts['rung'] === 'bitmap') coverage.hit('bitmap resync ended');
     else if (event === 'copy.resume') coverage.hit(facts['rung'] === 'scan' ? 'scan goes on after a cut' : 'resync goes on after a cut');
     else if (event === 'copy.begin' && facts['staged'] === true) coverage.hit('older volume kept until the end');
     else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
+    else if (event === 'scan.confirm') coverage.hit('scan confirmed by a stronger digest');
+    else if (event === 'copy.unstaged') coverage.hit('staging given up for want of space');
+    else if (event === 'link.down' && isScanned(this.site(machine))) coverage.hit('link lost in a scan');
     else if (event === 'bitmap.begin') this.bitmapsBegun.set(String(facts['site']), machine.name);
     else if (event.startsWith('level.')) this.countLevel(machine, event, facts);
     else if (event.startsWith('verify.')) this.verifies.told(this, machine.name, event, facts);
@@ -464,6 +467,11 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (site.inside?.handover === 'gives') coverage.hit('crash of the giver in a handover');
     else if (site.inside?.handover === 'takes') coverage.hit('crash of the taker in a handover');
     if (site.inside !== null && !site.inside.consistent) coverage.hit('whole copy cut off');
+    if (isScanned(site))
+      coverage.hit(
+        site.inside?.staged?.endSeq === null ? 'end of the mirror in a scan' : 'end of the mirror while a scan is brought into its bases',
+      );
+    if (role === 'primary' && this.sites.some((other) => other !== site && isScanned(other))) coverage.hit('end of the primary in a scan');
     if (kind === 'power') {
       if (role === 'primary') coverage.hit('power lost as primary');
       else if (role === 'mirror') coverage.hit('power lost as mirror');
@@ -497,4 +505,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
 
 function trueSyncPeersBefore(before: WitnessState | null, from: SiteName): boolean {
   return before?.copies.some((copy) => copy.site !== from && copy.mode === 'sync' && copy.flag) ?? false;
+}
+
+/** Whether a scan of its copy is staged there: under way, cut off, or about to end. */
+function isScanned(site: SeenSite): boolean {
+  return site.inside?.staged?.rung === 'scan';
 }

@@ -5,21 +5,9 @@ import { closeSync, openSync, readSync, readdirSync, statSync, writeFileSync, wr
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { runCli } from '../../src/cli/app.ts';
-import type { CliContext } from '../../src/cli/context.ts';
 import { EXIT } from '../../src/core/base/errors.ts';
-import type { TestCluster } from '../support/cluster.ts';
 import { withCluster } from '../support/cluster.ts';
-
-/** Runs a command as an administrator would; what it printed and its exit code. */
-async function tercet(cluster: TestCluster, line: string): Promise<{ code: number; out: string }> {
-  let out = '';
-  const write = (text: string): void => void (out += text);
-  const fake: CliContext['process'] = { stdout: { write }, stderr: { write }, env: { STRICLI_NO_COLOR: '1' } };
-  const words = [...line.split(' '), '--config', cluster.layout.configFile];
-  await runCli(words, { process: fake, env: {}, colour: false, ask: null });
-  return { code: Number(fake.exitCode ?? 0), out };
-}
+import { tercet } from '../support/command.ts';
 
 /** Turns over a byte in the middle of the oldest segment that holds records of a stopped site. */
 function damageSidefile(folder: string): void {

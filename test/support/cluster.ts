@@ -55,8 +55,8 @@ export interface TestClusterOptions {
   readonly tls?: boolean;
   /** More keys of every site. */
   readonly site?: Readonly<Record<string, string | number>>;
-  /** Keys of the group in place of those for tests. */
-  readonly group?: Readonly<Record<string, number>>;
+  /** Keys of the group in place of those for tests: numbers, or TOML as it is. */
+  readonly group?: Readonly<Record<string, number | string>>;
   /** Called before anything is started, to put something in place of a data folder. What it returns is called at the very end. */
   readonly prepare?: (layout: Layout) => Promise<() => Promise<void>>;
 }
@@ -222,9 +222,9 @@ export class TestCluster {
     for (const [key, direction] of lanes(from, to)) this.#proxies.get(key)?.stop(direction, true);
   }
 
-  /** Cuts every connection between two ends with a reset, and refuses new ones. */
-  sever(a: End, b: End): void {
-    for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.sever(true);
+  /** Cuts every connection between two ends with a reset, and refuses new ones, or no longer. */
+  sever(a: End, b: End, severed: boolean = true): void {
+    for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.sever(severed);
   }
 
   /** Every byte between two ends arrives so much later. */

@@ -13,7 +13,7 @@ import type { Bitmaps } from '../replica/bitmaps.ts';
 import type { CopyReceiver, Cursor } from '../replica/receive.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
 import { type HeldTable, readHeld } from './held.ts';
-import { readFollow, type Follow, type Join, type Joined, type ScanChoice, type StagedJoin } from './forms.ts';
+import { choiceOf, readFollow, type Follow, type Join, type Joined, type ScanChoice, type StagedJoin } from './forms.ts';
 import type { Link } from './link.ts';
 import { type Findings, ScanSide } from './scan.ts';
 import {
@@ -95,6 +95,7 @@ export class Follower {
   /** All sites of the group, in order. */
   readonly #sites: readonly SiteName[];
   readonly #own: SiteName;
+  readonly #bitmapOnly: ReadonlySet<SiteName>;
   readonly #blockDigests: BlockDigests;
   readonly #scanWanted: ScanChoice | null;
   #state: FollowState = 'waiting';
@@ -132,6 +133,8 @@ export class Follower {
     promiseMillis: Millis;
     sites: readonly SiteName[];
     site: SiteName;
+    /** Those for which no records are held while they are away. */
+    bitmapOnly: ReadonlySet<SiteName>;
     /** What is known of the other copies; outlives this follower. */
     held: HeldTable;
     blockDigests: BlockDigests;
@@ -152,6 +155,7 @@ export class Follower {
     this.#wake = options.wake;
     this.#sites = options.sites;
     this.#own = options.site;
+    this.#bitmapOnly = options.bitmapOnly;
     this.#blockDigests = options.blockDigests;
     this.#scanWanted = options.scanWanted;
     if (!this.#replica.changing) this.#join();
@@ -361,7 +365,8 @@ export class Follower {
     this.#state = 'adopting';
     const { epoch, history, position, chain, cutTo } = follow;
     this.#journal('mirror.copy-begin', { position, rung }, `a resync by ${rung} begins`);
-    this.#replica.receiver.begin({ epoch, history, position, chain, rung, cutTo }, (failure) => {
+    const scan = follow.scan === null ? null : choiceOf(follow.scan);
+    this.#replica.receiver.begin({ epoch, history, position, chain, rung, cutTo, scan }, (failure) => {
       if (this.#state !== 'adopting' || failure !== null) return;
       this.#needsCopy = null;
       this.#beginScan(follow);
@@ -477,9 +482,16 @@ export class Follower {
    * Where such records had to go already, the primary's word counts alone.
    */
   #keep(): void {
-    const floor = this.#held.floor(this.#replica.epoch);
+    const floor = this.#held.floor(this.#replica.epoch, (copy) => this.#bitmapOnly.has(copy.site) && this.#covers(copy.site, copy.durable));
     const covered = floor !== null && floor >= this.#replica.marks.oldest;
     this.#replica.retainFrom = covered ? Math.min(this.#primaryRetain, floor) : this.#primaryRetain;
+  }
+
+  /** Whether the bitmap here names everything that a copy lacks which holds records up to `durable`. */
+  #covers(site: SiteName, durable: Seq): boolean {
+    const { bitmaps, marks } = this.#replica;
+    const map = bitmaps.get(site);
+    return map !== null && site !== this.#bitmapComing && map.from <= durable + 1 && map.to >= marks.received;
   }
 
   #flush(body: Uint8Array): void {
@@ -635,6 +647,6 @@ export class Follower {
 function stagedOf(replica: FollowingReplica): StagedJoin | null {
   const { staged } = replica.receiver;
   if (staged === null || staged.endSeq !== null) return null;
-  const { rung, upTo, cursor, older } = staged;
-  return { rung, fromSeq: replica.marks.destaged, upTo, cursor, olderHistory: older.history, olderSeq: older.seq };
+  const { rung, scan = null, upTo, cursor, older } = staged;
+  return { rung, scan, fromSeq: replica.marks.destaged, upTo, cursor, olderHistory: older.history, olderSeq: older.seq };
 }

@@ -3,11 +3,12 @@
 import { BLOCK_BYTES, isCount, type Epoch, type Seq, type SiteName } from '../base/units.ts';
 import type { EpochStart, History } from '../base/position.ts';
 import { limits } from '../base/limits.ts';
-import type { DigestAlgorithm } from '../base/ports.ts';
-import type { ResyncRung } from '../replica/superblock.ts';
+import type { ResyncRung, ScanChoice } from '../replica/superblock.ts';
 import { DIGEST_ALGORITHMS } from '../scan/digest.ts';
 import type { ScanGeometry } from '../scan/local.ts';
 import { decodeJson } from './messages.ts';
+
+export type { ScanChoice } from '../replica/superblock.ts';
 
 /** First message of each side. */
 export interface Hello {
@@ -60,6 +61,8 @@ export interface Join {
 /** What a mirror says of a staged resync: where it could go on, and what the older volume is. */
 export interface StagedJoin {
   readonly rung: ResyncRung;
+  /** scan: how it was begun. */
+  readonly scan: ScanChoice | null;
   /** Records of the resync come from behind this one on. */
   readonly fromSeq: Seq;
   readonly upTo: { readonly epoch: Epoch; readonly seq: Seq };
@@ -69,14 +72,12 @@ export interface StagedJoin {
 }
 
 /** How a scan is done: the same on both sides. */
-export interface ScanHow extends ScanGeometry {
-  readonly algorithm: DigestAlgorithm;
-  /** Who compares, and so says which blocks travel. */
-  readonly compare: 'primary' | 'mirror';
-}
+export interface ScanHow extends ScanGeometry, ScanChoice {}
 
-/** What may be chosen for a scan that is ordered. */
-export type ScanChoice = Pick<ScanHow, 'algorithm' | 'compare'>;
+/** What of it was chosen. */
+export function choiceOf({ algorithm, compare, confirm }: ScanChoice): ScanChoice {
+  return { algorithm, compare, confirm };
+}
 
 /** The primary's answer to a join. */
 export interface Follow {
@@ -220,14 +221,15 @@ function isRung(value: unknown): value is ResyncRung {
 function readStaged(value: unknown): StagedJoin | null | undefined {
   if (value === null) return null;
   if (typeof value !== 'object') return undefined;
-  const { rung, fromSeq, upTo, cursor, olderHistory, olderSeq } = value as Record<string, unknown>;
+  const { rung, fromSeq, upTo, cursor, olderHistory, olderSeq, scan: choice } = value as Record<string, unknown>;
+  const scan = readChoice(choice ?? null);
   const history = readHistory(olderHistory);
-  if (!isRung(rung) || !isCount(fromSeq) || !isCount(olderSeq) || history === null) return undefined;
+  if (!isRung(rung) || scan === undefined || !isCount(fromSeq) || !isCount(olderSeq) || history === null) return undefined;
   const at = readCursor(cursor);
   if (typeof upTo !== 'object' || upTo === null || at === null) return undefined;
   const { epoch, seq } = upTo as Record<string, unknown>;
   if (!isCount(epoch) || !isCount(seq)) return undefined;
-  return { rung, fromSeq, upTo: { epoch, seq }, cursor: at, olderHistory: history, olderSeq };
+  return { rung, scan, fromSeq, upTo: { epoch, seq }, cursor: at, olderHistory: history, olderSeq };
 }
 
 function readCursor(value: unknown): { volume: number; offset: number } | null {
@@ -240,9 +242,10 @@ function readCursor(value: unknown): { volume: number; offset: number } | null {
 function readChoice(value: unknown): ScanChoice | null | undefined {
   if (value === null) return null;
   if (typeof value !== 'object') return undefined;
-  const { algorithm, compare } = value as Record<string, unknown>;
+  const { algorithm, compare, confirm = false } = value as Record<string, unknown>;
   const known = DIGEST_ALGORITHMS.find((name) => name === algorithm);
-  return known !== undefined && (compare === 'primary' || compare === 'mirror') ? { algorithm: known, compare } : undefined;
+  if (known === undefined || typeof confirm !== 'boolean') return undefined;
+  return compare === 'primary' || compare === 'mirror' ? { algorithm: known, compare, confirm } : undefined;
 }
 
 /** undefined when it is malformed. */

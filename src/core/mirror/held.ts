@@ -54,10 +54,14 @@ export class HeldTable {
     this.#copies = new Map(held.copies.map((copy) => [copy.site, copy]));
   }
 
-  /** First record that some other copy is not known to hold; null when nothing is known in this epoch. */
-  floor(epoch: Epoch): Seq | null {
+  /**
+   * First record that some other copy is not known to hold, Infinity when those that matter are known to hold everything; null when nothing is
+   * known in this epoch. `noted`: what a copy lacks is noted otherwise, so that no record need be held for it.
+   */
+  floor(epoch: Epoch, noted: (copy: HeldCopy) => boolean): Seq | null {
     if (epoch !== this.#epoch || this.#copies.size === 0) return null;
-    return Math.min(...[...this.#copies.values()].map((copy) => copy.durable)) + 1;
+    const lacking = [...this.#copies.values()].filter((copy) => !noted(copy));
+    return Math.min(...lacking.map((copy) => copy.durable)) + 1;
   }
 }
 

@@ -24,7 +24,8 @@ export interface Findings {
 export class ScanSide {
   readonly #link: Link;
   readonly #epoch: Epoch;
-  readonly #how: ScanHow;
+  /** How it is done. */
+  readonly how: ScanHow;
   readonly #volumes: readonly { readonly sizeBytes: number }[];
   readonly #local: LocalDigests;
   readonly #comparer: Comparer | null;
@@ -44,7 +45,7 @@ export class ScanSide {
     const { link, epoch, how, volumes, source, digests, from, findings } = options;
     this.#link = link;
     this.#epoch = epoch;
-    this.#how = how;
+    this.how = how;
     this.#volumes = volumes;
     this.#local = new LocalDigests({ source, digests, algorithm: how.algorithm, geometry: how });
     this.#comparer =
@@ -83,8 +84,8 @@ export class ScanSide {
     const { number, volume, offset, length, nodeBytes } = head;
     const size = this.#volumes[volume]?.sizeBytes ?? 0;
     const count = Math.ceil(length / nodeBytes);
-    const known = this.#how.levels.includes(nodeBytes) && head.algorithm === ALGORITHM_NUMBERS[this.#how.algorithm];
-    const inside = length > 0 && offset + length <= size && offset % nodeBytes === 0 && length <= (this.#how.levels[0] ?? 0);
+    const known = this.how.levels.includes(nodeBytes) && head.algorithm === ALGORITHM_NUMBERS[this.how.algorithm];
+    const inside = length > 0 && offset + length <= size && offset % nodeBytes === 0 && length <= (this.how.levels[0] ?? 0);
     const whole = length % nodeBytes === 0 || offset + length === size;
     if (!known || !inside || !whole || count > limits.scanNodesMax)
       return `a ${message.name} message is about ${length} bytes at ${offset} in nodes of ${nodeBytes}`;
@@ -109,7 +110,7 @@ export class ScanSide {
       length,
       nodeBytes,
       volume,
-      ALGORITHM_NUMBERS[this.#how.algorithm],
+      ALGORITHM_NUMBERS[this.how.algorithm],
     ]);
     if (digests === null) return this.#link.send(name, head);
     const body = new Uint8Array(head.length + digests.length);

@@ -16,7 +16,7 @@ import type { Marks } from './marks.ts';
 import type { ReplicaDone, ReplicaFailure } from './options.ts';
 import type { Sidefile, SidefileStart } from './sidefile.ts';
 import { discardStaging, failureOf, Staging } from './staging.ts';
-import type { ResyncRung, StagingValue, Superblock, SuperblockValue } from './superblock.ts';
+import type { ResyncRung, ScanChoice, StagingValue, Superblock, SuperblockValue } from './superblock.ts';
 
 /** What the receiver of a copy needs of its replica. */
 export interface CopyGround {
@@ -62,6 +62,8 @@ export interface CopyBegin {
   readonly rung: ResyncRung;
   /** Of the records that are here only those up to this one count; null: all. */
   readonly cutTo?: Seq | null;
+  /** scan: how. */
+  readonly scan?: ScanChoice | null;
 }
 
 /** A place in the volumes, in the order in which they are gone through. */
@@ -200,9 +202,9 @@ export class CopyReceiver {
       discardStaging(storage, bases.length);
       this.#open(0);
     }
-    const { position: seq, history, rung } = options;
+    const { position: seq, history, rung, scan = null } = options;
     const cursor = { volume: 0, offset: 0 };
-    return { rung, older, entries: kept, cursor, upTo: { epoch: epochOf(history, seq), seq }, endSeq: null };
+    return { rung, scan, older, entries: kept, cursor, upTo: { epoch: epochOf(history, seq), seq }, endSeq: null };
   }
 
   #resetSidefile(start: SidefileStart): void {

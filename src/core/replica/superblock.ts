@@ -4,7 +4,15 @@
 import { assert } from '../base/assert.ts';
 import { CELL_BYTES, encodeSlot, type Json, readCell, type SlotIndex } from '../base/cell.ts';
 import { limits } from '../base/limits.ts';
-import { DiskError, type Digests, type DiskDone, type DiskFailure, type Storage, type StoredFile } from '../base/ports.ts';
+import {
+  DiskError,
+  type DigestAlgorithm,
+  type Digests,
+  type DiskDone,
+  type DiskFailure,
+  type Storage,
+  type StoredFile,
+} from '../base/ports.ts';
 import type { EpochStart } from '../base/position.ts';
 import { type Epoch, isCount, type Seq, type SiteName } from '../base/units.ts';
 import { segmentNumberOf } from './segment.ts';
@@ -65,9 +73,20 @@ export interface SuperblockValue {
 /** How a resync may be brought to its end. */
 export type ResyncRung = 'bitmap' | 'scan' | 'copy';
 
+/** What may be chosen for a scan that is ordered. */
+export interface ScanChoice {
+  readonly algorithm: DigestAlgorithm;
+  /** Who compares, and so says which blocks travel. */
+  readonly compare: 'primary' | 'mirror';
+  /** Once it has ended, everything is compared again by the digest that is taken as proof. */
+  readonly confirm: boolean;
+}
+
 /** A resync whose images are staged. */
 export interface StagingValue {
   readonly rung: ResyncRung;
+  /** scan: how, so that one that is cut off goes on so under any primary. Left out by copies that were begun before it was kept. */
+  readonly scan?: ScanChoice | null;
   /** The volume that the base images hold: everything up to `seq` by that history. */
   readonly older: { readonly history: readonly EpochStart[]; readonly seq: Seq; readonly chain: number };
   /** Entries of the index of staged images that are on stable storage. */
@@ -275,6 +294,7 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
   copying: isNullOr({ fromSeq: isCount }),
   staging: isNullOr({
     rung: (value) => value === 'bitmap' || value === 'scan' || value === 'copy',
+    scan: (value) => value === undefined || isNullOr({ algorithm: isText, compare: isText, confirm: isFlag })(value),
     older: isObject({
       history: isListOf(limits.historyEpochsMax, { epoch: isCount, firstSeq: isCount }),
       seq: isCount,

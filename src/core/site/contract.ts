@@ -32,6 +32,8 @@ export interface SiteSpec {
   readonly mode: Mode;
   /** What is done, while another site is primary, when the sidefile is full of what this one lacks. 'bitmap' when left out. */
   readonly overflow?: Overflow;
+  /** No records are held for it while it is away: what it lacks is noted in its bitmap from the moment in which it is lost. */
+  readonly bitmapOnly?: boolean;
 }
 
 export interface VolumeSpec {
@@ -193,6 +195,8 @@ export interface PeerStatus {
   /** As primary, while the peer receives images: by which rung, why not by the one above, and when it will have ended at this pace. */
   readonly resync: {
     readonly rung: ResyncRung;
+    /** scan: by which digest. */
+    readonly algorithm: DigestAlgorithm | null;
     readonly why: string;
     readonly sentBytes: number;
     readonly secondsLeft: number | null;

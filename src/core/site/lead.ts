@@ -29,6 +29,11 @@ import { Membership } from './membership.ts';
 import { isKept, Writers } from './writers.ts';
 import { Resyncs } from './resync.ts';
 
+/** Sites for which no records are held while they are away. */
+export function bitmapOnlyOf(sites: SiteOptions['sites']): ReadonlySet<SiteName> {
+  return new Set(sites.filter((spec) => spec.bitmapOnly === true).map((spec) => spec.name));
+}
+
 /** Bytes collected for an async peer that are sent without waiting for its delay. */
 const ASYNC_BYTES = 256 * 1024;
 
@@ -46,6 +51,7 @@ export class Lead {
   /** What the last primary said must be kept; rules until each peer has said itself what it holds. */
   readonly #inheritedRetain: Seq;
   readonly #onlyCopy: boolean;
+  readonly #bitmapOnly: ReadonlySet<SiteName>;
   #heartbeatNumber = 0;
   #heartbeatAt: Millis = -Infinity;
   #flushWanted: Seq = 0;
@@ -65,6 +71,7 @@ export class Lead {
     this.#counters = given.counters;
     this.#inheritedRetain = given.replica.retainFrom;
     this.#onlyCopy = given.options.sites.length === 1;
+    this.#bitmapOnly = bitmapOnlyOf(given.options.sites);
     const now = given.options.clock.now();
     for (const peer of given.peers.values()) {
       const copy = given.view.copies.find((candidate) => candidate.site === peer.name);
@@ -185,13 +192,18 @@ export class Lead {
   peerSaid(site: SiteName): void {
     const peer = this.#followed.get(site);
     if (peer === undefined || peer.attached !== 'copying' || peer.peer.said?.consistent !== true || peer.copy?.endSent !== true) return;
-    const { rung } = peer.copy;
+    const { rung, sentBytes } = peer.copy;
+    const how = peer.copy.scan?.how ?? null;
     peer.copy.stop();
     peer.attached = 'following';
     peer.knownDurable = peer.durable;
     peer.copy = null;
     this.#resyncs.ended(peer);
-    this.#options.journal('mirror.copied', { site, rung }, `the resync of ${site} has ended: it follows`);
+    const facts = { site, rung, sentBytes, ...(how !== null && { algorithm: how.algorithm, confirm: how.confirm }) };
+    this.#options.journal('mirror.copied', facts, `the resync of ${site} has ended: it follows`);
+    if (how?.confirm !== true) return;
+    this.#options.journal('scan.confirm', { site, after: how.algorithm }, `everything at ${site} is compared again by sha256`);
+    this.rescan(site, { algorithm: 'sha256', compare: how.compare, confirm: false });
   }
 
   /** The witness has told its state: a copy may have put its own flag to false, and is then not relied on any more. */
@@ -237,6 +249,7 @@ export class Lead {
       roomBytes: Math.max(1, this.#options.capacityBytes - this.#options.segmentBytes),
       keptFor: (peer) => this.#replica.bytesAfter((peer.keptFrom ?? this.#inheritedRetain) - 1),
     });
+    this.#holdNothing();
     this.#makeRoom(now);
     // While hosts are held for a handover, nobody is excluded or admitted: it ends soon, or has asked the witness itself.
     if (this.#handover?.takesNone !== true) this.#membership.turn(now);
@@ -398,6 +411,25 @@ export class Lead {
     if (!relied || durable < this.#flushWanted) this.#replica.flush();
   }
 
+  /** For peers that are brought up to date by their bitmap alone: nothing is held from the moment in which they are lost. */
+  #holdNothing(): void {
+    for (const peer of this.#followed.values()) {
+      if (!this.#bitmapOnly.has(peer.site) || peer.attached !== 'no' || peer.uncovered || peer.required) continue;
+      this.#uncover(peer, peer.keptFrom ?? this.#inheritedRetain, 'no records are held for a copy that is away');
+    }
+  }
+
+  /** Has what a peer lacks noted in its bitmap, so that the records may go; false while that goes on. */
+  #uncover(peer: FollowedPeer, lacksFrom: Seq, why: string): boolean {
+    if (!this.#resyncs.forget(peer, lacksFrom)) return false;
+    peer.uncovered = true;
+    const { site } = peer;
+    const facts = { site, lacksFrom, bitmapOnly: this.#bitmapOnly.has(site) };
+    this.#options.journal('coverage.lost', facts, `${why}: the blocks of the records that ${site} lacks are noted in its bitmap`);
+    peer.peer.lastError = `${why}: it will get the blocks that its bitmap names`;
+    return true;
+  }
+
   /** The sidefile is full of records that only some absent or lagging copy needs: that copy loses its coverage, the hosts go on. */
   #makeRoom(now: Millis): void {
     const replica = this.#replica;
@@ -406,15 +438,8 @@ export class Lead {
     if (retain > replica.marks.destaged) return;
     for (const peer of this.#followed.values()) {
       if (peer.uncovered || (peer.keptFrom ?? this.#inheritedRetain) !== retain) continue;
-      if (peer.required || isKept(peer, now) || !this.#resyncs.forget(peer, retain)) continue;
-      peer.uncovered = true;
+      if (peer.required || isKept(peer, now) || !this.#uncover(peer, retain, 'the sidefile is full')) continue;
       peer.outrun ||= peer.attached !== 'no';
-      this.#options.journal(
-        'coverage.lost',
-        { site: peer.site, lacksFrom: retain },
-        `the sidefile is full: records that ${peer.site} lacks are dropped, their blocks are noted in its bitmap`,
-      );
-      peer.peer.lastError = 'the sidefile no longer covers what it lacks: it will get the blocks that its bitmap names';
       if (peer.attached !== 'no') peer.peer.link?.refuse('the sidefile no longer covers what this copy lacks: join anew');
       assert(peer.attached === 'no', 'a peer without coverage must not stay attached', { site: peer.site });
     }

@@ -153,22 +153,34 @@ function olderSeq(replica: Replica): number | null {
   return staged !== null && staged.endSeq === null ? staged.older.seq : null;
 }
 
-/** Has a peer compared with this site, which must be the primary. */
+/** The scan that was ordered at a site that follows: its next join asks for it. */
+export interface WantedScan {
+  choice: ScanChoice | null;
+}
+
+/** Has a copy compared with the primary's: a peer's, ordered at the primary, or the own one, ordered at a site that follows. */
 export function orderResync(
   ground: {
     readonly role: Role;
     readonly lead: Lead | null;
     /** What this site follows, when it is its own copy that is compared: the next join asks for it. */
     readonly follower: Follower | null;
+    readonly wanted: WantedScan;
     readonly own: SiteName;
     readonly scans: boolean;
   },
   site: SiteName,
   choice: ScanChoice,
 ): OrderOutcome {
-  const { role, lead, own, scans } = ground;
+  const { role, lead, own, scans, follower } = ground;
   if (!scans)
     return refused('this copy was opened without comparing by digests', 'give it a whole copy: replace its folder and start it again');
+  if (site === own && follower !== null) {
+    const primary = follower.link.peer;
+    ground.wanted.choice = choice;
+    follower.link.refuse('this copy is to be compared: it joins anew');
+    return { kind: 'done', text: `${site} joins anew, and is compared with ${primary} block by block` };
+  }
   if (role !== 'primary' || lead === null)
     return refused(
       `${own} is ${role}, and knows no other copy`,

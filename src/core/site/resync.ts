@@ -4,7 +4,7 @@
 import { BITMAP_BODY, decodeNumbers, encodeJson, encodeNumbers, IMAGE_ASK_BODY } from '../mirror/messages.ts';
 import { CopySender } from '../mirror/copy.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
-import type { Follow, Join, ScanChoice, ScanHow } from '../mirror/forms.ts';
+import { choiceOf, type Follow, type Join, type ScanChoice, type ScanHow } from '../mirror/forms.ts';
 import { decideJoin, type JoinDecision } from '../mirror/join.ts';
 import type { Link } from '../mirror/link.ts';
 import { BitmapRanges, type RangeSource, ScanRanges, WholeRanges } from '../mirror/ranges.ts';
@@ -22,10 +22,8 @@ export class Resyncs {
   readonly #replica: Replica;
   readonly #counters: Record<SiteCounter, number>;
   readonly #followed: ReadonlyMap<SiteName, FollowedPeer>;
-  /** Scans that were ordered and have not begun. */
+  /** Scans that were ordered and are not known to the mirror yet. */
   readonly #wanted = new Map<SiteName, ScanChoice>();
-  /** How the last scan of a peer was to be done: one that is cut off goes on so. */
-  readonly #choices = new Map<SiteName, ScanChoice>();
 
   constructor(given: {
     options: SiteOptions;
@@ -97,10 +95,8 @@ export class Resyncs {
 
   #howOf(peer: FollowedPeer, join: Join): ScanHow | null {
     const { scan } = this.#options;
-    const choice = this.#wanted.get(peer.site) ?? join.scan ?? this.#choices.get(peer.site) ?? null;
-    this.#wanted.delete(peer.site);
-    if (choice !== null) this.#choices.set(peer.site, choice);
-    return scan === null || choice === null ? scan : { ...scan, algorithm: choice.algorithm, compare: choice.compare };
+    const choice = this.#wanted.get(peer.site) ?? join.scan ?? join.staged?.scan ?? null;
+    return scan === null || choice === null ? scan : { ...scan, ...choiceOf(choice) };
   }
 
   #makeSender(peer: FollowedPeer, link: Link, rung: ResyncRung, scan: ScanHow | null, decision: JoinDecision, join: Join): void {
@@ -242,7 +238,10 @@ export class Resyncs {
 
   /** A mirror has begun to follow: it takes the bitmaps of the others over, so that they are not lost with this site. */
   joined(peer: FollowedPeer): void {
-    peer.copy?.scan?.start();
+    const scan = peer.copy?.scan ?? null;
+    // It has noted on its disk that it is compared, and how: until now the order was known here alone.
+    if (scan !== null) this.#wanted.delete(peer.site);
+    scan?.start();
     for (const site of this.#replica.bitmaps.sites) this.#share(peer, site);
   }
 

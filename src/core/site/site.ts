@@ -31,8 +31,8 @@ import {
   type Waiting,
 } from './contract.ts';
 import { HostDesk } from './hosts.ts';
-import { Lead } from './lead.ts';
-import { Creations, orderDrain, orderPromote, orderResync, type OrderGround } from './orders.ts';
+import { bitmapOnlyOf, Lead } from './lead.ts';
+import { Creations, orderDrain, orderPromote, orderResync, type OrderGround, type WantedScan } from './orders.ts';
 import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
 import { OwnCopy } from './own-copy.ts';
 import { isReplicaError } from './replica-options.ts';
@@ -72,7 +72,7 @@ export class Site implements LinkOwner {
   readonly #survivors: Survivors;
   readonly #held = new HeldTable();
   #groupId: string | null = null;
-  #scanWanted: ScanChoice | null = null;
+  readonly #wantedScan: WantedScan = { choice: null };
   readonly #copy: OwnCopy;
   readonly #resignation: Resignation;
   readonly #creations = new Creations();
@@ -194,9 +194,8 @@ export class Site implements LinkOwner {
 
   /** Has the copy of a site compared block by block with the primary's: ordered at the primary, or at that site. */
   resync(site: SiteName, choice: ScanChoice, done: (outcome: OrderOutcome) => void): void {
-    const follower = site === this.site ? this.#follower : null;
-    if (follower !== null) this.#scanWanted = choice;
-    done(orderResync({ role: this.#role, lead: this.#lead, follower, own: this.site, scans: this.#options.scan !== null }, site, choice));
+    const ground = { role: this.#role, lead: this.#lead, follower: this.#follower, wanted: this.#wantedScan, own: this.site };
+    done(orderResync({ ...ground, scans: this.#options.scan !== null }, site, choice));
   }
 
   /** Ends everything in order, so that the next start is a clean one. */
@@ -502,8 +501,9 @@ export class Site implements LinkOwner {
       promiseMillis: timings.leaseMillis,
       sites: this.#options.sites.map((spec) => spec.name),
       blockDigests: this.#options.blockDigests,
-      scanWanted: this.#scanWanted,
+      scanWanted: this.#wantedScan.choice,
       site: this.site,
+      bitmapOnly: bitmapOnlyOf(this.#options.sites),
       held: this.#held,
       changed: () => this.#updateFollowing(),
       wake: () => shell.wake(),
@@ -512,7 +512,7 @@ export class Site implements LinkOwner {
 
   #updateFollowing(): void {
     const state = this.#follower?.state;
-    if (state === 'copying') this.#scanWanted = null;
+    if (state === 'copying') this.#wantedScan.choice = null;
     if (state === 'following' && this.#role === 'joining') {
       this.#counters.cutBackRecords += this.#follower?.cutBackRecords ?? 0;
       this.#setRole('mirror', 'it follows');
@@ -550,6 +550,7 @@ export class Site implements LinkOwner {
     assert(view.primary === this.site, 'only the primary that the witness names begins an epoch', { primary: view.primary });
     assert(view.epoch > replica.epoch, 'a reign begins with an epoch of its own', { granted: view.epoch, own: replica.epoch });
     assert(this.#follower === null, 'a site that becomes primary follows nobody', {});
+    this.#wantedScan.choice = null;
     // The epoch first, the claim's end behind it: a crash between the two leaves a claim of an epoch that has begun, which the next start
     // passes over. The other way round it would forget that it was granted, and follow whom it has replaced.
     const begun = (failure: ReplicaFailure | null): void => {

@@ -131,7 +131,7 @@ function resyncOf(followed: FollowedPeer | null, now: Millis): PeerStatus['resyn
   const done = copy.passedBytes - copy.passedAtBegin;
   const seconds = (now - copy.beganAt) / 1000;
   const secondsLeft = done > 0 ? Math.max(0, (seconds * (copy.totalBytes - copy.passedBytes)) / done) : null;
-  return { rung: copy.rung, why: copy.why, sentBytes: copy.sentBytes, secondsLeft };
+  return { rung: copy.rung, algorithm: copy.scan?.how.algorithm ?? null, why: copy.why, sentBytes: copy.sentBytes, secondsLeft };
 }
 
 /** Records and bytes that a peer has not acknowledged, and the age of the oldest of them by record times. Never less than the truth. */

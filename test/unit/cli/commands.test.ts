@@ -107,8 +107,8 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
           orders.push(`${name}: promote${force ? ' by force' : ''}`);
           return outcome;
         },
-        resync: async (_group, { site, algorithm, compare }) => {
-          orders.push(`${name}: resync ${site} by ${algorithm} at the ${compare}`);
+        resync: async (_group, { site, algorithm, compare, confirm }) => {
+          orders.push(`${name}: resync ${site} by ${algorithm} at the ${compare}${confirm ? ', confirmed' : ''}`);
           return outcome;
         },
         switchover: async (_group, { to, dryRun }) => {
@@ -227,6 +227,20 @@ test('an order that the site refuses ends with the reason, the way out, and its 
     out: '',
     err: 'tercet: refused, because data could be lost: beta may have more; way out: start beta first\n',
   });
+});
+
+test('resync says what its digest proves, and offers or orders a confirmation', async (t) => {
+  const { run, orders } = await world(t, { alpha: statusSample(), beta: mirrorSample() });
+  const strong = await run('resync db --site beta --confirm');
+  assert.match(strong.out, /sha256 is taken as proved equal/);
+  const weak = await run('resync db --site beta --digest crc32 --start primary');
+  assert.match(weak.out, /--confirm has everything compared again by sha256/);
+  await run('resync db --site beta --digest md5 --compare mirror --confirm');
+  assert.deepEqual(orders, [
+    'beta: resync beta by sha256 at the primary',
+    'alpha: resync beta by crc32 at the primary',
+    'beta: resync beta by md5 at the mirror, confirmed',
+  ]);
 });
 
 test('promote --force shows what is known of the loss and asks first', async (t) => {

@@ -89,10 +89,10 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
         flag: 'false',
         copiedBytes: 3 * 2 ** 30,
         copyTotalBytes: 8 * 2 ** 30,
-        resync: { rung: 'scan', why: 'there is no bitmap of what it lacks', sentBytes: 9, secondsLeft: 41.2 },
+        resync: { rung: 'scan', algorithm: 'md5', why: 'there is no bitmap of what it lacks', sentBytes: 9, secondsLeft: 41.2 },
       }),
     ],
-    problems: ['beta is compared block by block: 37 %, 3.0 GiB of 8.0 GiB, about 42 s left (there is no bitmap of what it lacks)'],
+    problems: ['beta is compared block by block, by md5: 37 %, 3.0 GiB of 8.0 GiB, about 42 s left (there is no bitmap of what it lacks)'],
   },
   {
     what: 'a whole copy of unknown size',

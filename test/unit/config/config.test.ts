@@ -84,6 +84,7 @@ test('a sound configuration becomes complete values with every default', () => {
     destageBacklogBytes: 256 * 1024 * 1024,
     scrub: null,
     bitmapChunkBytes: 64 * 1024,
+    scanUnitBytes: 256 * 1024 * 1024,
   });
   assert.deepEqual(
     volumes.map((volume) => [volume.name, volume.sizeBytes, [...volume.base]]),

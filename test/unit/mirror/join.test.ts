@@ -130,6 +130,7 @@ const TABLE: readonly [what: string, decision: JoinDecision, expected: JoinDecis
 
 const staged = {
   rung: 'scan',
+  scan: null,
   fromSeq: 60,
   upTo: { epoch: 2, seq: 65 },
   cursor: { volume: 0, offset: 0 },
