@@ -146,6 +146,11 @@ export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | n
   for (const site of Object.keys(fields.overflow ?? {})) {
     if (fields.sites !== undefined && !sites.includes(site))
       faults.about([...path, 'overflow', site], `is not among the sites of the group: ${sites.join(', ')}`);
+    else if (fields.overflow?.[site] !== 'bitmap' && fields.bitmap_only?.includes(site) === true)
+      faults.about(
+        [...path, 'overflow', site],
+        'must be "bitmap" for a site that is bitmap_only: no records are held for which writers could wait',
+      );
   }
   const firstAsync = sites.findIndex((site) => async.includes(site));
   const laterSync = sites.find((site, index) => firstAsync >= 0 && index > firstAsync && !async.includes(site));

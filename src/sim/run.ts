@@ -105,7 +105,9 @@ export class Simulation {
         group: 'group',
         site: (SITES[index] as { name: string }).name,
         sites: SITES.map((spec) =>
-          spec.name === 'far' ? { ...spec, overflow: settings.overflow, bitmapOnly: settings.bitmapOnly } : spec,
+          spec.name === 'far'
+            ? { ...spec, overflow: settings.overflow, bitmapOnly: settings.bitmapOnly && settings.overflow === 'bitmap' }
+            : spec,
         ),
         volumes: settings.volumes,
         timings: settings.timings,

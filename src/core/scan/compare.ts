@@ -149,12 +149,10 @@ export class Comparer {
     const differing: number[] = [];
     for (let node = 0; node < count; node++) if (!equal(mine, theirs, node * size, size)) differing.push(node);
     const isLast = level === this.#geometry.levels.length - 1;
-    // Where everything differs, finer digests would tell nothing.
-    const sendAll = isLast || (differing.length === count && count > 1 && nodeBytes < this.#geometry.chunkBytes);
     for (const node of differing) {
       const offset = range.offset + node * nodeBytes;
       const part = { volume: range.volume, offset, length: Math.min(nodeBytes, range.offset + range.length - offset) };
-      if (sendAll) unit.found.push(part);
+      if (isLast) unit.found.push(part);
       else this.#compare(unit, part, level + 1);
     }
     unit.pending--;

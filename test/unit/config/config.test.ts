@@ -255,6 +255,25 @@ const FAULTS: readonly { kind: string; part: string; replacement: string; fault:
     fault: 'line 25: group.db.async[1] = "gamma": is named twice: remove one',
   },
   {
+    kind: 'a bitmap-only site outside the group',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nbitmap_only = ["delta"]',
+    fault: 'line 26: group.db.bitmap_only[0] = "delta": is not among the sites of the group: alpha, beta, gamma',
+  },
+  {
+    kind: 'a bitmap-only site for which writers are to wait',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nbitmap_only = ["gamma"]\noverflow = { gamma = "stop" }',
+    fault:
+      'line 27: group.db.overflow.gamma must be "bitmap" for a site that is bitmap_only: no records are held for which writers could wait',
+  },
+  {
+    kind: 'a scan unit that is no power of two',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nscan_unit_mib = 48',
+    fault: 'line 26: group.db.scan_unit_mib = 48: must be a power of two, because coarse digests are made of finer ones',
+  },
+  {
     kind: 'a first site that is async',
     part: 'async = ["gamma"]',
     replacement: 'async = ["alpha"]',

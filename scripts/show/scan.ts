@@ -1,0 +1,207 @@
+// npm run show:scan [-- --gib 10 --data-mib 1024 --no-rsync]: how long a scan takes, what it costs and what it sends, when 0, 1 and 1000 blocks of 4 KiB
+// differ; by each digest; against rsync on the same two images, and against the digest alone. Two sites of their own on this machine.
+//
+// The volume is thin: only a part of it holds data. rsync knows nothing of holes when it compares, so its figures are of the whole size, and
+// those of a scan of the data. Both are told.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { hash, randomBytes } from 'node:crypto';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { crc32 } from 'node:zlib';
+
+import { Cluster } from '../../demo/cluster.ts';
+import { baseImage, exportName, planLayout } from '../../demo/layout.ts';
+import { NbdClient } from '../../demo/nbd-client.ts';
+import { drain, followsInStep } from '../../demo/scene.ts';
+import { findTool, mustRun } from '../../demo/tools.ts';
+import { until } from '../../demo/waiting.ts';
+
+const { values } = parseArgs({
+  options: {
+    gib: { type: 'string', default: '10' },
+    'data-mib': { type: 'string', default: '1024' },
+    rsync: { type: 'boolean', default: true },
+  },
+  allowNegative: true,
+});
+const MIB = 1024 * 1024;
+const BLOCK = 4096;
+const VOLUME_BYTES = Number(values.gib) * 1024 * MIB;
+const DATA_BYTES = Number(values['data-mib']) * MIB;
+/** Data lies in so many stretches over the whole volume. */
+const STRETCHES = 16;
+const DIGESTS = ['sha256', 'sha1', 'md5', 'crc32'] as const;
+const WAIT_MILLIS = 600_000;
+const TICKS_PER_SECOND = 100;
+
+type Digest = (typeof DIGESTS)[number];
+
+interface Cost {
+  readonly seconds: number;
+  readonly cpuSeconds: number;
+  readonly bytes: number;
+}
+
+const STRETCH_BYTES = DATA_BYTES / STRETCHES;
+const stretchAt = (index: number): number => (index * VOLUME_BYTES) / STRETCHES;
+
+/** Processor time of a process and its threads, or of all children that were waited for. */
+function cpuSeconds(pid: number | 'children'): number {
+  const stat = readFileSync(pid === 'children' ? '/proc/self/stat' : `/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const [user, system] = pid === 'children' ? [fields[13], fields[14]] : [fields[11], fields[12]];
+  return (Number(user) + Number(system)) / TICKS_PER_SECOND;
+}
+
+class Pair {
+  readonly cluster: Cluster;
+
+  constructor(cluster: Cluster) {
+    this.cluster = cluster;
+  }
+
+  get layout(): Cluster['layout'] {
+    return this.cluster.layout;
+  }
+
+  base(site: 'alpha' | 'beta'): string {
+    return baseImage(this.layout, this.cluster.member(site).layout);
+  }
+
+  async inStep(): Promise<void> {
+    const [alpha, beta] = [this.cluster.member('alpha'), this.cluster.member('beta')];
+    await until('beta is in step', WAIT_MILLIS, async () => ((await followsInStep(this.cluster, alpha, beta)) ? true : null));
+  }
+
+  /** Fills the stretches with what cannot be compressed. */
+  async fill(): Promise<void> {
+    const client = await NbdClient.connect({ address: this.cluster.member('alpha').layout.nbd, exportName: exportName(this.layout) });
+    for (let index = 0; index < STRETCHES; index++)
+      for (let at = 0; at < STRETCH_BYTES; at += MIB) await client.write(stretchAt(index) + at, randomBytes(MIB));
+    await client.close();
+    await this.inStep();
+    await drain(this.cluster, WAIT_MILLIS);
+  }
+
+  /** Other bytes in `count` blocks of beta's base image, spread evenly over what holds data. */
+  async spoil(count: number): Promise<void> {
+    const { daemon } = this.cluster.member('beta');
+    await daemon.stop();
+    const file = openSync(this.base('beta'), 'r+');
+    for (let number = 0; number < count; number++) {
+      const place = Math.floor((number * DATA_BYTES) / count / BLOCK) * BLOCK;
+      writeSync(file, randomBytes(BLOCK), 0, BLOCK, stretchAt(Math.floor(place / STRETCH_BYTES)) + (place % STRETCH_BYTES));
+    }
+    closeSync(file);
+    await daemon.start();
+    await this.inStep();
+  }
+
+  /** Bytes of the messages that both sites have received. */
+  async #received(): Promise<number> {
+    const statuses = await this.cluster.statuses();
+    return statuses.reduce((sum, status) => sum + (status?.counters.receivedBytes ?? 0), 0);
+  }
+
+  #cpu(): number {
+    return ['alpha', 'beta'].reduce((sum, site) => sum + cpuSeconds(this.cluster.member(site).daemon.pid as number), 0);
+  }
+
+  #ended(): number {
+    return readFileSync(this.cluster.member('alpha').layout.log, 'utf8').split('"event":"mirror.copied"').length - 1;
+  }
+
+  async scan(digest: Digest): Promise<Cost> {
+    const [bytes, cpu, ended] = [await this.#received(), this.#cpu(), this.#ended()];
+    const began = performance.now();
+    const order = { site: 'beta', algorithm: digest, compare: 'primary', confirm: false } as const;
+    const outcome = await this.cluster.member('alpha').client.resync(this.layout.group, order);
+    if (outcome.kind === 'refused') throw new Error(`${outcome.text}; ${outcome.remedy}`);
+    await until('the scan has ended', WAIT_MILLIS, () => (this.#ended() > ended ? true : null));
+    const cost = { seconds: (performance.now() - began) / 1000, cpuSeconds: this.#cpu() - cpu, bytes: (await this.#received()) - bytes };
+    await this.inStep();
+    return cost;
+  }
+}
+
+/** rsync from one file into the other, both read as a whole; what it says it has sent and received. */
+async function rsync(from: string, to: string): Promise<Cost> {
+  const [began, cpu] = [performance.now(), cpuSeconds('children')];
+  const args = ['--inplace', '--no-whole-file', '--ignore-times', '--stats', from, to];
+  const child = spawn('rsync', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let out = '';
+  child.stdout.on('data', (chunk: Buffer) => void (out += chunk.toString()));
+  const [code] = (await once(child, 'close')) as [number];
+  if (code !== 0) throw new Error(`rsync ended with code ${code}`);
+  const number = (name: string): number => Number((new RegExp(`${name}: ([0-9,]+)`).exec(out)?.[1] ?? 'NaN').replaceAll(',', ''));
+  return {
+    seconds: (performance.now() - began) / 1000,
+    cpuSeconds: cpuSeconds('children') - cpu,
+    bytes: number('Total bytes sent') + number('Total bytes received'),
+  };
+}
+
+/** GiB that one core digests in a second, 1 MiB at a time. */
+function rawSpeed(digest: Digest): number {
+  const bytes = randomBytes(MIB);
+  const rounds = 512;
+  const cpu = process.cpuUsage();
+  for (let round = 0; round < rounds; round++) {
+    if (digest === 'crc32') crc32(bytes, 0);
+    else hash(digest, bytes, 'buffer');
+  }
+  const { user, system } = process.cpuUsage(cpu);
+  return (rounds * MIB) / 1024 / MIB / ((user + system) / 1e6);
+}
+
+function row(what: string, differ: number, cost: Cost, gib: number): string {
+  const { seconds, cpuSeconds: cpu, bytes } = cost;
+  const cells = [seconds.toFixed(2), cpu.toFixed(2), bytes.toLocaleString('en'), (gib / seconds).toFixed(2), (gib / cpu).toFixed(2)];
+  return `| ${what} | ${differ} | ${cells.join(' | ')} |`;
+}
+
+async function measure(pair: Pair): Promise<void> {
+  const say = (text: string): void => console.log(text);
+  say(
+    `${Number(values.gib)} GiB, ${Number(values['data-mib'])} MiB of them data, ${statSync(pair.base('alpha')).blocks / 2048} MiB on the disk`,
+  );
+  say('| what | blocks that differ | seconds | CPU s, both sides | bytes sent | GiB/s | GiB per CPU s |');
+  say('| --- | --- | --- | --- | --- | --- | --- |');
+  const gib = (2 * DATA_BYTES) / 1024 / MIB;
+  for (const count of [0, 1, 1000]) {
+    await pair.spoil(count);
+    const before = join(pair.layout.folder, 'before.img');
+    if (values.rsync) await mustRun('cp', ['--sparse=always', pair.base('beta'), before], { millisMax: WAIT_MILLIS });
+    say(row('scan by sha256', count, await pair.scan('sha256'), gib));
+    if (!values.rsync) continue;
+    say(row('rsync', count, await rsync(pair.base('alpha'), before), 2 * Number(values.gib)));
+    rmSync(before);
+  }
+  for (const digest of DIGESTS.slice(1)) say(row(`scan by ${digest}`, 0, await pair.scan(digest), gib));
+  for (const digest of DIGESTS) say(`${digest} alone: ${rawSpeed(digest).toFixed(2)} GiB per CPU second`);
+}
+
+async function main(): Promise<void> {
+  if (values.rsync && findTool('rsync') === null) throw new Error('rsync is missing: install the Debian package rsync, or add --no-rsync');
+  const folder = mkdtempSync(join(tmpdir(), 'tercet-scan-'));
+  const layout = await planLayout({ folder, sizeBytes: VOLUME_BYTES, usualPorts: false, siteCount: 2 });
+  const cluster = new Cluster({ layout, ownGroup: false });
+  const pair = new Pair(cluster);
+  try {
+    await cluster.start();
+    await cluster.create();
+    await pair.inStep();
+    await pair.fill();
+    await measure(pair);
+    await cluster.stop();
+  } finally {
+    await cluster.kill();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+await main();
