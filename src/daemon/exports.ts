@@ -9,6 +9,7 @@ import { readExportName } from '../core/nbd/export-name.ts';
 import { standingText, type Standing } from '../core/nbd/standing.ts';
 import type { NbdHandler, NbdRequest } from '../core/nbd/session.ts';
 import { NbdSession } from '../core/nbd/session.ts';
+import type { Stretch, StretchRange } from '../core/site/lacks.ts';
 import type { HostRequest, Role, VolumeSpec } from '../core/site/contract.ts';
 
 /** A group as far as its exports need it. */
@@ -16,12 +17,16 @@ export interface ExportedGroup {
   readonly group: string;
   readonly site: SiteName;
   readonly volumes: readonly VolumeSpec[];
+  /** All that have a copy, in the group's order. */
+  readonly sites: readonly SiteName[];
   readonly role: Role;
   /** The site that serves the group, as far as it is known here. */
   readonly knownPrimary: SiteName | null;
   /** Its place in the history of the group; null while it has none. */
   readonly standing: Standing | null;
   request(request: HostRequest): void;
+  /** What a site's copy lacks, as far as this one knows. */
+  lacks(site: SiteName, range: StretchRange): readonly Stretch[];
 }
 
 interface OneExport {
@@ -47,7 +52,7 @@ export class Exports implements NbdCatalog, NbdHandler {
     this.memory = memory;
     this.#all = groups.flatMap((group) =>
       group.volumes.map((volume, index) => {
-        const plain = exportOf(group.group, volume, index);
+        const plain = exportOf(group, volume, index);
         return { export: plain, readOnly: { ...plain, readOnly: true }, volume: volume.name, group };
       }),
     );
@@ -87,6 +92,12 @@ export class Exports implements NbdCatalog, NbdHandler {
     const newer = this.#sessionsOf(attachment.user).find((session) => generationOf(session) > attachment.generation);
     if (newer !== undefined) return { refused: 'unknown', text: `a newer connection of ${attachment.user} is served already` };
     return { ...plain, description, attachment };
+  }
+
+  lacks(of: NbdExport, copy: SiteName, { offset, length }: { offset: number; length: number }): readonly Stretch[] {
+    const group = this.#groupOf(of);
+    assert(group !== undefined, 'a question about an export that is none', { export: of.name });
+    return group.lacks(copy, { volume: of.volume, offset, length });
   }
 
   begun(session: NbdSession): void {
@@ -156,7 +167,7 @@ class CountedSession extends NbdSession {
   }
 }
 
-function exportOf(group: string, volume: VolumeSpec, index: number): NbdExport {
+function exportOf({ group, sites }: ExportedGroup, volume: VolumeSpec, index: number): NbdExport {
   return {
     name: `${group}/${volume.name}`,
     description: `volume ${volume.name} of group ${group}`,
@@ -164,6 +175,7 @@ function exportOf(group: string, volume: VolumeSpec, index: number): NbdExport {
     volume: index,
     readOnly: false,
     multiConn: true,
+    copies: sites,
   };
 }
 

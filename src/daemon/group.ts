@@ -20,6 +20,7 @@ import type {
 import { explainSite } from '../core/site/explain.ts';
 import { sidefileReport, type SidefileReport } from '../core/site/sidefile-report.ts';
 import type { VerifyOrder } from '../core/scan/verify.ts';
+import { Lacks, type Stretch, type StretchRange } from '../core/site/lacks.ts';
 import { Site } from '../core/site/site.ts';
 import type { ReplicaFolder } from '../host/disk.ts';
 import { openReplicaFolder } from '../host/disk.ts';
@@ -66,6 +67,8 @@ export class GroupRunner implements ExportedGroup {
   readonly group: string;
   readonly site: SiteName;
   readonly volumes: readonly VolumeSpec[];
+  readonly sites: readonly SiteName[];
+  readonly #lacks: Lacks;
   readonly #core: Site;
   readonly #folder: ReplicaFolder;
   readonly #decisions: DecisionFile;
@@ -96,6 +99,13 @@ export class GroupRunner implements ExportedGroup {
       baseFile: `base-${name}.img`,
       holdMillis,
     }));
+    this.sites = config.sites.map(({ name }) => name);
+    this.#lacks = new Lacks({
+      own: site.name,
+      volumeCount: config.volumes.length,
+      chunkBytes: config.bitmapChunkBytes,
+      clock,
+    });
     this.#parts = parts;
     this.#journal = journalWith(parts.journal, { group: config.name });
     this.#waker = new Waker(clock, () => turns.touch(this.#tick));
@@ -120,6 +130,10 @@ export class GroupRunner implements ExportedGroup {
   get standing(): Standing | null {
     const { replica } = this.#core.inspect();
     return replica === null ? null : { site: this.site, epoch: replica.epoch, history: replica.history };
+  }
+
+  lacks(site: SiteName, range: StretchRange): readonly Stretch[] {
+    return this.#lacks.of(this.#core.inspect(), site, range);
   }
 
   /** As the core says it, with deadlines counted from now: its clock means nothing to whoever asks. */

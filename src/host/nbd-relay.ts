@@ -7,7 +7,7 @@ import type { Buffers } from '../core/base/ports.ts';
 import { limits } from '../core/base/limits.ts';
 import type { Described } from '../core/nbd/asking.ts';
 import type { PassedOn } from '../core/nbd/handshake.ts';
-import { Outgoing, type Way } from './nbd-outgoing.ts';
+import { type NotGiven, Outgoing, type Way } from './nbd-outgoing.ts';
 import type { StreamEvents, StreamSocket } from './stream-socket.ts';
 import type { TurnScheduler } from './wake.ts';
 
@@ -99,8 +99,9 @@ export class Relay implements StreamEvents {
       extended: passed.extended,
     });
     this.#way = outgoing;
-    outgoing.ask({ name: passed.name, go: true, contexts: passed.contexts, infos: passed.infos }, (answer) => {
+    outgoing.ask({ name: passed.name, go: true, contexts: passed.contexts.map(({ name }) => name), infos: passed.infos }, (said) => {
       if (this.#isOver) return;
+      const answer = agrees(passed, said);
       if (answer.kind !== 'described') {
         outgoing.destroy(answer.reason);
         this.#try(index + 1, answer.reason);
@@ -112,4 +113,11 @@ export class Relay implements StreamEvents {
       if (answer.rest.length > 0) this.received(answer.rest);
     });
   }
+}
+
+/** What the host was told of contexts here must be what that site calls them, too. */
+function agrees(passed: PassedOn, answer: Described | NotGiven): Described | NotGiven {
+  if (answer.kind !== 'described') return answer;
+  const other = passed.contexts.find(({ id, name }) => answer.contexts.get(name) !== id);
+  return other === undefined ? answer : { kind: 'failed', reason: `it has another ${other.name}: are all configurations the same?` };
 }

@@ -59,7 +59,8 @@ test('nbdinfo sees the export, its size, what it can do and where its holes are;
     assert.equal(found['export-name'], 'demo/disk0');
     assert.equal(found['export-size'], test.layout.sizeBytes);
     for (const able of ['can_flush', 'can_fua', 'can_trim', 'can_zero', 'can_multi_conn']) assert.equal(found[able], true, able);
-    assert.deepEqual(found['contexts'], ['base:allocation']);
+    const dirty = ['alpha', 'beta', 'gamma'].map((site) => `x-tercet:dirty:${site}`);
+    assert.deepEqual(found['contexts'], ['base:allocation', ...dirty]);
     const list = await mustRun('nbdinfo', ['--list', `nbd://${test.member('alpha').layout.nbd.text}`]);
     assert.match(list, /demo\/disk0/);
 

@@ -111,5 +111,11 @@ export const BYTES = {
 /** "This applies to export names and error messages": a string is at most this long. */
 export const STRING_BYTES_MAX = 4096;
 
-/** The metadata context that this server offers, and its number in replies. */
+/** The metadata context of holes and zeroes, and its number in replies. */
 export const BASE_ALLOCATION = { name: 'base:allocation', id: 1 } as const;
+
+/** Of the sites of a group, one context each: what that site's copy lacks. They are numbered from `firstId` on, in the order of the sites. */
+export const DIRTY = { prefix: 'x-tercet:dirty:', firstId: 2 } as const;
+
+/** Status flag of the contexts x-tercet:dirty:SITE, as in qemu:dirty-bitmap. */
+export const STATE_DIRTY = 1;

@@ -7,8 +7,8 @@ import { viewOf } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
 import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
 import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
-import { BASE_ALLOCATION, BYTES, FLAG, HANDSHAKE_FLAG, INFO, MAGIC, OPT, REP, STRING_BYTES_MAX } from './constants.ts';
-import { putU64, type ReplyBuffer } from './reply.ts';
+import { BASE_ALLOCATION, BYTES, DIRTY, FLAG, HANDSHAKE_FLAG, INFO, MAGIC, OPT, REP, STRING_BYTES_MAX } from './constants.ts';
+import { type NbdLack, putU64, type ReplyBuffer } from './reply.ts';
 import type { NbdSession } from './session.ts';
 
 /** What a client can attach. An object of this kind does not change while a session has it. */
@@ -21,6 +21,8 @@ export interface NbdExport {
   readonly readOnly: boolean;
   /** A flush on one connection covers what was answered on all of them. All connections to the volume must be told the same. */
   readonly multiConn: boolean;
+  /** The sites that have a copy, in the group's order: what each lacks can be asked. */
+  readonly copies?: readonly string[];
   /** Whose connection it is, when its user keeps at most one at a time; and then answers say their positions. */
   readonly attachment?: Attachment;
 }
@@ -54,8 +56,16 @@ export interface PassedOn {
   readonly name: string;
   readonly structured: boolean;
   readonly extended: boolean;
-  readonly contexts: readonly string[];
+  readonly contexts: readonly MetaContext[];
   readonly infos: readonly number[];
+}
+
+/** A metadata context of an export. */
+export interface MetaContext {
+  readonly name: string;
+  readonly id: number;
+  /** The site whose copy it speaks of; null for base:allocation. */
+  readonly copy: string | null;
 }
 
 /** Whether a connection can be encrypted by STARTTLS, or must be before anything is said about exports. */
@@ -77,6 +87,8 @@ export interface NbdCatalog {
   list(holder: NbdHolder | null): readonly NbdExport[];
   /** The export of this name; the empty name is the only export if there is exactly one. */
   find(name: string, holder: NbdHolder | null): NbdExport | NbdRefusal | NbdElsewhere;
+  /** What a copy of an export lacks, from `offset` on: at least one stretch. Without it no export has copies. */
+  lacks?(of: NbdExport, copy: string, range: { readonly offset: number; readonly length: number }): readonly NbdLack[];
   /** A session begins to use an export: called before its first request is taken. */
   begun?(session: NbdSession): void;
 }
@@ -88,8 +100,8 @@ export interface Agreement {
   readonly structured: boolean;
   /** Extended headers were asked for, and so structured replies: every head has 64-bit lengths. */
   readonly extended: boolean;
-  /** base:allocation was selected for this very export. */
-  readonly status: boolean;
+  /** Those that were selected for this very export. */
+  readonly contexts: readonly MetaContext[];
 }
 
 /** What follows an option: another one, the transmission phase, the orderly end that the client asked for, or a drop with its reason. */
@@ -118,8 +130,8 @@ export class Handshake {
   #zeroes = true;
   #structured = false;
   #extended = false;
-  /** Name of the export for which base:allocation was selected, as the client wrote it; null when nothing is selected. */
-  #statusOf: string | null = null;
+  /** What was selected, and the name of the export for which it was, as the client wrote it; null when nothing is selected. */
+  #selected: { readonly of: string; readonly contexts: readonly MetaContext[] } | null = null;
   #optionsCount = 0;
   /** What another site is asked for at the moment. */
   #pending: { readonly option: number; readonly infos: ReadonlySet<number>; readonly agreement: Agreement } | null = null;
@@ -166,7 +178,7 @@ export class Handshake {
     if (option === OPT.EXPORT_NAME) return { kind: 'dropped', reason: 'the export name is too long' };
     if (option === OPT.ABORT) return this.#abort();
     // "Issuing this command replaces all previously-set metadata contexts (including when this command fails)".
-    if (option === OPT.SET_META_CONTEXT) this.#statusOf = null;
+    if (option === OPT.SET_META_CONTEXT) this.#selected = null;
     return this.#reply(option, REP.ERR_TOO_BIG, 'the data of the option is too long');
   }
 
@@ -207,7 +219,7 @@ export class Handshake {
     this.#holder = holder;
     this.#structured = false;
     this.#extended = false;
-    this.#statusOf = null;
+    this.#selected = null;
   }
 
   /** "FORCEDTLS": nothing but STARTTLS and ABORT before TLS. */
@@ -299,7 +311,6 @@ export class Handshake {
     const infos = [...wanted];
     const agreement = this.#agree(name, found.export);
     this.#pending = { option, infos: new Set(infos), agreement };
-    const contexts = agreement.status ? [BASE_ALLOCATION.name] : [];
     // What this server has told of the export is what the other one is asked to agree to; only its flags and size are looked at.
     return {
       kind: 'elsewhere',
@@ -308,7 +319,7 @@ export class Handshake {
         name: found.name,
         structured: agreement.structured,
         extended: agreement.extended,
-        contexts,
+        contexts: agreement.contexts,
         infos: [],
       },
     };
@@ -363,33 +374,33 @@ export class Handshake {
 
   #metaContext(option: number, data: Uint8Array): OptionOutcome {
     const selects = option === OPT.SET_META_CONTEXT;
-    if (selects) this.#statusOf = null;
+    if (selects) this.#selected = null;
     if (!this.#structured) return this.#reply(option, REP.ERR_INVALID, 'ask for structured replies first');
     const reader = new OptionReader(data);
     const name = reader.text();
     const queriesCount = reader.u32();
-    // "If zero queries are sent", LIST returns all contexts and SET selects none.
-    let matches = !selects && queriesCount === 0;
-    for (let count = queriesCount; count > 0 && reader.ok; count--) {
-      const query = reader.text();
-      if (query === BASE_ALLOCATION.name || (query === 'base:' && !selects)) matches = true;
-    }
+    const queries = new Set<string | null>();
+    for (let count = queriesCount; count > 0 && reader.ok; count--) queries.add(reader.text());
     if (!reader.ended()) return this.#reply(option, REP.ERR_INVALID, 'the lengths within the option do not fit its data');
     if (name === null) return this.#reply(option, REP.ERR_INVALID, 'the export name is not a valid string');
     const found = this.#catalog.find(name, this.#holder);
     if ('refused' in found) return this.#refuse(option, found);
-    if (matches) {
-      const context = encodeUtf8(BASE_ALLOCATION.name);
+    const all = contextsOf('elsewhere' in found ? found.export : found);
+    // "If zero queries are sent", LIST returns all contexts and SET selects none.
+    const matching = all.filter((each) => (!selects && queriesCount === 0) || matches(each, queries, selects));
+    for (const each of matching) {
+      const context = encodeUtf8(each.name);
       const at = this.#head(option, REP.META_CONTEXT, 4 + context.length);
-      this.#out.view.setUint32(at, selects ? BASE_ALLOCATION.id : 0);
+      this.#out.view.setUint32(at, selects ? each.id : 0);
       this.#out.arena.set(context, at + 4);
-      if (selects) this.#statusOf = name;
     }
+    if (selects && matching.length > 0) this.#selected = { of: name, contexts: matching };
     return this.#reply(option, REP.ACK);
   }
 
   #agree(name: string, found: NbdExport): Agreement {
-    return { export: found, structured: this.#structured, extended: this.#extended, status: this.#statusOf === name };
+    const contexts = this.#selected?.of === name ? this.#selected.contexts : [];
+    return { export: found, structured: this.#structured, extended: this.#extended, contexts };
   }
 
   #refuse(option: number, refusal: NbdRefusal): OptionOutcome {
@@ -415,6 +426,20 @@ export class Handshake {
     view.setUint32(at + 16, byteCount);
     return at + BYTES.optionReplyHead;
   }
+}
+
+function contextsOf({ copies = [] }: NbdExport): readonly MetaContext[] {
+  const dirty = copies.map((copy, index) => ({ name: `${DIRTY.prefix}${copy}`, id: DIRTY.firstId + index, copy }));
+  return [{ ...BASE_ALLOCATION, copy: null }, ...dirty];
+}
+
+/** By its full name, or, to be listed, by the beginnings of it that end with a colon. */
+function matches({ name }: MetaContext, queries: ReadonlySet<string | null>, selects: boolean): boolean {
+  if (queries.has(name)) return true;
+  if (selects) return false;
+  for (let colon = name.indexOf(':'); colon >= 0; colon = name.indexOf(':', colon + 1))
+    if (queries.has(name.slice(0, colon + 1))) return true;
+  return false;
 }
 
 /** "Transmission flags". Writing is not offered on a read-only export; flush and FUA are, since clients use them anyway. */

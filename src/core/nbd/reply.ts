@@ -6,7 +6,7 @@ import { viewOf } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
 import type { Seq } from '../base/units.ts';
 import { encodeUtf8 } from '../base/utf8.ts';
-import { BASE_ALLOCATION, BYTES, MAGIC, type NbdErrno, REPLY_FLAG_DONE, REPLY_TYPE, STATE, STRING_BYTES_MAX } from './constants.ts';
+import { BYTES, MAGIC, type NbdErrno, REPLY_FLAG_DONE, REPLY_TYPE, STATE, STATE_DIRTY, STRING_BYTES_MAX } from './constants.ts';
 
 /** Memory that replies are written into one behind the other; many turns share one. */
 const ARENA_BYTES = 64 * 1024;
@@ -40,6 +40,23 @@ export interface NbdExtent {
   readonly length: number;
   readonly hole: boolean;
   readonly zero: boolean;
+}
+
+/** One stretch of what a copy lacks. */
+export interface NbdLack {
+  readonly length: number;
+  readonly lacking: boolean;
+}
+
+/** The answer of one context: its number, and stretches that begin at the request's offset. */
+export interface ToldStatus {
+  readonly id: number;
+  readonly extents: readonly (NbdExtent | NbdLack)[];
+}
+
+interface Context {
+  readonly id: number;
+  readonly done: boolean;
 }
 
 /** Gathers output. Small pieces are copied into shared memory, large ones kept as they are; take() gives both in order. */
@@ -192,14 +209,18 @@ export function putReadPieces(out: ReplyBuffer, to: ReplyTo, structured: boolean
  * Success of BLOCK_STATUS for base:allocation. The extents begin at the request's offset; like neighbours are joined, what lies beyond the
  * request is cut off, and what is too much for one reply is left for the client's next question.
  */
-export function putStatusReply(out: ReplyBuffer, to: ReplyTo, extents: readonly NbdExtent[]): void {
+export function putStatusReply(out: ReplyBuffer, to: ReplyTo, told: readonly ToldStatus[]): void {
+  told.forEach(({ id, extents }, index) => putContext(out, to, { id, done: index === told.length - 1 }, extents));
+}
+
+function putContext(out: ReplyBuffer, to: ReplyTo, context: Context, extents: ToldStatus['extents']): void {
   const joined = joinExtents(extents, to.length, to.reqOne ? 1 : limits.nbdExtentsMax);
   assert(joined.length > 0, 'a status reply needs at least one extent', { offset: to.offset, length: to.length });
-  if (out.extended) return putExtendedStatus(out, to, joined);
+  if (out.extended) return putExtendedStatus(out, to, context, joined);
   const payloadBytes = 4 + 8 * joined.length;
-  let at = putChunk(out, to, { done: true, type: REPLY_TYPE.BLOCK_STATUS, payloadBytes, writtenBytes: payloadBytes });
+  let at = putChunk(out, to, { done: context.done, type: REPLY_TYPE.BLOCK_STATUS, payloadBytes, writtenBytes: payloadBytes });
   const view = out.view;
-  view.setUint32(at, BASE_ALLOCATION.id);
+  view.setUint32(at, context.id);
   at += 4;
   for (const { length, flags } of joined) {
     view.setUint32(at, length);
@@ -209,11 +230,11 @@ export function putStatusReply(out: ReplyBuffer, to: ReplyTo, extents: readonly 
 }
 
 /** "Extended block status": lengths and flags have 64 bits. */
-function putExtendedStatus(out: ReplyBuffer, to: ReplyTo, joined: readonly StatusDescriptor[]): void {
+function putExtendedStatus(out: ReplyBuffer, to: ReplyTo, { id, done }: Context, joined: readonly StatusDescriptor[]): void {
   const payloadBytes = 8 + 16 * joined.length;
-  let at = putChunk(out, to, { done: true, type: REPLY_TYPE.BLOCK_STATUS_EXT, payloadBytes, writtenBytes: payloadBytes });
+  let at = putChunk(out, to, { done, type: REPLY_TYPE.BLOCK_STATUS_EXT, payloadBytes, writtenBytes: payloadBytes });
   const view = out.view;
-  view.setUint32(at, BASE_ALLOCATION.id);
+  view.setUint32(at, id);
   view.setUint32(at + 4, joined.length);
   at += 8;
   for (const { length, flags } of joined) {
@@ -228,13 +249,18 @@ interface StatusDescriptor {
   readonly flags: number;
 }
 
-function joinExtents(extents: readonly NbdExtent[], byteCount: number, countMax: number): StatusDescriptor[] {
+function flagsOf(extent: NbdExtent | NbdLack): number {
+  if ('lacking' in extent) return extent.lacking ? STATE_DIRTY : 0;
+  return (extent.hole ? STATE.HOLE : 0) | (extent.zero ? STATE.ZERO : 0);
+}
+
+function joinExtents(extents: ToldStatus['extents'], byteCount: number, countMax: number): StatusDescriptor[] {
   const joined: StatusDescriptor[] = [];
   let left = byteCount;
   for (const extent of extents) {
     assert(extent.length > 0, 'an extent must have bytes', { length: extent.length });
     const length = Math.min(extent.length, left);
-    const flags = (extent.hole ? STATE.HOLE : 0) | (extent.zero ? STATE.ZERO : 0);
+    const flags = flagsOf(extent);
     const last = joined.at(-1);
     if (last !== undefined && last.flags === flags) last.length += length;
     else if (joined.length === countMax) break;

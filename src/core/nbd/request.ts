@@ -25,7 +25,7 @@ export interface TransmissionRules {
   readonly readOnly: boolean;
   /** Structured replies were agreed: DF may be asked for, and read errors have more names. */
   readonly structured: boolean;
-  /** base:allocation was selected for this export: BLOCK_STATUS may be asked. */
+  /** A metadata context was selected for this export: BLOCK_STATUS may be asked. */
   readonly status: boolean;
   /** Longest read or write that is carried out. */
   readonly requestBytesMax: number;
@@ -174,4 +174,25 @@ function beyondEnd(command: NbdCommand, error: NbdErrno, head: RequestHead, rule
 
 function tooLong(command: NbdCommand, error: NbdErrno, head: RequestHead, rules: TransmissionRules): Refusal {
   return { error, text: `${command} of ${head.length} bytes is too long: at most ${rules.requestBytesMax} at once` };
+}
+
+/** A request is charged for the largest reply that it may bring: one answer for each site of a group, and that of base:allocation. */
+const STATUS_REPLY_BYTES = 16 * limits.nbdExtentsMax * (limits.groupSitesMax + 1);
+
+/** Bytes that a request holds until it is answered: its payload, or its reply. */
+export function chargeOf({ command, length }: { readonly command: NbdCommand; readonly length: number }): number {
+  switch (command) {
+    case 'read':
+    case 'write':
+      return length;
+    case 'status':
+      return STATUS_REPLY_BYTES;
+    case 'flush':
+    case 'trim':
+    case 'zeroes':
+    case 'cache':
+      return 0;
+    default:
+      return unreachable(command);
+  }
 }

@@ -38,6 +38,7 @@ import {
   type ReplyTo,
 } from './reply.ts';
 import {
+  chargeOf,
   commandOf,
   emptyRequestHead,
   type NbdCommand,
@@ -125,9 +126,6 @@ export type NbdSessionState = 'handshake' | 'transmission' | 'closing' | 'closed
 
 /** What the bytes that come next are. */
 type Expected = 'client flags' | 'option head' | 'option data' | 'request head' | 'payload';
-
-/** A request is charged for the largest reply that it may bring, or for the payload that is held until it is answered. */
-const STATUS_REPLY_BYTES = 16 * limits.nbdExtentsMax;
 
 /** Longest payload that is read off, whether it is taken or not: what a 32-bit length can say. */
 const PAYLOAD_BYTES_MAX = 2 ** 32 - 1;
@@ -360,7 +358,13 @@ export class NbdSession {
   /** Answers BLOCK_STATUS with extents that begin at the request's offset: at least one, each with bytes. */
   replyStatus(request: NbdRequest, extents: readonly NbdExtent[]): void {
     assert(request.command === 'status', 'extents answer a status request only', { command: request.command });
-    if (this.#settle(request)) putStatusReply(this.#out, request, extents);
+    if (!this.#settle(request)) return;
+    const told = (this.#agreement?.contexts ?? []).map(({ id, copy }) => ({
+      id,
+      extents:
+        copy === null ? extents : (this.#catalog.lacks?.(request.export, copy, request) ?? [{ length: request.length, lacking: true }]),
+    }));
+    putStatusReply(this.#out, request, told);
   }
 
   /** Everything to be written to the socket now, in order. */
@@ -561,7 +565,7 @@ export class NbdSession {
       sizeBytes: agreement.export.sizeBytes,
       readOnly: agreement.export.readOnly,
       structured: agreement.structured,
-      status: agreement.status,
+      status: agreement.contexts.length > 0,
       requestBytesMax: this.#limits.requestBytesMax,
       chunkBytesMax: limits.requestBytesAdvertised,
     };
@@ -676,23 +680,5 @@ export class NbdSession {
   #putError(to: ReplyTo, refusal: Refusal): void {
     if (this.#isStructured()) putErrorChunk(this.#out, to, refusal.error, refusal.text);
     else putSimpleReply(this.#out, to, refusal.error);
-  }
-}
-
-/** Bytes that a request holds until it is answered. */
-function chargeOf(request: NbdRequest): number {
-  switch (request.command) {
-    case 'read':
-    case 'write':
-      return request.length;
-    case 'status':
-      return STATUS_REPLY_BYTES;
-    case 'flush':
-    case 'trim':
-    case 'zeroes':
-    case 'cache':
-      return 0;
-    default:
-      return unreachable(request.command);
   }
 }

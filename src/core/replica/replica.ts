@@ -366,9 +366,9 @@ export class Replica {
   }
 
   /** Enters records that are held in a peer's bitmap, for a few milliseconds; true once it has all of them. */
-  fillBitmap(site: SiteName): boolean {
+  fillBitmap(site: SiteName, into: Bitmaps = this.bitmaps): boolean {
     this.#assertUsable();
-    return this.#tried(() => this.bitmaps.fill(site, this.#sidefile, this.#options.clock));
+    return this.#tried(() => into.fill(site, this.#sidefile, this.#options.clock));
   }
 
   /** Frames for a peer that lacks everything from `seq` on, which must be held; null when there is nothing that new. */

@@ -24,6 +24,8 @@ function group(name: string, volumes: readonly string[]): FakeGroup {
     group: name,
     site: 'alpha',
     volumes: volumes.map((volume) => ({ name: volume, sizeBytes: 1 << 20, baseFile: `base-${volume}.img` })),
+    sites: ['alpha', 'beta'],
+    lacks: (_site, { length }) => [{ length, lacking: true }],
     role: 'primary',
     standing: { site: 'alpha', epoch: 3, history: [{ epoch: 3, firstSeq: 1 }] },
     knownPrimary: 'alpha',

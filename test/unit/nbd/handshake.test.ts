@@ -3,6 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+
+import type { NbdExport } from '../../../src/core/nbd/handshake.ts';
 import {
   attached,
   catalogOf,
@@ -329,5 +331,65 @@ describe('metadata contexts', () => {
       requests.map((each) => each.command),
       ['status'],
     );
+  });
+});
+
+describe('contexts of copies', () => {
+  const copied: NbdExport = { ...DB, copies: ['near', 'far'] };
+  const names = (bytes: Buffer): [number, string][] =>
+    optionReplies(bytes)
+      .filter((reply) => reply.type === REP.META)
+      .map((reply) => [reply.data.readUInt32BE(0), reply.data.subarray(4).toString()]);
+  const open = (): ReturnType<typeof haggling> => {
+    const connection = haggling({
+      catalog: {
+        ...catalogOf([copied]),
+        lacks: (_of, copy, { length }) => [
+          { length: 4096, lacking: copy === 'far' },
+          { length, lacking: false },
+        ],
+      },
+      answer: (each) => each.session.replyStatus(each, [{ length: each.length, hole: true, zero: true }]),
+    });
+    connection.send(option(OPT.STRUCTURED));
+    return connection;
+  };
+
+  test('are listed with their namespaces, and selected by full name', () => {
+    const { send } = open();
+    const list = (...queries: string[]): string[] => names(send(option(OPT.LIST_META, metaData(DB.name, queries)))).map(([, name]) => name);
+    const dirty = ['x-tercet:dirty:near', 'x-tercet:dirty:far'];
+    assert.deepEqual(list(), ['base:allocation', ...dirty]);
+    assert.deepEqual(list('x-tercet:'), dirty);
+    assert.deepEqual(list('x-tercet:dirty:', 'base:'), ['base:allocation', ...dirty]);
+    assert.deepEqual(list('x-tercet:dirty:far', 'x-tercet:dirty:nowhere', 'qemu:'), ['x-tercet:dirty:far']);
+    const select = (...queries: string[]): [number, string][] => names(send(option(OPT.SET_META, metaData(DB.name, queries))));
+    assert.deepEqual(select('x-tercet:dirty:', 'base:', 'x-tercet:'), []);
+    assert.deepEqual(select('x-tercet:dirty:far', 'base:allocation'), [
+      [1, 'base:allocation'],
+      [3, 'x-tercet:dirty:far'],
+    ]);
+  });
+
+  test('are answered each in a chunk of its own, with one bit for what the copy lacks', () => {
+    const { send } = open();
+    send(option(OPT.SET_META, metaData(DB.name, ['x-tercet:dirty:far', 'base:allocation', 'x-tercet:dirty:near'])));
+    send(option(OPT.GO, infoData(DB.name)));
+    const told = chunks(send(request({ type: CMD.STATUS, length: 65536, cookie: 7n })));
+    assert.deepEqual(
+      told.map(({ done, payload }) => [done, payload.readUInt32BE(0), payload.readUInt32BE(4), payload.readUInt32BE(8)]),
+      [
+        [false, 1, 65536, 3],
+        [false, 2, 65536, 0],
+        [true, 3, 4096, 1],
+      ],
+    );
+  });
+
+  test('may be all that is selected', () => {
+    const { send } = open();
+    send(option(OPT.SET_META, metaData(DB.name, ['x-tercet:dirty:near'])), option(OPT.GO, infoData(DB.name)));
+    const [only, ...more] = chunks(send(request({ type: CMD.STATUS, length: 4096 })));
+    assert.deepEqual([only?.done, only?.payload.readUInt32BE(0), more.length], [true, 2, 0]);
   });
 });
