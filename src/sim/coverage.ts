@@ -110,6 +110,7 @@ export const REQUIRED_STATES = [
   'verify ended while hosts wrote',
   'verify went on at its cursor',
   'rot found and mended',
+  'rot that nobody can prove is left alone',
   'rot of the primary found and mended',
   'rot of two copies of one block found and mended',
 ] as const;

@@ -247,13 +247,17 @@ export class SimDisk implements Storage {
     return `${name} byte ${at}`;
   }
 
-  /** Flips one bit of a byte, in the cache and on the medium. */
-  flipBitAt(name: string, at: number): void {
+  /** Flips one bit of a byte, in the cache and on the medium. Returns what flips it back. */
+  flipBitAt(name: string, at: number): () => void {
     const inode = this.names.get(name) as Inode;
     const bit = 1 << this.chance.integer(0, 7);
-    for (const content of [inode.cache, inode.durable]) {
-      if (at < content.size) content.bytes[at] = (content.bytes[at] as number) ^ bit;
-    }
+    const flip = (): void => {
+      for (const content of [inode.cache, inode.durable]) {
+        if (at < content.size) content.bytes[at] = (content.bytes[at] as number) ^ bit;
+      }
+    };
+    flip();
+    return flip;
   }
 
   private loseUnsynced(inode: Inode, kept: number): void {

@@ -153,6 +153,13 @@ export const PLANTED: readonly PlantedBug[] = [
     'words',
   ),
   bug(
+    'a copy without a digest is believed',
+    'scrub',
+    'scan/attribute.ts',
+    'if (only?.rotten === false) return',
+    'if (only !== undefined) return',
+  ),
+  bug(
     'what differs is not mended',
     'scrub',
     'scan/verify.ts',

@@ -5,6 +5,7 @@ import { compareAll } from './check/contents.ts';
 import type { SeenSite } from './check/observe.ts';
 import { keyOf } from './check/verifies.ts';
 import type { Simulation } from './run.ts';
+import type { DigestAlgorithm } from '../core/base/ports.ts';
 import { BLOCK_BYTES } from '../core/base/units.ts';
 
 const MEND_MILLIS = 60_000;
@@ -16,6 +17,8 @@ export function scrubPhase(simulation: Simulation, copies: readonly SeenSite[]):
   if (copies.length < 2) return;
   const chance = world.chance('scrub');
   watch.verifies.load = false;
+  if (chance.happens(0.3)) leavesAlone(simulation, copies);
+  if (world.violation !== null) return;
   const expected = flipBits(simulation, copies);
   if (expected.size === 0) return;
   const cut = chance.happens(0.2) ? world.now + chance.between(0, 200) : Infinity;
@@ -25,10 +28,7 @@ export function scrubPhase(simulation: Simulation, copies: readonly SeenSite[]):
     if (primary !== undefined && !dead && world.now >= cut) {
       dead = true;
       primary.end('crash');
-    } else if (primary !== undefined) {
-      const how = { algorithm: chance.pick(['crc32', 'md5', 'sha1', 'sha256'] as const), reportOnly: false, bytesPerSecond: 0 };
-      primary.enter('verify', primary.life, () => primary.site?.verify(how));
-    }
+    } else orderVerify(copies, chance.pick(['crc32', 'md5', 'sha1', 'sha256']));
   };
   const { found, mendedUnseen } = watch.verifies;
   const missing = (): string[] => [...expected].filter((key) => !found.has(key) && !mendedUnseen.has(key));
@@ -48,6 +48,60 @@ export function scrubPhase(simulation: Simulation, copies: readonly SeenSite[]):
   watch.verifies.flipped.clear();
   simulation.compareBases(copies);
   for (const site of copies) if (world.violation === null) compareAll(watch, site, settings.hosts.volumeBytes, settings.hosts.unitBytes);
+}
+
+function orderVerify(copies: readonly SeenSite[], algorithm: DigestAlgorithm): void {
+  const primary = copies.find((site) => site.serving)?.machine;
+  primary?.enter('verify', primary.life, () => primary.site?.verify({ algorithm, reportOnly: false, bytesPerSecond: 0 }));
+}
+
+/** A block of which nobody can prove what it held: all copies but one have rotted, and that one keeps no digest. Nothing may be written there. */
+function leavesAlone(simulation: Simulation, copies: readonly SeenSite[]): void {
+  const { world, watch, settings } = simulation;
+  const chance = world.chance('undecidable');
+  const place = placeOf(simulation, copies[0] as SeenSite);
+  if (place === null) return;
+  const { volume, offset, baseFile } = place;
+  const [keeper, ...victims] = [...copies].sort(() => chance.between(-1, 1)) as [SeenSite, ...SeenSite[]];
+  const digest = (site: SeenSite): (() => void) =>
+    site.machine.disk.flipBitAt(`digests-${settings.volumes[volume]?.name}`, (offset / BLOCK_BYTES) * 8 + chance.integer(0, 7));
+  const undo = [digest(keeper)];
+  for (const site of victims) {
+    undo.push(site.machine.disk.flipBitAt(baseFile, offset + chance.integer(0, BLOCK_BYTES - 1)));
+    watch.verifies.flipped.add(keyOf(site.name, volume, offset));
+    if (site !== victims[0] && chance.happens(0.5)) undo.push(digest(site));
+  }
+  const block = (site: SeenSite): Buffer =>
+    Buffer.from(site.machine.disk.contentsOf(baseFile)?.subarray(offset, offset + BLOCK_BYTES) ?? []);
+  const before = copies.map((site) => block(site));
+  const from = watch.verifies.ended;
+  let orderedAt = -Infinity;
+  const looked = simulation.waitUntil(MEND_MILLIS, () => {
+    if (world.now - orderedAt >= ORDER_MILLIS) {
+      orderedAt = world.now;
+      orderVerify(copies, 'sha256');
+    }
+    return watch.verifies.ended >= from + 2;
+  });
+  const first = keyOf((victims[0] as SeenSite).name, volume, offset);
+  if (!looked || !watch.verifies.found.has(first)) return world.fail('scrub', `${first} was not found within ${MEND_MILLIS} ms`);
+  if (copies.some((site, index) => !block(site).equals(before[index] as Buffer)))
+    return world.fail('scrub', `a block of volume ${volume} at ${offset} was written though nobody can prove what it held`);
+  for (const back of undo) back();
+  watch.verifies.forget();
+  watch.coverage.hit('rot that nobody can prove is left alone');
+}
+
+/** A block that holds something. */
+function placeOf(simulation: Simulation, site: SeenSite): { volume: number; offset: number; baseFile: string } | null {
+  const chance = simulation.world.chance('undecidable');
+  const volume = chance.integer(0, simulation.settings.volumes.length - 1);
+  const { baseFile } = simulation.settings.volumes[volume] as { baseFile: string };
+  const bytes = site.machine.disk.contentsOf(baseFile) ?? new Uint8Array(0);
+  const places = Array.from({ length: bytes.length / BLOCK_BYTES }, (_, i) => i * BLOCK_BYTES).filter((at) =>
+    bytes.subarray(at, at + BLOCK_BYTES).some((byte) => byte !== 0),
+  );
+  return places.length === 0 ? null : { volume, offset: chance.pick(places), baseFile };
 }
 
 /** Flips bits of blocks that hold something, never of all copies of one. */

@@ -408,6 +408,11 @@ export class Replica {
     return this.#tried(() => this.#reader.extents(volume, { offset, length }, extentsMax, this.#marks.committed));
   }
 
+  /** Blocks of a range that wait in the sidefile: see Reader.waitingBlocks. */
+  waitingBlocks(volume: VolumeIndex, offset: number, length: number): number[] {
+    return this.#reader.waitingBlocks(volume, offset, length);
+  }
+
   // ------------------------------------------------------------------------------------------------ space
   /** Bytes of the sidefile's files. */
   get heldBytes(): number {

@@ -51,6 +51,7 @@ export interface Examined {
     readonly consistent: boolean;
     readonly changing: boolean;
     readonly marks: { readonly received: Seq };
+    waitingBlocks(volume: VolumeIndex, offset: number, length: number): readonly number[];
     readonly volumes: readonly { readonly sizeBytes: number }[];
   };
   readonly bases: readonly DigestedBase[];
@@ -108,10 +109,15 @@ function digestAndCompare(on: Examined, ask: Ask, done: (answer: Answer) => void
   };
   if (ask.blockBytes === BLOCK_BYTES) {
     left++;
+    // Of these the content does not come from the base image, so nothing that is known of the image proves anything.
+    const waiting = new Set(replica.waitingBlocks(ask.volume, ask.offset, ask.length));
     (bases[ask.volume] as DigestedBase).check(ask.offset, ask.length, digests, (check) => {
       if (check.kind === 'written') written = true;
       else if (check.kind === 'unreadable') failed = failureError(check.failure).message;
-      else own = { rotten: check.faults.filter(({ kind }) => kind === 'rot').map(({ block }) => block), unknown: check.unknown };
+      else {
+        const rotten = check.faults.filter(({ kind, block }) => kind === 'rot' && !waiting.has(block)).map(({ block }) => block);
+        own = { rotten, unknown: [...check.unknown.filter((block) => !waiting.has(block)), ...waiting] };
+      }
       ended();
     });
   }

@@ -44,6 +44,14 @@ export class Verifies {
     }
   }
 
+  /** What was flipped has been put right. */
+  forget(): void {
+    this.flipped.clear();
+    this.found.clear();
+    this.mendedUnseen.clear();
+    this.#run.clear();
+  }
+
   /** Ends a run that had compared the copies of these sites in every step. */
   #excuse(compared: readonly string[]): void {
     const places = new Set([...this.#run].map((key) => key.slice(key.indexOf(' '))));
