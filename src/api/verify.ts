@@ -26,6 +26,10 @@ const progressShape = {
   oldestUnverifiedSeconds: z.number().nullable(),
   comparedSites: z.array(z.string()),
   differingBlocks: count,
+  damagedRecords: count,
+  unmended: count,
+  recordsCheckedSites: z.array(z.string()),
+  recordsCheckedBytes: count,
 };
 
 /** Schema of VerifyProgress: a part of the status of a group. */
@@ -38,7 +42,8 @@ export const verifyStatusSchema: z.ZodType<VerifyStatus> = z.object({
     z.object({
       site: z.string(),
       kind: z.enum(['rot', 'missed-write', 'difference', 'unreadable']),
-      volume: count,
+      volume: count.nullable(),
+      file: z.string().nullable(),
       offset: count,
       length: count,
       seq: count,

@@ -66,6 +66,11 @@ function primaryProblems(primary: SiteStatus): readonly string[] {
   for (const pair of primary.coverage) problems.push(...coverageProblems(primary, pair));
   if (primary.sidefileFullSeconds !== null && primary.sidefileFullSeconds < FILLING_SECONDS)
     problems.push(`the sidefile of ${site} is full in ${secondsText(primary.sidefileFullSeconds)} at this rate`);
+  const { verify } = primary;
+  if (!verify.running && verify.unmended > 0)
+    problems.push(
+      `${countText(verify.unmended, 'place')} of the copies differ or are damaged and were not mended: \`tercet verify ${primary.group} --last\` names them`,
+    );
   if (primary.witness.reachable === false) problems.push(`the witness does not answer ${site}: no failover until it does`);
   return problems;
 }
@@ -151,7 +156,8 @@ function stateText(primary: SiteStatus | null, statuses: readonly SiteStatus[]):
   if (primary !== null) {
     const does = primary.serving ? 'serves' : 'is primary';
     const parts = primary.peers.filter(follows).map(followText);
-    return [`${primary.site} ${does} (epoch ${primary.epoch})`, ...parts, ...coverageTexts(primary)].join(', ');
+    const compares = primary.verify.running ? [verifyText(primary.verify)] : [];
+    return [`${primary.site} ${does} (epoch ${primary.epoch})`, ...parts, ...coverageTexts(primary), ...compares].join(', ');
   }
   const other = followed(statuses);
   if (other !== null)
@@ -168,6 +174,13 @@ function coverageTexts(primary: SiteStatus): readonly string[] {
       const slack = [slackBytes === null ? null : bytesText(slackBytes), slackSeconds === null ? null : secondsText(slackSeconds)];
       return `${from} covers ${to} for ${slack.filter((part) => part !== null).join(' or ')} more`;
     });
+}
+
+/** comparing copies: 42 %, 120 MiB/s, 3 min left */
+function verifyText({ passedBytes, totalBytes, bytesPerSecond, etaSeconds }: SiteStatus['verify']): string {
+  const percent = totalBytes === 0 ? 100 : Math.floor((100 * passedBytes) / totalBytes);
+  const left = etaSeconds === null ? '' : `, ${secondsText(etaSeconds)} left`;
+  return `comparing copies: ${percent} %, ${bytesText(bytesPerSecond)}/s${left}`;
 }
 
 function follows(peer: PeerStatus): boolean {

@@ -104,6 +104,7 @@ class CoreSite implements InspectedSite {
       inBitmap: (site, volume, offset) =>
         replica.bitmaps.get(site)?.volumes[volume]?.has(Math.floor(offset / replica.bitmaps.chunkBytes)) ?? false,
       chainAt: (seq) => replica.chainAt(seq),
+      frameOf: (seq) => replica.records.placeOf(seq),
       readNow: (volume, offset, into) => {
         // The oracle's reads never wait for the disk (Gate.quiet).
         replica.read(volume, offset, into);

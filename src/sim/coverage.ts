@@ -111,6 +111,9 @@ export const REQUIRED_STATES = [
   'verify went on at its cursor',
   'rot found and mended',
   'rot that nobody can prove is left alone',
+  'rot of a record found and mended',
+  'rot of a record found that nobody can mend',
+  'rot of a mark or of a segment header found and mended',
   'rot of the primary found and mended',
   'rot of two copies of one block found and mended',
 ] as const;

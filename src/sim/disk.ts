@@ -118,6 +118,9 @@ export interface DiskTrouble {
 /** Carries an answer of the disk into the process that asked, unless that process is gone. */
 export type Deliver = (what: string, run: () => void) => void;
 
+/** Puts something back as it was. */
+export type Undo = () => void;
+
 /** The disk of one machine. */
 export class SimDisk implements Storage {
   readonly trouble: DiskTrouble = { writeErrors: 0, readErrors: 0, flushErrors: 0, full: false, slowness: 1, cold: 0.1 };
@@ -248,7 +251,7 @@ export class SimDisk implements Storage {
   }
 
   /** Flips one bit of a byte, in the cache and on the medium. Returns what flips it back. */
-  flipBitAt(name: string, at: number): () => void {
+  flipBitAt(name: string, at: number): Undo {
     const inode = this.names.get(name) as Inode;
     const bit = 1 << this.chance.integer(0, 7);
     const flip = (): void => {

@@ -7,6 +7,10 @@ import { keyOf } from './check/verifies.ts';
 import type { Simulation } from './run.ts';
 import type { DigestAlgorithm } from '../core/base/ports.ts';
 import { BLOCK_BYTES } from '../core/base/units.ts';
+import { frameHeaderLayout } from '../core/record/layout.ts';
+import type { HeldFrame } from '../core/replica/records.ts';
+import { MARK_BYTES, SEGMENT_HEADER_BYTES, segmentName } from '../core/replica/segment.ts';
+import type { Chance } from './random.ts';
 
 const MEND_MILLIS = 60_000;
 const ORDER_MILLIS = 300;
@@ -18,6 +22,7 @@ export function scrubPhase(simulation: Simulation, copies: readonly SeenSite[]):
   const chance = world.chance('scrub');
   watch.verifies.load = false;
   if (chance.happens(0.3)) leavesAlone(simulation, copies);
+  if (world.violation === null && chance.happens(0.5)) rotRecords(simulation, copies);
   if (world.violation !== null) return;
   const expected = flipBits(simulation, copies);
   if (expected.size === 0) return;
@@ -53,6 +58,83 @@ export function scrubPhase(simulation: Simulation, copies: readonly SeenSite[]):
 function orderVerify(copies: readonly SeenSite[], algorithm: DigestAlgorithm): void {
   const primary = copies.find((site) => site.serving)?.machine;
   primary?.enter('verify', primary.life, () => primary.site?.verify({ algorithm, reportOnly: false, bytesPerSecond: 0 }));
+}
+
+/** A byte of a sidefile that is flipped. */
+interface Rot {
+  readonly site: SeenSite;
+  readonly part: 'frame' | 'mark' | 'header';
+  readonly frame: HeldFrame;
+  readonly byte: { readonly site: string; readonly file: string; readonly at: number };
+  /** The bytes of the frame as they were. */
+  readonly before: Buffer;
+  readonly undo: () => void;
+  /** Whether it can be mended: alone, or from another copy that holds the same frame. */
+  readonly mendable: boolean;
+}
+
+/** Bits rot in records, marks and headers of sidefiles: each is found, and what some copy still has is brought back. */
+function rotRecords(simulation: Simulation, copies: readonly SeenSite[]): void {
+  const { world, watch } = simulation;
+  const chance = world.chance('record rot');
+  const rots: Rot[] = [];
+  for (let flips = chance.integer(1, 3); flips > 0; flips--) {
+    const rot = rotOne(chance, copies, rots);
+    if (rot !== null) rots.push(rot);
+  }
+  if (rots.length === 0) return;
+  watch.verifies.flippedRecords = rots.map(({ byte }) => byte);
+  let orderedAt = -Infinity;
+  const over = (): boolean => {
+    if (world.now - orderedAt >= ORDER_MILLIS) {
+      orderedAt = world.now;
+      orderVerify(copies, chance.pick(['crc32', 'sha256']));
+    }
+    const found = rots.every(({ byte }) => watch.verifies.foundRecords.has(byte));
+    return found && rots.every((rot) => rot.part !== 'frame' || !rot.mendable || bytesOf(rot).equals(rot.before));
+  };
+  if (!simulation.waitUntil(MEND_MILLIS, over)) {
+    const left = rots.map(
+      ({ byte, part, mendable, frame }) => `${JSON.stringify(byte)} ${part} of ${frame.firstSeq}${mendable ? '' : ', not mendable'}`,
+    );
+    return world.fail('scrub', `records were not mended ${MEND_MILLIS} ms after bits were flipped: ${left.join('; ')}`);
+  }
+  for (const { part, mendable, undo } of rots) {
+    if (!mendable) undo();
+    if (part !== 'frame') watch.coverage.hit('rot of a mark or of a segment header found and mended');
+    else watch.coverage.hit(mendable ? 'rot of a record found and mended' : 'rot of a record found that nobody can mend');
+  }
+  // What a verify that is under way has still to say of them is no false alarm; what comes behind it would be.
+  const { ended } = watch.verifies;
+  simulation.waitUntil(MEND_MILLIS, () => watch.verifies.ended > ended || !watch.verifies.underWay);
+  watch.verifies.flippedRecords = [];
+}
+
+function bytesOf({ site, frame }: Pick<Rot, 'site' | 'frame'>): Buffer {
+  const file = site.machine.disk.contentsOf(segmentName(frame.segment)) ?? new Uint8Array(0);
+  return Buffer.from(file.subarray(frame.at, frame.at + frame.byteCount));
+}
+
+function rotOne(chance: Chance, copies: readonly SeenSite[], known: readonly Rot[]): Rot | null {
+  const site = chance.pick(copies);
+  const marks = site.inside?.marks;
+  if (marks === undefined || marks.oldest > marks.received) return null;
+  const frame = site.inside?.frameOf(chance.integer(marks.oldest, marks.received)) ?? null;
+  if (frame === null || known.some((rot) => rot.frame.firstSeq === frame.firstSeq)) return null;
+  const before = bytesOf({ site, frame });
+  // A frame that was cut back holds records that count no more, and nobody looks at these.
+  if (before.readUInt32LE(frameHeaderLayout.at.recordCount) !== frame.lastSeq - frame.firstSeq + 1) return null;
+  const part = chance.happens(0.7) ? 'frame' : frame.firstOfSegment && chance.happens(0.5) ? 'header' : 'mark';
+  const begin = part === 'header' ? 0 : part === 'mark' ? frame.at + frame.byteCount : frame.at;
+  const length = part === 'header' ? SEGMENT_HEADER_BYTES : part === 'mark' ? MARK_BYTES : frame.byteCount;
+  const at = begin + chance.integer(0, length - 1);
+  const file = segmentName(frame.segment);
+  const others = copies.filter((copy) => copy !== site).map((copy) => copy.inside?.frameOf(frame.firstSeq));
+  const mendable =
+    part !== 'frame' ||
+    others.some((other) => other?.firstSeq === frame.firstSeq && other.epoch === frame.epoch && other.byteCount === frame.byteCount);
+  const undo = site.machine.disk.flipBitAt(file, at);
+  return { site, part, frame, byte: { site: site.name, file, at }, before, undo, mendable };
 }
 
 /** A block of which nobody can prove what it held: all copies but one have rotted, and that one keeps no digest. Nothing may be written there. */

@@ -45,6 +45,17 @@ const kinds = {
     hook: 'rpo',
   },
   'rpo-met': { meaning: 'As primary: the peer has been within nine tenths of that again.', hook: 'rpo' },
+  'verify-start': { meaning: 'As primary: all copies are being compared, by order or by schedule.', hook: null },
+  damage: {
+    meaning:
+      'As primary: a verify has found the first difference of its run, at the copy `facts.site`. `tercet verify GROUP --last` names all.',
+    hook: 'damage',
+  },
+  'verify-done': {
+    meaning:
+      'As primary: the verify has ended. `facts.differingBlocks`, `facts.damagedRecords`; `facts.unmended` of them are as they were.',
+    hook: null,
+  },
   reload: { meaning: 'The configuration was read again.', hook: null },
   'hook-failed': { meaning: 'A hook ended with an error, or lasted too long and was ended.', hook: null },
   gap: { meaning: 'Events before this one are no longer known here. It has the id of the newest one that is missing.', hook: null },

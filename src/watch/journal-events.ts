@@ -27,6 +27,9 @@ const readings: Readonly<Record<string, (facts: Facts) => Reading | null>> = {
   'site.failed': () => ({ kind: 'failed', peer: null }),
   force: () => ({ kind: 'force', peer: null }),
   ready: () => ({ kind: 'started', peer: null }),
+  'verify.begin': () => ({ kind: 'verify-start', peer: null }),
+  'verify.found': (facts) => (facts['number'] === 1 ? { kind: 'damage', peer: null } : null),
+  'verify.end': () => ({ kind: 'verify-done', peer: null }),
   reload: () => ({ kind: 'reload', peer: null }),
 };
 

@@ -164,6 +164,39 @@ const states: readonly Metric[] = [
   },
 ];
 
+/** A metric of the verify that is under way, or of the last one; missing where there was none. */
+function perVerify(name: string, help: string, value: (verify: SiteStatus['verify']) => number | null): Metric {
+  return perGroup(name, help, ({ verify }) => (verify.beganMillis === null ? null : value(verify)));
+}
+
+const verifies: readonly Metric[] = [
+  perVerify('tercet_verify_running', 'At the primary: whether copies are being compared.', ({ running }) => flag(running)),
+  perVerify('tercet_verify_passed_bytes', 'Of the volumes, what the verify under way has behind it.', ({ passedBytes }) => passedBytes),
+  perVerify('tercet_verify_total_bytes', 'Of the volumes, what a verify goes through.', ({ totalBytes }) => totalBytes),
+  perVerify(
+    'tercet_verify_rate_bytes',
+    'Bytes compared in a second, since the verify began or went on.',
+    ({ bytesPerSecond }) => bytesPerSecond,
+  ),
+  perVerify('tercet_verify_left_seconds', 'When the verify under way will have ended at that rate.', ({ etaSeconds }) => etaSeconds),
+  perVerify(
+    'tercet_verify_oldest_seconds',
+    'No block was compared longer ago than this; missing before the first verify has ended.',
+    ({ oldestUnverifiedSeconds }) => oldestUnverifiedSeconds,
+  ),
+  perVerify(
+    'tercet_verify_differing_blocks',
+    'Blocks of copies that the verify has found to differ.',
+    ({ differingBlocks }) => differingBlocks,
+  ),
+  perVerify(
+    'tercet_verify_damaged_records',
+    'Places in sidefiles that the verify has found damaged.',
+    ({ damagedRecords }) => damagedRecords,
+  ),
+  perVerify('tercet_verify_unmended', 'How many of both are as they were.', ({ unmended }) => unmended),
+];
+
 const peers: readonly Metric[] = [
   perPeer('tercet_peer_connected', 'Whether a connection to the peer stands.', ({ connected }) => flag(connected)),
   perPeer('tercet_peer_following', 'At the primary: whether the peer follows.', ({ attached, flag: known }) =>
@@ -271,7 +304,7 @@ const daemon: readonly Metric[] = [
 ];
 
 /** All metrics, in the order in which they are told. */
-export const METRICS: readonly Metric[] = [...daemon, ...states, ...peers, ...counters];
+export const METRICS: readonly Metric[] = [...daemon, ...states, ...peers, ...verifies, ...counters];
 
 /** The text form of Prometheus, version 0.0.4. */
 export function metricsText(ground: MetricsGround): string {

@@ -30,7 +30,7 @@ export const verifyCommand: Command<CliContext> = buildCommand({
   docs: {
     brief: 'Compare all copies of a group, and mend what differs',
     fullDescription:
-      'Hosts go on meanwhile: each range is compared as of the same record at every copy, so a difference is always real. What differs is written again from a good copy ' +
+      'Hosts go on meanwhile: each range is compared as of the same record at every copy, so a difference is always real. Each copy looks at its own sidefile as well. What is proven right is written again where it is not ' +
       'unless --report-only is given. Exit code 1 when anything differed. A verify goes on when this command is interrupted; give the command again to watch it.',
   },
   parameters: {
@@ -85,13 +85,13 @@ export const verifyCommand: Command<CliContext> = buildCommand({
     const volumes = group.volumes.map((volume) => volume.name);
     const files = flags.files ? filesOfRanges((volume) => config.baseImageOf(site, name, volume), volumes, status.findings) : null;
     if (flags.json) {
-      const findings = status.findings.map((finding) => ({ ...finding, volumeName: volumes[finding.volume] ?? null }));
+      const findings = status.findings.map((finding) => ({ ...finding, volumeName: volumes[finding.volume ?? -1] ?? null }));
       printJson(this, { group: name, primary: site, ...status, findings, ...(files !== null && { files }) });
     } else {
       for (const line of reportLines(status, volumes)) print(this, line);
       for (const line of files ?? []) print(this, line);
     }
-    if (status.differingBlocks > 0 || status.unverifiedBytes > 0) this.process.exitCode = EXIT.failed;
+    if (status.differingBlocks > 0 || status.damagedRecords > 0 || status.unverifiedBytes > 0) this.process.exitCode = EXIT.failed;
   },
 });
 
@@ -158,6 +158,7 @@ const KINDS: Readonly<Record<VerifyStatus['findings'][number]['kind'], string>> 
   unreadable: 'cannot be read',
 };
 
+const RECORD_KINDS: typeof KINDS = { ...KINDS, rot: 'rotted: it no longer is what was appended' };
 const LEFT = 'it is left to you: look at both, then resync the wrong one (`tercet resync`) or switch over to the right one first';
 const UNPROVEN: typeof KINDS = {
   ...KINDS,
@@ -174,9 +175,22 @@ function reportLines(status: VerifyStatus, volumes: readonly string[]): string[]
   ];
   if (status.differingBlocks === 0) lines.push(status.running ? 'no difference so far' : 'no difference');
   else lines.push(`${countText(status.differingBlocks, 'block')} of 4 KiB differ:`);
-  for (const { site, kind, volume, offset, length, seq, repaired, proven } of status.findings) {
-    const what = proven ? KINDS[kind] : UNPROVEN[kind];
+  if (status.recordsCheckedSites.length > 0)
+    lines.push(
+      `looked at ${bytesText(status.recordsCheckedBytes)} of records in the sidefiles of ${status.recordsCheckedSites.join(' and ')}`,
+    );
+  if (status.damagedRecords > 0) lines.push(`${countText(status.damagedRecords, 'place')} of sidefiles damaged:`);
+  for (const { site, kind, volume, file, offset, length, seq, repaired, proven } of status.findings) {
     const done = repaired ? 'mended' : status.reportOnly ? 'not mended (--report-only)' : 'NOT mended';
+    if (volume === null) {
+      const left =
+        repaired || status.reportOnly
+          ? ''
+          : `: no other copy that follows has it; if it is a mirror, \`tercet resync\` gives it a new sidefile`;
+      lines.push(`  ${site}, ${file}, bytes ${offset} to ${offset + length - 1}, record ${seq}: ${RECORD_KINDS[kind]}; ${done}${left}`);
+      continue;
+    }
+    const what = proven ? KINDS[kind] : UNPROVEN[kind];
     lines.push(
       `  ${site}, volume ${volumes[volume] ?? volume}, bytes ${offset} to ${offset + length - 1}, as of record ${seq}: ${what}; ${done}`,
     );

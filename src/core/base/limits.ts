@@ -57,6 +57,10 @@ export const limits = {
   scanNodesMax: 4096,
   /** Longest range of one question of a verify: a few of them are under way at once. */
   verifyStepBytes: 1 * MIB,
+  /** Records that are looked at in one question of a verify. */
+  verifyRecordsBytes: 1 * MIB,
+  /** Longest frame that is brought back from another copy: it travels as text, in one message. */
+  verifyFrameBytesMax: 8 * MIB,
   /** Differences that a report names one by one; more are counted. */
   verifyFindingsMax: 1000,
   /** Bytes read from the sidefile and written to the base image in one destage round. */

@@ -127,17 +127,6 @@ export class Reader {
     return found;
   }
 
-  /** Those blocks of a range whose newest content waits in the sidefile: what the base image holds there does not count. */
-  waitingBlocks(volume: VolumeIndex, offset: number, length: number): number[] {
-    const overlay = this.#overlay(volume);
-    const waiting: number[] = [];
-    if (overlay.empty) return waiting;
-    for (let block = Math.floor(offset / BLOCK_BYTES); block * BLOCK_BYTES < offset + length; block++) {
-      if (overlay.seek(block) !== 0) waiting.push(block);
-    }
-    return waiting;
-  }
-
   #base(volume: VolumeIndex): StoredFile {
     const base = this.#layers.bases[volume];
     assert(base !== undefined, 'there is no such volume', { volume });

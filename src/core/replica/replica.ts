@@ -32,6 +32,7 @@ import {
 import { Overlay } from './overlay.ts';
 import { Reader, type VolumeExtent } from './read.ts';
 import { CopyReceiver } from './receive.ts';
+import { Records } from './records.ts';
 import { Schedule } from './schedule.ts';
 import { type FrameRun, type Sidefile, SidefileDamage } from './sidefile.ts';
 import { Space } from './space.ts';
@@ -55,6 +56,8 @@ export class Replica {
   readonly #schedule: Schedule;
   /** Fills this replica from a primary; once the replica has failed its operations must not be used (failure). */
   readonly receiver: CopyReceiver;
+  /** The records as they lie on the disk; not to be used after a failure. */
+  readonly records: Records;
   /** By peer: the blocks of records that the sidefile forgot. */
   readonly bitmaps: Bitmaps;
   readonly #amount: Amount;
@@ -93,6 +96,8 @@ export class Replica {
     this.#commit = this.#makeCommit();
     this.#schedule = this.#makeSchedule();
     this.receiver = this.#makeReceiver();
+    const parted = { ...options, groupTag: this.#groupTag, overlays: this.#overlays, note: (e: unknown): void => this.#note(e) };
+    this.records = new Records(this.#sidefile, this.#background, parted);
     this.bitmaps = new Bitmaps(options.volumes.length, options.bitmapChunkBytes);
     if (parts.superblock.value.cleanShutdown) this.bitmaps.load(options.storage, options.digests, this.#bitmapsOwner());
     this.#rebuild();
@@ -408,11 +413,6 @@ export class Replica {
     return this.#tried(() => this.#reader.extents(volume, { offset, length }, extentsMax, this.#marks.committed));
   }
 
-  /** Blocks of a range that wait in the sidefile: see Reader.waitingBlocks. */
-  waitingBlocks(volume: VolumeIndex, offset: number, length: number): number[] {
-    return this.#reader.waitingBlocks(volume, offset, length);
-  }
-
   // ------------------------------------------------------------------------------------------------ space
   /** Bytes of the sidefile's files. */
   get heldBytes(): number {
@@ -557,10 +557,7 @@ export class Replica {
   #makeReceiver(): CopyReceiver {
     const { group, storage, digests, journal } = this.#options;
     return new CopyReceiver({
-      group,
-      storage,
-      digests,
-      journal,
+      ...{ group, storage, digests, journal },
       bases: this.#bases,
       sidefile: this.#sidefile,
       block: this.#block,

@@ -8,6 +8,7 @@ import type { Epoch, Seq, WallMillis } from '../base/units.ts';
 import { type FrameView, readFrame, readFrameTable, subFrame } from '../record/decode.ts';
 import { FRAME_HEADER_BYTES, RECORD_ENTRY_BYTES } from '../record/layout.ts';
 import { FrameIndex } from './frame-index.ts';
+import type { HeldFrame } from './records.ts';
 import {
   encodeMark,
   encodeSegmentHeader,
@@ -322,13 +323,40 @@ export class Sidefile {
 
   /** Fills `into` with bytes of a segment, from the page cache where they are there. For places that append() or visit() gave; not verified. */
   read(segment: number, at: number, into: Uint8Array): void {
-    this.#fileOf(segment).read(at, into);
+    this.fileOf(segment).read(at, into);
   }
 
-  #fileOf(number: number): StoredFile {
+  /** The file of a segment that is held. */
+  fileOf(number: number): StoredFile {
+    return this.#heldSegment(number).file;
+  }
+
+  #heldSegment(number: number): Segment {
     const segment = this.#byNumber.get(number);
     assert(segment !== undefined, 'a segment that is read is held', { segment: number });
-    return segment.file;
+    return segment;
+  }
+
+  /** The frame that holds a record; null when it is not held. */
+  frameOf(seq: Seq): HeldFrame | null {
+    if (seq > this.#received || seq < this.oldest) return null;
+    const i = this.#index.find(seq);
+    const { epoch, firstSeq, segment, at, byteCount } = this.#index.entry(i);
+    return {
+      ...{ epoch, firstSeq, segment, at, byteCount, lastSeq: this.#lastLive(i) },
+      chainBefore: i === 0 ? this.#baseChain : this.#index.chainAfter(i - 1),
+      chainAfter: this.#index.chainAfter(i),
+      epochBefore: i === 0 ? this.#baseEpoch : this.#index.epoch(i - 1),
+      firstOfSegment: i === 0 || this.#index.segment(i - 1) !== segment,
+    };
+  }
+
+  /** Puts bytes of a segment right that its disk has changed: see Records. */
+  overwrite(number: number, at: number, bytes: Uint8Array): void {
+    const segment = this.#heldSegment(number);
+    assert(at + bytes.length <= segment.size, 'what is put right was written before', { segment: number, at, size: segment.size });
+    segment.file.write(at, [bytes]);
+    segment.dirty = true;
   }
 
   /**
@@ -404,7 +432,7 @@ export class Sidefile {
       last++;
     }
     const bytes = take(this.#index.at(last) + this.#index.byteCount(last) - at);
-    this.#fileOf(segment).read(at, bytes);
+    this.fileOf(segment).read(at, bytes);
     return { bytes, at, last };
   }
 
@@ -425,7 +453,7 @@ export class Sidefile {
 
   /** Header and table of frame i, checked. */
   #readTable(i: number): { frame: FrameView } {
-    const file = this.#fileOf(this.#index.segment(i));
+    const file = this.fileOf(this.#index.segment(i));
     const read = (records: number): ReturnType<typeof readFrameTable> => {
       const bytes = new Uint8Array(Math.min(this.#index.byteCount(i), FRAME_HEADER_BYTES + records * RECORD_ENTRY_BYTES));
       file.read(this.#index.at(i), bytes);

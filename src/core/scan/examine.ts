@@ -51,7 +51,7 @@ export interface Examined {
     readonly consistent: boolean;
     readonly changing: boolean;
     readonly marks: { readonly received: Seq };
-    waitingBlocks(volume: VolumeIndex, offset: number, length: number): readonly number[];
+    readonly records: { waitingBlocks(volume: VolumeIndex, offset: number, length: number): readonly number[] };
     readonly volumes: readonly { readonly sizeBytes: number }[];
   };
   readonly bases: readonly DigestedBase[];
@@ -110,7 +110,7 @@ function digestAndCompare(on: Examined, ask: Ask, done: (answer: Answer) => void
   if (ask.blockBytes === BLOCK_BYTES) {
     left++;
     // Of these the content does not come from the base image, so nothing that is known of the image proves anything.
-    const waiting = new Set(replica.waitingBlocks(ask.volume, ask.offset, ask.length));
+    const waiting = new Set(replica.records.waitingBlocks(ask.volume, ask.offset, ask.length));
     (bases[ask.volume] as DigestedBase).check(ask.offset, ask.length, digests, (check) => {
       if (check.kind === 'written') written = true;
       else if (check.kind === 'unreadable') failed = failureError(check.failure).message;

@@ -13,6 +13,8 @@ import { attribute, type Word } from './attribute.ts';
 import { DIGEST_BYTES } from './digest.ts';
 import { type Answer, type Ask, examine, type Examined } from './examine.ts';
 import { Findings, type Finding } from './findings.ts';
+import { RecordScan } from './record-scan.ts';
+import type { RecordAnswer, RecordAsk } from './records.ts';
 
 /** How a verify is to be made. */
 export interface VerifyOrder {
@@ -39,6 +41,8 @@ export interface VerifyGround {
   ask(site: SiteName, ask: Ask): void;
   /** Appends records and sends them on: the number of the last; null when that is not possible now. */
   append(records: readonly NewRecord[]): Seq | null;
+  /** Puts a question about records to a copy, the own one included. */
+  askRecords(site: SiteName, ask: RecordAsk): void;
   /** Something is wrong with a copy. */
   found(finding: Finding): void;
   /** Something was read that turn() waits for. */
@@ -125,12 +129,21 @@ export class Verifier {
   /** Content that waits until it can be written. */
   #mends: Mend[] = [];
   #reading: Mend[] = [];
+  /** Records come first: what is not destaged is a part of the content. Null: not begun; a run that goes on at its cursor has done that. */
+  #records: RecordScan | null = null;
+  readonly #withRecords: boolean;
 
   constructor(ground: VerifyGround, order: VerifyOrder, cursor: VerifyCursor = { volume: 0, offset: 0 }) {
     this.#ground = ground;
     this.order = order;
     this.#volume = cursor.volume;
     this.#offset = cursor.offset;
+    this.#withRecords = cursor.volume === 0 && cursor.offset === 0;
+  }
+
+  /** Copies whose records have all been looked at, and their bytes. */
+  get recordsChecked(): { readonly sites: readonly SiteName[]; readonly bytes: number } {
+    return { sites: this.#records?.checked ?? [], bytes: this.#records?.checkedBytes ?? 0 };
   }
 
   /** Everything before it has been compared and, unless only reported, mended. */
@@ -150,17 +163,18 @@ export class Verifier {
 
   /** Steps under way: while there are some, hosts share the disks with them. */
   get busy(): boolean {
-    return this.#steps.size > 0;
+    return this.#steps.size > 0 || this.#records?.busy === true;
   }
 
   get done(): boolean {
+    if (this.#withRecords && this.#records?.done !== true) return false;
     if (this.#volume < this.#volumes.length || this.#steps.size > 0) return false;
     return this.#todo.length === 0 && this.#mends.length === 0 && this.#reading.length === 0;
   }
 
   /** When turn() is wanted though nothing else happens. */
   deadline(): Millis {
-    let earliest = Infinity;
+    let earliest = this.#records?.deadline() ?? Infinity;
     for (const { begunAt } of this.#steps.values()) earliest = Math.min(earliest, begunAt + ANSWER_MILLIS);
     return earliest;
   }
@@ -169,6 +183,7 @@ export class Verifier {
   turn(now: Millis, bytesMax: number): number {
     this.#expire(now);
     this.#mend();
+    if (this.#withRecords && this.#records?.done !== true) return this.#recordsTurn(now, bytesMax);
     let begun = 0;
     while (begun < bytesMax && this.#steps.size < STEPS_AT_ONCE && this.#ground.following().length > 0) {
       const piece = this.#waitingPiece(now) ?? this.#nextPiece();
@@ -181,6 +196,22 @@ export class Verifier {
       this.#begin(piece, now);
     }
     return begun;
+  }
+
+  #recordsTurn(now: Millis, bytesMax: number): number {
+    if (bytesMax === 0 || this.#ground.following().length === 0) return 0;
+    const how = { reportOnly: this.order.reportOnly, number: () => ++this.#number };
+    this.#records ??= new RecordScan(this.#ground, this.findings, how);
+    return this.#records.turn(now, bytesMax);
+  }
+
+  /** The question about records behind a number; null when it is not waited for. */
+  askedRecords(number: number): RecordAsk | null {
+    return this.#records?.asked(number) ?? null;
+  }
+
+  answeredRecords(site: SiteName, number: number, answer: RecordAnswer, now: Millis): void {
+    this.#records?.answered(site, number, answer, now);
   }
 
   /** An answer of another site to a question of this run. */
@@ -271,7 +302,7 @@ export class Verifier {
     for (const [site, answer] of answers) {
       if (answer.kind !== 'failed') continue;
       const { volume, offset, length } = piece;
-      this.#found({ site, kind: 'unreadable', volume, offset, length, seq: step.ask.seq, repaired: false, proven: true });
+      this.#found({ site, kind: 'unreadable', volume, file: null, offset, length, seq: step.ask.seq, repaired: false, proven: true });
     }
   }
 
@@ -339,7 +370,7 @@ export class Verifier {
   ): void {
     const { site } = this.#ground;
     for (const { site: whose, kind, proven } of blames) {
-      const place = { volume: at.volume, offset: at.offset, length: BLOCK_BYTES, seq: at.seq };
+      const place = { volume: at.volume, file: null, offset: at.offset, length: BLOCK_BYTES, seq: at.seq };
       this.#found({ site: whose, kind, ...place, repaired: false, proven });
     }
     if (this.order.reportOnly || good === null) return;

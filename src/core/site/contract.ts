@@ -269,7 +269,15 @@ export interface VerifyProgress {
   readonly oldestUnverifiedSeconds: number | null;
   /** Copies that were compared with this one all the time. */
   readonly comparedSites: readonly SiteName[];
+  /** Blocks of copies that differ from what is right, each copy's counted. */
   readonly differingBlocks: number;
+  /** Places in sidefiles that their disks had changed. */
+  readonly damagedRecords: number;
+  /** How many of both are as they were: not mended, or not proven. */
+  readonly unmended: number;
+  /** Copies whose records have all been looked at, and the bytes of these. */
+  readonly recordsCheckedSites: readonly SiteName[];
+  readonly recordsCheckedBytes: number;
 }
 
 /** The same, with what was found. */

@@ -8,6 +8,7 @@ import { decodeJson, encodeJson, type Message } from '../mirror/messages.ts';
 import { pump } from '../mirror/send.ts';
 import type { DigestedBase } from '../replica/digested-base.ts';
 import type { Replica } from '../replica/replica.ts';
+import { encodeRecordAnswer, encodeRecordAsk, examineRecords, readRecordAnswer, readRecordAsk, type RecordAsk } from '../scan/records.ts';
 import { type Ask, encodeAnswer, encodeAsk, examine, type Examined, readAnswer, readAsk } from '../scan/examine.ts';
 import { Verifier, type VerifyGround, type VerifyOrder } from '../scan/verify.ts';
 import type { OrderOutcome, SiteOptions, VerifyStatus } from './contract.ts';
@@ -95,9 +96,12 @@ export class VerifyDesk {
   /** A primary asks about this copy. */
   #asked(link: Link, body: Uint8Array): void {
     const on = this.#examined;
-    const ask = on === null ? null : readAsk(decodeJson(body), on.replica.volumes);
-    if (ask === null || on === null) return link.refuse('a question about this copy is malformed');
+    const o = decodeJson(body);
+    const records = readRecordAsk(o);
+    const ask = on === null ? null : readAsk(o, on.replica.volumes);
+    if (on === null || (ask === null && records === null)) return link.refuse('a question about this copy is malformed');
     if (on.replica.failure !== null) return;
+    if (ask === null) return this.#answerRecords(link, records as RecordAsk);
     if (on.replica.marks.received < ask.seq && this.#held.length < HELD_MAX) this.#held.push({ link, ask });
     else this.#answer(link, ask);
   }
@@ -109,8 +113,11 @@ export class VerifyDesk {
     const verifier = this.#run?.verifier;
     if (verifier === undefined || typeof number !== 'number') return;
     const ask = verifier.asked(number);
-    if (ask === null) return;
-    verifier.answered(site, number, readAnswer(o, ask) ?? { kind: 'failed', why: `${site} gave a malformed answer` });
+    const records = verifier.askedRecords(number);
+    const malformed = { kind: 'failed', why: `${site} gave a malformed answer` } as const;
+    if (ask !== null) verifier.answered(site, number, readAnswer(o, ask) ?? malformed);
+    else if (records !== null) verifier.answeredRecords(site, number, readRecordAnswer(o, records) ?? malformed, this.#options.clock.now());
+    else return;
     this.#options.shell.wake();
   }
 
@@ -179,6 +186,10 @@ export class VerifyDesk {
       oldestUnverifiedSeconds: memory.lastBegan === null ? null : Math.max(0, (wall - memory.lastBegan) / 1000),
       comparedSites: verifier?.compared ?? [],
       differingBlocks: verifier?.findings.blocks ?? 0,
+      damagedRecords: verifier?.findings.records ?? 0,
+      unmended: verifier?.findings.unmended ?? 0,
+      recordsCheckedSites: verifier?.recordsChecked.sites ?? [],
+      recordsCheckedBytes: verifier?.recordsChecked.bytes ?? 0,
       findings: verifier?.findings.list() ?? [],
     };
   }
@@ -188,6 +199,14 @@ export class VerifyDesk {
     if (on === null) return;
     examine(on, ask, (answer) => {
       if (this.#examined === on && link.open) link.send('verifyAnswer', encodeJson(encodeAnswer(ask.number, answer)));
+    });
+  }
+
+  #answerRecords(link: Link, ask: RecordAsk): void {
+    const on = this.#examined;
+    if (on === null) return;
+    examineRecords(on.replica.records, ask, (answer) => {
+      if (this.#examined === on && link.open) link.send('verifyAnswer', encodeJson(encodeRecordAnswer(ask.number, answer)));
     });
   }
 
@@ -235,6 +254,14 @@ export class VerifyDesk {
         return true;
       },
       ask: (name, ask) => lead.followed.get(name)?.peer.link?.send('verifyAsk', encodeJson(encodeAsk(ask))),
+      askRecords: (name, ask) => {
+        if (name !== site) return lead.followed.get(name)?.peer.link?.send('verifyAsk', encodeJson(encodeRecordAsk(ask)));
+        if (replica.failure !== null) return;
+        examineRecords(replica.records, ask, (answer) => {
+          // The run that has asked may have ended meanwhile.
+          if (this.#run?.lead === lead) this.#run.verifier.answeredRecords(site, ask.number, answer, clock.now());
+        });
+      },
       append: (records) => {
         // The reign or the copy may have ended since what is to be written was read.
         if (this.#run?.lead !== lead || replica.failure !== null || replica.full || replica.changing) return null;
@@ -247,9 +274,9 @@ export class VerifyDesk {
       },
       wake: () => this.#options.shell.wake(),
       found: (finding) => {
-        const { volume, offset, length, kind } = finding;
-        const text = `the copy of ${finding.site} is damaged (${kind}): volume ${volume}, ${length} bytes at ${offset}`;
-        this.#options.journal('verify.found', { ...finding }, text);
+        const { volume, file, offset, length, kind } = finding;
+        const text = `the copy of ${finding.site} is damaged (${kind}): ${file ?? `volume ${volume}`}, ${length} bytes at ${offset}`;
+        this.#options.journal('verify.found', { ...finding, number: this.#run?.verifier.findings.named ?? 0 }, text);
       },
     };
   }
@@ -268,8 +295,11 @@ export class VerifyDesk {
     this.#run = null;
     this.#last = verifier;
     this.#store.set({ lastBegan: began, lastEnded: Math.floor(this.#options.clock.wall()), run: null });
-    const facts = { verifiedBytes: verifier.verifiedBytes, differingBlocks: verifier.findings.blocks, compared: verifier.compared ?? [] };
-    const text = verifier.findings.blocks === 0 ? 'the copies are equal' : `the copies differ in ${verifier.findings.blocks} blocks`;
+    const { blocks: differingBlocks, records: damagedRecords, unmended } = verifier.findings;
+    const facts = { verifiedBytes: verifier.verifiedBytes, differingBlocks, damagedRecords, unmended, compared: verifier.compared ?? [] };
+    const text =
+      (differingBlocks === 0 ? 'the copies are equal' : `${differingBlocks} blocks of copies differ`) +
+      (damagedRecords === 0 ? '' : `, ${damagedRecords} places of sidefiles were damaged`);
     this.#options.journal('verify.end', facts, `the verify has ended: ${text}`);
   }
 }

@@ -4,6 +4,7 @@
 import type { FlagView, Mode } from '../../core/base/copies.ts';
 import { epochOf, type History, inHistory, type Position } from '../../core/base/position.ts';
 import type { Epoch, Millis, Seq, SiteName } from '../../core/base/units.ts';
+import type { HeldFrame } from '../../core/replica/records.ts';
 import type { StagingValue } from '../../core/replica/superblock.ts';
 import type { State } from '../coverage.ts';
 import type { WitnessState } from '../../core/arbiter/witness-state.ts';
@@ -66,6 +67,8 @@ export interface Inspection {
   /** Whether the bitmap of a peer names a place. */
   inBitmap(site: SiteName, volume: number, offset: number): boolean;
   chainAt(seq: Seq): number | null;
+  /** Where the frame of a record lies. */
+  frameOf(seq: Seq): HeldFrame | null;
   /** Newest content, waiting for the disk. */
   readNow(volume: number, offset: number, into: Uint8Array): void;
 }

@@ -17,11 +17,16 @@ export class Verifies {
   /** Blocks whose bits were flipped, as site, volume and offset. Empty until then: nothing may be found. */
   readonly flipped = new Set<string>();
   readonly found = new Set<string>();
+  /** Bytes of sidefiles that were flipped, and those of them that were found. */
+  flippedRecords: { readonly site: string; readonly file: string; readonly at: number }[] = [];
+  readonly foundRecords = new Set<object>();
   /** What the verify under way has found. What it mends it writes anew, at copies too that it could not compare: those are mended unseen. */
   #run = new Set<string>();
   /** Flipped blocks that need not be found any more: mended together with the same block of another copy. */
   readonly mendedUnseen = new Set<string>();
   ended = 0;
+  /** Whether a verify has begun and has not ended; one that was cut off counts as under way. */
+  underWay = false;
   /** Whether hosts write. */
   load = true;
 
@@ -30,10 +35,12 @@ export class Verifies {
       case 'verify.begin':
         // One that was cut off has not told whom it had compared.
         this.#excuse([]);
+        this.underWay = true;
         if (facts['offset'] !== 0 || facts['volume'] !== 0) told.coverage.hit('verify went on at its cursor');
         return;
       case 'verify.end':
         this.ended++;
+        this.underWay = false;
         this.#excuse([site, ...(facts['compared'] as readonly string[])]);
         told.coverage.hit('verify ended');
         if (this.load) told.coverage.hit('verify ended while hosts wrote');
@@ -62,7 +69,18 @@ export class Verifies {
     }
   }
 
+  #foundRecord(told: Told, facts: Readonly<Record<string, unknown>>): void {
+    const [from, length] = [Number(facts['offset']), Number(facts['length'])];
+    const named = this.flippedRecords.filter(
+      ({ site, file, at }) => site === facts['site'] && file === facts['file'] && at >= from && at < from + length,
+    );
+    for (const one of named) this.foundRecords.add(one);
+    if (named.length === 0 && !told.forced && !told.everHarmed)
+      told.world.fail('verify false alarm', `a verify calls ${JSON.stringify(facts)} damaged, and nothing was ever damaged there`);
+  }
+
   #found(told: Told, facts: Readonly<Record<string, unknown>>): void {
+    if (facts['file'] !== null) return this.#foundRecord(told, facts);
     const key = keyOf(String(facts['site']), Number(facts['volume']), Number(facts['offset']));
     this.found.add(key);
     this.#run.add(key);

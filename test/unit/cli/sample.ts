@@ -21,6 +21,10 @@ const VERIFY_NONE: VerifyProgress = {
   oldestUnverifiedSeconds: null,
   comparedSites: [],
   differingBlocks: 0,
+  damagedRecords: 0,
+  unmended: 0,
+  recordsCheckedSites: [],
+  recordsCheckedBytes: 0,
 };
 
 /** A mirror as its primary sees it, following and whole. */

@@ -50,7 +50,7 @@ test('what is not proven is never called right: not the primary, not a copy with
 test('adjacent blocks of one kind are one finding, and what is to be judged anew is forgotten', () => {
   const findings = new Findings();
   const at = (offset: number, kind: Finding['kind'] = 'rot'): Finding => {
-    return { site: 'b', kind, volume: 0, offset, length: 4096, seq: 7, repaired: false, proven: true };
+    return { site: 'b', kind, volume: 0, file: null, offset, length: 4096, seq: 7, repaired: false, proven: true };
   };
   for (const offset of [8192, 0, 4096, 20_480]) assert.equal(findings.add(at(offset)), true);
   assert.equal(findings.add(at(0)), false);
