@@ -556,8 +556,9 @@ export class Replica {
 
   #makeReceiver(): CopyReceiver {
     const { group, storage, digests, journal } = this.#options;
+    const given = { group, storage, digests, journal };
     return new CopyReceiver({
-      ...{ group, storage, digests, journal },
+      ...given,
       bases: this.#bases,
       sidefile: this.#sidefile,
       block: this.#block,

@@ -343,7 +343,12 @@ export class Sidefile {
     const i = this.#index.find(seq);
     const { epoch, firstSeq, segment, at, byteCount } = this.#index.entry(i);
     return {
-      ...{ epoch, firstSeq, segment, at, byteCount, lastSeq: this.#lastLive(i) },
+      epoch,
+      firstSeq,
+      segment,
+      at,
+      byteCount,
+      lastSeq: this.#lastLive(i),
       chainBefore: i === 0 ? this.#baseChain : this.#index.chainAfter(i - 1),
       chainAfter: this.#index.chainAfter(i),
       epochBefore: i === 0 ? this.#baseEpoch : this.#index.epoch(i - 1),

@@ -46,7 +46,7 @@ export class RecordScan {
   readonly #findings: Findings;
   readonly #reportOnly: boolean;
   readonly #number: () => number;
-  readonly #copies: Copy[];
+  #copies: readonly Copy[];
   /** Copies whose records have all been looked at. */
   readonly checked: SiteName[] = [];
   checkedBytes = 0;
@@ -82,7 +82,7 @@ export class RecordScan {
   turn(now: Millis, bytesMax: number): number {
     this.#expire(now);
     let begun = 0;
-    for (const copy of [...this.#copies]) {
+    for (const copy of this.#copies) {
       if (copy.open !== null || begun >= bytesMax) continue;
       if (copy.faults.length > 0) this.#mend(copy, now);
       else if (copy.next !== null) {
@@ -98,10 +98,14 @@ export class RecordScan {
 
   #ended(copy: Copy): void {
     if (copy.open !== null || copy.next !== null || copy.faults.length > 0) return;
-    const index = this.#copies.indexOf(copy);
-    if (index < 0) return;
-    this.#copies.splice(index, 1);
+    if (!this.#copies.includes(copy)) return;
+    this.#leaveOut(copy);
     this.checked.push(copy.site);
+  }
+
+  /** In place of the list: whoever goes through it may have called this. */
+  #leaveOut(copy: Copy): void {
+    this.#copies = this.#copies.filter((one) => one !== copy);
   }
 
   #ask(copy: Copy, at: SiteName, ask: RecordAsk, now: Millis): void {
@@ -112,11 +116,11 @@ export class RecordScan {
   /** A copy that no longer follows is left out; one that was to help has not helped. */
   #expire(now: Millis): void {
     const following = this.#ground.following();
-    for (const copy of [...this.#copies]) {
+    for (const copy of this.#copies) {
       const { open } = copy;
       const gone = (site: SiteName): boolean => site !== this.#ground.site && !following.includes(site);
       const late = open !== null && now - open.begunAt >= ANSWER_MILLIS;
-      if (gone(copy.site) || (late && open.at === copy.site)) this.#copies.splice(this.#copies.indexOf(copy), 1);
+      if (gone(copy.site) || (late && open.at === copy.site)) this.#leaveOut(copy);
       else if (open !== null && (late || gone(open.at))) copy.open = null;
     }
   }
@@ -160,7 +164,7 @@ export class RecordScan {
       // Its disk does not give its records back, and what lies behind them cannot be looked at either.
       const facts = { volume: null, file: 'sidefile', offset: 0, length: 0, seq: from };
       this.#found({ site, kind: 'unreadable', ...facts, repaired: false, proven: true });
-      this.#copies.splice(this.#copies.indexOf(copy), 1);
+      this.#leaveOut(copy);
       return;
     }
     this.checkedBytes += answer.byteCount;
