@@ -155,11 +155,13 @@ export class Handover {
 
   waiting(): Waiting {
     const next =
-      this.#stage === 'asked' ? 'it asks again until the answer is known' : `${this.to} becomes primary, or this site goes on as before`;
+      this.#stage === 'asked'
+        ? 'requests that are held fail, and it asks on until the answer is known: bring the witness back, or replace it'
+        : `${this.to} becomes primary, or this site goes on as before`;
     return {
       what: this.#stage === 'looking' ? 'to hand over' : 'to answer hosts',
       cause: `the reign is being handed over to ${this.to} (${this.#stage})`,
-      deadlineMillis: this.#stage === 'asked' ? null : this.#until,
+      deadlineMillis: this.#stage === 'asked' ? this.#stoppedAt + this.#reign.options.timings.holdMillis : this.#until,
       next,
     };
   }

@@ -1,7 +1,7 @@
 // The commands, from their command line to their exit code, against daemons and a witness that speak the real API on real sockets.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -244,18 +244,31 @@ test('resync says what its digest proves, and offers or orders a confirmation', 
 });
 
 test('promote --force shows what is known of the loss and asks first', async (t) => {
-  const { run, orders } = await world(t, {
+  const { run, orders, folder } = await world(t, {
     beta: mirrorSample({ peers: [{ ...statusSample().peers[0], site: 'alpha', lagRecords: 7, lagSeconds: 1.5 } as never] }),
   });
   const loss =
     'beta has all records up to (epoch 3, 1200). The primary it knows is alpha; last known, that had 7 records more (1.5 s). ' +
     'Records that are not here are lost for good, acknowledged ones too.\n';
+  // The other copies cannot be asked from here, and that is said.
+  const bound = /^What alpha holds beyond beta is not known: it cannot be asked from here .*\nWhat gamma holds .*\n/m;
   const nobody = await run('promote db --site beta --force');
-  assert.deepEqual(nobody, {
-    code: EXIT.usage,
-    out: loss,
-    err: 'tercet: bad request to `tercet promote`: --force asks first, and there is no terminal to ask at: add --yes\n',
-  });
+  assert.match(nobody.out, bound);
+  assert.deepEqual(
+    { ...nobody, out: nobody.out.replace(bound, '') },
+    {
+      code: EXIT.usage,
+      out: loss,
+      err: 'tercet: bad request to `tercet promote`: --force asks first, and there is no terminal to ask at: add --yes\n',
+    },
+  );
+  const dry = await run(`promote db --site beta --force --dry-run --export ${folder}/loss.json`);
+  assert.deepEqual([dry.code, dry.err, dry.out.replace(bound, '')], [EXIT.done, '', loss]);
+  const written = JSON.parse(readFileSync(`${folder}/loss.json`, 'utf8')) as { promoted: string; losses: { site: string }[] };
+  assert.deepEqual([written.promoted, written.losses.map(({ site }) => site)], ['beta', ['alpha', 'gamma']]);
+  assert.match((await run(`promote db --site beta --force --yes --export ${folder}/loss.json`)).err, /cannot be written \(EEXIST\)/);
+  assert.equal((await run('promote db --site beta --dry-run')).code, EXIT.usage);
+  assert.deepEqual(orders, []);
   const questions: string[] = [];
   const answering =
     (yes: boolean): CliContext['ask'] =>
@@ -267,7 +280,7 @@ test('promote --force shows what is known of the loss and asks first', async (t)
   assert.deepEqual([no.code, no.err], [EXIT.notInState, 'tercet: beta was not promoted: the question was answered with no\n']);
   assert.deepEqual(orders, []);
   const yes = await run('promote db --site beta --force', { ask: answering(true) });
-  assert.deepEqual([yes.code, yes.out], [EXIT.done, `${loss}it is so\n`]);
+  assert.deepEqual([yes.code, yes.out.replace(bound, '')], [EXIT.done, `${loss}it is so\n`]);
   assert.deepEqual(questions, Array(2).fill('Make beta the primary of db with what it has?'));
   await run('promote db --site beta --force --yes');
   await run('promote db --site beta');
