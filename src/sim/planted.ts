@@ -182,29 +182,6 @@ export const PLANTED: readonly PlantedBug[] = [
     'site === primary.site || primary.mayBeTrue.includes(site)).map',
     'site === primary.site).map',
   ),
-  bug('a new witness lets those go on that hold the least', 'W8 replaced', SEEDING, 'b.seq > a.seq', 'b.seq < a.seq'),
-  bug('a new witness hears each copy once', 'W8 replaced', SEEDING, 'report.site === site && report.confirmed', 'report.site === site'),
-  bug(
-    'a copy in admission is called true',
-    'W8 replaced',
-    MEMBERSHIP,
-    'admitting?.peer === peer && !admitting.asked ? admitting.flagBefore : peer.flag;',
-    'admitting?.peer === peer ? peer.flag : peer.flag;',
-  ),
-  bug(
-    'whoever answers is believed',
-    'W8 replaced',
-    'arbiter/ask.ts',
-    'if (this.#instance !== null && view.instance !== this.#instance) return',
-    "if (this.#instance === '' && view.instance !== this.#instance) return",
-  ),
-  bug(
-    'reports before it has noted whom it believes',
-    'W8 replaced',
-    'site/witness-move.ts',
-    'const noted = replica.superblock.durableValue.witness;',
-    'const noted = replica.superblock.value.witness;',
-  ),
 
   // What an acknowledgement means.
   bug('acknowledges before the peer holds it', '3 acknowledge', ACKNOWLEDGE, 'held = Math.min(held, peer.received);', ''),

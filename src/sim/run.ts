@@ -263,6 +263,10 @@ export class Simulation {
       world.fail('L1 liveness', `not settled after the last request: ${this.describe()}`);
       return;
     }
+    if (!this.waitUntil(SETTLE_MILLIS, () => this.waits().length === 0)) {
+      world.fail('L1 liveness', `somebody waits although everything is mended: ${this.waits().join('; ')}`);
+      return;
+    }
     const primary = this.watch.sites.find((site) => site.serving) as SeenSite;
     this.hosts.readAll(primary.machine);
     world.runUntil(world.now + 1000);
@@ -279,6 +283,13 @@ export class Simulation {
     }
     this.compareBases(copies);
     if (world.violation === null) scrubPhase(this, copies);
+  }
+
+  /** Each waiting state that is told of in a status, with its cause and what comes next. */
+  private waits(): readonly string[] {
+    return this.watch.sites.flatMap((site) =>
+      (site.machine.site?.status().waiting ?? []).map(({ what, cause, next }) => `${site.name} waits ${what}: ${cause}; then: ${next}`),
+    );
   }
 
   compareBases(copies: readonly SeenSite[]): void {

@@ -152,6 +152,16 @@ const states: readonly Metric[] = [
   perGroup('tercet_witness_reachable', 'Whether the witness answers; missing until it has been asked.', ({ witness }) =>
     witness.reachable === null ? null : flag(witness.reachable),
   ),
+  perGroup(
+    'tercet_witness_believed',
+    'Whether the witness that answers is believed: 0 while it was replaced, put back or is another.',
+    ({ witness }) => (witness.reachable === true ? flag(witness.trouble === null) : null),
+  ),
+  perGroup(
+    'tercet_witness_answer_age_seconds',
+    'How long ago the question was asked to which the newest believed answer belongs.',
+    ({ witness }) => (witness.ageMillis === null ? null : witness.ageMillis / 1000),
+  ),
   {
     name: 'tercet_volume_bytes',
     type: 'gauge',

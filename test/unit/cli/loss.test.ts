@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { SidefileReport } from '../../../src/api/sidefile.ts';
 import { type AskRecords, lossAgainst, lossLines } from '../../../src/cli/loss.ts';
 
 type Entry = readonly [seq: number, epoch: number, offset: number, length: number];
@@ -10,14 +9,27 @@ type Entry = readonly [seq: number, epoch: number, offset: number, length: numbe
 /** A copy with these records in its sidefile; it answers at most three at once, as one with many would. */
 function copy(site: string, epoch: number, entries: readonly Entry[], received: number = entries.at(-1)?.[0] ?? 0): AskRecords {
   const records = entries.map(([seq, of, offset, length]) => ({
-    ...{ seq, epoch: of, offset, length, timeMillis: Date.UTC(2026, 0, 1) + seq * 1000 },
-    ...{ volume: 'vol', kind: 'write' as const, checksum: 'right' as const },
+    seq,
+    epoch: of,
+    timeMillis: Date.UTC(2026, 0, 1) + seq * 1000,
+    volume: 'vol',
+    offset,
+    length,
+    kind: 'write' as const,
+    checksum: 'right' as const,
   }));
-  return async ({ from, count }) =>
-    ({
-      ...{ group: 'db', site, role: 'standby', epoch, oldest: records[0]?.seq ?? received + 1, received, destaged: 0, holders: [] },
-      records: records.filter(({ seq }) => seq >= from).slice(0, Math.min(count, 3)),
-    }) satisfies SidefileReport;
+  const oldest = records[0]?.seq ?? received + 1;
+  return async ({ from, count }) => ({
+    group: 'db',
+    site,
+    role: 'standby',
+    epoch,
+    oldest,
+    received,
+    destaged: 0,
+    holders: [],
+    records: records.filter(({ seq }) => seq >= from).slice(0, Math.min(count, 3)),
+  });
 }
 
 const seqs = ({ records }: { records: readonly { seq: number }[] }): readonly number[] => records.map(({ seq }) => seq);
