@@ -135,7 +135,7 @@ export class Faults {
     for (const key of this.cuts.keys()) this.network.open(...splitPath(key));
     this.cuts.clear();
     this.witness.cut.clear();
-    this.witness.detours.clear();
+    this.witness.nameRight();
     this.witness.loseNext.clear();
     this.witness.cutAt.clear();
     Object.assign(this.witness.trouble, { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 });
@@ -236,6 +236,7 @@ export class Faults {
   /** Its disk is gone: another one answers, empty or from a backup. Sometimes one site still reaches the old one. */
   private loseWitness(machine: Machine<InspectedSite>, fault: Fault): void {
     const old = this.witness.current;
+    this.witness.lose(old);
     this.witness.current = this.witness.another(fault.amount % 3 === 0);
     if (fault.amount % 3 === 0) this.watch.coverage.hit('a new witness begins from a backup');
     if (fault.amount > 700) this.detour(machine, old, fault.millis);

@@ -70,6 +70,7 @@ export class SimWitness {
   private readonly stores = new Map<string, WitnessState | null>();
   /** Older states of the one of record: what backups hold. */
   private readonly past: WitnessState[] = [];
+  private readonly lost = new Set<string>();
   private names = 1;
 
   constructor(world: World, timeoutMillis: number) {
@@ -95,6 +96,17 @@ export class SimWitness {
     const older = this.past.length === 0 ? null : this.chance.pick(this.past);
     this.stores.set(name, fromBackup ? older : null);
     return name;
+  }
+
+  /** A witness whose disk is gone, or that was thrown away. */
+  lose(name: string): void {
+    this.lost.add(name);
+  }
+
+  /** The address names the one of record again, unless that is lost. */
+  nameRight(): void {
+    this.detours.clear();
+    if (!this.lost.has(this.record)) this.current = this.record;
   }
 
   /** The disk of the witness of record is put back to an older state, and nobody tells it. */

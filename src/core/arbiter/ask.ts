@@ -66,6 +66,8 @@ export class WitnessDesk {
   #view: WitnessView | null = null;
   #viewAt: Millis = -Infinity;
   #instance: string | null = null;
+  /** Name of a witness that knows no such group, while none is believed: it is the one that is asked to enter it. */
+  #met: string | null = null;
   #minimumRevision = 0;
   #reachable: boolean | null = null;
   #reading = false;
@@ -158,6 +160,8 @@ export class WitnessDesk {
   moveTo(instance: string): void {
     this.#instance = instance;
     this.#moving = true;
+    // An operator's decision about a state that he saw there is not carried over.
+    if (this.#asking?.operation.kind === 'force') this.#asking = null;
     this.#view = null;
     this.#viewAt = -Infinity;
     this.#minimumRevision = 0;
@@ -268,7 +272,8 @@ export class WitnessDesk {
   }
 
   #seen(): { seen?: { instance: string; revision: number } } {
-    return this.#instance === null ? {} : { seen: { instance: this.#instance, revision: this.knownRevision } };
+    const instance = this.#instance ?? this.#met;
+    return instance === null ? {} : { seen: { instance, revision: this.knownRevision } };
   }
 
   #sending(): Sending {
@@ -294,6 +299,7 @@ export class WitnessDesk {
     this.#setTrouble(null);
     const view = reply.view;
     this.#unknownGroup = reply.outcome === 'refused' && reply.reason === 'unknown-group';
+    if (view === null && reply.outcome === 'refused') this.#met = reply.instance ?? null;
     if (view === null || reply.repeated === true) return true;
     if (view.revision < this.knownRevision) return true;
     this.#moving = false;

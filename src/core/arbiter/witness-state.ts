@@ -50,6 +50,7 @@ export type RefusalReason =
   | 'last-copy'
   | 'exists-different'
   | 'unseeded'
+  | 'other-witness'
   | 'request-id-reused';
 
 /** All reasons, for checks of what comes over the wire. */
@@ -64,6 +65,7 @@ export const REFUSAL_REASONS: readonly RefusalReason[] = [
   'last-copy',
   'exists-different',
   'unseeded',
+  'other-witness',
   'request-id-reused',
 ];
 
@@ -73,7 +75,10 @@ interface Request {
   readonly group: string;
   /** The site that asks. */
   readonly from: SiteName;
-  /** The newest state that the asker has seen of the witness it believes: shows a witness that it was put back to an older state. */
+  /**
+   * The witness that the asker means, and the newest state that it has seen of it. A change that was meant for another witness is refused, however
+   * late it arrives; and a witness that has seen less was put back to an older state.
+   */
   readonly seen?: { readonly instance: string; readonly revision: number };
 }
 
@@ -237,6 +242,9 @@ export function viewOfState(state: WitnessState): WitnessView {
  */
 export function apply(state: WitnessState | null, operation: WitnessOperation, instance: string): Applied {
   assertOperation(operation);
+  // What was asked of another witness, long ago perhaps, at the same address: a first copy that is created a second time, a promotion by force.
+  if (operation.kind !== 'read' && operation.seen !== undefined && operation.seen.instance !== instance)
+    return { state, answer: refuseStray(state, operation, instance) };
   if (state === null) {
     if (operation.kind === 'create') return create(operation, instance);
     if (operation.kind === 'report' && operation.instance === instance) return report(emptyState(operation, instance), operation);
@@ -461,6 +469,11 @@ function reportLate(state: WitnessState, operation: ReportOperation): Applied {
   return { state, answer: { outcome: 'done', view } };
 }
 
+function refuseStray(state: WitnessState | null, operation: WitnessOperation, instance: string): WitnessAnswer {
+  if (state === null) return { ...refuse('unknown-group', operation, null), instance };
+  return refuse('other-witness', operation, { ...viewOfState(state), instance });
+}
+
 function refuseUnseeded(state: WitnessState, operation: WitnessOperation): WitnessAnswer {
   const seeding = state.seeding ?? { round: 0, reports: [] };
   const seed = seedOf(state.copies, seeding);
@@ -567,6 +580,8 @@ function refusalText(reason: RefusalReason, operation: WitnessOperation, view: W
       return `${asked}: a group of this name exists with other copies or another identity; use another name`;
     case 'unseeded':
       return `${asked}: this witness was replaced, restored or put back and may know less than the copies; \`tercet witness replace ${operation.group}\` has them report, or an operator must name the survivor`;
+    case 'other-witness':
+      return `${asked}: it was meant for another witness, ${operation.seen?.instance}, and this is ${view?.instance}; look at its address`;
     case 'request-id-reused':
       return `${asked}: its request id was used for another operation; a new operation needs a new id`;
     default:

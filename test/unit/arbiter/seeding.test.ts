@@ -171,6 +171,19 @@ describe('a witness that grants', () => {
     assert.equal(witness.do({ kind: 'read', requestId: 'd', ...names, seen: { instance: 'old', revision: 1 } }).outcome, 'refused');
   });
 
+  test('refuses what was meant for another witness, however late it arrives', () => {
+    const first = { kind: 'create', requestId: 'c', group: 'db', from: 'prim', groupId: 'g', copies: COPIES, first: 'prim' } as const;
+    const empty = new Witness();
+    const create = empty.do({ ...first, seen: { instance: 'old', revision: 0 } });
+    assert.deepEqual([create.outcome === 'refused' && create.reason, empty.state], ['unknown-group', null]);
+    const witness = new Witness();
+    witness.report('near', { role: 'waiting', end: end(1) });
+    const force = { kind: 'force', requestId: 'f', group: 'db', from: 'near', site: 'near', epoch: 3, revision: 9 } as const;
+    const late = witness.do({ ...force, seen: { instance: 'old', revision: 9 } });
+    assert.deepEqual([late.outcome === 'refused' && late.reason, witness.flags()], ['other-witness', 'nothing']);
+    assert.equal(witness.do({ ...force, seen: { instance: 'new', revision: 0 } }).outcome, 'done');
+  });
+
   test('is not disturbed by what a copy has seen of another witness', () => {
     const read = seeded().do({ kind: 'read', requestId: 'x', group: 'db', from: 'near', seen: { instance: 'old', revision: 90_000 } });
     assert.equal(read.outcome, 'done');
