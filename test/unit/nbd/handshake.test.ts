@@ -241,6 +241,25 @@ describe('other options', () => {
     assert.equal(session.finished, true);
   });
 
+  test('an option of 64 KiB and a name of 4096 bytes are read, and what has one byte more is not', () => {
+    const { send, session } = haggling({
+      catalog: { ...catalogOf([DB]), find: (name) => ({ refused: 'unknown', text: String(name.length) }) },
+    });
+    const most = 64 * 1024;
+    const full = metaData(DB.name, []);
+    const queries = (byteCount: number): Buffer =>
+      Buffer.concat([text(DB.name), u32(1), u32(byteCount - full.length - 4), Buffer.alloc(byteCount - full.length - 4, 120)]);
+    send(option(OPT.STRUCTURED));
+    assert.deepEqual(types(send(option(OPT.LIST_META, queries(most)))), [REP.UNKNOWN], 'it is read, and one query matches nothing');
+    assert.deepEqual(types(send(option(OPT.LIST_META, queries(most + 1)))), [REP.TOO_BIG]);
+    const many = Buffer.concat([text(DB.name), u32(16_000), Buffer.alloc(4 * 16_000)]);
+    assert.deepEqual(types(send(option(OPT.LIST_META, many))), [REP.UNKNOWN], 'so are as many queries as fit');
+    const [named] = optionReplies(send(option(OPT.INFO, infoData('x'.repeat(4096)))));
+    assert.deepEqual([named?.type, named?.data.toString()], [REP.UNKNOWN, '4096']);
+    assert.deepEqual(types(send(option(OPT.INFO, infoData('x'.repeat(4097))))), [REP.INVALID]);
+    assert.equal(session.state, 'handshake');
+  });
+
   test('endless options end in a drop', () => {
     const { send, session } = haggling({ limits: { optionsMax: 3 } });
     for (let i = 0; i < 3; i++) assert.deepEqual(types(send(option(77))), [REP.UNSUP]);
