@@ -98,6 +98,11 @@ export class ControlClient {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/switchover`, { to: order.to, dryRun: order.dryRun });
   }
 
+  /** Ends the daemon, unless its copy is the last one in step. */
+  stop(options: { force: boolean }): Promise<OrderOutcome> {
+    return this.#order('/v1/stop', { force: options.force });
+  }
+
   replaceWitness(group: string): Promise<OrderOutcome> {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/replace-witness`, {});
   }

@@ -20,6 +20,7 @@ import { reloadCommand } from './commands/reload.ts';
 import { sidefileRoutes } from './commands/sidefile.ts';
 import { demoteCommand, failbackCommand, switchoverCommand } from './commands/switchover.ts';
 import { statusCommand } from './commands/status.ts';
+import { stopCommand } from './commands/stop.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { witnessRoutes } from './commands/witness.ts';
 import { COMPLETE, complete } from './completion.ts';
@@ -74,6 +75,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     demote: demoteCommand,
     promote: promoteCommand,
     drain: drainCommand,
+    stop: stopCommand,
     resync: resyncCommand,
     attach: attachCommand,
     sidefile: sidefileRoutes,

@@ -9,6 +9,7 @@ import type { DaemonStatus } from '../api/schema.ts';
 import type { Control, RunningControl } from '../api/server.ts';
 import { startControl } from '../api/server.ts';
 import { addSidefileRoute } from '../api/sidefile.ts';
+import { addStopRoute } from '../api/stop.ts';
 import { addVerifyRoutes } from '../api/verify.ts';
 import { VERSION } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
@@ -41,6 +42,7 @@ import { PeerListener } from './peer-listener.ts';
 import type { Reloader } from './reload.ts';
 import { reloader } from './reload.ts';
 import type { Running } from './service.ts';
+import { stopOutcome } from './stop.ts';
 import { CertificateWatch } from './certificates.ts';
 import { addWatchRoutes } from '../watch/routes.ts';
 import type { WatchSettings } from '../watch/watch.ts';
@@ -210,6 +212,12 @@ async function openControl(parts: ControlParts): Promise<{ control: RunningContr
   const more = (app: Hono): void => {
     addWatchRoutes(app, watch).post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
     addSidefileRoute(app, (group, range) => groupIn(groups, group).sidefile(range));
+    addStopRoute(app, (force) => {
+      const outcome = stopOutcome(orders.status().groups, force);
+      // As if by a signal, once the answer is on its way: the listeners and the copies are closed in order.
+      if (outcome.kind === 'done') setImmediate(() => process.kill(process.pid, 'SIGTERM'));
+      return outcome;
+    });
     addVerifyRoutes(app, (wanted) => groups.find(({ group }) => group === wanted) ?? null);
   };
   return { control: await startControl(orders, site.control, { log: journal, more }), orders, reload };
