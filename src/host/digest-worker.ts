@@ -19,8 +19,8 @@ export interface DigestResult {
   readonly digests: Uint8Array;
 }
 
-/** A third of the usual share: less would stand still on a machine where much else runs. */
-const LOW_PRIORITY = 5;
+/** A tenth of the usual share where others want the processor. */
+const LOW_PRIORITY = 10;
 
 try {
   // On Linux 0 stands for the calling thread alone.

@@ -160,6 +160,13 @@ export const PLANTED: readonly PlantedBug[] = [
     'if (only !== undefined) return',
   ),
   bug(
+    'a record that its disk has changed is passed over',
+    'scrub',
+    'replica/records.ts',
+    "return bad < 0 ? { frame } : { seq: seq + bad, why: 'the payload does not have its checksum' };",
+    'return { frame };',
+  ),
+  bug(
     'what differs is not mended',
     'scrub',
     'scan/verify.ts',

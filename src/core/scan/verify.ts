@@ -185,8 +185,10 @@ export class Verifier {
     this.#mend();
     if (this.#withRecords && this.#records?.done !== true) return this.#recordsTurn(now, bytesMax);
     let begun = 0;
-    while (begun < bytesMax && this.#steps.size < STEPS_AT_ONCE && this.#ground.following().length > 0) {
-      const piece = this.#waitingPiece(now) ?? this.#nextPiece();
+    // With little at a time it is one step after the other: hosts are there.
+    const atOnce = bytesMax < limits.verifyStepBytes ? 1 : STEPS_AT_ONCE;
+    while (begun < bytesMax && this.#steps.size < atOnce && this.#ground.following().length > 0) {
+      const piece = this.#waitingPiece(now) ?? this.#nextPiece(Math.min(bytesMax, limits.verifyStepBytes));
       if (piece === null) break;
       if (!this.#ground.inStep()) {
         this.#todo.unshift(piece);
@@ -250,9 +252,9 @@ export class Verifier {
     return index < 0 ? null : (this.#todo.splice(index, 1)[0] ?? null);
   }
 
-  #nextPiece(): Piece | null {
+  #nextPiece(stepBytes: number): Piece | null {
     for (; this.#volume < this.#volumes.length; this.#volume++, this.#offset = 0) {
-      const next = this.#ground.examined.replica.imageRanges(this.#volume, this.#offset, limits.verifyStepBytes);
+      const next = this.#ground.examined.replica.imageRanges(this.#volume, this.#offset, stepBytes);
       if (next === null) continue;
       this.#offset = next.offset + next.length;
       const { offset, length, zero } = next;

@@ -1,5 +1,6 @@
 // How fast work in the background may go: never above the rate that it was given, and slower as long as hosts are seen to wait longer for their
-// answers while it runs than while it rests. So that there is something to compare with, it rests now and then whenever hosts are there.
+// answers while it runs than while it rests, the slow ones among them above all. So that there is something to compare with, it rests most of the
+// time whenever hosts are there.
 
 import type { Millis } from '../base/units.ts';
 
@@ -8,8 +9,14 @@ const WEIGHT = 0.05;
 /** Latency may rise by this share, and by this much, before the work slows down. */
 const TOLERANCE = 1.1;
 const TOLERANCE_MILLIS = 0.05;
+/** What one answer in so many exceeds while the work rests may be exceeded by this share of those while it runs. */
+const SLOW_SHARE = 0.05;
+const SLOW_SHARE_MAX = 0.075;
+const SLOW_WEIGHT = 0.02;
+/** How far the bound between quick and slow answers moves with each one, as a share of itself. */
+const SLOW_STEP = 0.02;
 /** Rest after a piece of work, in multiples of the time that it took. */
-const REST_MIN = 0.5;
+const REST_MIN = 3;
 const REST_MAX = 50;
 const REST_MILLIS_MAX = 5_000;
 /** With no answer to a host for so long nobody is there to be disturbed. */
@@ -19,6 +26,9 @@ const IDLE_MILLIS = 250;
 export class Pace {
   #quiet: number | null = null;
   #busy: number | null = null;
+  /** Above this an answer counts as slow: one in twenty of those while the work rests. */
+  #slow: Millis | null = null;
+  #slowShare = SLOW_SHARE;
   #lastAnswer: Millis = -Infinity;
   #rest = REST_MIN;
   #workedSince: Millis | null = null;
@@ -28,8 +38,14 @@ export class Pace {
   /** A host was answered after so long. */
   answered(latencyMillis: Millis, now: Millis): void {
     this.#lastAnswer = now;
-    if (this.#workedSince === null) this.#quiet = mean(this.#quiet, latencyMillis);
-    else this.#busy = mean(this.#busy, latencyMillis);
+    const slow = this.#slow !== null && latencyMillis > this.#slow;
+    if (this.#workedSince !== null) {
+      this.#busy = mean(this.#busy, latencyMillis);
+      this.#slowShare += SLOW_WEIGHT * ((slow ? 1 : 0) - this.#slowShare);
+      return;
+    }
+    this.#quiet = mean(this.#quiet, latencyMillis);
+    this.#slow = (this.#slow ?? latencyMillis) * (1 + SLOW_STEP * (slow ? 1 - SLOW_SHARE : -SLOW_SHARE));
   }
 
   /** Work is under way, or has ended. */
@@ -45,7 +61,8 @@ export class Pace {
       this.#restUntil = now;
       return;
     }
-    const disturbed = this.#quiet !== null && this.#busy !== null && this.#busy > this.#quiet * TOLERANCE + TOLERANCE_MILLIS;
+    const slower = this.#quiet !== null && this.#busy !== null && this.#busy > this.#quiet * TOLERANCE + TOLERANCE_MILLIS;
+    const disturbed = slower || this.#slowShare > SLOW_SHARE_MAX;
     this.#rest = disturbed ? Math.min(REST_MAX, this.#rest * 1.3) : Math.max(REST_MIN, this.#rest * 0.95);
     this.#restUntil = now + Math.min(REST_MILLIS_MAX, Math.max(1, (now - since) * this.#rest));
   }

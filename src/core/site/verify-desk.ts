@@ -19,7 +19,7 @@ import { VerifyStore } from './verify-store.ts';
 /** How often the cursor is made durable at most. */
 const REMEMBER_MILLIS = 2_000;
 /** Begun in one turn at most while hosts are served, and while nobody is there. */
-const TURN_BYTES = 1024 * 1024;
+const TURN_BYTES = 256 * 1024;
 const TURN_BYTES_IDLE = 4 * 1024 * 1024;
 /** A run that can not go on looks again after this, if nothing wakes it before. */
 const WAIT_MILLIS = 20;
