@@ -18,6 +18,8 @@ export interface SiteLayout {
   /** The same over a unix socket; null where the path would be too long for one. */
   readonly nbdSocket: Address | null;
   readonly control: Address;
+  /** Where browsers see the page. */
+  readonly page: Address;
   readonly log: string;
 }
 
@@ -42,6 +44,7 @@ const WITNESS_PORT = 7400;
 const LINK_PORT = 7410;
 const NBD_PORT = 10_810;
 const CONTROL_PORT = 7510;
+const PAGE_PORT = 7480;
 /** Below the range from which the system takes ports for outgoing connections: one of those could be in use at any moment. */
 const OTHER_PORT_MIN = 12_000;
 const OTHER_PORT_MAX = 32_000;
@@ -124,6 +127,7 @@ export async function planLayout(options: LayoutOptions): Promise<Layout> {
       nbd: await port(NBD_PORT + index),
       nbdSocket: socketOf(join(folder, `${name}.nbd`)),
       control: socketOf(join(folder, `${name}.control`)) ?? (await port(CONTROL_PORT + index)),
+      page: await port(PAGE_PORT + index),
       log: join(folder, `${name}.log`),
     });
   }
@@ -162,7 +166,11 @@ export function configText(layout: Layout, choices: ConfigChoices = {}): string 
   for (const site of sites) {
     const nbd = [site.nbd, ...(site.nbdSocket === null ? [] : [site.nbdSocket])];
     lines.push(`[site.${site.name}]`, `data = ${text(relative(folder, site.data))}`, `link = ${text(linkOf(site).text)}`);
-    lines.push(`nbd = [${nbd.map((address) => text(address.text)).join(', ')}]`, `control = ${text(site.control.text)}`);
+    lines.push(
+      `nbd = [${nbd.map((address) => text(address.text)).join(', ')}]`,
+      `control = ${text(site.control.text)}`,
+      `page = ${text(site.page.text)}`,
+    );
     for (const [key, value] of Object.entries(choices.site ?? {})) lines.push(`${key} = ${JSON.stringify(value)}`);
     lines.push('');
   }

@@ -113,6 +113,7 @@ function attachLines(layout: Layout, siteName: string): readonly string[] {
   }
   const config = relative(process.cwd(), layout.configFile);
   lines.push(`node bin/tercet.js status --config ${shellWord(config.startsWith('..') ? layout.configFile : config)}`);
+  lines.push(`http://${site.page.text} in a browser`);
   return lines;
 }
 

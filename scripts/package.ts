@@ -60,6 +60,7 @@ function fill(usr: string): void {
     '--declaration',
     'false',
   ]);
+  cpSync(join(ROOT, 'src/page'), join(lib, 'dist/page'), { recursive: true, filter: (path) => !path.endsWith('.json') });
   for (const name of ['launch.js', 'tercet.js', 'tercetd.js']) cpSync(join(ROOT, 'bin', name), join(lib, 'bin', name));
   cpSync(join(ROOT, 'package.json'), join(lib, 'package.json'));
   cpSync(process.execPath, join(lib, 'bin/node'));

@@ -29,6 +29,11 @@ const PACKAGES: readonly Package[] = [
   { name: 'systemd', programs: ['systemd-analyze'] },
   { name: 'mandoc', programs: ['mandoc'] },
   { name: 'prometheus', programs: ['promtool'] },
+  // Networks of their own for the sites of one machine.
+  { name: 'iproute2', programs: ['ip'] },
+  { name: 'curl', programs: ['curl'] },
+  // Shows the page, and is looked at.
+  { name: 'chromium', programs: ['chromium'] },
 ];
 
 // An ordinary user's PATH leaves out the folders where Debian keeps mke2fs and e2fsck.

@@ -34,6 +34,7 @@ function stepsOf(parts: readonly Part[]): Step[] {
   const steps: Step[] = [
     { part: 'check', name: 'types', args: bin('typescript/bin/tsc', '-p', '.'), minutesMax: 5 },
     { part: 'check', name: 'types of the core', args: bin('typescript/bin/tsc', '-p', 'src/core'), minutesMax: 5 },
+    { part: 'check', name: 'types of the page', args: bin('typescript/bin/tsc', '-p', 'src/page'), minutesMax: 5 },
     { part: 'check', name: 'lint', args: bin('oxlint/bin/oxlint', '--type-aware'), minutesMax: 5 },
     { part: 'check', name: 'format', args: bin('oxfmt/bin/oxfmt', '--check'), minutesMax: 5 },
     { part: 'check', name: 'unused code', args: bin('knip/bin/knip.js', '--no-progress', '--no-config-hints'), minutesMax: 5 },

@@ -57,6 +57,8 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
     node: true,
     packages: ['@stricli/core', 'zod', 'smol-toml'],
   },
+  // Runs in a browser, which gets these files as they are.
+  page: { folders: [], node: false, packages: [] },
   attach: { folders: ['core/base', 'core/nbd', 'host'], node: true, packages: [] },
   preflight: { folders: ['api', 'core/base'], node: true, packages: [] },
   demo: { folders: ['api', 'core/base'], node: true, packages: [] },

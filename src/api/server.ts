@@ -60,8 +60,13 @@ export interface ControlOptions {
 export async function startControl(control: Control, address: Address, { log, bounds, more }: ControlOptions): Promise<RunningControl> {
   const app = controlRoutes(control, bounds);
   more?.(app);
+  return serveRoutes(app, address, { what: 'the control API', log });
+}
+
+/** Serves routes for programs and people of the administrator's: bounded in connections, time and size. Throws TERCET_PORT_IN_USE. */
+export async function serveRoutes(app: Hono, address: Address, { what, log }: { what: string; log: Journal }): Promise<RunningControl> {
   const server = createServer(app);
-  await listen(server, address, 'the control API');
+  await listen(server, address, what);
   // After this, the only errors of a listener are connections that could not be accepted, for lack of file descriptors say.
   server.on('error', (error) =>
     log('control.accept-failed', { address: address.text, error: error.message }, `cannot accept a connection: ${error.message}`),
@@ -77,16 +82,7 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     if (wrong !== null) return refuse(c, 403, 'TERCET_BAD_REQUEST', wrong);
     return next();
   });
-  const limit = bodyLimit({
-    maxSize: limits.httpBodyBytesMax,
-    onError: (c) => refuse(c, 413, 'TERCET_BAD_REQUEST', `the body is larger than ${limits.httpBodyBytesMax} bytes`),
-  });
-  app.use(async (c, next) => {
-    // A request that names no length has no body, and nothing is to be read of it.
-    if (c.req.header('transfer-encoding') !== undefined)
-      return refuse(c, 411, 'TERCET_BAD_REQUEST', 'a body in pieces is not taken here: send it with its content-length');
-    return c.req.header('content-length') === undefined ? next() : limit(c, next);
-  });
+  boundBodies(app);
   app.get('/v1/status', (c) => c.json(control.status(), 200));
   app.get('/v1/health', (c) => {
     const health = healthOf(control.status());
@@ -125,7 +121,7 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
   });
   app.notFound((c) => {
     const routes =
-      'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, /v1/groups/GROUP/explain, .../sidefile, ' +
+      'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, /v1/groups/GROUP/explain, .../sidefile, .../map, ' +
       'POST /v1/reload, /v1/stop, /v1/groups/GROUP/create, .../promote, .../switchover, .../replace-witness, .../drain and .../resync';
     return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
   });
@@ -136,6 +132,20 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     return c.json(errorBody(new TercetError('TERCET_INVARIANT', { text: error.message })), 500);
   });
   return app;
+}
+
+/** Refuses bodies that are large, or whose length is not told beforehand. */
+export function boundBodies(app: Hono): void {
+  const limit = bodyLimit({
+    maxSize: limits.httpBodyBytesMax,
+    onError: (c) => refuse(c, 413, 'TERCET_BAD_REQUEST', `the body is larger than ${limits.httpBodyBytesMax} bytes`),
+  });
+  app.use(async (c, next) => {
+    // A request that names no length has no body, and nothing is to be read of it.
+    if (c.req.header('transfer-encoding') !== undefined)
+      return refuse(c, 411, 'TERCET_BAD_REQUEST', 'a body in pieces is not taken here: send it with its content-length');
+    return c.req.header('content-length') === undefined ? next() : limit(c, next);
+  });
 }
 
 function raise(error: Error): never {

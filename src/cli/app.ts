@@ -21,12 +21,13 @@ import { sidefileRoutes } from './commands/sidefile.ts';
 import { demoteCommand, failbackCommand, switchoverCommand } from './commands/switchover.ts';
 import { statusCommand } from './commands/status.ts';
 import { stopCommand } from './commands/stop.ts';
+import { supportCommand } from './commands/support.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { witnessRoutes } from './commands/witness.ts';
 import { COMPLETE, complete } from './completion.ts';
 import type { CliContext, ConfigFlag } from './context.ts';
 import { configFile, configFlag, print, readConfig } from './context.ts';
-import { countText } from './text.ts';
+import { countText } from '../api/text.ts';
 
 const checkConfigCommand: Command<CliContext> = buildCommand({
   docs: {
@@ -84,6 +85,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     cert: certRoutes,
     reload: reloadCommand,
     doctor: doctorCommand,
+    support: supportCommand,
     check: checkCommand,
     'check-config': checkConfigCommand,
     version: versionCommand,

@@ -7,6 +7,7 @@ import type { StricliProcess } from '@stricli/core';
 import { ControlClient } from '../api/client.ts';
 import { CONFIG_FILE_DEFAULT } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
+import type { Screen } from './screen.ts';
 
 // The configuration belongs to the daemon, whose modules a command loads only when it runs.
 type ConfigModule = typeof import('../daemon/config.ts');
@@ -30,6 +31,8 @@ export interface CliContext {
   readonly colour: boolean;
   /** Asks a question that is answered with yes or no; null when there is nobody to ask. */
   readonly ask: ((question: string) => Promise<boolean>) | null;
+  /** Takes the whole terminal over; missing where there is none, or it can do no more than print. */
+  readonly screen?: (() => Screen) | null;
 }
 
 /** The flag that every command with a configuration has. */
@@ -82,6 +85,12 @@ export function printJson(context: CliContext, value: unknown): void {
 export function styled(context: CliContext): (kind: 'bad' | 'dim', text: string) => string {
   const styles = { bad: 'red', dim: 'dim' } as const;
   return (kind, text) => (context.colour ? styleText(styles[kind], text, { validateStream: false }) : text);
+}
+
+/** Marks text of the full screen: like `styled`, with what stands out. */
+export function toned(context: CliContext): (tone: 'plain' | 'good' | 'bad' | 'dim' | 'strong', text: string) => string {
+  const styles = { good: 'green', bad: 'red', dim: 'dim', strong: 'bold' } as const;
+  return (tone, text) => (context.colour && tone !== 'plain' ? styleText(styles[tone], text, { validateStream: false }) : text);
 }
 
 /** The API of a site, after making sure that it is that site which answers: control addresses are per machine. Throws TERCET_UNREACHABLE. */

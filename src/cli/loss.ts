@@ -2,7 +2,7 @@
 // copy that can be asked, as far as its sidefile reaches back; of the others only a bound is known, and that is said.
 
 import type { SidefileReport } from '../api/sidefile.ts';
-import { bytesText, countText } from './text.ts';
+import { bytesText, countText } from '../api/text.ts';
 
 type SidefileRecord = SidefileReport['records'][number];
 

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline/promises';
 import type { StricliProcess } from '@stricli/core';
 
 import { runCli } from './app.ts';
+import { openScreen } from './screen.ts';
 
 // A reader that has seen enough (`tercet status | head -1`) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -28,4 +29,5 @@ await runCli(process.argv.slice(2), {
   env,
   colour: process.stdout.isTTY && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb',
   ask: process.stdin.isTTY ? ask : null,
+  screen: process.stdin.isTTY && process.stdout.isTTY && env['TERM'] !== 'dumb' ? () => openScreen(process.stdin, process.stdout) : null,
 });

@@ -4,7 +4,7 @@ import { ControlClient, RemoteError } from '../api/client.ts';
 import type { Address } from '../api/address.ts';
 import { TercetError } from '../core/base/errors.ts';
 import type { DaemonStatus, SiteStatus } from '../api/schema.ts';
-import { summarize } from './summary.ts';
+import { summarize } from '../api/summary.ts';
 
 /** One site of the configuration, and whether it answered. */
 export interface SiteAnswer {

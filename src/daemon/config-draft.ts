@@ -40,6 +40,8 @@ export interface SiteDraft {
   readonly nbdConnections: number | undefined;
   readonly nbdMemoryMib: number | undefined;
   readonly control: Address | undefined;
+  readonly page: Address | undefined;
+  readonly pageTokenFile: string | undefined;
   readonly hooks: string | undefined;
 }
 
@@ -47,16 +49,16 @@ export interface SiteDraft {
 export function readSite(name: string, table: unknown, { folder, faults }: Reading): SiteDraft {
   const path = ['site', name];
   const read = readTable(siteShape, table, path, faults);
-  const { link, nbd, control } = read;
+  const { link, nbd, control, page } = read;
   const within = (file: string | undefined): string | undefined => (file === undefined ? undefined : resolve(folder, file));
-  const files = { data: within(read.data), hooks: within(read.hooks) };
+  const files = { data: within(read.data), hooks: within(read.hooks), pageTokenFile: within(read.page_token_file) };
   const hosts = {
     nbdTls: read.nbd_tls,
     nbdClients: read.nbd_clients,
     nbdConnections: read.nbd_connections,
     nbdMemoryMib: read.nbd_memory_mib,
   };
-  return { name, path, link, nbd, control, ...hosts, ...files };
+  return { name, path, link, nbd, control, page, ...hosts, ...files };
 }
 
 /** A volume's table as far as it is sound. */

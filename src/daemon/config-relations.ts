@@ -38,6 +38,7 @@ export function checkAddresses(
     const machine = site.link === undefined ? `site ${site.name}` : machineOf(site.link);
     if (site.link !== undefined) connected.push({ path: [...site.path, 'link'], address: site.link, machine });
     for (const [index, address] of (site.nbd ?? []).entries()) listeners.push({ path: [...site.path, 'nbd', index], address, machine });
+    if (site.page !== undefined) listeners.push({ path: [...site.path, 'page'], address: site.page, machine });
     if (site.control !== undefined) checkControl(site, site.control, faults);
     if (site.control !== undefined) listeners.push({ path: [...site.path, 'control'], address: site.control, machine });
   }
@@ -46,7 +47,8 @@ export function checkAddresses(
       faults.wrong(path, address.text, 'must be the address that the other sites connect to, not a wildcard');
     }
   }
-  const hosts = listeners.filter((listener) => listener.path.at(-1) !== 'control');
+  const pages = listeners.filter((listener) => listener.path.at(-1) === 'page');
+  const hosts = listeners.filter((listener) => listener.path.at(-1) !== 'control' && !pages.includes(listener));
   const remedy = 'put "insecure = true" at the top of the file if this network is trusted';
   const refuse = ({ path, address }: Listener, why: string): void => {
     if (!insecure && !isLocal(address)) faults.wrong(path, address.text, `must be a loopback address, because ${why}, or ${remedy}`);
@@ -60,6 +62,7 @@ export function checkAddresses(
     if (!encrypted && nbdTls !== undefined && nbdTls !== 'off')
       faults.wrong([...path, 'nbd_tls'], nbdTls, 'needs certificates: add [tls] with ca, cert and key');
   }
+  for (const each of pages) refuse(each, 'the page is not encrypted; look at it through ssh -L');
   checkDoubles([...connected, ...listeners], faults);
 }
 

@@ -34,6 +34,10 @@ export interface SiteConfig {
   /** What all hosts together may make the site hold. */
   readonly nbdMemoryBytes: number;
   readonly control: Address;
+  /** Where browsers see the page; null for nowhere. */
+  readonly page: Address | null;
+  /** File with the token that allows orders there; null: it only shows. */
+  readonly pageTokenFile: string | null;
   /** Folder of the programs that are called at events; null for none. */
   readonly hooks: string | null;
 }
@@ -179,6 +183,8 @@ export function parseConfig(text: string, file: string): Config {
       nbdConnections: present(site.nbdConnections),
       nbdMemoryBytes: present(site.nbdMemoryMib) * MIB,
       control: present(site.control),
+      page: site.page ?? null,
+      pageTokenFile: site.pageTokenFile ?? null,
       hooks: site.hooks ?? null,
     })),
     groups: groups.map(groupConfig),

@@ -6,11 +6,12 @@ import { dirname } from 'node:path';
 import type { Hono } from 'hono';
 
 import type { DaemonStatus } from '../api/schema.ts';
-import type { Control, RunningControl } from '../api/server.ts';
+import type { Control } from '../api/server.ts';
 import { startControl } from '../api/server.ts';
 import { addSidefileRoute } from '../api/sidefile.ts';
 import { addStopRoute } from '../api/stop.ts';
 import { addVerifyRoutes } from '../api/verify.ts';
+import { addMapRoute } from '../api/volume-map.ts';
 import { VERSION } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
@@ -39,6 +40,7 @@ import { Exports } from './exports.ts';
 import type { SharedParts } from './group.ts';
 import { GroupRunner } from './group.ts';
 import { PeerListener } from './peer-listener.ts';
+import { startPage } from './page.ts';
 import type { Reloader } from './reload.ts';
 import { reloader } from './reload.ts';
 import type { Running } from './service.ts';
@@ -133,9 +135,8 @@ async function open(config: Config, name: SiteName, lines: Journal, { closers, p
   }
   const exports = new Exports(groups, buffers, new HostMemory(site.nbdMemoryBytes));
 
-  const { control, orders, reload } = await openControl({ config, site, groups, watch, certificates });
   // Closed after the hosts and before the groups: what is asked last is answered.
-  closers.push(() => control.close());
+  const { orders, reload } = await openControl({ config, site, groups, watch, certificates }, closers);
   nbd = await openHosts(exports, parts, { closers, passed });
   await peers.open({
     config,
@@ -201,16 +202,21 @@ interface ControlParts {
   readonly certificates: CertificateWatch | null;
 }
 
-/** The control API, with everything that can be asked and ordered there. */
-async function openControl(parts: ControlParts): Promise<{ control: RunningControl; orders: Control; reload: Reloader }> {
+/** The control API, with everything that can be asked and ordered there, and the page. */
+async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ orders: Control; reload: Reloader }> {
   const { config, site, groups, watch, certificates } = parts;
   const { name } = site;
   const { journal } = watch;
   const orders = controlOf(name, groups, certificates);
   const apply = (next: Config): void => watch.change(watchSettings(next, siteOf(next, name)));
   const reload = reloader({ config, name, journal, certificates, apply });
+  const looks = (app: Hono): void => {
+    addWatchRoutes(app, watch);
+    addMapRoute(app, async (group, volume, cellsMax) => groupIn(groups, group).map(volume, cellsMax));
+  };
   const more = (app: Hono): void => {
-    addWatchRoutes(app, watch).post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
+    looks(app);
+    app.post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
     addSidefileRoute(app, (group, range) => groupIn(groups, group).sidefile(range));
     addStopRoute(app, (force) => {
       const outcome = stopOutcome(orders.status().groups, force);
@@ -220,7 +226,13 @@ async function openControl(parts: ControlParts): Promise<{ control: RunningContr
     });
     addVerifyRoutes(app, (wanted) => groups.find(({ group }) => group === wanted) ?? null);
   };
-  return { control: await startControl(orders, site.control, { log: journal, more }), orders, reload };
+  const control = await startControl(orders, site.control, { log: journal, more });
+  closers.push(() => control.close());
+  if (site.page !== null) {
+    const page = await startPage({ address: site.page, tokenFile: site.pageTokenFile, site: name, control: orders, journal, more: looks });
+    closers.push(() => page.close());
+  }
+  return { orders, reload };
 }
 
 /** A line for the service manager: db primary, serving; web mirror. */

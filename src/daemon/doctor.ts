@@ -17,7 +17,7 @@ import { replicaFolder } from './config.ts';
 import { DryStorage } from './dry-storage.ts';
 
 /** Lines of the journal of a start that say what it mends, or why it refuses. */
-const FINDINGS = ['replica.unclean', 'superblock.damaged', 'sidefile.torn'];
+const FINDINGS = ['replica.unclean', 'replica.grown', 'superblock.damaged', 'sidefile.torn'];
 const KEPT_BYTES_MAX = 16 * 1024 * 1024;
 const CHECK_BYTES = 4 * 1024 * 1024;
 const BLOCK_BYTES = 4096;

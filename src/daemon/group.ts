@@ -4,6 +4,7 @@ import type { Explanation } from '../api/schema.ts';
 import type { WitnessPort } from '../core/arbiter/witness-state.ts';
 import type { BlockDigests, Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
+import { BLOCK_BYTES } from '../core/base/units.ts';
 import type { Standing } from '../core/nbd/standing.ts';
 import type { ScanChoice } from '../core/mirror/forms.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
@@ -22,6 +23,7 @@ import { sidefileReport, type SidefileReport } from '../core/site/sidefile-repor
 import type { VerifyOrder } from '../core/scan/verify.ts';
 import { Lacks, type Stretch, type StretchRange } from '../core/site/lacks.ts';
 import { Site } from '../core/site/site.ts';
+import { type VolumeMap, VolumeSurvey } from '../core/site/volume-map.ts';
 import type { ReplicaFolder } from '../host/disk.ts';
 import { openReplicaFolder } from '../host/disk.ts';
 import type { TlsMaterial } from '../host/tls-material.ts';
@@ -34,6 +36,7 @@ import { DecisionFile } from './decision-file.ts';
 import { Dialer } from './dialer.ts';
 import type { ExportedGroup } from './exports.ts';
 import { journalWith } from './log.ts';
+import { VolumeMaps } from './volume-maps.ts';
 
 /** What all groups of a daemon share. */
 export interface SharedParts {
@@ -86,6 +89,7 @@ export class GroupRunner implements ExportedGroup {
     this.#core.tick();
     this.#waker.at(this.#core.deadline());
   };
+  readonly #maps = new VolumeMaps();
   #stopped = false;
 
   /** Opens and locks the data folder; nothing runs before start(). Throws TERCET_REPLICA_LOCKED and DiskError. */
@@ -147,6 +151,16 @@ export class GroupRunner implements ExportedGroup {
   /** Records of the sidefile here; null when there is no copy that can be read. */
   sidefile(range: { from: number; count: number }): SidefileReport | null {
     return sidefileReport(this.#core.inspect(), range);
+  }
+
+  /** A volume from above, as of about now; null for one that the group does not have. Without a name: the first one. */
+  async map(volume: string | null, cellsMax: number): Promise<VolumeMap | null> {
+    const index = volume === null ? 0 : this.volumes.findIndex(({ name }) => name === volume);
+    if (index < 0) return null;
+    return this.#maps.map(`${index} ${cellsMax}`, () => {
+      const survey = new VolumeSurvey(() => this.#core.inspect(), index, { cellsMax, unitBytes: BLOCK_BYTES });
+      return () => survey.step();
+    });
   }
 
   explain(): Explanation {

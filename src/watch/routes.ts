@@ -14,7 +14,7 @@ const UNREAD_MAX = 4096;
 /** Adds the routes: docs/reference/api.md. */
 export function addWatchRoutes(app: Hono, watch: Watch): Hono {
   app.get('/metrics', (c) => c.text(watch.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
-  app.get('/v1/view', (c) => c.json({ groups: watch.views() }, 200));
+  app.get('/v1/view', (c) => c.json({ groups: watch.views(Number(c.req.query('since') ?? '0') || 0) }, 200));
   app.get('/v1/events', (c) =>
     c.req.query('follow') === undefined && !wantsStream(c) ? c.json({ events: watch.events.after(lastId(c)) }, 200) : stream(c, watch),
   );

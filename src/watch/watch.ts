@@ -5,6 +5,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { IntervalHistogram } from 'node:perf_hooks';
 
 import type { DaemonStatus, SiteStatus } from '../api/schema.ts';
+import { summarize } from '../api/summary.ts';
 import type { Journal } from '../core/base/ports.ts';
 import type { WhatIf, WhatIfGround } from '../core/site/what-if.ts';
 import { whatIfs } from '../core/site/what-if.ts';
@@ -38,6 +39,9 @@ export interface WatchIfSettings extends WhatIfGround {
 /** What is told of a group beside its status: GET /v1/view. */
 export interface GroupView {
   readonly status: SiteStatus;
+  /** What is wrong, as far as this site knows, the most important first; and what is so, in one line. */
+  readonly problems: readonly string[];
+  readonly state: string;
   readonly rpoSeconds: number;
   /** What of it is worth an alert. */
   readonly rpoAlertPercent: number;
@@ -123,20 +127,23 @@ export class Watch {
     }
   }
 
-  /** Everything that is known of the groups, for the page. */
-  views(): readonly GroupView[] {
+  /** Everything that is known of the groups, for the page; of the samples those that are younger than `since`, in seconds since 1970. */
+  views(since = 0): readonly GroupView[] {
     const now = performance.now() / 1000;
     return (this.#status?.() ?? { groups: [] }).groups.map((status) => {
       const { peers, samples } = this.#watched(status.group);
       const settings = this.#settings.groups.get(status.group);
       const rpo = this.#rpoOf(status.group);
+      const { problems, state } = summarize(status.group, [status]);
       return {
         status,
+        problems,
+        state,
         rpoSeconds: rpo.rpoSeconds,
         rpoAlertPercent: rpo.alertPercent,
         risks: peers.risks(status, rpo, now),
         whatIf: settings === undefined ? [] : whatIfs(status, settings),
-        samples: samples.kept,
+        samples: since === 0 ? samples.kept : samples.kept.filter(({ time }) => time > since),
       };
     });
   }

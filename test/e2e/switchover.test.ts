@@ -25,7 +25,12 @@ async function tercet(cluster: TestCluster, line: string): Promise<Outcome> {
     stderr: { write: (text: string) => void (err += text) },
     env: { STRICLI_NO_COLOR: '1' },
   };
-  await runCli([...line.split(' '), '--config', cluster.layout.configFile], { process: fake, env: {}, colour: false, ask: null });
+  await runCli([...line.split(' '), '--config', cluster.layout.configFile], {
+    process: fake,
+    env: {},
+    colour: false,
+    ask: null,
+  });
   return { code: Number(fake.exitCode ?? 0), out, err };
 }
 

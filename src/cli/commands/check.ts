@@ -9,7 +9,7 @@ import { buildCommand } from '@stricli/core';
 import { EXIT, TercetError } from '../../core/base/errors.ts';
 import type { CliContext, ConfigFlag, GroupConfig, LoadedConfig } from '../context.ts';
 import { configFlag, print, printJson, readConfig, styled } from '../context.ts';
-import { countText } from '../text.ts';
+import { countText } from '../../api/text.ts';
 
 type Finding = import('../../preflight/findings.ts').Finding;
 

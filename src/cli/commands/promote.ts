@@ -9,9 +9,9 @@ import type { ControlClient } from '../../api/client.ts';
 import { TercetError } from '../../core/base/errors.ts';
 import type { CliContext, ConfigFlag, GroupConfig, LoadedConfig } from '../context.ts';
 import { clientOf, configFlag, print, readConfig } from '../context.ts';
+import { countText, secondsText } from '../../api/text.ts';
 import type { CopyLoss } from '../loss.ts';
 import { lossAgainst, lossLines } from '../loss.ts';
-import { countText, secondsText } from '../text.ts';
 
 interface Flags extends ConfigFlag {
   readonly site: string;

@@ -8,7 +8,7 @@ import type { VerifyRequest, VerifyStatus } from '../../api/verify.ts';
 import { EXIT, TercetError } from '../../core/base/errors.ts';
 import type { CliContext, ConfigFlag, GroupConfig, LoadedConfig } from '../context.ts';
 import { clientOf, configFlag, print, printJson, readConfig } from '../context.ts';
-import { bytesText, countText, secondsText } from '../text.ts';
+import { bytesText, countText, secondsText } from '../../api/text.ts';
 import { filesOfRanges } from './verify-files.ts';
 
 interface Flags extends ConfigFlag {

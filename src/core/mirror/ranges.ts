@@ -109,8 +109,13 @@ export class BitmapRanges implements RangeSource {
   }
 }
 
+/** What one bit of a scan's findings stands for: they are shown to people. */
+export const FOUND_CHUNK_BYTES = 64 * 1024;
+
 /** What a scan finds, as it finds it. */
 export class ScanRanges implements RangeSource {
+  /** Chunks of each volume in which something else was found. */
+  readonly found: readonly PagedBits[];
   readonly #queue: RangeStep[] = [];
   #ended = false;
   passedBytes = 0;
@@ -119,6 +124,7 @@ export class ScanRanges implements RangeSource {
 
   constructor(volumes: Volumes, from: Cursor) {
     this.#volumes = volumes;
+    this.found = volumes.map(() => new PagedBits());
     this.totalBytes = volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0);
     this.#passed(from);
   }
@@ -129,6 +135,8 @@ export class ScanRanges implements RangeSource {
 
   differs(range: VolumeRange): void {
     this.#queue.push({ kind: 'range', range });
+    const { volume, offset, length } = range;
+    this.found[volume]?.add(Math.floor(offset / FOUND_CHUNK_BYTES), Math.ceil((offset + length) / FOUND_CHUNK_BYTES));
   }
 
   settled(cursor: Cursor): void {

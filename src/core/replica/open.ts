@@ -9,7 +9,7 @@ import { epochOf } from '../base/position.ts';
 import { BLOCK_BYTES, type Epoch } from '../base/units.ts';
 import { groupTagOf } from '../record/layout.ts';
 import { DigestedBase, DigestedStorage } from './digested-base.ts';
-import { failureError, type ReplicaOptions, type ReplicaParts } from './options.ts';
+import { failureError, type ReplicaOptions, type ReplicaParts, type VolumeOptions } from './options.ts';
 import { recoverSidefile } from './recover.ts';
 import { Replica } from './replica.ts';
 import { discardSidefile, Sidefile, SidefileDamage, type SidefileOptions } from './sidefile.ts';
@@ -63,10 +63,16 @@ export function openReplica(given: ReplicaOptions, done: (opened: Opened) => voi
       'power was lost: records that were not flushed may be gone',
     );
   }
-  replica.superblock.update(startPatch, (failure) => {
+  const noted = (failure: DiskFailure | null): void => {
     if (failure !== null) return done({ kind: 'refused', error: failureError(failure) });
     replica.flush();
     done({ kind: 'ready', replica, bases });
+  };
+  // Bases that have grown are that large on stable storage before the superblock says so.
+  if (startPatch.volumes === undefined) return replica.superblock.update(startPatch, noted);
+  options.storage.flush(found.parts.bases, (unflushed) => {
+    if (unflushed !== null) noted(unflushed);
+    else replica.superblock.update(startPatch, noted);
   });
 }
 
@@ -89,10 +95,16 @@ function openParts(options: ReplicaOptions): PartsFound {
     opened.push(found);
     const { value } = found;
     const bases: StoredFile[] = [];
-    for (const volume of options.volumes) {
+    let grown = false;
+    for (const [index, volume] of options.volumes.entries()) {
       const base = options.storage.open(volume.baseFile, { create: false });
       opened.push(base);
       bases.push(base);
+      const before = value.volumes[index]?.sizeBytes ?? volume.sizeBytes;
+      if (before < volume.sizeBytes) {
+        grow(options, base, { volume, before });
+        grown = true;
+      }
       if (base.size() !== volume.sizeBytes) return refuse(sizeError(volume, base.size()));
     }
     const powerLost = value.bootId !== options.bootId && !value.cleanShutdown;
@@ -103,7 +115,8 @@ function openParts(options: ReplicaOptions): PartsFound {
     const start = { bootId: options.bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1 };
     // The bases are being brought to an end that the sidefile does not reach any more: they are of no moment in time, and nothing else is left.
     const broken = (value.staging?.endSeq ?? 0) > sidefile.received;
-    const startPatch = broken ? { ...start, staging: null } : start;
+    const volumes = grown ? { volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })) } : {};
+    const startPatch = { ...start, ...volumes, ...(broken && { staging: null }) };
     forgetUnsettled(bases, sidefile, broken ? { ...value, staging: null } : value);
     return { kind: 'parts', parts: { superblock: found, sidefile, bases, groupTag, startPatch } };
   } catch (error) {
@@ -133,6 +146,21 @@ function forgetUnsettled(bases: readonly StoredFile[], sidefile: Sidefile, value
     }
     return true;
   });
+}
+
+/**
+ * Makes a base image as large as the configuration says, its new part zeroes: on a device something else may lie there. The superblock is told
+ * later; until then no record can name the new part, so that this may be cut off and begun again at any point.
+ */
+function grow(options: ReplicaOptions, base: StoredFile, { volume, before }: { volume: VolumeOptions; before: number }): void {
+  // What a file gains is a hole.
+  if (base.size() === before) base.truncate(volume.sizeBytes);
+  else base.punch(before, volume.sizeBytes - before);
+  options.journal(
+    'replica.grown',
+    { group: options.group, volume: volume.name, before, now: volume.sizeBytes },
+    `volume ${volume.name} is made larger: it had ${before} bytes and has ${volume.sizeBytes}`,
+  );
 }
 
 function sizeError(volume: { name: string; sizeBytes: number; baseFile: string }, found: number): TercetError {
@@ -187,7 +215,8 @@ function volumesFault(options: ReplicaOptions, value: SuperblockValue): TercetEr
         reason: `${reason}: make the configuration as it was`,
       });
     }
-    if (found !== undefined && wanted !== undefined && found.sizeBytes !== wanted.sizeBytes) return sizeError(wanted, found.sizeBytes);
+    // A volume may grow. What a host wrote beyond a smaller end would be lost.
+    if (found !== undefined && wanted !== undefined && found.sizeBytes > wanted.sizeBytes) return sizeError(wanted, found.sizeBytes);
   }
   return null;
 }

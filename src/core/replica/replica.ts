@@ -190,8 +190,7 @@ export class Replica {
    * the disk). Append the result before anything else. Empty when a trim covers no whole block.
    */
   align(record: NewRecord): NewRecord[] {
-    this.#assertUsable();
-    return this.#tried(() => alignRecord(record, (offset, into) => this.#reader.readNow(record.volume, offset, into)));
+    return this.#used(() => alignRecord(record, (offset, into) => this.#reader.readNow(record.volume, offset, into)));
   }
 
   /** Appends a frame whose records are sound and go on from what is here. */
@@ -222,7 +221,7 @@ export class Replica {
     const { barring } = this.#changes;
     if (barring !== null) return { kind: 'foreign', why: `it came during a change of this copy (${barring})` };
     const frame = peerFrame(bytes, { groupTag: this.#groupTag, digests: this.#options.digests }, this);
-    return frame instanceof FrameView ? this.#tried(() => this.#acceptFrame(frame)) : frame;
+    return frame instanceof FrameView ? this.#used(() => this.#acceptFrame(frame)) : frame;
   }
 
   #acceptFrame(frame: FrameView): Acceptance {
@@ -355,8 +354,7 @@ export class Replica {
 
   /** Chain of a record that is held, or of the one before them; null for any other. */
   chainAt(seq: Seq): number | null {
-    this.#assertUsable();
-    return this.#tried(() => this.#sidefile.chainAt(seq));
+    return this.#used(() => this.#sidefile.chainAt(seq));
   }
 
   /** Wall clock of the primary when it numbered a record; null when it is not held. */
@@ -372,14 +370,17 @@ export class Replica {
 
   /** Enters records that are held in a peer's bitmap, for a few milliseconds; true once it has all of them. */
   fillBitmap(site: SiteName, into: Bitmaps = this.bitmaps): boolean {
-    this.#assertUsable();
-    return this.#tried(() => into.fill(site, this.#sidefile, this.#options.clock));
+    return this.#used(() => into.fill(site, this.#sidefile, this.#options.clock));
+  }
+
+  /** Visits the tables of frames from a record on that is held. */
+  visitTables(from: Seq, framesMax: number, visitor: (frame: FrameView, first: number, last: number) => void): void {
+    this.#used(() => this.#sidefile.visitTables(from, framesMax, visitor));
   }
 
   /** Frames for a peer that lacks everything from `seq` on, which must be held; null when there is nothing that new. */
   framesFrom(seq: Seq, bytesMax: number): FrameRun | null {
-    this.#assertUsable();
-    return this.#tried(() => this.#sidefile.framesFrom(seq, bytesMax));
+    return this.#used(() => this.#sidefile.framesFrom(seq, bytesMax));
   }
 
   // ------------------------------------------------------------------------------------------------ reads
@@ -409,11 +410,9 @@ export class Replica {
 
   /** What lies in a range: see Reader.extents. */
   extents(volume: VolumeIndex, offset: number, length: number, extentsMax: number): VolumeExtent[] {
-    this.#assertUsable();
-    return this.#tried(() => this.#reader.extents(volume, { offset, length }, extentsMax, this.#marks.committed));
+    return this.#used(() => this.#reader.extents(volume, { offset, length }, extentsMax, this.#marks.committed));
   }
 
-  // ------------------------------------------------------------------------------------------------ space
   /** Bytes of the sidefile's files. */
   get heldBytes(): number {
     return this.#space.heldBytes;
@@ -449,7 +448,7 @@ export class Replica {
     if (this.#stopped || this.#failure !== null) return;
     const { destaged } = this.#marks;
     assert(this.#block.durableValue.destaged >= destaged, 'what is dropped is destaged by the superblock on disk', { destaged });
-    this.#tried(() => this.#space.drop());
+    this.#used(() => this.#space.drop());
     this.#marks.oldest = this.#sidefile.oldest;
     this.#amount.dropBefore(this.#marks.oldest);
     this.#moved();
@@ -481,10 +480,9 @@ export class Replica {
   // ------------------------------------------------------------------------------------------------ whole copy
   /** Sender: the next range of a volume to send from `fromOffset` on, at most `bytesMax` of data; null at its end. */
   imageRanges(volume: VolumeIndex, fromOffset: number, bytesMax: number): ImageRange | null {
-    this.#assertUsable();
     const options = this.#options.volumes[volume];
     assert(options !== undefined, 'there is no such volume', { volume });
-    return this.#tried(() =>
+    return this.#used(() =>
       nextImage(this.#reader, { index: volume, sizeBytes: options.sizeBytes }, fromOffset, { bytesMax, committed: this.#marks.committed }),
     );
   }
@@ -654,7 +652,7 @@ export class Replica {
     this.#options.storage.flush([], ended);
   }
 
-  /** Like #tried, where nobody is there to throw to: the failure is told by whatever waits for the end. */
+  /** Like #used, where nobody is there to throw to: the failure is told by whatever waits for the end. */
   #noted(step: () => void): void {
     if (this.#failure !== null) return;
     try {
@@ -664,7 +662,9 @@ export class Replica {
     }
   }
 
-  #tried<T>(step: () => T): T {
+  /** Does something with a replica that has not failed. */
+  #used<T>(step: () => T): T {
+    this.#assertUsable();
     try {
       return step();
     } catch (error) {

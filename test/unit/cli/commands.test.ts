@@ -16,6 +16,7 @@ import { startControl } from '../../../src/api/server.ts';
 import { VERSION } from '../../../src/api/program.ts';
 import { runCli } from '../../../src/cli/app.ts';
 import type { CliContext } from '../../../src/cli/context.ts';
+import type { Screen } from '../../../src/cli/screen.ts';
 import type { StatusReport } from '../../../src/cli/status-report.ts';
 import { EXIT } from '../../../src/core/base/errors.ts';
 import type { Decision, OrderOutcome, SiteStatus } from '../../../src/core/site/contract.ts';
@@ -31,7 +32,7 @@ interface Outcome {
 
 interface World {
   /** Runs a command line with this world's configuration. */
-  run(line: string, context?: Partial<Pick<CliContext, 'ask' | 'colour'>>): Promise<Outcome>;
+  run(line: string, context?: Partial<Pick<CliContext, 'ask' | 'colour' | 'screen'>>): Promise<Outcome>;
   /** Orders that the daemons were given. */
   readonly orders: string[];
   readonly folder: string;
@@ -157,6 +158,31 @@ test('status --json is the whole report', async (t) => {
       ['gamma', false, `unix:${folder}/gamma.sock`],
     ],
   );
+});
+
+test('status --watch draws until q is pressed, and gives the terminal back', async (t) => {
+  const { run } = await world(t, { alpha: statusSample(), beta: mirrorSample() });
+  let press: (key: string) => void = () => {};
+  const drawn: string[][] = [];
+  let closed = 0;
+  const screen = (): Screen => ({
+    columns: 80,
+    rows: 24,
+    draw: (lines) => {
+      drawn.push([...lines]);
+      press('q');
+    },
+    onKey: (listener) => (press = listener),
+    onChange: () => {},
+    close: () => void closed++,
+  });
+  assert.deepEqual(await run('status --watch', { screen }), { code: EXIT.done, out: '', err: '' });
+  assert.match(drawn.flat().join('\n'), /WELL[^]*alpha serves, epoch 3, mirrored/);
+  assert.equal(closed, 1);
+  const nowhere = await run('status --watch');
+  assert.equal(nowhere.code, EXIT.usage);
+  assert.match(nowhere.err, /--watch needs a terminal/);
+  assert.equal((await run('status --watch --json', { screen })).code, EXIT.usage);
 });
 
 test('status of a group in trouble ends with 3, and with 4 when nobody answers', async (t) => {

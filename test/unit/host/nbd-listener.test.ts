@@ -274,7 +274,7 @@ describe('a client', () => {
   });
 
   test('that does not end its handshake in time is cut, and no other', async () => {
-    const served = await serve({ nbdHandshakeMillis: 40 });
+    const served = await serve({ nbdHandshakeMillis: 1500 });
     const slow = await served.client();
     const good = await served.client();
     good.socket.write('h');

@@ -1,7 +1,7 @@
 // What the answers of several sites mean for a group: one line when all is well, and otherwise first what is wrong. It says only what a site has
 // said of itself or of its own connections; a site that cannot be asked from here is not a fault as long as the primary is connected to it.
 
-import type { CoverageStatus, PeerStatus, SiteStatus, Waiting } from '../api/schema.ts';
+import type { CoverageStatus, PeerStatus, SiteStatus, Waiting } from './schema.ts';
 import { unreachable } from '../core/base/assert.ts';
 import { bytesText, countText, secondsText } from './text.ts';
 
@@ -32,11 +32,27 @@ export function summarize(group: string, statuses: readonly SiteStatus[]): Group
   else if (primary === null) problems.push(...withoutPrimary(statuses));
   else problems.push(...primaryProblems(primary));
   for (const status of statuses) problems.push(...ownProblems(status, primary));
+  problems.push(...sizeProblems(statuses));
   return { group, well: problems.length === 0, serving: serving[0]?.site ?? null, problems, state: stateText(primary, statuses) };
 }
 
 function names(statuses: readonly SiteStatus[]): string {
   return statuses.map((status) => status.site).join(' and ');
+}
+
+/** A volume that is being made larger is so at one site after the other. */
+function sizeProblems(statuses: readonly SiteStatus[]): readonly string[] {
+  const all = [...new Set(statuses.flatMap(({ volumes }) => volumes.map(({ name }) => name)))];
+  return all.flatMap((name) => {
+    const sites = new Map<number, SiteStatus[]>();
+    for (const status of statuses) {
+      const size = status.volumes.find((volume) => volume.name === name)?.sizeBytes;
+      if (size !== undefined) sites.set(size, [...(sites.get(size) ?? []), status]);
+    }
+    if (sites.size < 2) return [];
+    const parts = [...sites].sort(([a], [b]) => a - b).map(([size, which]) => `${bytesText(size)} at ${names(which)}`);
+    return [`volume ${name} has ${parts.join(', ')}: give the others the new size and restart their daemons, the one that serves last`];
+  });
 }
 
 /** None of those that answered is primary: either it cannot be asked from here, or nobody serves. */

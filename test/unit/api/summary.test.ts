@@ -6,10 +6,10 @@ import { test } from 'node:test';
 import type { DaemonStatus } from '../../../src/api/schema.ts';
 import type { SiteAnswer } from '../../../src/cli/status-report.ts';
 import { reportOf, statusLines } from '../../../src/cli/status-report.ts';
-import { summarize } from '../../../src/cli/summary.ts';
-import { bytesText, countText, secondsText } from '../../../src/cli/text.ts';
+import { summarize } from '../../../src/api/summary.ts';
+import { bytesText, countText, secondsText } from '../../../src/api/text.ts';
 import type { PeerStatus, SiteStatus } from '../../../src/core/site/contract.ts';
-import { mirrorSample, peerSample, statusSample } from './sample.ts';
+import { mirrorSample, peerSample, statusSample } from '../cli/sample.ts';
 
 const plain = (_kind: string, text: string): string => text;
 const gamma = (change: Partial<PeerStatus> = {}): PeerStatus => peerSample({ site: 'gamma', mode: 'async', ...change });

@@ -1,0 +1,103 @@
+// The full screen of `tercet status --watch`: what stands on it, that it fits, and how it ends.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import type { SiteStatus } from '../../../src/core/site/contract.ts';
+import { reportOf } from '../../../src/cli/status-report.ts';
+import type { Line, Scene } from '../../../src/cli/watch-picture.ts';
+import { fitLines, rateKey, sceneLines } from '../../../src/cli/watch-picture.ts';
+import { mirrorSample, peerSample, statusSample } from './sample.ts';
+
+const RATES = { writes: 1234, writtenBytes: 4_800_000, reads: 0.5, readBytes: 2048, flushes: 3, sentBytes: 9_600_000, resyncBytes: {} };
+
+function sceneOf(statuses: readonly SiteStatus[], change: Partial<Scene> = {}): Scene {
+  const answers = statuses.map((status) => ({
+    answer: { site: status.site, address: 'unix:/x', reachable: true, version: '0.1.0', tls: null, error: null },
+    status: { site: status.site, version: '0.1.0', tls: null, groups: [status] },
+  }));
+  const sites = [
+    { name: 'alpha', mode: 'sync' },
+    { name: 'beta', mode: 'sync' },
+    { name: 'gamma', mode: 'async' },
+  ] as const;
+  return {
+    time: new Date(0),
+    report: reportOf(answers, ['db']),
+    sites: new Map([['db', sites]]),
+    rates: new Map(),
+    events: [],
+    ...change,
+  };
+}
+
+function textOf(lines: readonly Line[]): readonly string[] {
+  return lines.map((line) =>
+    line
+      .map(([, text]) => text)
+      .join('')
+      .trimEnd(),
+  );
+}
+
+test('all well: who serves, and a row for each site, also for one that was not asked', () => {
+  const scene = sceneOf([statusSample(), mirrorSample()], { rates: new Map([[rateKey('db', 'alpha'), RATES]]) });
+  const lines = textOf(sceneLines(scene, 30));
+  assert.match(lines[0] ?? '', /^tercet {2}WELL .* 2 of 2 sites answer/);
+  assert.ok(lines.includes('db  alpha serves, epoch 3, mirrored'), lines.join('\n'));
+  assert.ok(lines.some((line) => /^ {2}alpha +sync +SERVES +true +- +- +1200 +1200 +1100 +5 % of 1\.0 GiB$/.test(line)));
+  assert.ok(lines.some((line) => /^ {2}beta +sync +mirror +true +1\.3 s +in step /.test(line)));
+  assert.ok(lines.some((line) => /^ {2}gamma +async +mirror +true +1\.3 s +12 records, 48\.0 KiB, 0\.2 s +1188 /.test(line)));
+  assert.ok(lines.includes('  writes 1234/s, 4.6 MiB/s   reads 0.5/s, 2.0 KiB/s   flushes 3.0/s   to other sites 9.2 MiB/s'));
+});
+
+test('what is wrong stands above the table, and a resync with its rung, bytes, rate, time left and reason', () => {
+  const resync = {
+    rung: 'bitmap',
+    algorithm: null,
+    why: 'the sidefile has dropped records that gamma lacks',
+    sentBytes: 1024,
+    secondsLeft: 12,
+  } as const;
+  const gamma = peerSample({ site: 'gamma', mode: 'async', attached: 'copying', copiedBytes: 512, copyTotalBytes: 1024, resync });
+  const status = statusSample({ peers: [peerSample(), gamma] });
+  const rates = new Map([[rateKey('db', 'alpha'), { ...RATES, resyncBytes: { gamma: 2_097_152 } }]]);
+  const lines = textOf(sceneLines(sceneOf([status], { rates }), 30));
+  const problem = lines.findIndex((line) => line.startsWith('  ! gamma receives the blocks that its bitmap names'));
+  assert.ok(problem > 0 && problem < lines.findIndex((line) => line.startsWith('  site ')), lines.join('\n'));
+  assert.ok(
+    lines.includes('  gamma by bitmap: [############............] 50 %  512 B of 1.0 KiB  1.0 KiB sent  2.0 MiB/s  about 12 s left'),
+    lines.join('\n'),
+  );
+  assert.ok(lines.includes('    why: the sidefile has dropped records that gamma lacks'));
+});
+
+test('nobody answers: it says so, and rates that were not measured are not told', () => {
+  assert.match(textOf(sceneLines(sceneOf([]), 30))[0] ?? '', /NO SITE ANSWERS/);
+  assert.ok(textOf(sceneLines(sceneOf([statusSample()]), 30)).includes('  rates: not known yet'));
+});
+
+test('no line is wider than the terminal, and what does not fit in height is told', () => {
+  const scene = sceneOf([statusSample(), mirrorSample()]);
+  for (const columns of [10, 40, 79]) {
+    const shown = fitLines(sceneLines(scene, 6), { columns, rows: 6, from: 0 }, (_tone, text) => text);
+    assert.equal(shown.length, 6);
+    for (const line of shown) assert.ok(line.length <= columns, line);
+  }
+  const lines = sceneLines(scene, 6);
+  const last = fitLines(lines, { columns: 80, rows: 6, from: 0 }, (_tone, text) => text).at(-1);
+  assert.equal(last, `${lines.length - 5} more lines: arrow keys`);
+  assert.equal(
+    fitLines(lines, { columns: 80, rows: 6, from: lines.length - 6 }, (_tone, text) => text)
+      .at(-1)
+      ?.startsWith('6 more'),
+    false,
+  );
+});
+
+test('what a site says cannot give orders to the terminal', () => {
+  const event = { id: 'a-1', time: '2026-01-01T00:00:00Z', site: 'alpha', kind: 'role', group: null, peer: null, facts: {} };
+  const scene = sceneOf([], { events: [{ ...event, text: 'a\u001B[2Jb\u009Bc\nd' }] });
+  const shown = fitLines(sceneLines(scene, 30), { columns: 200, rows: 30, from: 0 }, (_tone, text) => text).join('\n');
+  assert.match(shown, /a\?\[2Jb\?c\?d/);
+});

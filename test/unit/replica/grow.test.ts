@@ -1,0 +1,115 @@
+// A volume that the configuration makes larger: the next start makes it so, at every site for itself, and may be cut off at any point.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { SUPERBLOCK_FILE } from '../../../src/core/replica/superblock.ts';
+import { BLOCK_BYTES } from '../../../src/core/base/units.ts';
+import { ReplicaRig, SMALL_BLOCKS, VOLUMES, write } from '../../support/replica-rig.ts';
+
+const MORE_BLOCKS = SMALL_BLOCKS + 40;
+const LARGER = VOLUMES.map((volume, index) => (index === 0 ? { ...volume, sizeBytes: MORE_BLOCKS * BLOCK_BYTES } : volume));
+const SMALL = 0;
+
+/** A replica with some records in its bases, some only in its sidefile, stopped. */
+function filled(): ReplicaRig {
+  const rig = new ReplicaRig().start();
+  rig.append([write(SMALL, 0, 2, 0x11), write(SMALL, SMALL_BLOCKS - 1, 1, 0x22)]);
+  rig.replica.commit(2);
+  rig.replica.flush();
+  rig.storage.settle();
+  rig.wait((done) => rig.replica.drain(done));
+  rig.append([write(SMALL, 1, 1, 0x33)]);
+  rig.replica.flush();
+  rig.storage.settle();
+  return rig;
+}
+
+function bytesAt(rig: ReplicaRig, block: number): number {
+  const bytes = new Uint8Array(BLOCK_BYTES);
+  rig.replica.readCold(SMALL, block * BLOCK_BYTES, bytes, (_needSeq, failure) => assert.equal(failure, null));
+  rig.storage.settle();
+  assert.ok(bytes.every((byte) => byte === bytes[0]));
+  return bytes[0] as number;
+}
+
+function checkLarger(rig: ReplicaRig): void {
+  const found = [0, 1, SMALL_BLOCKS - 1, SMALL_BLOCKS, MORE_BLOCKS - 1].map((block) => bytesAt(rig, block));
+  assert.deepEqual(found, [0x11, 0x33, 0x22, 0, 0]);
+  rig.reference.cutTo(0);
+}
+
+test('the next start makes it larger: what was there stays, the new part is zeroes and takes writes', () => {
+  const before = filled();
+  before.crash();
+  const rig = new ReplicaRig({ volumes: LARGER }, before.disk);
+  rig.open();
+  assert.ok(rig.journal.includes('replica.grown'));
+  checkLarger(rig);
+  rig.replica.append([write(SMALL, MORE_BLOCKS - 2, 2, 0x44)]);
+  rig.replica.commit(4);
+  rig.replica.flush();
+  rig.storage.settle();
+  rig.wait((done) => rig.replica.drain(done));
+  rig.crash();
+  rig.open();
+  assert.deepEqual([bytesAt(rig, MORE_BLOCKS - 1), bytesAt(rig, 1)], [0x44, 0x33]);
+  assert.equal(rig.journal.filter((event) => event === 'replica.grown').length, 1);
+});
+
+test('it never becomes smaller again', () => {
+  const before = filled();
+  before.crash();
+  const larger = new ReplicaRig({ volumes: LARGER }, before.disk);
+  larger.open();
+  larger.crash();
+  const smaller = new ReplicaRig({}, before.disk);
+  assert.match(smaller.tryOpen(), /volume small: the base .* the configuration says/);
+});
+
+test('cut off at any step, by a crash or a loss of power, it is the old one or the new one, and the next start ends it', () => {
+  for (const power of [false, true]) {
+    for (let steps = 0; steps < 12; steps++) {
+      const before = filled();
+      before.crash();
+      const cut = new ReplicaRig({ volumes: LARGER }, before.disk);
+      openAndStop(cut, steps);
+      if (power) before.disk.losePower(() => 0.5, 0.5);
+      else before.disk.restart();
+      const rig = new ReplicaRig({ volumes: LARGER, bootId: power ? 'later' : 'boot-0' }, before.disk);
+      assert.equal(rig.tryOpen(), 'ready', `after ${steps} steps, ${power ? 'a loss of power' : 'a crash'}`);
+      checkLarger(rig);
+    }
+  }
+});
+
+/** Begins to open and ends the process after so many steps of its disk. */
+function openAndStop(rig: ReplicaRig, steps: number): void {
+  let left = steps;
+  const { storage } = rig;
+  const { step } = storage;
+  storage.step = (share) => {
+    if (left-- <= 0) throw new Stopped();
+    return step.call(storage, share);
+  };
+  try {
+    rig.tryOpen();
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+  }
+}
+
+class Stopped extends Error {}
+
+test('where something lies in the new part, as on a device that was made larger first, it is zeroed', () => {
+  const before = filled();
+  before.crash();
+  const base = before.disk.open(VOLUMES[SMALL].baseFile, { create: false });
+  base.truncate(MORE_BLOCKS * BLOCK_BYTES);
+  base.write(SMALL_BLOCKS * BLOCK_BYTES, [new Uint8Array(40 * BLOCK_BYTES).fill(0x77)]);
+  base.close();
+  const rig = new ReplicaRig({ volumes: LARGER }, before.disk);
+  rig.open();
+  checkLarger(rig);
+  assert.ok(before.disk.list().includes(SUPERBLOCK_FILE));
+});
