@@ -107,7 +107,8 @@ function rotRecords(simulation: Simulation, copies: readonly SeenSite[]): void {
   // What a verify that is under way has still to say of them is no false alarm; what comes behind it would be.
   const { ended } = watch.verifies;
   simulation.waitUntil(MEND_MILLIS, () => watch.verifies.ended > ended || !watch.verifies.underWay);
-  watch.verifies.flippedRecords = [];
+  // A mark or header whose copy was away when it was to be mended is found again by the next one.
+  watch.verifies.flippedRecords = rots.filter(({ part }) => part !== 'frame').map(({ byte }) => byte);
 }
 
 function bytesOf({ site, frame }: Pick<Rot, 'site' | 'frame'>): Buffer {
