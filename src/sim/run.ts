@@ -285,10 +285,17 @@ export class Simulation {
     if (world.violation === null) scrubPhase(this, copies);
   }
 
-  /** Each waiting state that is told of in a status, with its cause and what comes next. */
+  /**
+   * Each waiting state that is told of in a status, with its cause and what comes next. Writers that wait by order for a copy that never comes back
+   * are none: that is what `overflow` says.
+   */
   private waits(): readonly string[] {
+    const ordered = (cause: string): boolean =>
+      [...this.faults.leftOut].some((site) => cause.includes(`records that ${site} lacks, and its overflow`));
     return this.watch.sites.flatMap((site) =>
-      (site.machine.site?.status().waiting ?? []).map(({ what, cause, next }) => `${site.name} waits ${what}: ${cause}; then: ${next}`),
+      (site.machine.site?.status().waiting ?? [])
+        .filter(({ cause }) => !ordered(cause))
+        .map(({ what, cause, next }) => `${site.name} waits ${what}: ${cause}; then: ${next}`),
     );
   }
 
