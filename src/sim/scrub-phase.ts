@@ -8,6 +8,7 @@ import type { Simulation } from './run.ts';
 import type { DigestAlgorithm } from '../core/base/ports.ts';
 import { BLOCK_BYTES } from '../core/base/units.ts';
 import { frameHeaderLayout } from '../core/record/layout.ts';
+import { digestCheck } from '../core/replica/digest-table.ts';
 import type { HeldFrame } from '../core/replica/records.ts';
 import { MARK_BYTES, SEGMENT_HEADER_BYTES, segmentName } from '../core/replica/segment.ts';
 import type { Chance } from './random.ts';
@@ -200,6 +201,9 @@ function flipBits(simulation: Simulation, copies: readonly SeenSite[]): Readonly
     const known = copies.some((site) => watch.verifies.flipped.has(keyOf(site.name, volume, offset)));
     if (known || bytes === undefined || !bytes.some((byte) => byte !== 0)) continue;
     const victims = [...copies].sort(() => chance.between(-1, 1)).slice(0, chance.integer(1, copies.length - 1));
+    const sound = copies.filter((site) => !victims.includes(site));
+    // One copy alone, without a digest of its own since a crash, proves nothing: then nothing is mended, and leavesAlone() looks at that.
+    if (sound.length === 1 && !knowsDigest(sound[0] as SeenSite, settings.volumes[volume]?.name ?? '', offset)) continue;
     for (const site of victims) {
       site.machine.disk.flipBitAt(baseFile, offset + chance.integer(0, BLOCK_BYTES - 1));
       expected.add(keyOf(site.name, volume, offset));
@@ -207,6 +211,12 @@ function flipBits(simulation: Simulation, copies: readonly SeenSite[]): Readonly
     }
   }
   return expected;
+}
+
+/** Whether a copy keeps a digest of a block that can be believed. */
+function knowsDigest(site: SeenSite, volume: string, offset: number): boolean {
+  const entry = Buffer.from(site.machine.disk.contentsOf(`digests-${volume}`)?.subarray((offset / BLOCK_BYTES) * 8) ?? []);
+  return entry.length >= 8 && entry.readUInt32LE(4) === digestCheck(entry.readUInt32LE(0), offset / BLOCK_BYTES);
 }
 
 /** Whether the base images are equal again. */

@@ -34,6 +34,8 @@ export interface VerifyCursor {
 export interface VerifyGround {
   readonly site: SiteName;
   readonly examined: Examined & { readonly replica: VerifiedReplica };
+  /** A number that no question of this or an earlier run has: an answer that comes late belongs to nobody. */
+  nextNumber(): number;
   /** Mirrors that follow. */
   following(): readonly SiteName[];
   /** Sends the rest of the records to those that lack some; true when a question sent now is right behind the newest record. */
@@ -123,7 +125,6 @@ export class Verifier {
   readonly #ground: VerifyGround;
   #volume: VolumeIndex;
   #offset: number;
-  #number = 0;
   readonly #steps = new Map<number, Step>();
   #todo: Piece[] = [];
   /** Content that waits until it can be written. */
@@ -202,7 +203,7 @@ export class Verifier {
 
   #recordsTurn(now: Millis, bytesMax: number): number {
     if (bytesMax === 0 || this.#ground.following().length === 0) return 0;
-    const how = { reportOnly: this.order.reportOnly, number: () => ++this.#number };
+    const how = { reportOnly: this.order.reportOnly, number: () => this.#ground.nextNumber() };
     this.#records ??= new RecordScan(this.#ground, this.findings, how);
     return this.#records.turn(now, bytesMax);
   }
@@ -265,7 +266,7 @@ export class Verifier {
 
   #begin(piece: Piece, now: Millis): void {
     const { site, examined } = this.#ground;
-    const number = ++this.#number;
+    const number = this.#ground.nextNumber();
     const blockBytes = piece.fine ? BLOCK_BYTES : COARSE_BYTES;
     const { kind, volume, offset, length } = piece;
     const seq: Seq = examined.replica.marks.received;

@@ -39,6 +39,7 @@ export class VerifyDesk {
   #last: Verifier | null = null;
   #held: { readonly link: Link; readonly ask: Ask }[] = [];
   #rememberedAt: Millis = -Infinity;
+  #numbers = 0;
 
   constructor(options: SiteOptions, lead: () => Lead | null) {
     this.#options = options;
@@ -65,14 +66,15 @@ export class VerifyDesk {
     this.#examined = null;
   }
 
-  /** Begins a verify, or goes on with the one that is under way. */
+  /** Begins a verify, or goes on with the one that is under way; one that only reports gives way to one that mends. */
   begin(order: VerifyOrder): OrderOutcome {
     const lead = this.#lead();
     const { site } = this.#options;
     if (lead === null || this.#examined === null) {
       return { kind: 'refused', text: `${site} is not the primary`, remedy: 'order it at the primary, which compares the copies' };
     }
-    if (this.#run !== null) return { kind: 'done', text: 'a verify is under way already' };
+    const { order: current } = this.#run?.verifier ?? {};
+    if (current !== undefined && (order.reportOnly || !current.reportOnly)) return { kind: 'done', text: 'a verify is under way already' };
     if (lead.onlyCopy) return { kind: 'refused', text: 'the group has one copy', remedy: 'there is nothing to compare it with' };
     this.#start(lead, order, { volume: 0, offset: 0 }, Math.floor(this.#options.clock.wall()));
     return { kind: 'done', text: 'the verify has begun' };
@@ -243,6 +245,7 @@ export class VerifyDesk {
     return {
       site,
       examined,
+      nextNumber: () => ++this.#numbers,
       following,
       inStep: () => {
         for (const name of following()) {
