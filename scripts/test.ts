@@ -44,6 +44,7 @@ function stepsOf(parts: readonly Part[]): Step[] {
       args: nodeTest(unit, '--test-isolation=none', '--import', './test/support/fixed-seed.ts'),
       minutesMax: 10,
     },
+    { part: 'sim', name: "the simulator's own tests", args: nodeTest(files('test/sim/*.test.ts')), minutesMax: 10 },
     { part: 'sim', name: 'simulator', args: ['src/sim/main.ts', '--seeds', String(SIM_SEEDS)], minutesMax: 15 },
     { part: 'e2e', name: 'e2e', args: ['scripts/e2e.ts'], minutesMax: 60 },
   ];

@@ -534,8 +534,8 @@ export const PLANTED: readonly PlantedBug[] = [
     'records that writers are to wait for are forgotten all the same',
     '15 overflow',
     LEAD,
-    'if (peer.required || isKept(peer, now) || !this.#resyncs.forget',
-    'if (peer.required || !this.#resyncs.forget',
+    'if (peer.required || isKept(peer, now) || !this.#uncover(peer, retain',
+    'if (peer.required || !this.#uncover(peer, retain',
   ),
   bug('writers do not wait for room', '15 overflow', HOSTS, 'if (replica.full || !lead.writers.take(', 'if (!lead.writers.take('),
   bug(
