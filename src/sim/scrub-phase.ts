@@ -202,8 +202,10 @@ function flipBits(simulation: Simulation, copies: readonly SeenSite[]): Readonly
     if (known || bytes === undefined || !bytes.some((byte) => byte !== 0)) continue;
     const victims = [...copies].sort(() => chance.between(-1, 1)).slice(0, chance.integer(1, copies.length - 1));
     const sound = copies.filter((site) => !victims.includes(site));
-    // One copy alone, without a digest of its own since a crash, proves nothing: then nothing is mended, and leavesAlone() looks at that.
-    if (sound.length === 1 && !knowsDigest(sound[0] as SeenSite, settings.volumes[volume]?.name ?? '', offset)) continue;
+    // Where one copy is left, it and what its disk has made of the others are told apart by digests alone. Some copy may lack one since a crash:
+    // then nothing is proven and nothing is mended, and leavesAlone() looks at that.
+    const volumeName = settings.volumes[volume]?.name ?? '';
+    if (sound.length === 1 && !copies.every((site) => knowsDigest(site, volumeName, offset))) continue;
     for (const site of victims) {
       site.machine.disk.flipBitAt(baseFile, offset + chance.integer(0, BLOCK_BYTES - 1));
       expected.add(keyOf(site.name, volume, offset));
