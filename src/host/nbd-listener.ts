@@ -277,7 +277,8 @@ class Client implements StreamEvents {
     const stream = this.#stream;
     if (this.#isEnding || this.#isRelayed || this.#isSecuring) return;
     do {
-      session.resume();
+      // Whoever does not take answers begins no further request: this is asked in each turn while input is held back.
+      if (!this.#hasBacklog()) session.resume();
       const parts = session.takeOutput();
       if (parts.length > 0) stream.write(parts);
     } while (session.resumable && !this.#hasBacklog());
