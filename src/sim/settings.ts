@@ -117,7 +117,7 @@ function scanOf(chance: Chance): ScanHow {
 function scrubOptions(chance: Chance): ScrubOptions | undefined {
   if (chance.happens(0.4)) return undefined;
   return {
-    everyMillis: chance.pick([100, 1000, 5000]),
+    everyMillis: chance.pick([500, 2000, 5000]),
     algorithm: chance.pick(['crc32', 'md5', 'sha1', 'sha256']),
     reportOnly: chance.happens(0.3),
     bytesPerSecond: chance.pick([0, 0, 50_000, 1_000_000]),

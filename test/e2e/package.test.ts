@@ -93,7 +93,7 @@ test('the packages install, and what is installed serves a mirrored volume', { t
   });
 
   await t.test('the shells are told what may come next', () => {
-    assert.equal(succeed(tercet, ['__complete', 'witness', 'r']), 'run\n');
+    assert.equal(succeed(tercet, ['__complete', 'witness', 'r']), 'replace\nrestore\nrun\n');
     assert.match(succeed(tercet, ['__complete', 'promote', '--f']), /^--force$/m);
     const words = succeed('bash', [
       '-c',
