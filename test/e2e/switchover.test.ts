@@ -4,35 +4,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import type { CliContext } from '../../src/cli/context.ts';
-import { runCli } from '../../src/cli/app.ts';
 import { EXIT } from '../../src/core/base/errors.ts';
-import type { TestCluster } from '../support/cluster.ts';
 import { withCluster } from '../support/cluster.ts';
-
-interface Outcome {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs a command with the cluster's configuration. */
-async function tercet(cluster: TestCluster, line: string): Promise<Outcome> {
-  let out = '';
-  let err = '';
-  const fake: CliContext['process'] = {
-    stdout: { write: (text: string) => void (out += text) },
-    stderr: { write: (text: string) => void (err += text) },
-    env: { STRICLI_NO_COLOR: '1' },
-  };
-  await runCli([...line.split(' '), '--config', cluster.layout.configFile], {
-    process: fake,
-    env: {},
-    colour: false,
-    ask: null,
-  });
-  return { code: Number(fake.exitCode ?? 0), out, err };
-}
+import { tercet } from '../support/command.ts';
 
 test('switchover, failback and demote lose nothing; what is unsafe is refused', async () => {
   await withCluster({}, async (cluster) => {

@@ -6,31 +6,9 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import type { CliContext } from '../../src/cli/context.ts';
-import { runCli } from '../../src/cli/app.ts';
 import { EXIT } from '../../src/core/base/errors.ts';
-import type { TestCluster } from '../support/cluster.ts';
 import { withCluster } from '../support/cluster.ts';
-
-interface Outcome {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs a command with the cluster's configuration, where it takes one. */
-async function tercet(cluster: TestCluster, line: string): Promise<Outcome> {
-  let out = '';
-  let err = '';
-  const fake: CliContext['process'] = {
-    stdout: { write: (text: string) => void (out += text) },
-    stderr: { write: (text: string) => void (err += text) },
-    env: { STRICLI_NO_COLOR: '1' },
-  };
-  const config = line.startsWith('witness restore') ? [] : ['--config', cluster.layout.configFile];
-  await runCli([...line.split(' '), ...config], { process: fake, env: {}, colour: false, ask: null });
-  return { code: Number(fake.exitCode ?? 0), out, err };
-}
+import { tercet } from '../support/command.ts';
 
 test('a lost witness is replaced while hosts write, empty or from a backup, and never do two sites serve', async () => {
   await withCluster({}, async (cluster) => {

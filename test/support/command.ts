@@ -1,15 +1,26 @@
-// Runs commands of `tercet` on a cluster of a test, as an administrator would.
+// Runs commands of `tercet` against a test cluster, in this process, as a terminal would see them.
 
-import { runCli } from '../../src/cli/app.ts';
 import type { CliContext } from '../../src/cli/context.ts';
+import { runCli } from '../../src/cli/app.ts';
 import type { TestCluster } from './cluster.ts';
 
-/** Runs a command; what it printed and its exit code. */
-export async function tercet(cluster: TestCluster, line: string): Promise<{ code: number; out: string }> {
+/** What a command came to. */
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command with the cluster's configuration, where it takes one. */
+export async function tercet(cluster: TestCluster, line: string): Promise<Outcome> {
   let out = '';
-  const write = (text: string): void => void (out += text);
-  const fake: CliContext['process'] = { stdout: { write }, stderr: { write }, env: { STRICLI_NO_COLOR: '1' } };
-  const words = [...line.split(' '), '--config', cluster.layout.configFile];
-  await runCli(words, { process: fake, env: {}, colour: false, ask: null });
-  return { code: Number(fake.exitCode ?? 0), out };
+  let err = '';
+  const fake: CliContext['process'] = {
+    stdout: { write: (text: string) => void (out += text) },
+    stderr: { write: (text: string) => void (err += text) },
+    env: { STRICLI_NO_COLOR: '1' },
+  };
+  const config = line.startsWith('witness restore') ? [] : ['--config', cluster.layout.configFile];
+  await runCli([...line.split(' '), ...config], { process: fake, env: {}, colour: false, ask: null });
+  return { code: Number(fake.exitCode ?? 0), out, err };
 }
