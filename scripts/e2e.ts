@@ -4,12 +4,18 @@
 
 import { globSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { run } from 'node:test';
+import type { TestEvent } from 'node:test/reporters';
 import { spec } from 'node:test/reporters';
 
 const ROOT = join(import.meta.dirname, '..');
 /** What a failure says when data is wrong. Such a failure counts, whatever a second run would say. */
 const DATA_IS_WRONG = /\blost\b|differ|acknowledged write|two sites|serves? twice|stale|violation|corrupt|not equal byte/iu;
+
+/** A file that takes longer hangs; the longest take a minute. */
+const FILE_MILLIS_MAX = 300_000;
 
 /** What became of some files: those that failed, and whether a failure was of a kind that is never excused. */
 interface Outcome {
@@ -17,24 +23,31 @@ interface Outcome {
   readonly dataWrong: boolean;
 }
 
+/** The events of some files, one file after the other. A file that hangs is ended, and has failed. */
+async function* eventsOf(files: readonly string[], outcome: { failed: Set<string>; dataWrong: boolean }): AsyncGenerator<TestEvent> {
+  for (const file of files) {
+    const signal = AbortSignal.timeout(FILE_MILLIS_MAX);
+    for await (const event of run({ files: [file], signal }) as AsyncIterable<TestEvent>) {
+      if (event.type === 'test:fail') {
+        outcome.failed.add(file);
+        const { error } = event.data.details;
+        const text = `${error.message}\n${error.cause instanceof Error ? error.cause.message : String(error.cause)}`;
+        if (DATA_IS_WRONG.test(text)) outcome.dataWrong = true;
+      }
+      // The counts of a single file tell nobody anything.
+      if (event.type !== 'test:diagnostic' && event.type !== 'test:summary') yield event;
+    }
+    if (signal.aborted) {
+      outcome.failed.add(file);
+      console.error(`${relative(ROOT, file)} did not end within ${FILE_MILLIS_MAX / 1000} seconds`);
+    }
+  }
+}
+
 async function runFiles(files: readonly string[]): Promise<Outcome> {
-  const failed = new Set<string>();
-  let dataWrong = false;
-  const stream = run({ files: [...files], concurrency: 1 });
-  stream.on('test:fail', ({ details, file, name }) => {
-    // A file that could not be run at all is reported under its own name.
-    failed.add(file ?? name);
-    const { error } = details;
-    const text = `${error.message}\n${error.cause instanceof Error ? error.cause.message : String(error.cause)}`;
-    if (DATA_IS_WRONG.test(text)) dataWrong = true;
-  });
-  await new Promise<void>((resolve, reject) => {
-    const lines = stream.compose(spec);
-    lines.on('error', reject);
-    lines.on('end', resolve);
-    lines.pipe(process.stdout, { end: false });
-  });
-  return { failed, dataWrong };
+  const outcome = { failed: new Set<string>(), dataWrong: false };
+  await pipeline(Readable.from(eventsOf(files, outcome)), spec(), process.stdout, { end: false });
+  return outcome;
 }
 
 async function main(): Promise<number> {

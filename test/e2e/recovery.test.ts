@@ -30,7 +30,7 @@ test('a witness that is away, a damaged copy, and a site that is lost', { timeou
     // The witness is down.
     await cluster.cluster.witness.kill();
     await cluster.until('the status says that the witness does not answer', async () =>
-      /the witness does not answer alpha: no failover until it does/.test((await tercet(cluster, 'status')).out),
+      /the witness does not answer alpha: no failover until it does/.test((await tercet(cluster, 'status')).text),
     );
     await cluster.acknowledged(load, 50);
     await cluster.cluster.witness.start();
@@ -41,24 +41,24 @@ test('a witness that is away, a damaged copy, and a site that is lost', { timeou
     const folder = join(beta.layout.data, cluster.layout.group);
     await beta.daemon.stop();
     await cluster.until('new writes are on alpha alone', async () =>
-      /new writes are on alpha alone/.test((await tercet(cluster, 'status')).out),
+      /new writes are on alpha alone/.test((await tercet(cluster, 'status')).text),
     );
     const sound = await tercet(cluster, 'doctor --site beta');
-    assert.equal(sound.code, EXIT.done, sound.out);
-    assert.match(sound.out, /: sound: a start uses it as it is/);
+    assert.equal(sound.code, EXIT.done, sound.text);
+    assert.match(sound.text, /: sound: a start uses it as it is/);
     assert.deepEqual((await tercet(cluster, 'doctor --site beta --repair --yes')).code, EXIT.done, 'what is sound is left alone');
     writeFileSync(join(folder, 'superblock'), Buffer.alloc(statSync(join(folder, 'superblock')).size, 0x55));
     damageSidefile(folder);
     const damaged = await tercet(cluster, 'doctor --site beta');
-    assert.equal(damaged.code, EXIT.notInState, damaged.out);
-    assert.match(damaged.out, /damaged: a start does not use it/);
+    assert.equal(damaged.code, EXIT.notInState, damaged.text);
+    assert.match(damaged.text, /damaged: a start does not use it/);
     const repaired = await tercet(cluster, 'doctor --site beta --repair --yes');
-    assert.equal(repaired.code, EXIT.done, repaired.out);
-    assert.match(repaired.out, /set aside as .*\.aside-[0-9]+T[0-9]+Z; start the daemon/);
+    assert.equal(repaired.code, EXIT.done, repaired.text);
+    assert.match(repaired.text, /set aside as .*\.aside-[0-9]+T[0-9]+Z; start the daemon/);
     await beta.daemon.start();
     assert.equal(await cluster.healed(), 'alpha');
     // A daemon that runs is not looked into.
-    assert.match((await tercet(cluster, 'doctor --site beta')).out, /is in use by another process/);
+    assert.match((await tercet(cluster, 'doctor --site beta')).text, /is in use by another process/);
     await cluster.compareCopies(load);
   });
 });
@@ -72,22 +72,22 @@ test(
       await cluster.acknowledged(load, 100);
       await cluster.member('beta').daemon.stop();
       await cluster.until('new writes are on alpha alone', async () =>
-        /new writes are on alpha alone/.test((await tercet(cluster, 'status')).out),
+        /new writes are on alpha alone/.test((await tercet(cluster, 'status')).text),
       );
       await cluster.acknowledged(load, 50);
       await load.workload.stop();
       await cluster.member('alpha').daemon.stop();
-      await cluster.until('nobody serves', async () => /nobody serves/.test((await tercet(cluster, 'status')).out));
+      await cluster.until('nobody serves', async () => /nobody serves/.test((await tercet(cluster, 'status')).text));
       const alpha = join(cluster.member('alpha').layout.data, cluster.layout.group);
       const superblock = join(alpha, 'superblock');
       writeFileSync(superblock, Buffer.alloc(statSync(superblock).size, 0x55));
       const refused = await tercet(cluster, 'doctor --site alpha --repair --yes');
-      assert.equal(refused.code, EXIT.unsafe, refused.out);
-      assert.match(refused.out, /no other copy of .* may serve by the witness's word/);
+      assert.equal(refused.code, EXIT.unsafe, refused.text);
+      assert.match(refused.text, /no other copy of .* may serve by the witness's word/);
       // It has promised alpha not to claim, for a moment longer.
       await cluster.until('gamma is promoted by force', async () => {
         const forced = await tercet(cluster, `promote ${cluster.layout.group} --site gamma --force --yes`);
-        if (forced.code !== EXIT.done) assert.match(forced.out, /has promised not to claim/);
+        if (forced.code !== EXIT.done) assert.match(forced.text, /has promised not to claim/);
         return forced.code === EXIT.done;
       });
       await cluster.until('gamma serves', async () => (await cluster.servingSite()) === 'gamma');

@@ -70,6 +70,13 @@ export interface TestLoad {
 /** Runs a test's body on a cluster of its own, which has a primary and two mirrors in step. In the end no process is left. */
 export async function withCluster(options: TestClusterOptions, body: (cluster: TestCluster) => Promise<void>): Promise<void> {
   const test = await TestCluster.open(options);
+  // A test file that took too long is ended from outside.
+  const ended = (): never => {
+    for (const { daemon } of test.cluster.members) daemon.signal('SIGKILL');
+    test.cluster.witness.signal('SIGKILL');
+    process.exit(1);
+  };
+  process.once('SIGTERM', ended);
   try {
     await test.begin();
     await body(test);
@@ -78,6 +85,7 @@ export async function withCluster(options: TestClusterOptions, body: (cluster: T
   } catch (error) {
     throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await test.describe()}`, { cause: error });
   } finally {
+    process.off('SIGTERM', ended);
     await test.close();
   }
   rmSync(test.cluster.layout.folder, { recursive: true, force: true });

@@ -57,6 +57,8 @@ export const limits = {
   scanNodesMax: 4096,
   /** Longest range of one question of a verify: a few of them are under way at once. */
   verifyStepBytes: 1 * MIB,
+  /** A verify does not rest longer for the sake of hosts than this rate allows, unless its order bounds the rate. */
+  verifyBytesPerSecondMin: 4 * MIB,
   /** Records that are looked at in one question of a verify. */
   verifyRecordsBytes: 1 * MIB,
   /** Longest frame that is brought back from another copy: it travels as text, in one message. */

@@ -47,17 +47,24 @@ export class RecordScan {
   readonly #reportOnly: boolean;
   readonly #number: () => number;
   #copies: readonly Copy[];
+  /** What hosts write after the scan has begun is not looked at: they may write faster than a disk gives it back, for ever. */
+  readonly #upTo: Seq;
   /** Copies whose records have all been looked at. */
   readonly checked: SiteName[] = [];
   checkedBytes = 0;
   /** Of these, what turn() has told of. */
   #toldBytes = 0;
 
-  constructor(ground: RecordGround, findings: Findings, how: { readonly reportOnly: boolean; readonly number: () => number }) {
+  constructor(
+    ground: RecordGround,
+    findings: Findings,
+    how: { readonly reportOnly: boolean; readonly upTo: Seq; readonly number: () => number },
+  ) {
     this.#ground = ground;
     this.#findings = findings;
     this.#reportOnly = how.reportOnly;
     this.#number = how.number;
+    this.#upTo = how.upTo;
     this.#copies = [ground.site, ...ground.following()].map((site) => ({ site, next: 0, open: null, faults: [], helpers: null }));
   }
 
@@ -168,7 +175,7 @@ export class RecordScan {
       return;
     }
     this.checkedBytes += answer.byteCount;
-    copy.next = answer.next;
+    copy.next = answer.next === null || answer.next > this.#upTo ? null : answer.next;
     for (const fault of answer.faults) {
       const { file, offset, length, seq } = fault;
       this.#found({ site, kind: 'rot', volume: null, file, offset, length, seq, repaired: false, proven: true });

@@ -203,8 +203,11 @@ export class Verifier {
 
   #recordsTurn(now: Millis, bytesMax: number): number {
     if (bytesMax === 0 || this.#ground.following().length === 0) return 0;
-    const how = { reportOnly: this.order.reportOnly, number: () => this.#ground.nextNumber() };
-    this.#records ??= new RecordScan(this.#ground, this.findings, how);
+    this.#records ??= new RecordScan(this.#ground, this.findings, {
+      reportOnly: this.order.reportOnly,
+      upTo: this.#ground.examined.replica.marks.received,
+      number: () => this.#ground.nextNumber(),
+    });
     return this.#records.turn(now, bytesMax);
   }
 

@@ -1,7 +1,9 @@
 // How fast work in the background may go: never above the rate that it was given, and slower as long as hosts are seen to wait longer for their
 // answers while it runs than while it rests, the slow ones among them above all. So that there is something to compare with, it rests most of the
-// time whenever hosts are there.
+// time whenever hosts are there. Below a least rate it does not fall, however slow a machine that has too much to do becomes: what may rest for
+// ever never ends, and a verify that does not end has verified nothing.
 
+import { limits } from '../base/limits.ts';
 import type { Millis } from '../base/units.ts';
 
 /** Share of a new measurement in the running mean. */
@@ -32,6 +34,8 @@ export class Pace {
   #lastAnswer: Millis = -Infinity;
   #rest = REST_MIN;
   #workedSince: Millis | null = null;
+  /** Bytes that were begun since it rested last. */
+  #worked = 0;
   #restUntil: Millis = -Infinity;
   #rateUntil: Millis = -Infinity;
 
@@ -64,11 +68,14 @@ export class Pace {
     const slower = this.#quiet !== null && this.#busy !== null && this.#busy > this.#quiet * TOLERANCE + TOLERANCE_MILLIS;
     const disturbed = slower || this.#slowShare > SLOW_SHARE_MAX;
     this.#rest = disturbed ? Math.min(REST_MAX, this.#rest * 1.3) : Math.max(REST_MIN, this.#rest * 0.95);
-    this.#restUntil = now + Math.min(REST_MILLIS_MAX, Math.max(1, (now - since) * this.#rest));
+    const restMax = Math.min(REST_MILLIS_MAX, (this.#worked / limits.verifyBytesPerSecondMin) * 1000);
+    this.#restUntil = now + Math.max(1, Math.min(restMax, (now - since) * this.#rest));
+    this.#worked = 0;
   }
 
   /** So many bytes were begun; 0 bytes in a second mean no bound. */
   began(byteCount: number, bytesPerSecond: number, now: Millis): void {
+    this.#worked += byteCount;
     if (bytesPerSecond > 0) this.#rateUntil = Math.max(now, this.#rateUntil) + (byteCount / bytesPerSecond) * 1000;
   }
 

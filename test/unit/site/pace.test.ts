@@ -2,7 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { limits } from '../../../src/core/base/limits.ts';
 import { Pace } from '../../../src/core/site/pace.ts';
+
+const MIB = 1024 * 1024;
 
 /** Pieces of 10 ms each with hosts answered all along; returns how long it rested after the last of them. */
 function rests(pieces: number, latency: (working: boolean, i: number) => number): number {
@@ -11,6 +14,7 @@ function rests(pieces: number, latency: (working: boolean, i: number) => number)
   let rested = 0;
   for (let piece = 0; piece < pieces; piece++) {
     pace.working(true, now);
+    pace.began(64 * MIB, 0, now);
     for (let i = 0; i < 20; i++) pace.answered(latency(true, piece * 20 + i), (now += 0.5));
     pace.working(false, now);
     rested = pace.nextAt - now;
@@ -42,4 +46,21 @@ test('a rate bounds what is begun, and none bounds nothing', () => {
   assert(pace.nextAt <= 0);
   pace.began(1_000_000, 500_000, 0);
   assert.equal(pace.nextAt, 2000);
+});
+
+test('hosts that wait for another reason as well do not stop it: it keeps a least rate', () => {
+  const pace = new Pace();
+  let now = 0;
+  let begun = 0;
+  while (begun < 64 * MIB) {
+    pace.working(true, now);
+    pace.began(MIB / 4, 0, now);
+    begun += MIB / 4;
+    // The worst case: every answer while it works is slow.
+    for (let i = 0; i < 20; i++) pace.answered(50, (now += 1));
+    pace.working(false, now);
+    while (now < pace.nextAt) pace.answered(1, (now += 1));
+  }
+  const atWork = (begun / (MIB / 4)) * 20;
+  assert((now - atWork) / 1000 <= (begun / limits.verifyBytesPerSecondMin) * 1.1, `it rested for ${now - atWork} ms`);
 });
