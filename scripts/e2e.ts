@@ -23,6 +23,11 @@ interface Outcome {
   readonly dataWrong: boolean;
 }
 
+/** What an error says at its root: those around it carry the ends of logs, which speak of much. */
+function reasonOf(error: Error): string {
+  return error.cause instanceof Error ? reasonOf(error.cause) : `${error.message} ${typeof error.cause === 'string' ? error.cause : ''}`;
+}
+
 /** The events of some files, one file after the other. A file that hangs is ended, and has failed. */
 async function* eventsOf(files: readonly string[], outcome: { failed: Set<string>; dataWrong: boolean }): AsyncGenerator<TestEvent> {
   for (const file of files) {
@@ -30,9 +35,7 @@ async function* eventsOf(files: readonly string[], outcome: { failed: Set<string
     for await (const event of run({ files: [file], signal }) as AsyncIterable<TestEvent>) {
       if (event.type === 'test:fail') {
         outcome.failed.add(file);
-        const { error } = event.data.details;
-        const text = `${error.message}\n${error.cause instanceof Error ? error.cause.message : String(error.cause)}`;
-        if (DATA_IS_WRONG.test(text)) outcome.dataWrong = true;
+        if (DATA_IS_WRONG.test(reasonOf(event.data.details.error))) outcome.dataWrong = true;
       }
       // The counts of a single file tell nobody anything.
       if (event.type !== 'test:diagnostic' && event.type !== 'test:summary') yield event;

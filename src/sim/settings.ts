@@ -86,7 +86,8 @@ export function settingsOf(chance: Chance): Settings {
     diskSlowness: SITES.map(() => chance.pick([1, 1, 1, 1, 5, 30, 150])),
     doubled: chance.pick([0, 0, 0.05, 0.4]),
     cold: chance.pick([0, 0.05, 0.5, 1]),
-    chaosMillis: chance.pick([10_000, 20_000, 40_000]),
+    // Most of what goes wrong does so between a few faults: many short histories show more than a few long ones, which are needed too.
+    chaosMillis: chance.pick([5000, 5000, 10_000, 10_000, 10_000, 20_000, 20_000, 40_000]),
     leftOut: chance.happens(0.25) ? chance.pick(['prim', 'near', 'far', 'witness']) : null,
     bitmapChunkBytes: chance.pick([1, 2, 4]) * 4096,
     resyncPieceBytes: chance.pick([2, 4, 16]) * 4096,

@@ -389,7 +389,7 @@ export class Site implements LinkOwner {
       claimWaits: this.#claimWaits(this.#options.clock.now()),
       serving: this.serving,
       takingOver: this.#successor.waits,
-      verify: this.verifies.status(),
+      verifies: this.verifies,
     };
   }
 

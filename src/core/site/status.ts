@@ -33,7 +33,8 @@ export interface Inspected {
   readonly serving: boolean;
   /** It has confirmed an offer of the reign and knows nothing of the witness's answer. */
   readonly takingOver: boolean;
-  readonly verify: VerifyStatus;
+  /** Asked only where it is shown: it is put together anew each time. */
+  readonly verifies: { status(): VerifyStatus };
 }
 
 export function siteStatus(inside: Inspected): SiteStatus {
@@ -67,7 +68,7 @@ export function siteStatus(inside: Inspected): SiteStatus {
     volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
     counters: { ...inside.counters },
     failure: inside.failure,
-    verify: progressOf(inside.verify),
+    verify: progressOf(inside.verifies.status()),
   };
 }
 

@@ -129,7 +129,8 @@ export class VolumeSurvey {
 
   #finish(): VolumeMap {
     const inside = this.#inspect();
-    const { options, replica, role, verify } = inside;
+    const { options, replica, role } = inside;
+    const verify = inside.verifies.status();
     const { name, sizeBytes } = options.volumes[this.#volume] as { name: string; sizeBytes: number };
     return {
       group: options.group,
@@ -191,7 +192,8 @@ export class VolumeSurvey {
     return Math.max(0, Math.min(options.volumes[this.#volume]?.sizeBytes ?? 0, passedBytes - before));
   }
 
-  #wrongOf({ verify }: Inspected): CellCounts {
+  #wrongOf({ verifies }: Inspected): CellCounts {
+    const verify = verifies.status();
     const counts = new Float64Array(this.#sidefile.length);
     for (const { volume, offset, length, repaired } of verify.findings) {
       if (volume !== this.#volume || repaired) continue;

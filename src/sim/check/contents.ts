@@ -2,6 +2,7 @@
 // near alike; or it says that it is inconsistent. Compared with the truth that the hosts' requests and the primaries' numbers give.
 
 import type { Rule, Scene, SeenSite } from './observe.ts';
+import type { Image } from './truth.ts';
 import { keyOf } from './verifies.ts';
 import { tagOf } from '../history.ts';
 import { BLOCK_BYTES } from '../../core/base/units.ts';
@@ -37,16 +38,26 @@ export function contents(volumeBytes: readonly number[], unitBytes: number): Rul
   };
 }
 
+/** A part of a volume. */
+interface Range {
+  readonly volume: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** Compares everything that a copy shows with the truth; the copy must be open and consistent. */
 export function compareAll(scene: Scene, site: SeenSite, volumeBytes: readonly number[], unitBytes: number): void {
+  const { inside } = site;
+  if (inside === null || scene.forced) return;
+  const image = scene.truth.image(inside.history, inside.marks.received);
   volumeBytes.forEach((bytes, volume) => {
     for (let offset = 0; offset < bytes; offset += READ_BYTES) {
-      compare(scene, site, { volume, offset, length: Math.min(READ_BYTES, bytes - offset) }, unitBytes);
+      compare(scene, site, { volume, offset, length: Math.min(READ_BYTES, bytes - offset) }, unitBytes, image);
     }
   });
 }
 
-function compare(scene: Scene, site: SeenSite, range: { volume: number; offset: number; length: number }, unitBytes: number): void {
+function compare(scene: Scene, site: SeenSite, range: Range, unitBytes: number, known: Image | null = null): void {
   const { inside, machine } = site;
   if (inside === null || scene.forced) return;
   const { history, marks } = inside;
@@ -54,7 +65,7 @@ function compare(scene: Scene, site: SeenSite, range: { volume: number; offset: 
   machine.gate.quiet = true;
   inside.readNow(range.volume, range.offset, bytes);
   machine.gate.quiet = false;
-  const image = scene.truth.image(history, marks.received);
+  const image = known ?? scene.truth.image(history, marks.received);
   const expected = image.volumes[range.volume] as Uint32Array;
   const words = new Uint32Array(bytes.buffer);
   const wordsPerUnit = unitBytes / 4;
