@@ -12,6 +12,7 @@ import type {
   DecisionInputs,
   OrderOutcome,
   PeerStatus,
+  ResyncStatus,
   Role,
   SiteCounter,
   SiteStatus,
@@ -21,7 +22,7 @@ import type {
 import { SITE_COUNTERS } from '../core/site/contract.ts';
 import { verifyProgressSchema } from './verify.ts';
 
-export type { CoverageStatus, OrderOutcome, PeerStatus, SiteStatus, Waiting, WitnessView };
+export type { CoverageStatus, OrderOutcome, PeerStatus, ResyncStatus, SiteStatus, Waiting, WitnessView };
 
 /** Name of a group, volume or site. */
 export const nameSchema: z.ZodString = z
@@ -73,10 +74,13 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
     .nullable(),
   resync: z
     .object({
-      rung: z.enum(['bitmap', 'scan', 'copy']),
+      rung: z.enum(['delta', 'bitmap', 'scan', 'copy']),
       algorithm: z.enum(['crc32', 'md5', 'sha1', 'sha256']).nullable().default(null),
       why: z.string(),
+      doneBytes: count,
+      totalBytes: count,
       sentBytes: count,
+      ending: z.boolean(),
       secondsLeft: z.number().nullable(),
     })
     .nullable(),

@@ -1,7 +1,7 @@
 // What the answers of several sites mean for a group: one line when all is well, and otherwise first what is wrong. It says only what a site has
 // said of itself or of its own connections; a site that cannot be asked from here is not a fault as long as the primary is connected to it.
 
-import type { CoverageStatus, PeerStatus, SiteStatus, Waiting } from './schema.ts';
+import type { CoverageStatus, PeerStatus, ResyncStatus, SiteStatus, Waiting } from './schema.ts';
 import { unreachable } from '../core/base/assert.ts';
 import { bytesText, countText, secondsText } from './text.ts';
 
@@ -105,9 +105,9 @@ function peerProblems(primary: SiteStatus, peer: PeerStatus): readonly string[] 
     case 'no':
       return [`${peer.site} is connected to ${primary.site} and does not follow${why}`];
     case 'joining':
-      return [`${peer.site} is joining ${primary.site}`];
+      return [`${peer.site} is joining ${primary.site}${peer.resync === null ? '' : `, by ${peer.resync.rung} (${peer.resync.why})`}`];
     case 'copying':
-      return [`${peer.site} ${rungText(peer)}${copyText(peer)}`];
+      return [`${peer.site} ${rungText(peer)}${progressText(peer)}`];
     case 'following':
       return flagProblems(peer);
     default:
@@ -117,6 +117,8 @@ function peerProblems(primary: SiteStatus, peer: PeerStatus): readonly string[] 
 
 function rungText(peer: PeerStatus): string {
   switch (peer.resync?.rung) {
+    case 'delta':
+      return 'receives the records that it lacked, by delta';
     case 'bitmap':
       return 'receives the blocks that its bitmap names';
     case 'scan':
@@ -127,17 +129,23 @@ function rungText(peer: PeerStatus): string {
   }
 }
 
-function copyText(peer: PeerStatus): string {
-  if (peer.copiedBytes === null || peer.copyTotalBytes === null || peer.copyTotalBytes === 0) return '';
-  const percent = Math.floor((100 * peer.copiedBytes) / peer.copyTotalBytes);
-  const { resync } = peer;
-  const left = resync === null || resync.secondsLeft === null ? '' : `, about ${Math.ceil(resync.secondsLeft)} s left`;
-  const why = resync === null ? '' : ` (${resync.why})`;
-  return `: ${percent} %, ${bytesText(peer.copiedBytes)} of ${bytesText(peer.copyTotalBytes)}${left}${why}`;
+/** : 42 %, 3.0 MiB of 7.0 MiB, about 2 s left (why not by the rung above) */
+function progressText({ resync }: PeerStatus): string {
+  if (resync === null) return '';
+  const { doneBytes, totalBytes, why } = resync;
+  const share = totalBytes === 0 ? '' : `${Math.floor((100 * doneBytes) / totalBytes)} %, ${bytesText(doneBytes)} of ${bytesText(totalBytes)}, `;
+  return `: ${share}${leftText(resync)} (${why})`;
+}
+
+/** When a resync will have ended, as far as that is known. */
+export function leftText({ ending, secondsLeft }: ResyncStatus): string {
+  if (ending) return 'everything was sent, it is being made to count';
+  return secondsLeft === null ? 'time left not known yet' : `about ${secondsText(secondsLeft)} left`;
 }
 
 function flagProblems(peer: PeerStatus): readonly string[] {
   if (peer.mode === 'async' || peer.flag === 'true') return [];
+  if (peer.resync !== null) return [`${peer.site} ${rungText(peer)}${progressText(peer)}`];
   return peer.flag === 'maybe' ? [`it is not known yet whether ${peer.site} may serve`] : [`${peer.site} follows, but may not serve yet`];
 }
 
@@ -208,5 +216,6 @@ function followText(peer: PeerStatus): string {
   if (peer.lagRecords === null) return `${peer.site} follows`;
   const lag = [peer.lagBytes === null ? null : bytesText(peer.lagBytes), peer.lagSeconds === null ? null : secondsText(peer.lagSeconds)];
   const known = lag.filter((part) => part !== null);
-  return `${peer.site} ${countText(peer.lagRecords, 'record')}${known.length === 0 ? '' : ` (${known.join(', ')})`} behind`;
+  const delta = peer.resync === null ? '' : `, by delta${progressText(peer)}`;
+  return `${peer.site} ${countText(peer.lagRecords, 'record')}${known.length === 0 ? '' : ` (${known.join(', ')})`} behind${delta}`;
 }

@@ -3,6 +3,7 @@
 
 import type { EventLine, PeerStatus, SiteStatus } from '../api/schema.ts';
 import type { GroupReport, StatusReport } from './status-report.ts';
+import { leftText } from '../api/summary.ts';
 import { bytesText, countText, secondsText } from '../api/text.ts';
 
 /** What a piece of text is, for terminals with colours. */
@@ -167,36 +168,24 @@ function perSecond(count: number): string {
 
 /** Rung, bar, bytes, rate, time left, and why it is not the rung above. */
 function resyncLines(scene: Scene, primary: SiteStatus, peer: PeerStatus): readonly Line[] {
-  const { resync, copiedBytes, copyTotalBytes } = peer;
-  if (resync === null) return deltaLines(scene, primary, peer);
+  const { resync } = peer;
+  if (resync === null) return [];
+  const { rung, doneBytes, totalBytes } = resync;
   const rate = scene.rates.get(rateKey(primary.group, primary.site))?.resyncBytes[peer.site];
-  const share = copiedBytes === null || copyTotalBytes === null || copyTotalBytes === 0 ? null : Math.min(1, copiedBytes / copyTotalBytes);
+  const share = totalBytes === 0 ? null : Math.min(1, doneBytes / totalBytes);
   const parts = [
     share === null ? null : `${barText(share)} ${Math.floor(share * 100)} %`,
-    copiedBytes === null || copyTotalBytes === null ? null : `${bytesText(copiedBytes)} of ${bytesText(copyTotalBytes)}`,
+    share === null ? null : `${bytesText(doneBytes)} of ${bytesText(totalBytes)}`,
     `${bytesText(resync.sentBytes)} sent`,
     rate === undefined ? null : `${bytesText(rate)}/s`,
-    resync.secondsLeft === null ? 'time left not known' : `about ${secondsText(resync.secondsLeft)} left`,
+    leftText(resync),
   ];
   return [
     [
-      ['strong', `  ${peer.site} by ${resync.rung}: `],
+      ['strong', `  ${peer.site} by ${rung}: `],
       ['plain', parts.filter((part) => part !== null).join('  ')],
     ],
     [['dim', `    why: ${resync.why}`]],
-  ];
-}
-
-/** A peer that gets records that it lacks is brought up to date by delta; what is left at the present rate is a guess, and said so. */
-function deltaLines(scene: Scene, primary: SiteStatus, peer: PeerStatus): readonly Line[] {
-  if (peer.attached !== 'joining' || peer.lagBytes === null) return [];
-  const rate = scene.rates.get(rateKey(primary.group, primary.site))?.sentBytes ?? 0;
-  const left = rate > 0 ? `about ${secondsText(peer.lagBytes / rate)} left` : 'time left not known';
-  return [
-    [
-      ['strong', `  ${peer.site} by delta: `],
-      ['plain', `${bytesText(peer.lagBytes)} to send  ${left}`],
-    ],
   ];
 }
 

@@ -136,8 +136,9 @@ function ratesOf(before: Seen, after: Seen): Rates {
   const rate = (now: number, then: number): number => Math.max(0, now - then) / seconds;
   const resyncBytes: Record<string, number> = {};
   for (const peer of after.status.peers) {
-    const then = before.status.peers.find(({ site }) => site === peer.site)?.copiedBytes;
-    if (peer.copiedBytes !== null && then !== undefined && then !== null) resyncBytes[peer.site] = rate(peer.copiedBytes, then);
+    const then = before.status.peers.find(({ site }) => site === peer.site)?.resync ?? null;
+    if (peer.resync === null || then?.rung !== peer.resync.rung) continue;
+    resyncBytes[peer.site] = rate(peer.resync.doneBytes, then.doneBytes);
   }
   const counted = RATE_COUNTERS.map((counter) => [counter, rate(after.status.counters[counter], before.status.counters[counter])] as const);
   return { ...(Object.fromEntries(counted) as Record<(typeof RATE_COUNTERS)[number], number>), resyncBytes };

@@ -58,16 +58,19 @@ export function behindText(peer) {
   if (peer.attached === 'copying') return resyncText(peer);
   if (peer.attached !== 'following') return peer.attached === 'no' ? 'does not follow' : peer.attached;
   if (peer.lagRecords === null) return 'lag not known here';
-  return peer.lagRecords === 0 ? 'in step' : `${countText(peer.lagRecords, 'record')}, ${secondsText(peer.lagSeconds)} behind`;
+  if (peer.lagRecords === 0) return 'in step';
+  const delta = peer.resync === null ? '' : `: ${resyncText(peer)}`;
+  return `${countText(peer.lagRecords, 'record')}, ${secondsText(peer.lagSeconds)} behind${delta}`;
 }
 
 /**
  * A resync in few words: rung, share, time left.
  * @param {PeerStatus} peer
  */
-export function resyncText({ resync, copiedBytes, copyTotalBytes }) {
-  const share =
-    copiedBytes === null || copyTotalBytes === null || copyTotalBytes === 0 ? null : Math.floor((100 * copiedBytes) / copyTotalBytes);
-  const left = resync === null || resync.secondsLeft === null ? '' : `, ${secondsText(resync.secondsLeft)} left`;
-  return `${resync?.rung ?? 'copy'}${share === null ? '' : ` ${Math.min(100, share)} %`}${left}`;
+export function resyncText({ resync }) {
+  if (resync === null) return 'copy';
+  const { rung, doneBytes, totalBytes, ending, secondsLeft } = resync;
+  const share = totalBytes === 0 ? '' : ` ${Math.min(100, Math.floor((100 * doneBytes) / totalBytes))} %`;
+  const left = secondsLeft === null ? '' : `, ${secondsText(secondsLeft)} left`;
+  return `${rung}${share}${ending ? ', sent' : left}`;
 }

@@ -35,13 +35,24 @@ function filesOf(image: string, volume: string, ranges: readonly { readonly offs
   const inodes = pairs(debugfs(image, `icheck ${[...blocks].join(' ')}`).out);
   const numbers = [...new Set([...inodes.values()].filter((inode) => /^[0-9]+$/.test(inode)))];
   const names = numbers.length === 0 ? new Map<string, string>() : pairs(debugfs(image, `ncheck ${numbers.join(' ')}`).out);
-  return [...inodes].map(([block, inode]) => {
-    const at = Number(block) * blockBytes;
+  return stretchesOf(inodes).map(({ first, last, inode }) => {
     const what = /^[0-9]+$/.test(inode)
       ? `file ${names.get(inode) ?? `with inode ${inode}, whose name is not known`}`
       : 'no file: free space or data of the file system itself';
-    return `  volume ${volume}, bytes ${at} to ${at + blockBytes - 1}: ${what}`;
+    return `  volume ${volume}, bytes ${first * blockBytes} to ${(last + 1) * blockBytes - 1}: ${what}`;
   });
+}
+
+/** Blocks that lie side by side and belong to the same file, as one. */
+function stretchesOf(inodes: ReadonlyMap<string, string>): readonly { first: number; last: number; inode: string }[] {
+  const stretches: { first: number; last: number; inode: string }[] = [];
+  for (const [text, inode] of [...inodes].sort(([a], [b]) => Number(a) - Number(b))) {
+    const block = Number(text);
+    const before = stretches.at(-1);
+    if (before !== undefined && before.last + 1 === block && before.inode === inode) before.last = block;
+    else stretches.push({ first: block, last: block, inode });
+  }
+  return stretches;
 }
 
 function debugfs(image: string, request: string): { readonly out: string; readonly failed: string | null } {
@@ -52,8 +63,10 @@ function debugfs(image: string, request: string): { readonly out: string; readon
   });
   if (error !== undefined)
     return { out: '', failed: 'code' in error && error.code === 'ENOENT' ? 'debugfs (e2fsprogs) is not installed' : error.message };
-  const bad = /Bad magic number|while opening|Filesystem not open/.exec(`${stderr}${stdout}`);
-  return { out: bad === null ? stdout : '', failed: null };
+  const said = `${stderr}${stdout}`;
+  const unopened = /^(?:debugfs: )?(.+) while (?:trying to open|opening)/m.exec(said)?.[1] ?? null;
+  if (unopened !== null && !unopened.includes('magic number')) return { out: '', failed: `${image} cannot be opened: ${unopened}` };
+  return { out: unopened === null && !said.includes('Filesystem not open') ? stdout : '', failed: null };
 }
 
 /** Lines of two columns, without their heading. */

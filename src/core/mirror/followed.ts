@@ -17,6 +17,16 @@ import type { Peer } from './peer.ts';
  */
 export type Attached = 'no' | 'joining' | 'copying' | 'following';
 
+/** A delta: what the peer lacked when it asked to join. */
+export interface DeltaBegin {
+  readonly beganAt: Millis;
+  /** With this record it has what it lacked. */
+  readonly target: Seq;
+  /** Bytes of the records that it lacked. */
+  readonly totalBytes: number;
+  readonly why: string;
+}
+
 export class FollowedPeer {
   readonly peer: Peer;
   readonly lease: Lease;
@@ -54,6 +64,8 @@ export class FollowedPeer {
   /** A join that waits until the peer's flag is known false: a copy that is about to be overwritten must not count as synchronised. */
   pendingJoin: Join | null = null;
   copy: CopySender | null = null;
+  /** The delta that brings it up to date, until it has what it lacked; null when there is none. */
+  delta: DeltaBegin | null = null;
   /** Records for an async peer are sent when this moment has come. */
   sendDue: Millis = Infinity;
   /** Frames for an async peer that are collected in memory, the first of them the next to send: sending them needs no read of the sidefile. */
@@ -135,6 +147,7 @@ export class FollowedPeer {
     this.destaged = said.destaged;
     this.keptFrom = Math.max(this.keptFrom ?? 0, said.durable + 1);
     if (this.attached === 'following') this.knownDurable = said.durable;
+    if (this.delta !== null && said.received >= this.delta.target) this.delta = null;
     while (this.#inFlightHead < this.#inFlight.length) {
       const oldest = this.#inFlight[this.#inFlightHead] as { lastSeq: Seq; bytes: number };
       if (oldest.lastSeq > this.received) break;
@@ -176,6 +189,7 @@ export class FollowedPeer {
     this.pendingJoin = null;
     this.copy?.stop();
     this.copy = null;
+    this.delta = null;
     for (const frame of this.#collected.splice(0)) frame.release();
     this.#collectedBytes = 0;
     this.#resetFlight();

@@ -22,8 +22,8 @@ export interface Shared {
 export type JoinDecision =
   | { readonly rung: 'delta'; readonly cutTo: Seq; readonly chain: number }
   /** A resync that was cut off goes on. */
-  | { readonly rung: 'resume'; readonly how: ResyncRung; readonly cutTo: Seq; readonly chain: number }
-  /** `why` names the reason why the rung above was not possible. `cutTo`: what of the mirror's own records counts. */
+  | { readonly rung: 'resume'; readonly how: ResyncRung; readonly cutTo: Seq; readonly chain: number; readonly why: string }
+  /** `why` names the reason why no rung above was possible. `cutTo`: what of the mirror's own records counts. */
   | { readonly rung: 'bitmap'; readonly why: string; readonly cutTo: Seq }
   | { readonly rung: 'scan' | 'copy'; readonly why: string };
 
@@ -31,12 +31,15 @@ export function decideJoin(own: Shared, join: Join): JoinDecision {
   const delta = byDelta(own, join);
   if (typeof delta !== 'string') return delta;
   const resumed = byResume(own, join);
-  if (resumed !== null) return resumed;
+  if (resumed !== null && typeof resumed !== 'string')
+    return { ...resumed, why: `${delta}; a resync by ${resumed.how} that was cut off goes on where it was` };
+  const above = resumed === null ? delta : `${delta}; ${resumed}`;
   const bitmap = byBitmap(own, join);
-  if (typeof bitmap !== 'string') return { ...bitmap, why: delta };
-  const why = `${delta}; ${bitmap}`;
+  if (typeof bitmap !== 'string') return { ...bitmap, why: above };
+  const why = `${above}; ${bitmap}`;
   const hasContent = join.consistent || join.staged !== null || join.partial;
-  return hasContent && own.scans ? { rung: 'scan', why } : { rung: 'copy', why };
+  if (!hasContent) return { rung: 'copy', why: `${why}; the mirror holds nothing that could be compared` };
+  return own.scans ? { rung: 'scan', why } : { rung: 'copy', why: `${why}; copies are not compared here` };
 }
 
 function sharedWith(own: Shared, join: Join): Seq {
@@ -58,19 +61,26 @@ function byDelta(own: Shared, join: Join): JoinDecision | string {
 
 /**
  * What is staged was taken from the primary of then: it counts here only if everything that it may contain is part of this history, and the
- * records go on without a gap.
+ * records go on without a gap. Null when there is nothing that could go on, a sentence when it can not.
  */
-function byResume(own: Shared, join: Join): JoinDecision | null {
+function byResume(
+  own: Shared,
+  join: Join,
+): { readonly rung: 'resume'; readonly how: ResyncRung; readonly cutTo: Seq; readonly chain: number } | string | null {
   const { staged } = join;
   if (staged === null || join.needsCopy !== null) return null;
+  const lost = 'the resync that was cut off cannot go on';
   // The rest of a bitmap is needed for going on by it.
-  if (staged.rung === 'bitmap' && (own.bitmapFrom === null || own.bitmapFrom > staged.olderSeq + 1)) return null;
+  if (staged.rung === 'bitmap' && (own.bitmapFrom === null || own.bitmapFrom > staged.olderSeq + 1))
+    return `${lost}: the rest of its bitmap is not here`;
   const shared = sharedWith(own, join);
   const { epoch, seq } = staged.upTo;
   const isOurs = seq <= own.received && (seq === 0 || inHistory(own.history, epoch, seq));
-  if (!isOurs || shared < staged.fromSeq || shared + 1 < own.oldest) return null;
+  if (!isOurs || shared < staged.fromSeq) return `${lost}: some of what is staged is not of this history`;
+  if (shared + 1 < own.oldest) return `${lost}: its records from ${shared + 1} on are no longer here`;
   const chain = own.chainAt(shared);
-  return chain === null ? null : { rung: 'resume', how: staged.rung, cutTo: shared, chain };
+  if (chain === null) return `${lost}: the chain at record ${shared} is no longer known here`;
+  return { rung: 'resume', how: staged.rung, cutTo: shared, chain };
 }
 
 /** The decision for a bitmap, or why there is none. The bitmap says what has changed since a record: the mirror's volume must be as of that one or later. */

@@ -192,16 +192,26 @@ export interface PeerStatus {
   readonly copyTotalBytes: number | null;
   /** While both sites follow nobody: how the copies stand to each other. */
   readonly level: LevelStatus | null;
-  /** As primary, while the peer receives images: by which rung, why not by the one above, and when it will have ended at this pace. */
-  readonly resync: {
-    readonly rung: ResyncRung;
-    /** scan: by which digest. */
-    readonly algorithm: DigestAlgorithm | null;
-    readonly why: string;
-    readonly sentBytes: number;
-    readonly secondsLeft: number | null;
-  } | null;
+  /** As primary, while the peer is brought up to date. */
+  readonly resync: ResyncStatus | null;
   readonly lastError: string | null;
+}
+
+/** How a peer is brought up to date. */
+export interface ResyncStatus {
+  readonly rung: 'delta' | ResyncRung;
+  /** scan: by which digest. */
+  readonly algorithm: DigestAlgorithm | null;
+  /** Why not by the rung above; of a delta, why by it. */
+  readonly why: string;
+  /** delta: of the records that it lacked when it joined. Else: of what is gone through, and that is compared or sent. */
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+  readonly sentBytes: number;
+  /** Everything was sent: the mirror brings it into its base images. */
+  readonly ending: boolean;
+  /** At the pace so far; null when that is not known. */
+  readonly secondsLeft: number | null;
 }
 
 /** How the own copy stands to another one while both follow nobody. */

@@ -3,7 +3,7 @@
 
 import { BITMAP_BODY, decodeNumbers, encodeJson, encodeNumbers, IMAGE_ASK_BODY } from '../mirror/messages.ts';
 import { CopySender } from '../mirror/copy.ts';
-import type { FollowedPeer } from '../mirror/followed.ts';
+import type { DeltaBegin, FollowedPeer } from '../mirror/followed.ts';
 import { choiceOf, type Follow, type Join, type ScanChoice, type ScanHow } from '../mirror/forms.ts';
 import { decideJoin, type JoinDecision } from '../mirror/join.ts';
 import type { Link } from '../mirror/link.ts';
@@ -72,7 +72,8 @@ export class Resyncs {
     peer.uncovered = false;
     const rung = decision.rung === 'resume' ? decision.how : decision.rung;
     const scan = rung === 'scan' ? this.#howOf(peer, join) : null;
-    if (rung !== 'delta') this.#makeSender(peer, link, rung, scan, decision, join);
+    if (decision.rung === 'delta') peer.delta = this.#deltaBegin(position);
+    else if (rung !== 'delta') this.#makeSender(peer, link, rung, scan, decision, join);
     this.#tell(peer, decision, position, scan);
     this.#counters.joins++;
     const follow: Follow = {
@@ -93,6 +94,14 @@ export class Resyncs {
     replica.retainFrom = retain();
   }
 
+  #deltaBegin(position: Seq): DeltaBegin | null {
+    const { marks } = this.#replica;
+    if (position === marks.received) return null;
+    const why = `the sidefile has every record behind ${position}, the last that both share`;
+    const beganAt = this.#options.clock.now();
+    return { beganAt, target: marks.received, totalBytes: this.#replica.bytesAfter(position), why };
+  }
+
   #howOf(peer: FollowedPeer, join: Join): ScanHow | null {
     const { scan } = this.#options;
     const choice = this.#wanted.get(peer.site) ?? join.scan ?? join.staged?.scan ?? null;
@@ -101,9 +110,8 @@ export class Resyncs {
 
   #makeSender(peer: FollowedPeer, link: Link, rung: ResyncRung, scan: ScanHow | null, decision: JoinDecision, join: Join): void {
     const replica = this.#replica;
-    const resumed = decision.rung === 'resume';
-    const from = resumed ? (join.staged?.cursor ?? START) : START;
-    const why = 'why' in decision ? decision.why : 'it was cut off, and goes on where it was';
+    const from = decision.rung === 'resume' ? (join.staged?.cursor ?? START) : START;
+    const why = 'why' in decision ? decision.why : '';
     const ranges = scan === null ? this.#rangesOf(peer, rung, from) : new ScanRanges(replica.volumes, from);
     const side =
       scan === null || !(ranges instanceof ScanRanges)
@@ -190,7 +198,7 @@ export class Resyncs {
     } else if (decision.rung === 'resume') {
       journal(
         'resync.begin',
-        { site, rung: decision.how, resumed: true },
+        { site, rung: decision.how, why: decision.why, resumed: true },
         `the resync of ${site} by ${decision.how} goes on where it was cut off`,
       );
     } else {

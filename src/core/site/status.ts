@@ -10,6 +10,7 @@ import type { Replica } from '../replica/replica.ts';
 import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, VerifyProgress, VerifyStatus, Waiting } from './contract.ts';
 import { coverageOf } from './coverage.ts';
 import type { Lead } from './lead.ts';
+import { resyncOf } from './progress.ts';
 import type { Survivors } from './survivors.ts';
 import { witnessTrouble } from './witness-trouble.ts';
 
@@ -121,18 +122,9 @@ function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
     copiedBytes: followed?.copy?.passedBytes ?? null,
     copyTotalBytes: followed?.copy?.totalBytes ?? null,
     level: inside.survivors.status(peer.name),
-    resync: resyncOf(followed, now),
+    resync: followed === null || inside.replica === null ? null : resyncOf(followed, inside.replica, now),
     lastError: peer.lastError,
   };
-}
-
-function resyncOf(followed: FollowedPeer | null, now: Millis): PeerStatus['resync'] {
-  const copy = followed?.copy ?? null;
-  if (copy === null) return null;
-  const done = copy.passedBytes - copy.passedAtBegin;
-  const seconds = (now - copy.beganAt) / 1000;
-  const secondsLeft = done > 0 ? Math.max(0, (seconds * (copy.totalBytes - copy.passedBytes)) / done) : null;
-  return { rung: copy.rung, algorithm: copy.scan?.how.algorithm ?? null, why: copy.why, sentBytes: copy.sentBytes, secondsLeft };
 }
 
 /** Records and bytes that a peer has not acknowledged, and the age of the oldest of them by record times. Never less than the truth. */

@@ -9,7 +9,7 @@ import { reportOf, statusLines } from '../../../src/cli/status-report.ts';
 import { summarize } from '../../../src/api/summary.ts';
 import { bytesText, countText, secondsText } from '../../../src/api/text.ts';
 import type { PeerStatus, SiteStatus } from '../../../src/core/site/contract.ts';
-import { mirrorSample, peerSample, statusSample } from '../cli/sample.ts';
+import { mirrorSample, peerSample, resyncSample, statusSample } from '../cli/sample.ts';
 
 const plain = (_kind: string, text: string): string => text;
 const gamma = (change: Partial<PeerStatus> = {}): PeerStatus => peerSample({ site: 'gamma', mode: 'async', ...change });
@@ -36,6 +36,13 @@ test('a group that is well is one line, whoever of its sites answers', () => {
   assert.equal(mirror.well, true);
   assert.equal(mirror.serving, null);
   assert.equal(mirror.state, 'beta following alpha, which cannot be asked from here');
+});
+
+test('an async copy that gets what it lacked by delta is no fault, and its progress is told', () => {
+  const resync = resyncSample({ rung: 'delta', algorithm: null, why: 'the sidefile has it', secondsLeft: null });
+  const { well, state } = summarize('db', [statusSample({ peers: [peerSample(), gamma({ lagRecords: 12, lagBytes: null, lagSeconds: null, resync })] })]);
+  assert.equal(well, true);
+  assert.match(state, /gamma 12 records behind, by delta: 37 %, 3\.0 GiB of 8\.0 GiB, time left not known yet \(the sidefile has it\)/);
 });
 
 const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; problems: readonly string[] }[] = [
@@ -77,27 +84,39 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
   },
   { what: 'a peer that joins', statuses: [withBeta({ attached: 'joining' })], problems: ['beta is joining alpha'] },
   {
-    what: 'a whole copy',
-    statuses: [withBeta({ attached: 'copying', flag: 'false', copiedBytes: 3 * 2 ** 30, copyTotalBytes: 8 * 2 ** 30 })],
-    problems: ['beta receives a whole copy: 37 %, 3.0 GiB of 8.0 GiB'],
+    what: 'a copy that joins, by which rung and why',
+    statuses: [withBeta({ attached: 'joining', flag: 'false', resync: resyncSample({ doneBytes: 0, secondsLeft: null }) })],
+    problems: ['beta is joining alpha, by scan (there is no bitmap of what it lacks)'],
   },
   {
     what: 'a scan, and why',
+    statuses: [withBeta({ attached: 'copying', flag: 'false', resync: resyncSample() })],
+    problems: ['beta is compared block by block, by md5: 37 %, 3.0 GiB of 8.0 GiB, about 41 s left (there is no bitmap of what it lacks)'],
+  },
+  {
+    what: 'a bitmap of which all was sent',
     statuses: [
       withBeta({
         attached: 'copying',
         flag: 'false',
-        copiedBytes: 3 * 2 ** 30,
-        copyTotalBytes: 8 * 2 ** 30,
-        resync: { rung: 'scan', algorithm: 'md5', why: 'there is no bitmap of what it lacks', sentBytes: 9, secondsLeft: 41.2 },
+        resync: resyncSample({ rung: 'bitmap', algorithm: null, doneBytes: 8 * 2 ** 30, ending: true, secondsLeft: null }),
       }),
     ],
-    problems: ['beta is compared block by block, by md5: 37 %, 3.0 GiB of 8.0 GiB, about 42 s left (there is no bitmap of what it lacks)'],
+    problems: [
+      'beta receives the blocks that its bitmap names: 100 %, 8.0 GiB of 8.0 GiB, everything was sent, it is being made to count (there is no bitmap of what it lacks)',
+    ],
   },
   {
-    what: 'a whole copy of unknown size',
-    statuses: [withBeta({ attached: 'copying' })],
-    problems: ['beta receives a whole copy'],
+    what: 'a whole copy whose pace is not known yet',
+    statuses: [
+      withBeta({ attached: 'copying', flag: 'false', resync: resyncSample({ rung: 'copy', algorithm: null, doneBytes: 0, secondsLeft: null }) }),
+    ],
+    problems: ['beta receives a whole copy: 0 %, 0 B of 8.0 GiB, time left not known yet (there is no bitmap of what it lacks)'],
+  },
+  {
+    what: 'a delta to a copy that may not serve yet',
+    statuses: [withBeta({ flag: 'false', resync: resyncSample({ rung: 'delta', algorithm: null, why: 'the sidefile has it' }) })],
+    problems: ['beta receives the records that it lacked, by delta: 37 %, 3.0 GiB of 8.0 GiB, about 41 s left (the sidefile has it)'],
   },
   { what: 'a follower without its flag', statuses: [withBeta({ flag: 'false' })], problems: ['beta follows, but may not serve yet'] },
   { what: 'a flag in doubt', statuses: [withBeta({ flag: 'maybe' })], problems: ['it is not known yet whether beta may serve'] },

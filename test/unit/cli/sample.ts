@@ -1,6 +1,6 @@
 // What sites may say of themselves, for tests of the API and of the printing.
 
-import type { CoverageStatus, PeerStatus, SiteStatus, VerifyProgress } from '../../../src/core/site/contract.ts';
+import type { CoverageStatus, PeerStatus, ResyncStatus, SiteStatus, VerifyProgress } from '../../../src/core/site/contract.ts';
 import { SITE_COUNTERS } from '../../../src/core/site/contract.ts';
 
 const MIB = 1024 * 1024;
@@ -49,6 +49,21 @@ export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
     level: null,
     resync: null,
     lastError: null,
+    ...change,
+  };
+}
+
+/** A scan at three eighths. */
+export function resyncSample(change: Partial<ResyncStatus> = {}): ResyncStatus {
+  return {
+    rung: 'scan',
+    algorithm: 'md5',
+    why: 'there is no bitmap of what it lacks',
+    doneBytes: 3 * 1024 * MIB,
+    totalBytes: 8 * 1024 * MIB,
+    sentBytes: 9,
+    ending: false,
+    secondsLeft: 41.2,
     ...change,
   };
 }

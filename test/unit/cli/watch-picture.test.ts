@@ -7,7 +7,7 @@ import type { SiteStatus } from '../../../src/core/site/contract.ts';
 import { reportOf } from '../../../src/cli/status-report.ts';
 import type { Line, Scene } from '../../../src/cli/watch-picture.ts';
 import { fitLines, rateKey, sceneLines } from '../../../src/cli/watch-picture.ts';
-import { mirrorSample, peerSample, statusSample } from './sample.ts';
+import { mirrorSample, peerSample, resyncSample, statusSample } from './sample.ts';
 
 const RATES = { writes: 1234, writtenBytes: 4_800_000, reads: 0.5, readBytes: 2048, flushes: 3, sentBytes: 9_600_000, resyncBytes: {} };
 
@@ -52,14 +52,10 @@ test('all well: who serves, and a row for each site, also for one that was not a
 });
 
 test('what is wrong stands above the table, and a resync with its rung, bytes, rate, time left and reason', () => {
-  const resync = {
-    rung: 'bitmap',
-    algorithm: null,
-    why: 'the sidefile has dropped records that gamma lacks',
-    sentBytes: 1024,
-    secondsLeft: 12,
-  } as const;
-  const gamma = peerSample({ site: 'gamma', mode: 'async', attached: 'copying', copiedBytes: 512, copyTotalBytes: 1024, resync });
+  const why = 'the sidefile has dropped records that gamma lacks';
+  const bytes = { doneBytes: 512, totalBytes: 1024, sentBytes: 1024 };
+  const resync = resyncSample({ rung: 'bitmap', algorithm: null, why, ...bytes, secondsLeft: 12 });
+  const gamma = peerSample({ site: 'gamma', mode: 'async', attached: 'copying', resync });
   const status = statusSample({ peers: [peerSample(), gamma] });
   const rates = new Map([[rateKey('db', 'alpha'), { ...RATES, resyncBytes: { gamma: 2_097_152 } }]]);
   const lines = textOf(sceneLines(sceneOf([status], { rates }), 30));
@@ -70,6 +66,14 @@ test('what is wrong stands above the table, and a resync with its rung, bytes, r
     lines.join('\n'),
   );
   assert.ok(lines.includes('    why: the sidefile has dropped records that gamma lacks'));
+});
+
+test('a delta is shown like every other rung while the peer follows', () => {
+  const resync = resyncSample({ rung: 'delta', algorithm: null, why: 'the sidefile has it' });
+  const gamma = peerSample({ site: 'gamma', mode: 'async', lagRecords: 12, resync });
+  const lines = textOf(sceneLines(sceneOf([statusSample({ peers: [peerSample(), gamma] })]), 30));
+  assert.ok(lines.includes('  gamma by delta: [#########...............] 37 %  3.0 GiB of 8.0 GiB  9 B sent  about 41 s left'), lines.join('\n'));
+  assert.ok(lines.includes('    why: the sidefile has it'));
 });
 
 test('nobody answers: it says so, and rates that were not measured are not told', () => {

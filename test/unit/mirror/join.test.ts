@@ -160,8 +160,12 @@ describe('the ladder', () => {
   });
   test('a resync that was cut off goes on while its records do', () => {
     const cut = { history: E12, received: 72, consistent: false, staged };
-    assert.deepEqual(decideJoin(inside, join(cut)), { rung: 'resume', how: 'scan', cutTo: 72, chain: 1072 });
-    assert.equal(decideJoin(inside, join({ ...cut, received: 68 })).rung, 'bitmap', 'records 69 and on are gone');
+    const { why, ...resumed } = decideJoin(inside, join(cut)) as Extract<JoinDecision, { rung: 'resume' }>;
+    assert.deepEqual(resumed, { rung: 'resume', how: 'scan', cutTo: 72, chain: 1072 });
+    assert.equal(why, 'the mirror is new, or a resync of it was cut off; a resync by scan that was cut off goes on where it was');
+    const bitmap = decideJoin(inside, join({ ...cut, received: 68 }));
+    assert.equal(bitmap.rung, 'bitmap', 'records 69 and on are gone');
+    assert.match('why' in bitmap ? bitmap.why : '', /cut off; the resync that was cut off cannot go on: its records from 69 on are no longer here$/);
   });
   test('what was staged from a history that is no more does not count', () => {
     const cut = { history: E12, received: 72, consistent: false };
@@ -172,7 +176,11 @@ describe('the ladder', () => {
   test('a copy that was cut off is compared, a new one is filled', () => {
     const lost = { ...inside, bitmapFrom: null, scans: true };
     assert.equal(decideJoin(lost, join({ history: E12, received: 60, consistent: false, partial: true })).rung, 'scan');
-    assert.equal(decideJoin(lost, join({ history: [], received: 0, consistent: false })).rung, 'copy');
+    const filled = decideJoin(lost, join({ history: [], received: 0, consistent: false }));
+    assert.equal(filled.rung, 'copy');
+    assert.match('why' in filled ? filled.why : '', /; the mirror holds nothing that could be compared$/);
+    const whole = decideJoin({ ...lost, scans: false }, join({ history: E12, received: 55 }));
+    assert.match('why' in whole ? whole.why : '', /there is no bitmap of what it lacks; copies are not compared here$/);
   });
 });
 
