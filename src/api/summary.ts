@@ -133,7 +133,8 @@ function rungText(peer: PeerStatus): string {
 function progressText({ resync }: PeerStatus): string {
   if (resync === null) return '';
   const { doneBytes, totalBytes, why } = resync;
-  const share = totalBytes === 0 ? '' : `${Math.floor((100 * doneBytes) / totalBytes)} %, ${bytesText(doneBytes)} of ${bytesText(totalBytes)}, `;
+  const share =
+    totalBytes === 0 ? '' : `${Math.floor((100 * doneBytes) / totalBytes)} %, ${bytesText(doneBytes)} of ${bytesText(totalBytes)}, `;
   return `: ${share}${leftText(resync)} (${why})`;
 }
 

@@ -37,7 +37,7 @@ function filesOf(image: string, volume: string, ranges: readonly { readonly offs
   const names = numbers.length === 0 ? new Map<string, string>() : pairs(debugfs(image, `ncheck ${numbers.join(' ')}`).out);
   return stretchesOf(inodes).map(({ first, last, inode }) => {
     const what = /^[0-9]+$/.test(inode)
-      ? `file ${names.get(inode) ?? `with inode ${inode}, whose name is not known`}`
+      ? `file ${names.get(inode)?.replace(/^\/+/, '/') ?? `with inode ${inode}, whose name is not known`}`
       : 'no file: free space or data of the file system itself';
     return `  volume ${volume}, bytes ${first * blockBytes} to ${(last + 1) * blockBytes - 1}: ${what}`;
   });

@@ -40,7 +40,9 @@ test('a group that is well is one line, whoever of its sites answers', () => {
 
 test('an async copy that gets what it lacked by delta is no fault, and its progress is told', () => {
   const resync = resyncSample({ rung: 'delta', algorithm: null, why: 'the sidefile has it', secondsLeft: null });
-  const { well, state } = summarize('db', [statusSample({ peers: [peerSample(), gamma({ lagRecords: 12, lagBytes: null, lagSeconds: null, resync })] })]);
+  const { well, state } = summarize('db', [
+    statusSample({ peers: [peerSample(), gamma({ lagRecords: 12, lagBytes: null, lagSeconds: null, resync })] }),
+  ]);
   assert.equal(well, true);
   assert.match(state, /gamma 12 records behind, by delta: 37 %, 3\.0 GiB of 8\.0 GiB, time left not known yet \(the sidefile has it\)/);
 });
@@ -109,7 +111,11 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
   {
     what: 'a whole copy whose pace is not known yet',
     statuses: [
-      withBeta({ attached: 'copying', flag: 'false', resync: resyncSample({ rung: 'copy', algorithm: null, doneBytes: 0, secondsLeft: null }) }),
+      withBeta({
+        attached: 'copying',
+        flag: 'false',
+        resync: resyncSample({ rung: 'copy', algorithm: null, doneBytes: 0, secondsLeft: null }),
+      }),
     ],
     problems: ['beta receives a whole copy: 0 %, 0 B of 8.0 GiB, time left not known yet (there is no bitmap of what it lacks)'],
   },

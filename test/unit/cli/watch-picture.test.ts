@@ -72,7 +72,10 @@ test('a delta is shown like every other rung while the peer follows', () => {
   const resync = resyncSample({ rung: 'delta', algorithm: null, why: 'the sidefile has it' });
   const gamma = peerSample({ site: 'gamma', mode: 'async', lagRecords: 12, resync });
   const lines = textOf(sceneLines(sceneOf([statusSample({ peers: [peerSample(), gamma] })]), 30));
-  assert.ok(lines.includes('  gamma by delta: [#########...............] 37 %  3.0 GiB of 8.0 GiB  9 B sent  about 41 s left'), lines.join('\n'));
+  assert.ok(
+    lines.includes('  gamma by delta: [#########...............] 37 %  3.0 GiB of 8.0 GiB  9 B sent  about 41 s left'),
+    lines.join('\n'),
+  );
   assert.ok(lines.includes('    why: the sidefile has it'));
 });
 

@@ -165,7 +165,10 @@ describe('the ladder', () => {
     assert.equal(why, 'the mirror is new, or a resync of it was cut off; a resync by scan that was cut off goes on where it was');
     const bitmap = decideJoin(inside, join({ ...cut, received: 68 }));
     assert.equal(bitmap.rung, 'bitmap', 'records 69 and on are gone');
-    assert.match('why' in bitmap ? bitmap.why : '', /cut off; the resync that was cut off cannot go on: its records from 69 on are no longer here$/);
+    assert.match(
+      'why' in bitmap ? bitmap.why : '',
+      /cut off; the resync that was cut off cannot go on: its records from 69 on are no longer here$/,
+    );
   });
   test('what was staged from a history that is no more does not count', () => {
     const cut = { history: E12, received: 72, consistent: false };
