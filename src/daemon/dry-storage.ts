@@ -48,6 +48,10 @@ export class DryStorage implements Storage {
     this.#removed.add(name);
   }
 
+  freeBytes(): number | null {
+    return this.#under.freeBytes();
+  }
+
   flush(_files: readonly StoredFile[], done: DiskDone): void {
     setImmediate(() => done(null));
   }
@@ -116,6 +120,11 @@ class DryFile implements StoredFile {
       if (offset + bytes.length > size) this.#patches[index] = { offset, bytes: bytes.subarray(0, Math.max(0, size - offset)) };
     }
     this.#size = size;
+  }
+
+  reserve(size: number): boolean {
+    this.truncate(size);
+    return false;
   }
 
   punch(offset: number, length: number): void {

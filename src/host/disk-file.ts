@@ -136,6 +136,19 @@ export class DiskFile implements StoredFile {
     this.#size = size;
   }
 
+  reserve(size: number): boolean {
+    this.#checkOpen();
+    if (this.#isDevice) return false;
+    const result = fallocate(this.fd, 0, 0, size);
+    if (typeof result === 'string') {
+      if (!NOT_IN_THIS_WAY.has(result)) throw this.#error('write', result);
+      this.truncate(size);
+      return false;
+    }
+    this.#size = Math.max(this.#size, size);
+    return true;
+  }
+
   punch(offset: number, length: number): void {
     this.#checkOpen();
     const end = Math.min(offset + length, this.#size);

@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   renameSync,
+  statfsSync,
   statSync,
   unlink,
   unlinkSync,
@@ -148,6 +149,11 @@ class FolderStorage implements Storage, FileOwner {
     this.#open.delete(name);
     this.#poisoned.delete(name);
     this.#directoryOf(path).changes++;
+  }
+
+  freeBytes(): number {
+    const { bavail, bsize } = attempt('list', this.#folder, () => statfsSync(this.#folder));
+    return bavail * bsize;
   }
 
   rename(file: StoredFile, name: string): void {

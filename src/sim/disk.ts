@@ -183,6 +183,10 @@ export class SimDisk implements Storage {
     });
   }
 
+  freeBytes(): number {
+    return this.gate.pass('freeBytes', () => (this.trouble.full ? 0 : Infinity));
+  }
+
   flush(files: readonly StoredFile[], done: DiskDone): void {
     this.gate.pass('flush', () => this.beginFlush(files, done));
   }
@@ -413,6 +417,16 @@ class Handle implements StoredFile {
   truncate(size: number): void {
     this.assertOpen('truncate');
     this.ports.gate.pass('truncate', () => this.inode.change({ kind: 'truncate', size }));
+  }
+
+  reserve(size: number): boolean {
+    this.assertOpen('write');
+    this.ports.gate.pass('reserve', () => {
+      const failure = this.writeFailure(size);
+      if (failure !== null) throw new DiskError(failure);
+      this.inode.change({ kind: 'truncate', size });
+    });
+    return true;
   }
 
   punch(offset: number, length: number): void {

@@ -19,6 +19,7 @@ type Message =
   | { readonly kind: 'end'; readonly seq: Seq };
 
 const IMAGE_BYTES = 7 * BLOCK_BYTES;
+const SIDEFILE_BYTES = 16 * 1024 * 1024;
 
 class Copying {
   readonly primary = new ReplicaRig().start();
@@ -34,22 +35,48 @@ class Copying {
   #session = 0;
   /** Whether the copy has ended: from then on the mirror must be consistent, whatever happens. */
   ended = false;
+  /** What the mirror held before: kept, as long as it is staged beside it. */
+  older: readonly Uint8Array[] | null = null;
+  readonly #imageBytes: number | null;
 
-  constructor(seed: number) {
+  /** `older`: the mirror has a volume before, and so many blocks of space beyond what it needs by all means. */
+  constructor(seed: number, older: { readonly spareBlocks: number; readonly imageBytes: number | null } | null = null) {
     this.dice = chance(seed);
-    this.mirror = new ReplicaRig();
-    // What lies in the bases before is anybody's.
-    for (const { baseFile, sizeBytes } of VOLUMES) this.mirror.disk.plant(baseFile, new Uint8Array(sizeBytes).fill(0x5a));
-    this.mirror.create(false);
-    this.mirror.open();
+    this.mirror = new ReplicaRig({ capacityBytes: SIDEFILE_BYTES });
+    this.#imageBytes = older?.imageBytes ?? null;
+    if (older === null) {
+      // What lies in the bases before is anybody's.
+      for (const { baseFile, sizeBytes } of VOLUMES) this.mirror.disk.plant(baseFile, new Uint8Array(sizeBytes).fill(0x5a));
+      this.mirror.create(false);
+      this.mirror.open();
+    } else {
+      this.#makeOlder();
+    }
     for (let i = 0; i < 12; i++) this.#append();
     this.primary.replica.commit(8);
     if (this.dice() < 0.5) this.primary.wait((done) => this.primary.replica.drain(done));
-    this.begin();
+    const { disk } = this.mirror;
+    // What the sidefile may take, both bases whole, and some blocks for the tables beside them.
+    if (older !== null)
+      disk.spaceBytes = disk.usedBytes + SIDEFILE_BYTES + (SMALL_BLOCKS + WIDE_BLOCKS + 16 + older.spareBlocks) * BLOCK_BYTES;
+    this.begin(older !== null);
+  }
+
+  #makeOlder(): void {
+    const { mirror } = this;
+    mirror.start();
+    for (let i = 0; i < 6; i++) mirror.write(i % 2, Math.floor(this.dice() * 16), 4, 0x80 + i);
+    mirror.replica.commit(mirror.replica.marks.received);
+    this.older = mirror.reference.now.bytes.map((bytes) => bytes.slice());
+  }
+
+  /** Whether the mirror has given the volume up that it had. */
+  get unstaged(): boolean {
+    return this.mirror.journal.includes('copy.unstaged');
   }
 
   /** The mirror joins: by a whole copy unless it is consistent already. */
-  begin(): void {
+  begin(afresh = false): void {
     const { primary, mirror } = this;
     this.#session++;
     this.#link = [];
@@ -58,7 +85,7 @@ class Copying {
     this.#end = null;
     this.#ending = false;
     const { epoch, history, chain, marks } = primary.replica;
-    if (mirror.replica.consistent) {
+    if (mirror.replica.consistent && !afresh) {
       const cutTo = mirror.replica.marks.received;
       assert.equal(
         mirror.wait((done) => mirror.replica.adopt({ epoch, history, cutTo }, done)),
@@ -72,9 +99,13 @@ class Copying {
     this.#volume = 0;
     this.#offset = 0;
     assert.equal(
-      mirror.wait((done) => mirror.replica.receiver.begin({ epoch, history, position: marks.received, chain, rung: 'copy' }, done)),
+      mirror.wait((done) => {
+        const begin = { epoch, history, position: marks.received, chain, rung: 'copy', imageBytes: this.#imageBytes } as const;
+        mirror.replica.receiver.begin(begin, done);
+      }),
       null,
     );
+    if (this.older === null || this.unstaged) assert.equal(mirror.replica.superblock.durableValue.staging, null);
     assert.equal(mirror.replica.consistent, false);
     assert.equal(mirror.replica.superblock.durableValue.consistent, false);
   }
@@ -192,6 +223,11 @@ class Copying {
   /** A mirror that calls itself consistent holds what the primary held at some moment. */
   check(): void {
     const { replica } = this.mirror;
+    const staged = replica.superblock.value.staging;
+    if (this.older !== null && staged?.endSeq === null) {
+      for (const [volume, { baseFile }] of VOLUMES.entries())
+        assertSame(this.mirror.disk.contentOf(baseFile), this.older[volume] as Uint8Array, `the older volume in ${baseFile}`);
+    }
     if (!replica.consistent) return;
     const content = this.primary.reference.contentAt(replica.marks.received);
     for (const volume of VOLUMES.keys()) this.mirror.checkContent(volume, content);
@@ -243,6 +279,56 @@ test('a mirror that is filled by a whole copy holds what the primary held, and n
       },
     ),
     { numRuns: 40 },
+  );
+});
+
+/** Copies to a mirror that has a volume, on a disk with more or less space: how often the volume was kept, given up, and not kept at all. */
+function copyBeside(runs: {
+  seed: number;
+  spareBlocks: number;
+  imageBlocks: number | null;
+  steps: number;
+  deaths: [number, boolean][];
+}): string {
+  const { seed, spareBlocks, imageBlocks, steps, deaths } = runs;
+  const copying = new Copying(seed, { spareBlocks, imageBytes: imageBlocks === null ? null : imageBlocks * BLOCK_BYTES });
+  const begun = copying.unstaged ? 'not kept' : 'kept';
+  for (let i = 0; i < steps; i++) {
+    copying.step();
+    if (i % 16 === 0) copying.check();
+  }
+  for (const [after, power] of deaths) {
+    copying.die(power);
+    copying.begin();
+    for (let i = 0; i < after; i++) copying.step();
+  }
+  copying.check();
+  copying.finish();
+  return begun === 'kept' && copying.unstaged ? 'given up' : begun;
+}
+
+for (const [outcome, spareBlocks, imageBlocks] of [
+  ['kept', 400, null],
+  ['not kept', -80, null],
+  ['given up', -250, 4],
+] as const)
+  test(`with ${spareBlocks} blocks of space to spare the volume that a mirror had is ${outcome}`, () => {
+    assert.equal(copyBeside({ seed: 3, spareBlocks, imageBlocks, steps: 300, deaths: [] }), outcome);
+  });
+
+test('a mirror keeps the volume that it had as far as there is space for both, and is never short of space for its sidefile', () => {
+  fc.assert(
+    fc.property(
+      fc.record({
+        seed: fc.integer(),
+        spareBlocks: fc.integer({ min: -80, max: 400 }),
+        imageBlocks: fc.option(fc.integer({ min: 0, max: 64 })),
+        steps: fc.integer({ min: 0, max: 300 }),
+        deaths: fc.array(fc.tuple(fc.integer({ min: 1, max: 200 }), fc.boolean()), { maxLength: 2 }),
+      }),
+      (runs) => void copyBeside(runs),
+    ),
+    { numRuns: 15 },
   );
 });
 

@@ -76,12 +76,16 @@ class Content {
 }
 
 interface Inode {
+  /** Blocks that take space. */
+  readonly space: Set<number>;
   visible: Content;
   durable: Content;
   pending: Change[];
 }
 
 const SECTOR_BYTES = 512;
+/** Space is taken in such pieces. */
+const SPACE_BLOCK_BYTES = 4096;
 
 /** See the top of the file. Callbacks wait until settle(). */
 export class MemoryStorage implements Storage {
@@ -99,6 +103,20 @@ export class MemoryStorage implements Storage {
   #nextId = 0;
   #incarnation = 0;
 
+  /** Bytes that files may take altogether, holes left out. */
+  spaceBytes = Infinity;
+
+  /** By blocks that were written, or set aside. */
+  get usedBytes(): number {
+    let used = 0;
+    for (const { space } of this.#visible.values()) used += space.size * SPACE_BLOCK_BYTES;
+    return used;
+  }
+
+  freeBytes(): number {
+    return this.spaceBytes - this.usedBytes;
+  }
+
   list(): readonly string[] {
     this.#call('list', '');
     return [...this.#visible.keys()].sort();
@@ -109,7 +127,7 @@ export class MemoryStorage implements Storage {
     let inode = this.#visible.get(name);
     if (inode === undefined) {
       if (!options.create) throw new DiskError({ operation: 'open', file: name, code: 'ENOENT' });
-      inode = { visible: new Content(), durable: new Content(), pending: [] };
+      inode = { space: new Set(), visible: new Content(), durable: new Content(), pending: [] };
       this.#visible.set(name, inode);
       this.#directory.push({ id: this.#nextId++, name, inode });
     }
@@ -190,7 +208,8 @@ export class MemoryStorage implements Storage {
 
   /** Puts a file there, durable, with these bytes. */
   plant(name: string, bytes: Uint8Array): void {
-    const inode: Inode = { visible: Content.of(bytes), durable: Content.of(bytes), pending: [] };
+    const inode: Inode = { space: new Set(), visible: Content.of(bytes), durable: Content.of(bytes), pending: [] };
+    for (let block = 0; block * SPACE_BLOCK_BYTES < bytes.length; block++) inode.space.add(block);
     this.#visible.set(name, inode);
     this.#durable.set(name, inode);
     this.#directory = this.#directory.filter((change) => change.name !== name);
@@ -206,7 +225,7 @@ export class MemoryStorage implements Storage {
   /** For MemoryFile: one call to the disk; may fail, and may be the last. */
   change(operation: DiskFailure['operation'], file: MemoryFile, change: Change | null, incarnation: number): void {
     if (incarnation !== this.#incarnation) throw new Error(`${file.name} is used after the process that opened it ended`);
-    const code = this.#faultOf(operation, file.name);
+    const code = this.#faultOf(operation, file.name) ?? (change === null ? null : this.#spaceFor(file.inode, change));
     if (code !== null) throw new DiskError({ operation, file: file.name, code });
     const dying = this.calls === this.killAt;
     if (change !== null && (!dying || change.kind === 'write')) {
@@ -216,6 +235,29 @@ export class MemoryStorage implements Storage {
       file.inode.pending.push(done);
     }
     this.#count();
+  }
+
+  /** Takes or gives back the space that a change needs; ENOSPC when there is not so much. */
+  #spaceFor({ space }: Inode, change: Change): string | null {
+    if (change.kind === 'truncate') {
+      for (const block of space) if (block * SPACE_BLOCK_BYTES >= change.size) space.delete(block);
+    } else if (change.kind === 'punch') {
+      const end = Math.floor((change.offset + change.length) / SPACE_BLOCK_BYTES);
+      for (let block = Math.ceil(change.offset / SPACE_BLOCK_BYTES); block < end; block++) space.delete(block);
+    } else {
+      return this.takeSpace(space, change.offset, change.offset + change.bytes.length);
+    }
+    return null;
+  }
+
+  /** Takes the space of a range; ENOSPC, and nothing is taken, when there is not so much. */
+  takeSpace(space: Set<number>, from: number, to: number): string | null {
+    const wanted: number[] = [];
+    for (let block = Math.floor(from / SPACE_BLOCK_BYTES); block * SPACE_BLOCK_BYTES < to; block++)
+      if (!space.has(block)) wanted.push(block);
+    if (wanted.length > 0 && this.spaceBytes !== Infinity && wanted.length * SPACE_BLOCK_BYTES > this.freeBytes()) return 'ENOSPC';
+    for (const block of wanted) space.add(block);
+    return null;
   }
 
   /** For MemoryFile: calls back later. */
@@ -318,6 +360,13 @@ class MemoryFile implements StoredFile {
 
   truncate(size: number): void {
     this.#use('truncate', { id: this.#storage.nextId(), kind: 'truncate', size });
+  }
+
+  reserve(size: number): boolean {
+    const code = this.#storage.takeSpace(this.inode.space, 0, size);
+    if (code !== null) throw new DiskError({ operation: 'write', file: this.name, code });
+    if (size > this.size()) this.truncate(size);
+    return true;
   }
 
   punch(offset: number, length: number): void {

@@ -76,6 +76,10 @@ export class StepStorage implements Storage {
     });
   }
 
+  freeBytes(): number | null {
+    return this.disk.freeBytes();
+  }
+
   /** Ranges that were punched. */
   readonly punched: { readonly file: string; readonly offset: number; readonly length: number }[] = [];
 
@@ -118,6 +122,10 @@ class StepFile implements StoredFile {
 
   truncate(size: number): void {
     this.inner.truncate(size);
+  }
+
+  reserve(size: number): boolean {
+    return this.inner.reserve(size);
   }
 
   punch(offset: number, length: number): void {

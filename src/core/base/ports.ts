@@ -84,6 +84,11 @@ export interface StoredFile {
   readCached(offset: number, into: Uint8Array): boolean;
   /** Makes a file that long; what is added reads as zeroes and takes no space. */
   truncate(size: number): void;
+  /**
+   * Makes a file that long, with space for all of it, which nobody else can take then; ENOSPC when there is not so much. False where the file
+   * system cannot do that, and the file is that long without.
+   */
+  reserve(size: number): boolean;
   /** Makes a range read as zeroes, giving its space back where the file system can (else by writing zeroes). */
   punch(offset: number, length: number): void;
   /** Holes and data of a range, in order, covering it exactly, at most `extentsMax` of them (then the last ends before the range does). */
@@ -103,6 +108,8 @@ export interface Storage {
   open(name: string, options: { create: boolean }): StoredFile;
   /** Removes a closed file. */
   remove(name: string): void;
+  /** Bytes that files may still take; null where that cannot be told. */
+  freeBytes(): number | null;
   /** Gives an open file another name, which no file has; durable with the next flush of the file. */
   rename(file: StoredFile, name: string): void;
   /**

@@ -363,10 +363,10 @@ export class Follower {
 
   #beginCopy(follow: Follow, rung: ResyncRung): void {
     this.#state = 'adopting';
-    const { epoch, history, position, chain, cutTo } = follow;
+    const { epoch, history, position, chain, cutTo, imageBytes } = follow;
     this.#journal('mirror.copy-begin', { position, rung }, `a resync by ${rung} begins`);
     const scan = follow.scan === null ? null : choiceOf(follow.scan);
-    this.#replica.receiver.begin({ epoch, history, position, chain, rung, cutTo, scan }, (failure) => {
+    this.#replica.receiver.begin({ epoch, history, position, chain, rung, cutTo, scan, imageBytes }, (failure) => {
       if (this.#state !== 'adopting' || failure !== null) return;
       this.#needsCopy = null;
       this.#beginScan(follow);

@@ -88,6 +88,8 @@ export interface Follow {
   readonly resume: boolean;
   /** scan: how. */
   readonly scan: ScanHow | null;
+  /** Bytes of all images that will come, at most: the mirror sets space aside for them. Null when that is not known. */
+  readonly imageBytes: number | null;
   /** scan that goes on: from where. */
   readonly from: { readonly volume: number; readonly offset: number };
   /** delta, or resume: last shared seq, which the mirror cuts back to. Else: position from which records will come. */
@@ -288,9 +290,10 @@ export function readFollow(body: Uint8Array): Follow | null {
   if (cutTo !== null && !isCount(cutTo)) return null;
   const scan = readHow(o['scan']);
   const from = readCursor(o['from']);
-  if (scan === undefined || from === null) return null;
+  const { imageBytes } = o;
+  if (scan === undefined || from === null || (imageBytes !== null && !isCount(imageBytes))) return null;
   if (!isCount(epoch) || !isCount(position) || !isCount(chain) || !isCount(target) || !isCount(retain)) return null;
-  return { epoch, history, rung, resume, scan, from, position, cutTo, chain, target, retain };
+  return { epoch, history, rung, resume, scan, imageBytes, from, position, cutTo, chain, target, retain };
 }
 
 export function readJoined(body: Uint8Array): Joined | null {

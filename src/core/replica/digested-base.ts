@@ -92,6 +92,10 @@ export class DigestedBase implements StoredFile {
     this.#file.truncate(size);
   }
 
+  reserve(size: number): boolean {
+    return this.#file.reserve(size);
+  }
+
   punch(offset: number, length: number): void {
     assert(offset % BLOCK_BYTES === 0 && length % BLOCK_BYTES === 0, 'a base image is written by whole blocks', { offset, length });
     this.#touch(offset, offset + length);
@@ -274,6 +278,10 @@ export class DigestedStorage implements Storage {
   rename(file: StoredFile, name: string): void {
     assert(!(file instanceof DigestedBase), 'a base image keeps its name', { file: file.name });
     this.#storage.rename(file, name);
+  }
+
+  freeBytes(): number | null {
+    return this.#storage.freeBytes();
   }
 
   flush(files: readonly StoredFile[], done: DiskDone): void {

@@ -16,6 +16,7 @@ import type { Marks } from './marks.ts';
 import type { ReplicaDone, ReplicaFailure } from './options.ts';
 import type { Sidefile, SidefileStart } from './sidefile.ts';
 import { discardStaging, failureOf, Staging } from './staging.ts';
+import { isSpaceLacking, ROOM_STEP_BYTES } from './staging-room.ts';
 import type { ResyncRung, ScanChoice, StagingValue, Superblock, SuperblockValue } from './superblock.ts';
 
 /** What the receiver of a copy needs of its replica. */
@@ -26,6 +27,8 @@ export interface CopyGround {
   readonly journal: Journal;
   readonly bases: readonly StoredFile[];
   readonly sidefile: Sidefile;
+  /** Bytes that the sidefile may still take, the unwritten end of its newest segment included. */
+  readonly sidefileLeftBytes: () => number;
   readonly block: Superblock;
   readonly background: Background;
   readonly commit: GroupCommit;
@@ -64,6 +67,8 @@ export interface CopyBegin {
   readonly cutTo?: Seq | null;
   /** scan: how. */
   readonly scan?: ScanChoice | null;
+  /** Bytes of all images that will come, at most; null when that is not known. */
+  readonly imageBytes?: number | null;
 }
 
 /** A place in the volumes, in the order in which they are gone through. */
@@ -79,6 +84,8 @@ export class CopyReceiver {
   #imagesUnderWay = 0;
   /** Images that came while what is staged is brought into the bases, because no space is left for both. */
   #spilling: (() => void)[] | null = null;
+  /** Waits until no image is under way. */
+  #onWritten: (() => void) | null = null;
   /** A cursor is being made durable; the newest one that came meanwhile. */
   #settling = false;
   #nextSettled: { readonly cursor: Cursor; readonly upTo: Seq } | null = null;
@@ -106,7 +113,8 @@ export class CopyReceiver {
   /** At opening: takes up what is staged, and goes on with its end if that had begun. Throws DiskError. */
   restore(): void {
     const staged = this.staged;
-    if (staged === null) return;
+    // What an earlier process had no time to remove.
+    if (staged === null) return this.#discard();
     this.#open(staged.entries);
     const { endSeq } = staged;
     if (endSeq === null) return;
@@ -118,7 +126,9 @@ export class CopyReceiver {
   #open(entries: number): Staging {
     assert(this.#staging === null, 'one staging area at a time');
     const { storage, digests, bases } = this.#ground;
-    this.#staging = new Staging({ storage, digests, volumes: bases.map((base) => ({ sizeBytes: base.size() })) }, entries);
+    const volumes = bases.map((base) => ({ sizeBytes: base.size() }));
+    const leaveBytes = (): number => Math.max(0, this.#ground.sidefileLeftBytes());
+    this.#staging = new Staging({ storage, digests, volumes, leaveBytes }, entries);
     return this.#staging;
   }
 
@@ -184,27 +194,80 @@ export class CopyReceiver {
     this.#ground.update({ epoch, history, ...copied, staging }, (failure) => {
       // Only now: until it says durably that another copy is under way, the superblock stands for the old sidefile.
       if (failure === null) this.#resetSidefile({ nextSeq: position + 1, chain, epoch: epochOf(history, position) });
-      this.#ground.stop(changes.closed);
-      changes.end();
-      const text = staging === null ? 'this copy is inconsistent' : `the volume as of record ${staging.older.seq} is kept until it ends`;
-      journal('copy.begin', { group, fromSeq: position, rung, staged: staging !== null, lost }, `a resync by ${rung} has begun: ${text}`);
-      done(this.#ground.failure());
+      this.#makeRoom(options, () => {
+        this.#ground.stop(changes.closed);
+        changes.end();
+        const kept = this.staged;
+        const text = kept === null ? 'this copy is inconsistent' : `the volume as of record ${kept.older.seq} is kept until it ends`;
+        journal('copy.begin', { group, fromSeq: position, rung, staged: kept !== null, lost }, `a resync by ${rung} has begun: ${text}`);
+        done(this.#ground.failure());
+      });
     });
   }
 
-  /** What is staged already stays where a scan compares it before it counts; anything else begins with an empty area. */
-  #beginStaging(options: CopyBegin, older: StagingValue['older']): StagingValue {
-    const { storage, bases, block } = this.#ground;
-    const kept = this.#staging !== null && options.rung === 'scan' ? (block.value.staging?.entries ?? 0) : 0;
+  /**
+   * What is staged already stays where a scan compares it before it counts; anything else begins with an empty area. What the superblock on disk
+   * counts is not touched before it counts it no more. Null when there is no space for the files of an area.
+   */
+  #beginStaging(options: CopyBegin, older: StagingValue['older']): StagingValue | null {
+    const kept = this.#staging !== null && options.rung === 'scan' ? (this.staged?.entries ?? 0) : 0;
+    const { position: seq, history, rung, scan = null } = options;
     if (this.#staging === null || kept === 0) {
       this.#staging?.close();
       this.#staging = null;
-      discardStaging(storage, bases.length);
-      this.#open(0);
+      const lack = lackOf(() => {
+        this.#open(0);
+        return null;
+      });
+      if (lack !== null) return null;
     }
-    const { position: seq, history, rung, scan = null } = options;
     const cursor = { volume: 0, offset: 0 };
     return { rung, scan, older, entries: kept, cursor, upTo: { epoch: epochOf(history, seq), seq }, endSeq: null };
+  }
+
+  /**
+   * Sets space aside for what is to be staged, before the first image: where there is none the superblock says durably that this copy is inconsistent
+   * before a base is touched.
+   */
+  #makeRoom(options: CopyBegin, done: () => void): void {
+    const { bases, journal, group } = this.#ground;
+    if (this.#ground.failure() !== null) return done();
+    const staged = this.staged;
+    let lack: DiskFailure | null = null;
+    const failure = failureOf(() => {
+      if (staged === null) return this.#discard();
+      if (staged.entries > 0) return;
+      const totalBytes = bases.reduce((sum, base) => sum + base.size(), 0);
+      const byteCount = Math.min(totalBytes, options.imageBytes ?? ROOM_STEP_BYTES);
+      lack = lackOf(() => this.#cleared().reserve(byteCount));
+    });
+    if (failure !== null) this.#ground.note(new DiskError(failure));
+    if (lack === null || this.#ground.failure() !== null) return done();
+    journal(
+      'copy.unstaged',
+      { group, ...(lack as DiskFailure), begun: false },
+      'there is no space to keep the older volume beside a resync',
+    );
+    this.#ground.update({ staging: null }, (unwritten) => {
+      if (unwritten === null) {
+        const undiscarded = failureOf(() => this.#discard());
+        if (undiscarded !== null) this.#ground.note(new DiskError(undiscarded));
+      }
+      done();
+    });
+  }
+
+  /** An empty area in place of the one that counts for nothing. Throws DiskError. */
+  #cleared(): Staging {
+    this.#discard();
+    return this.#open(0);
+  }
+
+  /** Removes what there is of a staging area, which counts no more. Throws DiskError. */
+  #discard(): void {
+    this.#staging?.close();
+    this.#staging = null;
+    discardStaging(this.#ground.storage, this.#ground.bases.length);
   }
 
   #resetSidefile(start: SidefileStart): void {
@@ -260,20 +323,30 @@ export class CopyReceiver {
     let full: DiskFailure | null = null;
     const ended = background.begin((failure) => {
       this.#imagesUnderWay--;
-      if (full === null) return done(failure);
-      // No space for two volumes: this image goes into the base, behind those that are staged.
-      this.#spill(full);
-      this.writeImage(volume, offset, content, done);
+      if (full === null) done(failure);
+      else {
+        // No space for two volumes: this image goes into the base, behind those that are staged.
+        this.#spill(full);
+        this.writeImage(volume, offset, content, done);
+      }
+      const written = this.#onWritten;
+      if (this.#imagesUnderWay > 0 || written === null) return;
+      this.#onWritten = null;
+      written();
     });
     if (staging === null) {
+      assert(block.durableValue.staging === null, 'a base is written only when the older volume is given up for good');
       const failure = failureOf(() => putImage(base, offset, content, ended));
       if (failure !== null) ended(failure);
       return;
     }
-    staging.put(volume, offset, content, (failure) => {
-      if (failure?.code === 'ENOSPC') full = failure;
-      ended(failure?.code === 'ENOSPC' ? null : failure);
+    const refused = failureOf(() => {
+      staging.put(volume, offset, content, content instanceof Uint8Array ? holeBytes(base, offset, content.length) : 0, (failure) => {
+        if (failure !== null && isSpaceLacking(failure)) full = failure;
+        ended(full === null ? failure : null);
+      });
     });
+    if (refused !== null) ended(refused);
   }
 
   /** Gives the older volume up, durably, and brings what is staged into the bases; images that come meanwhile wait. */
@@ -284,7 +357,7 @@ export class CopyReceiver {
     this.#spilling = [];
     journal(
       'copy.unstaged',
-      { group, ...failure },
+      { group, ...failure, begun: true },
       'no space is left to keep the older volume: this copy is inconsistent until the resync ends',
     );
     const over = background.begin((failed) => {
@@ -295,12 +368,22 @@ export class CopyReceiver {
     });
     this.#ground.update({ staging: null }, (unwritten) => {
       if (unwritten !== null) return over(unwritten);
-      staging.apply(bases, (unapplied) => {
-        if (unapplied !== null) return over(unapplied);
-        this.#removeStaging();
-        over(null);
+      // Those that were begun before count too: what is staged is complete only with them.
+      this.#whenWritten(() => {
+        if (this.#ground.failure() !== null) return over(null);
+        staging.apply(bases, (unapplied) => {
+          if (unapplied !== null) return over(unapplied);
+          this.#removeStaging();
+          over(null);
+        });
       });
     });
+  }
+
+  /** Calls back when no image is under way: at once if that is so. */
+  #whenWritten(done: () => void): void {
+    if (this.#imagesUnderWay === 0) done();
+    else this.#onWritten = done;
   }
 
   #removeStaging(): void {
@@ -505,4 +588,28 @@ function putImage(base: StoredFile, offset: number, content: ImageContent, done:
     base.punch(offset, length);
     done(null);
   }
+}
+
+/** A lack of space that a step returns or meets; null when there is none. Throws any other DiskError. */
+function lackOf(step: () => DiskFailure | null): DiskFailure | null {
+  try {
+    return step();
+  } catch (error) {
+    if (error instanceof DiskError && isSpaceLacking(error.failure)) return error.failure;
+    throw error;
+  }
+}
+
+/** Bytes of a range that an image does not hold yet: it grows by them when they are written. */
+function holeBytes(base: StoredFile, offset: number, length: number): number {
+  let bytes = 0;
+  for (let at = offset; at < offset + length;) {
+    const extents = base.extents(at, offset + length - at, 64);
+    assert(extents.length > 0, 'a range that is not empty has extents', { file: base.name, at });
+    for (const extent of extents) {
+      if (extent.hole) bytes += extent.length;
+      at = extent.offset + extent.length;
+    }
+  }
+  return bytes;
 }

@@ -553,8 +553,8 @@ export class Replica {
   }
 
   #makeReceiver(): CopyReceiver {
-    const { group, storage, digests, journal } = this.#options;
-    const given = { group, storage, digests, journal };
+    const { group, storage, digests, journal, segmentBytes } = this.#options;
+    const given = { group, storage, digests, journal, sidefileLeftBytes: () => this.spaceLeft() + segmentBytes };
     return new CopyReceiver({
       ...given,
       bases: this.#bases,

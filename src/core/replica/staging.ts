@@ -9,6 +9,7 @@ import { limits } from '../base/limits.ts';
 import { type Digests, type DiskDone, DiskError, type DiskFailure, type FilePart, type Storage, type StoredFile } from '../base/ports.ts';
 import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
 import type { ImageContent } from './copy.ts';
+import { ROOM_FILE, StagingRoom } from './staging-room.ts';
 
 const INDEX_FILE = 'staging-index';
 
@@ -32,11 +33,13 @@ export interface StagingOptions {
   readonly storage: Storage;
   readonly digests: Digests;
   readonly volumes: readonly { readonly sizeBytes: number }[];
+  /** What has to stay free for others. */
+  readonly leaveBytes: () => number;
 }
 
 /** Names of the files of a staging area, for removing what is left of one. */
 function stagingFiles(volumeCount: number): string[] {
-  return [INDEX_FILE, ...Array.from({ length: volumeCount }, (_, volume) => fileOf(volume))];
+  return [INDEX_FILE, ROOM_FILE, ...Array.from({ length: volumeCount }, (_, volume) => fileOf(volume))];
 }
 
 /** Removes what is left of a staging area; none of its files may be open. Throws DiskError. */
@@ -56,6 +59,7 @@ export class Staging {
   readonly #files: StoredFile[] = [];
   /** By volume: the blocks that are staged. */
   readonly #blocks: PagedBits[];
+  readonly #room: StagingRoom;
   #entries = 0;
   /** Bytes of images that were staged so far. */
   stagedBytes = 0;
@@ -65,7 +69,13 @@ export class Staging {
     this.#options = options;
     this.#blocks = options.volumes.map(() => new PagedBits());
     const { storage } = options;
-    this.#index = storage.open(INDEX_FILE, { create: true });
+    this.#room = new StagingRoom(storage, options.leaveBytes);
+    try {
+      this.#index = storage.open(INDEX_FILE, { create: true });
+    } catch (error) {
+      this.#room.file.close();
+      throw error;
+    }
     try {
       for (const [volume, { sizeBytes }] of options.volumes.entries()) {
         const file = storage.open(fileOf(volume), { create: true });
@@ -110,13 +120,23 @@ export class Staging {
     this.stagedBytes += length;
   }
 
-  /** Puts an image here; it counts in memory when `done` was called with null, and for good once flushed and counted by the superblock. */
-  put(volume: VolumeIndex, offset: number, content: ImageContent, done: DiskDone): void {
+  /** Sets space aside for so many bytes of images. Returns null, or the lack of space. */
+  reserve(byteCount: number): DiskFailure | null {
+    return this.#room.ensure(byteCount);
+  }
+
+  /**
+   * Puts an image here, over a range of which the base does not hold `baseBytes` yet; it counts in memory when `done` was called with null, and for
+   * good once flushed and counted by the superblock.
+   */
+  put(volume: VolumeIndex, offset: number, content: ImageContent, baseBytes: number, done: DiskDone): void {
     const file = this.#files[volume];
     assert(file !== undefined, 'there is no such volume', { volume });
     const length = content instanceof Uint8Array ? content.length : content.zeroLength;
     const entered = (): void => this.#append(volume, offset, length);
     if (content instanceof Uint8Array) {
+      const lack = this.#room.take(length, baseBytes);
+      if (lack !== null) return done(lack);
       file.writeParts([{ offset, bytes: content }], (failure) => done(failure ?? failureOf(entered)));
     } else {
       done(
@@ -157,6 +177,9 @@ export class Staging {
 
   /** Brings everything that is staged into the bases, and calls back with the first failure. The bases are not flushed by this. */
   apply(bases: readonly StoredFile[], done: DiskDone): void {
+    // The bases take the space now.
+    const unreleased = failureOf(() => this.#room.release());
+    if (unreleased !== null) return done(unreleased);
     let volume = 0;
     let at = 0;
     const fail = (failure: DiskFailure | null): boolean => {
@@ -209,6 +232,7 @@ export class Staging {
 
   close(): void {
     this.#index.close();
+    this.#room.file.close();
     for (const file of this.#files) file.close();
   }
 

@@ -82,6 +82,7 @@ export class Resyncs {
       rung,
       resume: decision.rung === 'resume',
       scan,
+      imageBytes: decision.rung === 'bitmap' ? (peer.copy?.totalBytes ?? null) : null,
       from: decision.rung === 'resume' ? (join.staged?.cursor ?? START) : START,
       position,
       cutTo: decision.rung === 'bitmap' ? decision.cutTo : null,

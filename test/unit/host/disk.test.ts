@@ -132,6 +132,16 @@ describe('a file', () => {
     back.forEach((part, index) => assert.deepEqual(part.bytes, parts[index]));
   });
 
+  test('holds space that it reserves, until it is made shorter', () => {
+    const { file, path } = newFile();
+    const held = file.reserve(1 << 20);
+    assert.equal(file.size(), 1 << 20);
+    assert.equal(statSync(path).blocks * 512 >= 1 << 20, held, 'whether it is held is told');
+    file.truncate(1 << 16);
+    assert.ok(statSync(path).blocks * 512 < 1 << 20);
+    assert.throws(() => file.reserve(2 ** 60), /failed: (ENOSPC|EFBIG)/);
+  });
+
   test('grows and shrinks by truncate', () => {
     const { file, path } = newFile();
     file.write(0, [filled(10, 1)]);

@@ -22,7 +22,7 @@ const FORMS: readonly {
   { name: 'hello', read: readHello, value: { ...HELLO }, texts: ['group', 'from', 'to'], mayBeNull: ['groupId'] },
   { name: 'state', read: readState, value: { ...STATE }, texts: ['role'], mayBeNull: ['groupId', 'primary'] },
   { name: 'join', read: readJoin, value: { ...JOIN }, texts: [], mayBeNull: ['needsCopy'], others: ['staged', 'scan'] },
-  { name: 'follow', read: readFollow, value: { ...FOLLOW }, texts: [], mayBeNull: [], others: ['cutTo', 'scan'] },
+  { name: 'follow', read: readFollow, value: { ...FOLLOW }, texts: [], mayBeNull: [], others: ['cutTo', 'scan', 'imageBytes'] },
   { name: 'joined', read: readJoined, value: { ...JOINED }, texts: [], mayBeNull: [] },
 ];
 

@@ -83,6 +83,7 @@ export const FOLLOW: Follow = {
   from: { volume: 0, offset: 0 },
   position: 103,
   cutTo: null,
+  imageBytes: 65_536,
   chain: 3_735_928_559,
   target: 110,
   retain: 80,

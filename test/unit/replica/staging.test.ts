@@ -4,8 +4,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PagedBits } from '../../../src/core/base/bits.ts';
 import { BLOCK_BYTES } from '../../../src/core/base/units.ts';
+import { StagingRoom } from '../../../src/core/replica/staging-room.ts';
 import { discardStaging, Staging, stagingEntryLayout } from '../../../src/core/replica/staging.ts';
-import { digests } from '../../support/records.ts';
+import { chance, digests } from '../../support/records.ts';
+import { assertSame, ReplicaRig, SMALL_BLOCKS } from '../../support/replica-rig.ts';
 import { MemoryStorage } from '../../support/memory-storage.ts';
 import { StepStorage } from '../../support/step-storage.ts';
 
@@ -15,10 +17,10 @@ const block = (fill: number): Uint8Array => new Uint8Array(BLOCK_BYTES).fill(fil
 
 test('what the superblock has not counted does not count, and the bases get the rest', () => {
   const storage = new StepStorage(new MemoryStorage());
-  const staging = new Staging({ storage, digests, volumes }, 0);
+  const staging = new Staging({ storage, digests, volumes, leaveBytes: () => 0 }, 0);
   const put = (volume: number, at: number, content: Parameters<Staging['put']>[2]): void => {
     let failure: unknown = 'never';
-    staging.put(volume, at * BLOCK_BYTES, content, (result) => {
+    staging.put(volume, at * BLOCK_BYTES, content, 0, (result) => {
       failure = result;
     });
     storage.settle();
@@ -31,7 +33,7 @@ test('what the superblock has not counted does not count, and the bases get the 
   assert.equal(storage.open('staging-index', { create: false }).size(), 3 * stagingEntryLayout.bytes);
   staging.close();
 
-  const again = new Staging({ storage, digests, volumes }, 2);
+  const again = new Staging({ storage, digests, volumes, leaveBytes: () => 0 }, 2);
   assert.deepEqual(again.stretch(0, 3 * BLOCK_BYTES, 10 * BLOCK_BYTES), { length: BLOCK_BYTES, staged: true });
   assert.deepEqual(again.stretch(0, 4 * BLOCK_BYTES, 10 * BLOCK_BYTES), { length: 10 * BLOCK_BYTES, staged: false });
   const bases = volumes.map((_, volume) => {
@@ -78,4 +80,116 @@ test('runs of bits are found over page ends, and pages carry them to another set
   ]);
   assert.equal(copy.count, 25);
   assert.ok(copy.has(8) && !copy.has(9));
+});
+
+test("space that is set aside is nobody else's until an image takes it, and what must stay free for others stays so", () => {
+  const disk = new MemoryStorage();
+  disk.spaceBytes = 100 * BLOCK_BYTES;
+  let leave = 30;
+  const room = new StagingRoom(disk, () => leave * BLOCK_BYTES);
+  assert.equal(room.ensure(71 * BLOCK_BYTES)?.code, 'ENOSPC', 'it would leave 29 blocks');
+  assert.equal(disk.usedBytes, 0, 'what was refused is given back');
+  assert.equal(room.ensure(70 * BLOCK_BYTES), null);
+  assert.equal(disk.freeBytes(), 30 * BLOCK_BYTES);
+  assert.equal(room.ensure(70 * BLOCK_BYTES), null, 'what is set aside counts');
+  assert.equal(room.take(10 * BLOCK_BYTES, 0), null);
+  assert.ok(disk.freeBytes() >= 40 * BLOCK_BYTES, 'an image has its space');
+  leave = 1000;
+  assert.equal(room.take(60 * BLOCK_BYTES, 0), null, 'what was set aside is not asked for again');
+  assert.equal(room.take(BLOCK_BYTES, 0)?.code, 'ENOSPC');
+});
+
+test('what the bases will grow by stays set aside until everything is given back, restarts included', () => {
+  const disk = new MemoryStorage();
+  disk.spaceBytes = 100 * BLOCK_BYTES;
+  const room = new StagingRoom(disk, () => 0);
+  const taken = disk.open('images', { create: true });
+  for (let image = 0; image < 5; image++) {
+    assert.equal(room.take(10 * BLOCK_BYTES, 8 * BLOCK_BYTES), null);
+    taken.write(image * 10 * BLOCK_BYTES, [new Uint8Array(10 * BLOCK_BYTES)]);
+  }
+  assert.equal(room.take(10 * BLOCK_BYTES, 8 * BLOCK_BYTES)?.code, 'ENOSPC', '90 blocks are taken or owed');
+  room.file.close();
+  const again = new StagingRoom(disk, () => 0);
+  assert.ok(disk.freeBytes() <= 60 * BLOCK_BYTES, '40 blocks are owed to the bases');
+  assert.equal(again.take(10 * BLOCK_BYTES, 8 * BLOCK_BYTES)?.code, 'ENOSPC');
+  again.release();
+  assert.equal(disk.freeBytes(), 50 * BLOCK_BYTES);
+});
+
+test('images that are being staged when space runs out are not left behind by those that go into the bases', () => {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, SMALL_BLOCKS, 0x0d);
+  rig.replica.commit(1);
+  const { epoch, history, chain } = rig.replica;
+  const begin = {
+    epoch: epoch + 1,
+    history: [...history, { epoch: epoch + 1, firstSeq: 2 }],
+    position: 1,
+    chain,
+    rung: 'copy',
+    imageBytes: 0,
+  } as const;
+  assert.equal(
+    rig.wait((done) => rig.replica.receiver.begin(begin, done)),
+    null,
+  );
+  const ended: number[] = [];
+  const image = (at: number): void =>
+    rig.replica.receiver.writeImage(0, at * BLOCK_BYTES, new Uint8Array(8 * BLOCK_BYTES).fill(0x10 + at), (failure) => {
+      assert.equal(failure, null);
+      ended.push(at);
+    });
+  image(0);
+  // No space for another one, while the first is under way: its write is the oldest event, and all others happen before it.
+  rig.disk.spaceBytes = rig.disk.usedBytes;
+  image(8);
+  image(16);
+  for (let i = 0; i < 200; i++) rig.storage.step(rig.storage.waiting > 1 ? 0.999 : 2);
+  assert.deepEqual(ended, [], 'nothing goes into a base while an image is on its way to its place beside it');
+  rig.storage.settle();
+  assert.deepEqual(
+    ended.sort((a, b) => a - b),
+    [0, 8, 16],
+  );
+  assert.ok(rig.journal.includes('copy.unstaged'));
+  assert.equal(
+    rig.wait((done) => rig.replica.receiver.end(1, done)),
+    null,
+  );
+  const wanted = new Uint8Array(SMALL_BLOCKS * BLOCK_BYTES);
+  for (const at of [0, 8, 16]) wanted.fill(0x10 + at, at * BLOCK_BYTES, (at + 8) * BLOCK_BYTES);
+  assertSame(rig.disk.contentOf('base-small'), wanted, 'the base');
+  assert.deepEqual(rig.failures, []);
+  assert.deepEqual(
+    rig.disk.list().filter((name) => name.startsWith('staging')),
+    [],
+  );
+});
+
+test('a loss of power while a second resync begins leaves the older volume, and what the superblock counts of the first', () => {
+  let [before, after] = [0, 0];
+  for (let run = 0; run < 40; run++) {
+    const rig = new ReplicaRig().start();
+    rig.write(0, 0, SMALL_BLOCKS, 0x0d);
+    rig.replica.commit(1);
+    const { epoch, history, chain } = rig.replica;
+    const begin = { epoch: epoch + 1, history: [...history, { epoch: epoch + 1, firstSeq: 2 }], position: 1, chain, rung: 'copy' } as const;
+    rig.wait((done) => rig.replica.receiver.begin(begin, done));
+    rig.wait((done) => rig.replica.receiver.writeImage(0, 0, block(0x11), done));
+    rig.replica.receiver.settled({ volume: 0, offset: BLOCK_BYTES }, 1);
+    rig.storage.settle();
+    assert.equal(rig.replica.superblock.durableValue.staging?.entries, 1);
+    rig.replica.receiver.begin(begin, () => undefined);
+    for (let step = 0; step < run % 8; step++) rig.storage.step();
+    rig.losePower(chance(run), 0.5);
+    rig.open();
+    const { staging } = rig.replica.superblock.value;
+    assert.equal(staging?.older.seq, 1, `run ${run}`);
+    const wanted = new Uint8Array(SMALL_BLOCKS * BLOCK_BYTES).fill(0x0d);
+    assertSame(rig.disk.contentOf('base-small'), wanted, 'the older volume');
+    if (staging.entries === 1) before++;
+    else after++;
+  }
+  assert.ok(before > 0 && after > 0, 'it came before and after the second one counted');
 });
