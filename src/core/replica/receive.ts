@@ -334,8 +334,8 @@ export class CopyReceiver {
       this.#onWritten = null;
       written();
     });
+    assert(staging !== null || block.durableValue.staging === null, 'a base is written only when the older volume is given up for good');
     if (staging === null) {
-      assert(block.durableValue.staging === null, 'a base is written only when the older volume is given up for good');
       const failure = failureOf(() => putImage(base, offset, content, ended));
       if (failure !== null) ended(failure);
       return;

@@ -19,15 +19,17 @@ function inside(rig: ReplicaRig, followed: Readonly<Record<string, object>> = {}
     role: 'primary',
     replica: rig.replica,
     lead: { followed: new Map(Object.entries(followed)) },
-    verify: {
-      running: true,
-      passedBytes: VOLUMES[0].sizeBytes + 7 * BLOCK,
-      oldestUnverifiedSeconds: null,
-      findings: [
-        { volume: WIDE, offset: 40 * BLOCK, length: BLOCK, repaired: false },
-        { volume: WIDE, offset: 60 * BLOCK, length: BLOCK, repaired: true },
-        { volume: 0, offset: 0, length: BLOCK, repaired: false },
-      ],
+    verifies: {
+      status: () => ({
+        running: true,
+        passedBytes: VOLUMES[0].sizeBytes + 7 * BLOCK,
+        oldestUnverifiedSeconds: null,
+        findings: [
+          { volume: WIDE, offset: 40 * BLOCK, length: BLOCK, repaired: false },
+          { volume: WIDE, offset: 60 * BLOCK, length: BLOCK, repaired: true },
+          { volume: 0, offset: 0, length: BLOCK, repaired: false },
+        ],
+      }),
     },
     peers: new Map(Object.keys(followed).map((name) => [name, {}])),
   } as unknown as Inspected;
