@@ -7,7 +7,7 @@ import type * as z from 'zod';
 
 import { TercetError, exitOf } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
-import type { OrderOutcome, SwitchoverOrder } from '../core/site/contract.ts';
+import type { OrderOutcome, PauseOrder, SwitchoverOrder } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
 import type { DaemonStatus, EventLine, Explanation, Health, ReloadLine, ResyncOrder } from './schema.ts';
 import {
@@ -113,6 +113,14 @@ export class ControlClient {
 
   resync(group: string, order: ResyncOrder): Promise<OrderOutcome> {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/resync`, { ...order });
+  }
+
+  pause(group: string, order: PauseOrder): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/pause`, { site: order.site, force: order.force });
+  }
+
+  resume(group: string, site: string): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/resume`, { site });
   }
 
   /** Compares the copies of a group; only its primary does. */

@@ -11,6 +11,7 @@ import type {
   Decision,
   DecisionInputs,
   OrderOutcome,
+  PauseOrder,
   PeerStatus,
   ResyncStatus,
   Role,
@@ -85,6 +86,7 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
     })
     .nullable(),
   lastError: z.string().nullable(),
+  paused: z.boolean().default(false),
 });
 
 const coverageSchema: z.ZodType<CoverageStatus> = z.object({
@@ -306,6 +308,12 @@ export const resyncSchema: z.ZodType<ResyncOrder> = z.strictObject({
   compare: z.enum(['primary', 'mirror']),
   confirm: z.boolean().default(false),
 });
+
+/** Body of POST /v1/groups/GROUP/pause. */
+export const pauseSchema: z.ZodType<PauseOrder> = z.strictObject({ site: nameSchema, force: z.boolean().default(false) });
+
+/** Body of POST /v1/groups/GROUP/resume. */
+export const resumeSchema: z.ZodType<{ site: SiteName }> = z.strictObject({ site: nameSchema });
 
 /** Body of POST /v1/groups/GROUP/promote. */
 export const promoteSchema: z.ZodType<{ force: boolean }> = z.strictObject({ force: z.boolean() });

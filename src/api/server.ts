@@ -15,11 +15,21 @@ import type { ErrorCode } from '../core/base/errors.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
-import type { OrderOutcome, SwitchoverOrder } from '../core/site/contract.ts';
+import type { OrderOutcome, PauseOrder, SwitchoverOrder } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
 import { listen } from './listen.ts';
 import type { ApiError, DaemonStatus, Explanation, Health } from './schema.ts';
-import { emptySchema, faultsOf, nameSchema, promoteSchema, type ResyncOrder, resyncSchema, switchoverSchema } from './schema.ts';
+import {
+  emptySchema,
+  faultsOf,
+  nameSchema,
+  pauseSchema,
+  promoteSchema,
+  type ResyncOrder,
+  resumeSchema,
+  resyncSchema,
+  switchoverSchema,
+} from './schema.ts';
 
 /** What the daemon does for the API. Orders for a group that is not here throw TERCET_NO_SUCH_GROUP. */
 export interface Control {
@@ -35,6 +45,9 @@ export interface Control {
   /** Resolves when the base images of this site hold everything that was committed when it was asked. */
   drain(group: string): Promise<OrderOutcome>;
   resync(group: string, order: ResyncOrder): Promise<OrderOutcome>;
+  /** The primary sends a mirror nothing until it is resumed; only the primary takes the order. */
+  pause(group: string, order: PauseOrder): Promise<OrderOutcome>;
+  resume(group: string, site: string): Promise<OrderOutcome>;
 }
 
 /** A control API that listens. */
@@ -119,10 +132,20 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     const order = await readBody(c, resyncSchema);
     return answer(c, await inTime(control.resync(group, order), `comparing ${order.site} for group ${group}`, bounds));
   });
+  app.post('/v1/groups/:group/pause', async (c) => {
+    const group = nameOf(c.req.param('group'));
+    const order = await readBody(c, pauseSchema);
+    return answer(c, await inTime(control.pause(group, order), `pausing ${order.site} of group ${group}`, bounds));
+  });
+  app.post('/v1/groups/:group/resume', async (c) => {
+    const group = nameOf(c.req.param('group'));
+    const { site } = await readBody(c, resumeSchema);
+    return answer(c, await inTime(control.resume(group, site), `resuming ${site} of group ${group}`, bounds));
+  });
   app.notFound((c) => {
     const routes =
       'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, /v1/groups/GROUP/explain, .../sidefile, .../map, ' +
-      'POST /v1/reload, /v1/stop, /v1/groups/GROUP/create, .../promote, .../switchover, .../replace-witness, .../drain and .../resync';
+      'POST /v1/reload, /v1/stop, /v1/groups/GROUP/create, .../promote, .../switchover, .../replace-witness, .../drain, .../resync, .../pause and .../resume';
     return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
   });
   app.onError((error, c) => {

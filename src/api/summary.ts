@@ -99,6 +99,8 @@ function coverageProblems(primary: SiteStatus, { from, to, state, why }: Coverag
 
 function peerProblems(primary: SiteStatus, peer: PeerStatus): readonly string[] {
   const why = peer.lastError === null ? '' : ` (${peer.lastError})`;
+  if (peer.paused && peer.attached === 'no')
+    return [`${peer.site} is paused by order: \`tercet resume ${primary.group} --site ${peer.site}\` ends that`];
   if (!peer.connected) return [`${peer.site} is not connected to ${primary.site}${why}`];
   if (peer.role === 'failed') return [`the copy at ${peer.site} has failed${why}`];
   switch (peer.attached) {

@@ -13,6 +13,7 @@ import { createCommand } from './commands/create.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { drainCommand } from './commands/drain.ts';
 import { eventsCommand } from './commands/events.ts';
+import { pauseCommand, resumeCommand } from './commands/pause.ts';
 import { resyncCommand } from './commands/resync.ts';
 import { explainCommand } from './commands/explain.ts';
 import { promoteCommand } from './commands/promote.ts';
@@ -78,6 +79,8 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     drain: drainCommand,
     stop: stopCommand,
     resync: resyncCommand,
+    pause: pauseCommand,
+    resume: resumeCommand,
     attach: attachCommand,
     sidefile: sidefileRoutes,
     verify: verifyCommand,

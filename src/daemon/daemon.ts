@@ -292,5 +292,7 @@ function controlOf(site: SiteName, groups: readonly GroupRunner[], certificates:
     replaceWitness: async (group) => find(group).replaceWitness(),
     drain: async (group) => find(group).drain(),
     resync: async (group, order) => find(group).resync(order),
+    pause: async (group, order) => find(group).pause(order),
+    resume: async (group, site) => find(group).resume(site),
   };
 }

@@ -11,6 +11,7 @@ import type { LinkReceiver } from '../core/mirror/link.ts';
 import type {
   HostRequest,
   OrderOutcome,
+  PauseOrder,
   Role,
   SiteOptions,
   SiteStatus,
@@ -210,6 +211,14 @@ export class GroupRunner implements ExportedGroup {
   resync(order: { readonly site: SiteName } & ScanChoice): Promise<OrderOutcome> {
     const { site, ...choice } = order;
     return this.#order((done) => this.#core.resync(site, choice, done));
+  }
+
+  pause(order: PauseOrder): Promise<OrderOutcome> {
+    return this.#order((done) => this.#core.pauses.pause(order, done));
+  }
+
+  resume(site: SiteName): Promise<OrderOutcome> {
+    return this.#order((done) => this.#core.pauses.resume(site, done));
   }
 
   switchover(order: SwitchoverOrder): Promise<OrderOutcome> {

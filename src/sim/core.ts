@@ -43,6 +43,12 @@ class CoreSite implements InspectedSite {
   resync(...order: Parameters<Site['resync']>): void {
     this.site.resync(...order);
   }
+  pause(...order: Parameters<Site['pauses']['pause']>): void {
+    this.site.pauses.pause(...order);
+  }
+  resume(...order: Parameters<Site['pauses']['resume']>): void {
+    this.site.pauses.resume(...order);
+  }
   stop(done: () => void): void {
     this.site.stop(done);
   }
@@ -97,6 +103,9 @@ class CoreSite implements InspectedSite {
       heldBytes: replica.heldBytes,
       capacityBytes: replica.heldBytes + replica.spaceLeft(),
       forgotten: forgottenBy(lead),
+      paused: [...(lead?.followed.values() ?? [])]
+        .filter((peer) => peer.paused)
+        .map((peer) => ({ site: peer.site, isLetGo: peer.attached === 'no' })),
       writers: lead?.writers.status.state ?? null,
       outrun: lead?.followed.get(lead.writers.status.for ?? '')?.outrun ?? false,
       blocked: pendingRequests > 0 && replica.full,

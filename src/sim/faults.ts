@@ -90,6 +90,8 @@ export class Faults {
         return this.secondWitness(machine, fault);
       case 'scan':
         return this.orderScan(machine, fault);
+      case 'pause':
+        return this.orderPause(machine, fault);
       case 'witness-cut':
       case 'witness-down':
       case 'witness-lossy':
@@ -128,6 +130,48 @@ export class Faults {
     );
   }
 
+  /** An operator has a mirror paused, and resumed after a while, at whoever is primary then. */
+  private orderPause(named: Machine<InspectedSite>, fault: Fault): void {
+    const primary = this.machines.find((candidate) => candidate.site?.role === 'primary');
+    if (primary === undefined) return;
+    const machine = named === primary ? (this.machines.find((candidate) => candidate !== primary) ?? named) : named;
+    const { life } = primary;
+    primary.enter('order', life, () =>
+      primary.site?.pause({ site: machine.name, force: fault.amount % 3 !== 0 }, (outcome) => {
+        // An order that only waits for the witness is answered too: it is paused when it says so itself.
+        const isPaused = primary.life === life && primary.site?.status().peers.find((peer) => peer.site === machine.name)?.paused === true;
+        if (outcome.kind === 'done' && isPaused) this.watch.paused(primary, machine.name);
+        else if (outcome.kind === 'refused' && fault.amount % 3 === 0) this.watch.coverage.hit('pause refused for the last mirror');
+      }),
+    );
+    this.later(fault.millis, () => this.resume());
+  }
+
+  /** Mirrors that whoever is primary has paused are resumed. */
+  private resume(): void {
+    for (const primary of this.machines) {
+      if (primary.site?.role !== 'primary' || primary.frozen) continue;
+      for (const { site } of primary.site.status().peers.filter((peer) => peer.paused)) {
+        primary.enter('order', primary.life, () =>
+          primary.site?.resume(site, ({ kind }) => {
+            if (kind === 'done') this.watch.coverage.hit('paused mirror resumed');
+          }),
+        );
+      }
+    }
+  }
+
+  /** Mirrors stay paused until somebody ends that. */
+  private resumeAll(): void {
+    const { round } = this;
+    const look = (): void => {
+      if (round !== this.round) return;
+      this.resume();
+      this.world.after(1000, look);
+    };
+    look();
+  }
+
   /** Ends every trouble and starts every machine that is not left out. */
   heal(): void {
     this.round++;
@@ -148,6 +192,7 @@ export class Faults {
       if (this.leftOut.has(machine.name)) machine.end('crash');
       else if (machine.site === null) machine.start();
     }
+    this.resumeAll();
   }
 
   private endMachine(machine: Machine<InspectedSite>, kind: CrashKind, fault: Fault): void {

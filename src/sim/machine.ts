@@ -11,7 +11,16 @@ import type { SimWitness } from './witness.ts';
 import type { Pending, World } from './world.ts';
 import type { Buffers, LinkPort } from '../core/base/ports.ts';
 import type { Millis, SiteName } from '../core/base/units.ts';
-import type { Decision, HostRequest, OrderOutcome, Role, SiteOptions, SiteStatus, SwitchoverOrder } from '../core/site/contract.ts';
+import type {
+  Decision,
+  HostRequest,
+  OrderOutcome,
+  PauseOrder,
+  Role,
+  SiteOptions,
+  SiteStatus,
+  SwitchoverOrder,
+} from '../core/site/contract.ts';
 import type { ScanChoice } from '../core/mirror/forms.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { VerifyOrder } from '../core/scan/verify.ts';
@@ -25,6 +34,8 @@ export interface DrivenSite {
   verify(order: VerifyOrder): void;
   replaceWitness(done: (outcome: OrderOutcome) => void): void;
   resync(site: SiteName, choice: ScanChoice, done: (outcome: OrderOutcome) => void): void;
+  pause(order: PauseOrder, done: (outcome: OrderOutcome) => void): void;
+  resume(site: SiteName, done: (outcome: OrderOutcome) => void): void;
   stop(done: () => void): void;
   request(request: HostRequest): void;
   turn(): void;

@@ -130,6 +130,17 @@ export const PLANTED: readonly PlantedBug[] = [
   },
   bug('confirms before it is on its disk', 'handover', SUCCESSOR, 'if (replica.marks.durable < offer.seq) return replica.flush();', ''),
 
+  // Mirrors that are paused by order.
+  bug(
+    'a paused mirror is let go although it may claim',
+    '4 exclude',
+    LEAD,
+    "if (!peer.paused || peer.required || peer.attached === 'no') continue;",
+    "if (!peer.paused || peer.attached === 'no') continue;\n      peer.flag = 'false';",
+  ),
+  bug('a restart forgets a pause', '16 pause', LEAD, 'followed.paused = pausedOf(given.replica).includes(peer.name);', ''),
+  bug('a paused mirror joins all the same', '16 pause', LEAD, '(peer.paused && !peer.required) || (decision', '(decision'),
+
   // Whether copies are equal.
   bug(
     'digests are not flushed with their image',

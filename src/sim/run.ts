@@ -11,7 +11,7 @@ import type { CrashKind, CrashMoment } from './gate.ts';
 import { Hosts } from './host.ts';
 import { Machine } from './machine.ts';
 import { Network } from './network.ts';
-import { type Fault, handoverFaults, makeSchedule, scanFaults, witnessFaults } from './schedule.ts';
+import { type Fault, handoverFaults, makeSchedule, pauseFaults, scanFaults, witnessFaults } from './schedule.ts';
 import { scrubPhase } from './scrub-phase.ts';
 import { type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
@@ -323,7 +323,12 @@ function spanOf(settings: Settings): Parameters<typeof makeSchedule>[1] {
 function scheduleOf(world: World, settings: Settings): readonly Fault[] {
   const span = spanOf(settings);
   const planned = [...handoverFaults(world.chance('handovers'), span), ...witnessFaults(world.chance('witnesses'), span)];
-  const faults = [...makeSchedule(world.chance('schedule'), span), ...planned, ...scanFaults(world.chance('scans'), span)];
+  const faults = [
+    ...makeSchedule(world.chance('schedule'), span),
+    ...planned,
+    ...scanFaults(world.chance('scans'), span),
+    ...pauseFaults(world.chance('pauses'), span),
+  ];
   return faults.sort((a, b) => a.at - b.at);
 }
 

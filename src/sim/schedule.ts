@@ -4,7 +4,7 @@
 
 import type { CrashMoment } from './gate.ts';
 import { Chance } from './random.ts';
-import { makeHandovers, makeLosses, makeScans, makeStories } from './stories.ts';
+import { makeHandovers, makeLosses, makePauses, makeScans, makeStories } from './stories.ts';
 
 /** Kinds of faults. */
 export const FAULT_KINDS = [
@@ -37,6 +37,7 @@ export const FAULT_KINDS = [
   'witness-lost',
   'witness-two',
   'scan',
+  'pause',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -59,10 +60,10 @@ export interface Fault {
 }
 
 /**
- * Those that are drawn here. Planned changes, lost witnesses and scans have streams of chance of their own (handoverFaults, witnessFaults, scanFaults), so
- * that runs without them stay what they were.
+ * Those that are drawn here. Planned changes, lost witnesses, scans and pauses have streams of chance of their own (handoverFaults, witnessFaults,
+ * scanFaults, pauseFaults), so that runs without them stay what they were.
  */
-const OWN_STREAM: ReadonlySet<FaultKind> = new Set(['switchover', 'cut-asker', 'witness-lost', 'witness-two', 'scan']);
+const OWN_STREAM: ReadonlySet<FaultKind> = new Set(['switchover', 'cut-asker', 'witness-lost', 'witness-two', 'scan', 'pause']);
 const DRAWN_KINDS = FAULT_KINDS.filter((kind) => !OWN_STREAM.has(kind));
 
 /** How often each kind is chosen when it is on, relative to the others. */
@@ -96,6 +97,7 @@ const WEIGHTS: Record<FaultKind, number> = {
   'witness-lost': 1,
   'witness-two': 1,
   scan: 5,
+  pause: 5,
 };
 
 /** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
@@ -128,6 +130,12 @@ export function witnessFaults(chance: Chance, span: Parameters<typeof makeSchedu
 export function scanFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
   if (!chance.happens(0.3)) return [];
   return makeScans(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
+}
+
+/** Mirrors that an operator pauses and resumes between two moments, in a share of all runs. */
+export function pauseFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  if (!chance.happens(0.3)) return [];
+  return makePauses(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
 }
 
 function makeFaults(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {

@@ -264,6 +264,9 @@ const twoWitnesses: Story = ({ chance, at, leaseMillis, first, second }) => {
 /** Amount of a fault that chooses the handover among the operations (faults.ts). */
 export const LOSE_HANDOVER = 2000;
 
+/** Amount of a fault that chooses the exclusion among the operations (faults.ts). */
+const LOSE_EXCLUDE = 2;
+
 const STORIES: readonly Story[] = [
   farAhead,
   lostWithoutHeir,
@@ -324,6 +327,43 @@ export function makeScans(chance: Chance, from: number, to: number, leaseMillis:
   for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.3, 2) * pause) {
     const first = chance.integer(0, 1);
     faults.push(...brokenScan({ chance, at, leaseMillis, first, second: 1 - first }));
+  }
+  return faults.sort((a, b) => a.at - b.at);
+}
+
+/** A mirror is paused, and something goes wrong in the middle of it: with the primary, the mirror, the witness or its answer. */
+const brokenPause: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const mirror = chance.pick([second, second, 2]);
+  const soon = at + chance.spread(0.1, 3 * leaseMillis);
+  const away = leaseMillis * chance.between(0.1, 4);
+  const trouble = (): Fault =>
+    chance.pick([
+      fault(chance.pick(['crash', 'power']), at, {
+        site: chance.pick([first, first, mirror]),
+        millis: away,
+        calls: Math.floor(chance.spread(1, 60)),
+        moment: chance.pick(['before', 'after', 'torn']),
+      }),
+      fault(chance.pick(['crash', 'power']), soon, { site: first, millis: chance.spread(5, leaseMillis) }),
+      fault(chance.pick(['crash', 'power', 'freeze']), soon, { site: chance.pick([first, mirror]), millis: away }),
+      fault('witness-cut', Math.max(0, at - chance.spread(0.1, 20)), { site: first, millis: away }),
+      fault('lose-answer', Math.max(0, at - 1), { amount: LOSE_EXCLUDE }),
+      fault(chance.pick(['cut', 'reset', 'stall']), soon, { site: first, other: mirror, millis: away }),
+      fault('switchover', soon, { site: first, other: second, amount: chance.integer(1, 1000) }),
+      fault('pause', soon, { site: chance.pick([first, second, 2]), millis: away, amount: chance.integer(1, 1000) }),
+    ]);
+  const order = fault('pause', at, { site: mirror, millis: leaseMillis * chance.spread(0.1, 20), amount: chance.integer(1, 1000) });
+  const count = chance.pick([0, 1, 1, 2, 3]);
+  return [order, ...Array.from({ length: count }, trouble)];
+};
+
+/** A few pauses between two moments. */
+export function makePauses(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  const faults: Fault[] = [];
+  const pause = Math.max(4 * leaseMillis, 2000);
+  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.3, 2) * pause) {
+    const first = chance.integer(0, 1);
+    faults.push(...brokenPause({ chance, at, leaseMillis, first, second: 1 - first }));
   }
   return faults.sort((a, b) => a.at - b.at);
 }

@@ -31,6 +31,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   /** When records that a mirror lacks were dropped last. */
   lastUncovered = -Infinity;
   calmSince = 0;
+  readonly pauses = new Map<SiteName, Set<SiteName>>();
   /** What verifies have said. */
   readonly verifies = new Verifies();
   everHarmed = false;
@@ -119,6 +120,13 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     return oldest;
   }
 
+  /** A site has said that a mirror is paused. */
+  paused(machine: Machine<InspectedSite>, site: SiteName): void {
+    this.coverage.hit(this.seen.get(site)?.mode === 'sync' ? 'sync mirror paused' : 'async mirror paused');
+    const named = this.pauses.get(machine.name) ?? new Set();
+    this.pauses.set(machine.name, named.add(site));
+  }
+
   /** Records were destroyed at a site in a way that the rules do not answer for. */
   harm(machine: Machine<InspectedSite>, harm: Harm): void {
     const site = this.site(machine);
@@ -127,6 +135,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (harm === 'flip') site.flipped = true;
     else if (harm === 'wipe') site.flipped = false;
     site.lostAt = this.world.now;
+    if (harm !== 'flip') this.pauses.delete(site.name);
     site.held = harm === 'disk' ? site.durable : NOTHING;
     site.durable = site.held;
     this.takeBack('harm');
@@ -204,7 +213,10 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
     else if (event === 'handover.off') coverage.hit('handover given up');
-    else if (event === 'coverage.lost') {
+    else if (event === 'pause.end') {
+      if (facts['why'] === 'another primary') coverage.hit('pause ended by another primary');
+      this.pauses.get(machine.name)?.delete(String(facts['site']));
+    } else if (event === 'coverage.lost') {
       coverage.hit(facts['bitmapOnly'] === true ? 'no records held for a copy that is away' : 'coverage lost');
       if (facts['bitmapOnly'] !== true) this.lastUncovered = this.world.now;
     } else if (event === 'resync.begin') this.countResync(this.site(machine), facts);

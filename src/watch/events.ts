@@ -34,6 +34,8 @@ const kinds = {
       'As primary: hosts are slowed down (`facts.state` is `slowed`), their writes wait (`stopped`), or they write freely again (`free`), because of what `facts.site` lacks.',
     hook: 'coverage',
   },
+  paused: { meaning: 'As primary: the peer is sent nothing until it is resumed, by order.', hook: 'pause' },
+  resumed: { meaning: 'The pause of the peer has ended: by order, or because another site is primary (`facts.why`).', hook: 'pause' },
   'sidefile-eased': { meaning: 'The sidefile will not be full soon any more.', hook: null },
   flag: { meaning: 'The flag of the peer at the witness has changed: `facts.flag`.', hook: null },
   witness: { meaning: 'The witness answers again, or no longer: `facts.reachable`.', hook: null },

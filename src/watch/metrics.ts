@@ -212,6 +212,9 @@ const peers: readonly Metric[] = [
   perPeer('tercet_peer_following', 'At the primary: whether the peer follows.', ({ attached, flag: known }) =>
     known === null ? null : flag(attached === 'following'),
   ),
+  perPeer('tercet_peer_paused', 'At the primary: whether the peer is paused by order.', ({ paused, flag: known }) =>
+    known === null ? null : flag(paused),
+  ),
   {
     name: 'tercet_peer_flag',
     type: 'gauge',

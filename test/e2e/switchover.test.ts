@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { EXIT } from '../../src/core/base/errors.ts';
-import { withCluster } from '../support/cluster.ts';
+import { type TestCluster, type TestLoad, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
 
 test('switchover, failback and demote lose nothing; what is unsafe is refused', async () => {
@@ -62,6 +62,8 @@ test('switchover, failback and demote lose nothing; what is unsafe is refused', 
     await cluster.member('alpha').daemon.start();
     await cluster.healed();
 
+    await pauses(cluster, load);
+
     const report = await watch.stop();
     assert.deepEqual(report.faults, []);
     await load.workload.stop();
@@ -69,3 +71,43 @@ test('switchover, failback and demote lose nothing; what is unsafe is refused', 
     await cluster.compareCopies(load);
   });
 });
+
+/** beta serves. Far is paused at once, the last sync mirror by force only; both stay paused over a restart of the primary, and then catch up. */
+async function pauses(cluster: TestCluster, load: TestLoad): Promise<void> {
+  const { group } = cluster.layout;
+  const peers = async (): Promise<readonly string[]> =>
+    (await cluster.status('beta')).peers.map(({ site, paused, attached }) => `${site} ${paused} ${attached}`).toSorted();
+  const far = await tercet(cluster, `pause ${group} --site gamma`);
+  assert.deepEqual([far.code, far.err], [EXIT.done, '']);
+  assert.match(far.out, /^gamma is paused; `tercet resume [^ ]+ --site gamma` ends that/);
+  const last = await tercet(cluster, `pause ${group} --site alpha`);
+  assert.equal(last.code, EXIT.unsafe);
+  assert.match(last.err, /without alpha, hosts would be answered by the disk of beta alone/);
+  await cluster.acknowledged(load, 100);
+  assert.deepEqual(await peers(), ['alpha false following', 'gamma true no']);
+  // It is a consistent copy all the same.
+  assert.equal((await cluster.status('beta')).witness.view?.copies.find(({ site }) => site === 'gamma')?.flag, true);
+
+  const near = await tercet(cluster, `pause ${group} --site alpha --force`);
+  assert.deepEqual([near.code, near.err], [EXIT.done, '']);
+  await cluster.acknowledged(load, 100);
+  assert.equal((await cluster.status('beta')).protection, 'solo');
+  const status = await tercet(cluster, 'status');
+  assert.equal(status.code, EXIT.notInState);
+  assert.match(status.out, /alpha is paused by order/);
+  const refused = await tercet(cluster, `switchover ${group} --to alpha`);
+  assert.match(refused.err, /alpha is paused by order/);
+
+  await cluster.member('beta').daemon.kill();
+  await cluster.member('beta').daemon.start();
+  await cluster.until('beta serves again', async () => (await cluster.servingSite()) === 'beta');
+  await cluster.acknowledged(load, 100);
+  assert.deepEqual(await peers(), ['alpha true no', 'gamma true no']);
+  for (const site of ['alpha', 'gamma']) {
+    const resumed = await tercet(cluster, `resume ${group} --site ${site}`);
+    assert.deepEqual([resumed.code, resumed.err], [EXIT.done, '']);
+  }
+  await cluster.acknowledged(load, 100);
+  assert.equal(await cluster.healed(), 'beta');
+  assert.match((await tercet(cluster, `resume ${group} --site alpha`)).out, /^alpha is not paused/);
+}

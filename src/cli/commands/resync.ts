@@ -4,9 +4,9 @@ import type { Command } from '@stricli/core';
 import { buildCommand } from '@stricli/core';
 
 import { TercetError } from '../../core/base/errors.ts';
-import type { SiteName } from '../../core/base/units.ts';
-import type { CliContext, ConfigFlag, LoadedConfig } from '../context.ts';
+import type { CliContext, ConfigFlag } from '../context.ts';
 import { clientOf, configFlag, print, readConfig } from '../context.ts';
+import { primaryOf } from '../primary.ts';
 
 const DIGESTS = ['sha256', 'sha1', 'md5', 'crc32'] as const;
 const SIDES = ['primary', 'mirror'] as const;
@@ -63,17 +63,4 @@ function provesText(digest: Flags['digest'], confirm: boolean): string {
       ? 'crc32 takes one in four thousand million differing blocks for equal, and any that was made so'
       : `${digest} does not prove anything against blocks that were made to collide`;
   return `${lacks}; ${confirm ? 'everything is compared again by sha256 when it has ended' : '--confirm has everything compared again by sha256'}`;
-}
-
-async function primaryOf(config: LoadedConfig, group: string, sites: readonly SiteName[]): Promise<SiteName> {
-  for (const site of sites) {
-    try {
-      const status = await (await clientOf(config.siteOf(site))).status();
-      if (status.groups.some((each) => each.group === group && each.role === 'primary')) return site;
-    } catch (error) {
-      // A site that does not answer is not where the order can be given; the next one may be.
-      if (!(error instanceof TercetError)) throw error;
-    }
-  }
-  throw new TercetError('TERCET_NOT_IN_STATE', { what: `group ${group}`, reason: 'none of its sites says that it is primary' });
 }

@@ -44,6 +44,8 @@ export class FollowedPeer {
   knownDurable: Seq | null = null;
   /** The sidefile had to forget records that it lacks: only a copy brings it back. */
   uncovered = false;
+  /** By order it is sent nothing: it is let go once nothing waits for it, and its joins wait. */
+  paused = false;
   /** Writers were faster than a resync of it: they are slowed down for the next one. */
   outrun = false;
   /** What it has got done, in any unit, and when that changed last. */

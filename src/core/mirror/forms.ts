@@ -34,6 +34,8 @@ export interface PeerState {
   /** Times its replica was opened: falls when a site was put back from an old copy of its disk. */
   readonly startCount: number;
   readonly primary: SiteName | null;
+  /** Of a primary: mirrors that it sends nothing by order. Left out when there are none. */
+  readonly paused?: readonly SiteName[];
 }
 
 /** A mirror asks the primary to let it follow. */
@@ -212,7 +214,13 @@ export function readState(body: Uint8Array): PeerState | null {
   if (text(role) === null || !isTextOrNull(groupId) || !isTextOrNull(primary)) return null;
   if (!isCount(epoch) || !isCount(endEpoch) || !isCount(endSeq) || !isCount(chain) || !isCount(startCount)) return null;
   if (typeof unclean !== 'boolean' || typeof consistent !== 'boolean') return null;
-  return { role: role as string, groupId, epoch, endEpoch, endSeq, chain, unclean, consistent, startCount, primary };
+  const state = { role: role as string, groupId, epoch, endEpoch, endSeq, chain, unclean, consistent, startCount, primary };
+  const { paused } = o;
+  if (paused === undefined) return state;
+  const named = Array.isArray(paused) ? paused.filter((site) => text(site) !== null) : null;
+  return named === null || named.length !== (paused as unknown[]).length || named.length >= limits.groupSitesMax
+    ? null
+    : { ...state, paused: named as string[] };
 }
 
 function isRung(value: unknown): value is ResyncRung {

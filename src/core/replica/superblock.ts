@@ -68,6 +68,8 @@ export interface SuperblockValue {
    * what it is until that one grants; the revision is then the newest of the one before.
    */
   readonly witness: null | { readonly instance: string; readonly revision: number; readonly reporting?: true };
+  /** Mirrors that this site, as primary, sends nothing by order. Left out by copies that were made before it was kept. */
+  readonly paused?: readonly SiteName[];
 }
 
 /** How a resync may be brought to its end. */
@@ -311,6 +313,8 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
   startCount: isCount,
   pendingClaim: isNullOr({ requestId: isText, epoch: isCount, revision: isCount }),
   committed: isCount,
+  paused: (value) =>
+    value === undefined || (Array.isArray(value) && value.length < limits.groupSitesMax && value.every((site) => isText(site))),
   witness: isNullOr({ instance: isText, revision: isCount, reporting: (value) => value === undefined || value === true }),
 };
 

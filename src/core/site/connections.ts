@@ -65,7 +65,8 @@ export class Connections {
       told.epoch === now.epoch &&
       told.unclean === now.unclean &&
       told.consistent === now.consistent &&
-      told.primary === now.primary;
+      told.primary === now.primary &&
+      (told.paused ?? []).join() === (now.paused ?? []).join();
     if (unchanged) return;
     this.#told = now;
     const body = encodeJson(now);

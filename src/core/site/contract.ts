@@ -195,6 +195,8 @@ export interface PeerStatus {
   /** As primary, while the peer is brought up to date. */
   readonly resync: ResyncStatus | null;
   readonly lastError: string | null;
+  /** As primary: whether it is paused by order. A sync one follows all the same until the witness has its flag false. */
+  readonly paused: boolean;
 }
 
 /** How a peer is brought up to date. */
@@ -366,6 +368,13 @@ export interface SwitchoverOrder {
   readonly to: SiteName | null;
   /** Only tell what would happen. */
   readonly dryRun: boolean;
+}
+
+/** An order to send a mirror nothing until it is resumed. */
+export interface PauseOrder {
+  readonly site: SiteName;
+  /** Also if no other mirror would be left that holds what hosts are told of, or none that follows. */
+  readonly force: boolean;
 }
 
 /** Outcome of an administrator's order. */

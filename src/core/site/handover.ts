@@ -220,6 +220,7 @@ export class Handover {
 export function whyNotTo(peer: FollowedPeer): string | null {
   const { site, peer: other } = peer;
   if (other.mode === 'async') return `${site} is async: it may lack writes that were acknowledged`;
+  if (peer.paused) return `${site} is paused by order`;
   if (!other.connected) return `${site} is not connected`;
   if (peer.attached !== 'following')
     return peer.attached === 'copying' ? `${site} is still receiving a whole copy` : `${site} does not follow`;

@@ -26,6 +26,7 @@ import type { OrderOutcome, SiteCounter, SiteOptions } from './contract.ts';
 import { HeldDesk } from './held-desk.ts';
 import { Handover } from './handover.ts';
 import { Membership } from './membership.ts';
+import { pausedOf } from './pauses.ts';
 import { isKept, Writers } from './writers.ts';
 import { Resyncs } from './resync.ts';
 
@@ -77,7 +78,10 @@ export class Lead {
       const copy = given.view.copies.find((candidate) => candidate.site === peer.name);
       // A sync flag that is true at the start of a reign was left so by a handover: required at once, relied upon only once admitted here.
       const flag = copy?.flag === true ? (peer.mode === 'sync' ? 'maybe' : 'true') : 'false';
-      this.#followed.set(peer.name, new FollowedPeer(peer, flag, given.options.timings.driftShare, now));
+      const followed = new FollowedPeer(peer, flag, given.options.timings.driftShare, now);
+      followed.paused = pausedOf(given.replica).includes(peer.name);
+      this.#followed.set(peer.name, followed);
+      if (followed.paused) given.options.journal('pause.kept', { site: peer.name }, `${peer.name} stays paused, as was ordered before`);
     }
     this.writers = new Writers(given.options.journal);
     this.held = new HeldDesk(given.options, given.replica, this.#followed);
@@ -234,6 +238,7 @@ export class Lead {
   }
 
   turn(now: Millis): void {
+    this.letGo();
     for (const peer of this.#followed.values()) {
       if (!peer.streaming) continue;
       const due = peer.peer.mode === 'sync' || now >= peer.sendDue || peer.collectedBytes >= ASYNC_BYTES;
@@ -277,6 +282,14 @@ export class Lead {
     return retain;
   }
 
+  /** Ends the following of paused peers, as soon as nothing waits for them: of a sync one once the witness has its flag false. */
+  letGo(): void {
+    for (const peer of this.#followed.values()) {
+      if (!peer.paused || peer.required || peer.attached === 'no') continue;
+      peer.peer.link?.refuse('this copy is paused by order');
+    }
+  }
+
   /** Ends the reign: nothing that still completes has an effect. */
   end(): void {
     const now = this.#options.clock.now();
@@ -285,12 +298,13 @@ export class Lead {
     this.#membership.end();
   }
 
-  /** Answers a join, or leaves it waiting until the peer's flag is known false. */
+  /** Answers a join, or leaves it waiting: until the peer's flag is known false, or while the peer is paused. */
   decide(peer: FollowedPeer, join: Join): void {
     const link = peer.peer.link;
     if (link === null) return;
     const decision = this.#resyncs.decide(peer, join);
-    if (decision.rung !== 'delta' && peer.flag !== 'false') {
+    // A paused one that hosts still wait for goes on where that takes no images: until the witness has its flag false.
+    if ((peer.paused && !peer.required) || (decision.rung !== 'delta' && peer.flag !== 'false')) {
       peer.pendingJoin = join;
       return;
     }

@@ -75,6 +75,7 @@ export class Membership {
     if (this.#excluding !== null || this.#desk.busy) return earliest;
     for (const peer of this.#followed.values()) {
       if (!peer.required) continue;
+      if (peer.paused) return -Infinity;
       earliest = Math.min(earliest, this.#givenUpAt(peer));
     }
     return earliest;
@@ -116,10 +117,12 @@ export class Membership {
   #beginExclude(now: Millis): void {
     if (now < this.#askNotBefore) return;
     for (const peer of this.#followed.values()) {
-      const overwritten = peer.flag !== 'false' && peer.pendingJoin !== null;
+      // The join of one that is paused waits for the end of that, and overwrites nothing.
+      const overwritten = peer.flag !== 'false' && peer.pendingJoin !== null && (!peer.paused || peer.required);
       const gone = peer.required && now >= this.#givenUpAt(peer);
-      if (!overwritten && !gone) continue;
-      if (peer.attached === 'following') {
+      // One that is paused follows until the witness has its flag false: hosts are not held for a pause.
+      if (!overwritten && !gone && !(peer.paused && peer.required)) continue;
+      if (peer.attached === 'following' && gone) {
         peer.peer.lastError = 'it did not acknowledge in time';
         peer.admitNotBefore = now + SLOW_PEER_REST * this.#options.timings.peerTimeoutMillis;
         peer.peer.link?.refuse('this copy did not acknowledge in time: join anew');
@@ -164,6 +167,7 @@ export class Membership {
         );
         const join = excluding.peer.pendingJoin;
         if (join !== null && excluding.peer.flag === 'false') this.#lead.decide(excluding.peer, join);
+        this.#lead.letGo();
       } else {
         this.#askNotBefore = this.#options.clock.now() + this.#options.timings.witnessRetryMillis;
         this.#options.journal(
@@ -182,7 +186,7 @@ export class Membership {
     const { committed, received } = this.#replica.marks;
     for (const peer of this.#followed.values()) {
       const said = peer.peer.said;
-      const waits = peer.flag !== 'true';
+      const waits = peer.flag !== 'true' && !peer.paused;
       if (!waits || peer.attached !== 'following' || said === null || said.unclean || !said.consistent) continue;
       if (received - peer.received > CAUGHT_UP_RECORDS) continue;
       const flagBefore = peer.flag;

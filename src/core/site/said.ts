@@ -8,10 +8,12 @@ import { decodeJson, type Message } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { Role } from './contract.ts';
+import { pausedOf } from './pauses.ts';
 
 export function stateOf(site: { role: Role; groupId: string | null; replica: Replica | null; primary: SiteName | null }): PeerState {
   const { role, groupId, replica, primary } = site;
   const end = replica?.end ?? ORIGIN;
+  const paused = role === 'primary' && replica !== null ? pausedOf(replica) : [];
   return {
     role,
     groupId,
@@ -24,6 +26,7 @@ export function stateOf(site: { role: Role; groupId: string | null; replica: Rep
     consistent: replica?.superblock.durableValue.consistent ?? false,
     startCount: replica?.startCount ?? 0,
     primary,
+    ...(paused.length > 0 && { paused }),
   };
 }
 

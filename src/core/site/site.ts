@@ -38,6 +38,7 @@ import { OwnCopy } from './own-copy.ts';
 import { isReplicaError } from './replica-options.ts';
 import { Resignation } from './resignation.ts';
 import { heardOf, stateOf } from './said.ts';
+import { Pauses } from './pauses.ts';
 import { ROUTES } from './routes.ts';
 import { Successor } from './successor.ts';
 import { Switchovers } from './switchover.ts';
@@ -52,6 +53,8 @@ import { WitnessMove } from './witness-move.ts';
 export class Site implements LinkOwner {
   /** Compares the copies, by order and by schedule. */
   readonly verifies: VerifyDesk;
+  /** Orders to pause and to resume mirrors. */
+  readonly pauses: Pauses;
   readonly #options: SiteOptions;
   readonly #connections: Connections;
   readonly #peers: ReadonlyMap<SiteName, Peer>;
@@ -112,6 +115,7 @@ export class Site implements LinkOwner {
       undecided: () => this.#claimant.undecided,
       stepBack: (why) => this.#becomeStandby(why),
     });
+    this.pauses = new Pauses(looking);
     this.#successor = new Successor(options, this.#desk);
     this.#switchovers = new Switchovers({
       options,
@@ -316,6 +320,7 @@ export class Site implements LinkOwner {
     if (this.#role !== 'starting') this.#creations.turn(this.#desk, () => this.#orderGround());
     const replica = this.#replica;
     this.#witnessMove.turn(now);
+    this.pauses.turn(now);
     if (replica !== null && replica.failure === null) {
       this.#duties(replica, now);
       if (this.#role !== 'failed') this.#upkeep.turn(replica, now);
@@ -359,6 +364,7 @@ export class Site implements LinkOwner {
     const { timings } = this.#options;
     let earliest = Math.min(this.#desk.deadline(), this.#desk.probeDeadline(this.#probeMillis()), this.#hosts.deadline());
     earliest = Math.min(earliest, this.#connections.deadline(), this.#successor.deadline(), this.#witnessMove.deadline());
+    earliest = Math.min(earliest, this.pauses.deadline());
     if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline(), this.verifies.deadline());
     if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#promised.until, now + timings.heartbeatMillis / 4));
     if (this.#replica?.failure === null) earliest = Math.min(earliest, this.#upkeep.deadline(this.#replica, now));
@@ -516,6 +522,7 @@ export class Site implements LinkOwner {
     if (state === 'following' && this.#role === 'joining') {
       this.#counters.cutBackRecords += this.#follower?.cutBackRecords ?? 0;
       this.#setRole('mirror', 'it follows');
+      if (this.#replica !== null) this.pauses.followed(this.#replica);
     } else if ((state === 'asking' || state === 'adopting') && this.#role === 'mirror') {
       this.#setRole('joining', 'it joins anew');
     }

@@ -124,6 +124,7 @@ function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
     level: inside.survivors.status(peer.name),
     resync: followed === null || inside.replica === null ? null : resyncOf(followed, inside.replica, now),
     lastError: peer.lastError,
+    paused: followed?.paused ?? false,
   };
 }
 
@@ -148,6 +149,22 @@ function overflowWaits({ options }: Inspected, lead: Lead, site: SiteName): Wait
   };
 }
 
+function pauseWaits(site: SiteName): Waiting {
+  return {
+    what: `to pause ${site}`,
+    cause: `the witness has not answered yet that the flag of ${site} is false`,
+    deadlineMillis: null,
+    next: `it asks again until the answer is known, and ${site} follows until then`,
+  };
+}
+
+/** The primary that this site asks to follow, if that has paused it. */
+function whoPaused({ follower, peers, options }: Inspected): SiteName | null {
+  const primary = follower?.link.peer ?? null;
+  const said = primary === null ? null : peers.get(primary)?.said;
+  return said?.paused?.includes(options.site) === true ? primary : null;
+}
+
 function waits(inside: Inspected, now: Millis): Waiting[] {
   const list: Waiting[] = [];
   if (inside.claimWaits !== null) list.push(inside.claimWaits);
@@ -163,9 +180,18 @@ function waits(inside: Inspected, now: Millis): Waiting[] {
     });
   }
   const { lead, options } = inside;
+  const pausedBy = inside.role === 'joining' ? whoPaused(inside) : null;
+  if (pausedBy !== null)
+    list.push({
+      what: 'to be brought up to date',
+      cause: `${pausedBy} has paused it by order`,
+      deadlineMillis: null,
+      next: `\`tercet resume ${options.group} --site ${options.site}\``,
+    });
   if (lead === null) return list;
   if (lead.handover !== null) list.push(lead.handover.waiting());
   for (const peer of lead.followed.values()) {
+    if (peer.paused && peer.required) list.push(pauseWaits(peer.site));
     if (!peer.required || peer.lease.holds(now)) continue;
     list.push({
       what: 'to answer hosts',

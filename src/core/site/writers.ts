@@ -147,8 +147,12 @@ export class Writers {
   }
 }
 
-/** Whether the records that a peer lacks are kept whatever that means for writers: by its policy, or while a resync of it that was outrun gets on. */
+/**
+ * Whether the records that a peer lacks are kept whatever that means for writers: by its policy, or while a resync of it that was outrun gets on.
+ * One that is paused by order is never waited for.
+ */
 export function isKept(peer: FollowedPeer, now: Millis): boolean {
+  if (peer.paused) return false;
   if (peer.peer.overflow !== 'bitmap') return true;
   return peer.outrun && peer.attached !== 'no' && now - peer.progressAt < STALLED_MILLIS;
 }

@@ -57,6 +57,8 @@ export interface Inspection {
   readonly capacityBytes: number;
   /** As primary: peers whose records were forgotten although writers are to wait for them. */
   readonly forgotten: readonly SiteName[];
+  /** As primary: peers that are paused by order, and whether they are sent nothing by now. */
+  readonly paused: readonly { readonly site: SiteName; readonly isLetGo: boolean }[];
   /** As primary: how fast hosts may write, and whether that is for a resync that was outrun. */
   readonly writers: 'free' | 'slowed' | 'stopped' | null;
   readonly outrun: boolean;
@@ -132,6 +134,8 @@ export interface Scene {
   readonly witness: WitnessState | null;
   /** An operator forced a promotion: what the rules promise is void from there on. */
   readonly forced: boolean;
+  /** Mirrors that a site was told to pause, and that it has said are paused. */
+  readonly pauses: ReadonlyMap<SiteName, ReadonlySet<SiteName>>;
   /** Since when no fault keeps two sites from hearing each other; in the future while one does. */
   readonly calmSince: Millis;
   /** What verifies have said, and which blocks were damaged for them. */

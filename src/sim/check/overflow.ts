@@ -15,6 +15,8 @@ export function overflow(): Rule {
   /** The most that each site's sidefile has taken since it became primary. */
   const most = new Map<SiteName, number>();
   const changes = new Map<SiteName, { state: string; at: number[] }>();
+  /** Peers whose records were forgotten while they were paused: nobody waits for those. */
+  const excused = new Set<SiteName>();
   return {
     name: '15 overflow',
     afterEvent: (scene, { name, inside, role }) => {
@@ -29,8 +31,10 @@ export function overflow(): Rule {
       if (heldBytes > before && heldBytes > capacityBytes + ONE_REQUEST_BYTES)
         scene.world.fail('15 overflow', `the sidefile of ${name} takes ${heldBytes} bytes and may take ${capacityBytes}`);
       most.set(name, Math.max(before, heldBytes));
+      for (const { site } of inside.paused) excused.add(site);
+      for (const peer of excused) if (!forgotten.includes(peer) && !inside.paused.some(({ site }) => site === peer)) excused.delete(peer);
       for (const peer of forgotten)
-        scene.world.fail('15 overflow', `${name} has forgotten records of ${peer}, for which writers are to wait`);
+        if (!excused.has(peer)) scene.world.fail('15 overflow', `${name} has forgotten records of ${peer}, for which writers are to wait`);
       const last = changes.get(name) ?? { state: 'free', at: [] };
       if (writers === null || writers === last.state) return;
       if (writers !== 'free' && inside.outrun) scene.reached('writers slowed for a resync that was outrun');

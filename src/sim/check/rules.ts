@@ -17,6 +17,7 @@ import { marks } from './marks.ts';
 import { adopt } from './adopt.ts';
 import type { Rule } from './observe.ts';
 import { onePrimary } from './one-primary.ts';
+import { paused } from './paused.ts';
 import { kept } from './kept.ts';
 import { overflow } from './overflow.ts';
 import { older } from './older.ts';
@@ -46,6 +47,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     adopt(),
     held(),
     overflow(),
+    paused(),
     covered(),
   ];
 }

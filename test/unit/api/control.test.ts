@@ -52,6 +52,16 @@ function fakeControl(): Control & { readonly orders: string[] } {
       orders.push(`resync ${group} ${site} ${algorithm} ${compare}`);
       return { kind: 'done', text: 'compared' };
     },
+    pause: async (group, { site, force }) => {
+      known(group);
+      orders.push(`pause ${group} ${site} ${force}`);
+      return { kind: 'done', text: 'paused' };
+    },
+    resume: async (group, site) => {
+      known(group);
+      orders.push(`resume ${group} ${site}`);
+      return { kind: 'done', text: 'resumed' };
+    },
     switchover: async (group, { to, dryRun }) => {
       known(group);
       orders.push(`switchover ${group} ${to} ${dryRun}`);
@@ -135,7 +145,9 @@ test('orders reach the daemon, and their outcome comes back', async (t) => {
   assert.deepEqual(await client.create('db'), { kind: 'done', text: 'created' });
   assert.deepEqual(await client.promote('db', { force: false }), REFUSED);
   assert.deepEqual(await client.promote('db', { force: true }), { kind: 'done', text: 'promoted' });
-  assert.deepEqual(control.orders, ['create db', 'promote db false', 'promote db true']);
+  assert.deepEqual(await client.pause('db', { site: 'beta', force: true }), { kind: 'done', text: 'paused' });
+  assert.deepEqual(await client.resume('db', 'beta'), { kind: 'done', text: 'resumed' });
+  assert.deepEqual(control.orders, ['create db', 'promote db false', 'promote db true', 'pause db beta true', 'resume db beta']);
 });
 
 test('an order for a group that is not there comes back with the code and sentence of the daemon', async (t) => {

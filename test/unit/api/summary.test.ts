@@ -84,6 +84,11 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
     statuses: [withBeta({ attached: 'no', lastError: 'history differs' })],
     problems: ['beta is connected to alpha and does not follow (history differs)'],
   },
+  {
+    what: 'a peer that is paused',
+    statuses: [withBeta({ attached: 'no', flag: 'false', paused: true, lastError: 'this copy is paused by order' })],
+    problems: ['beta is paused by order: `tercet resume db --site beta` ends that'],
+  },
   { what: 'a peer that joins', statuses: [withBeta({ attached: 'joining' })], problems: ['beta is joining alpha'] },
   {
     what: 'a copy that joins, by which rung and why',

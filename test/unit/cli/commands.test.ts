@@ -112,6 +112,14 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
           orders.push(`${name}: resync ${site} by ${algorithm} at the ${compare}${confirm ? ', confirmed' : ''}`);
           return outcome;
         },
+        pause: async (_group, { site, force }) => {
+          orders.push(`${name}: pause ${site}${force ? ' by force' : ''}`);
+          return outcome;
+        },
+        resume: async (_group, site) => {
+          orders.push(`${name}: resume ${site}`);
+          return outcome;
+        },
         switchover: async (_group, { to, dryRun }) => {
           orders.push(`${name}: switchover to ${to}${dryRun ? ', dry run' : ''}`);
           return outcome;
@@ -267,6 +275,23 @@ test('resync says what its digest proves, and offers or orders a confirmation', 
     'alpha: resync beta by crc32 at the primary',
     'beta: resync beta by md5 at the mirror, confirmed',
   ]);
+});
+
+test('pause and resume go to the primary, and a refusal to pause is one for the sake of data', async (t) => {
+  const { run, orders } = await world(t, { alpha: mirrorSample({ site: 'alpha' }), beta: statusSample({ site: 'beta' }) });
+  assert.equal((await run('pause db --site gamma')).code, EXIT.done);
+  assert.equal((await run('pause db --site alpha --force')).code, EXIT.done);
+  assert.equal((await run('resume db --site gamma')).code, EXIT.done);
+  assert.deepEqual(orders, ['beta: pause gamma', 'beta: pause alpha by force', 'beta: resume gamma']);
+  assert.equal((await run('pause db --site delta')).code, EXIT.usage);
+
+  const other = await world(t, { alpha: statusSample() }, { kind: 'refused', text: 'it is the only mirror', remedy: 'add --force' });
+  assert.deepEqual(await other.run('pause db --site beta'), {
+    code: EXIT.unsafe,
+    out: '',
+    err: 'tercet: refused, because data could be lost: it is the only mirror; way out: add --force\n',
+  });
+  assert.equal((await other.run('resume db --site beta')).code, EXIT.notInState);
 });
 
 test('promote --force shows what is known of the loss and asks first', async (t) => {

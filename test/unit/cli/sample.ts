@@ -49,6 +49,7 @@ export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
     level: null,
     resync: null,
     lastError: null,
+    paused: false,
     ...change,
   };
 }

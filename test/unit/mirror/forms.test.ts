@@ -69,6 +69,17 @@ for (const { name, read, value, texts, mayBeNull, others = [] } of FORMS) {
   });
 }
 
+describe('mirrors that a primary has paused', () => {
+  const state = (paused: unknown): unknown => readState(encodeJson({ ...STATE, paused }));
+
+  test('are named in its state', () => assert.deepEqual(state(['near', 'far']), { ...STATE, paused: ['near', 'far'] }));
+
+  test('are texts, and no more than there can be', () => {
+    for (const wrong of [null, 'near', {}, [7], [''], ['near', null], Array.from({ length: limits.groupSitesMax }, () => 'near')])
+      assert.equal(state(wrong), null, JSON.stringify(wrong));
+  });
+});
+
 describe('a history on the wire', () => {
   const history = (list: unknown): unknown => readJoin(encodeJson({ ...JOIN, history: list }));
 
