@@ -12,6 +12,8 @@ export type Broken = (mutation: string) => boolean;
 /** Why a question was refused, by the product's names; null: it was done. The witness given is changed. */
 export function answer(witness: Witness, question: Question, index: number, broken: Broken): string | null {
   const { kind, from, site, epoch, revision } = question;
+  // Empty: no copy has told it of the group.
+  if (!witness.seeded && witness.round === 0 && witness.revision === 0) return 'unknown-group';
   if (question.witness !== index && !broken('witness-of-any-name')) return 'other-witness';
   if (!witness.seeded && kind !== 'force') return 'unseeded';
   if (revision !== witness.revision && !broken('no-compare-and-set')) return 'revision';

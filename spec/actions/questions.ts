@@ -26,13 +26,9 @@ export function claims(turn: Turn): void {
   for (const index of indexes(state)) {
     const site = siteOf(state, index);
     const stays = broken('claims-while-following') && site.role === 'mirror';
-    if (!site.up || (site.role !== 'standby' && !stays) || site.asks !== null || site.claim !== null || site.promised) continue;
-    if (!isSync(index) && !broken('far-claims')) continue;
+    if (!site.up || (site.role !== 'standby' && !stays) || site.asks !== null || site.claim !== null) continue;
     const witness = look(state, index);
-    if (witness === null || witness.epoch >= scope.epochs) continue;
-    if (!has(witness.flags, index) && !broken('claim-without-flag')) continue;
-    if (site.durable < site.log.length && !broken('claims-before-flush')) continue;
-    if (!site.clean && !broken('claims-unclean') && !mayClaimUnclean(turn, index, witness.flags)) continue;
+    if (witness === null || witness.epoch >= scope.epochs || !mayClaim(state, index, broken)) continue;
     const claim: Question = {
       kind: 'claim',
       from: index,
@@ -51,8 +47,19 @@ export function claims(turn: Turn): void {
   }
 }
 
+/** Whether a site that waits may claim now: rules 2, 5 and 6. */
+export function mayClaim(state: State, index: number, broken: Broken): boolean {
+  const site = siteOf(state, index);
+  const witness = look(state, index);
+  if (witness === null || site.promised) return false;
+  if (!isSync(index) && !broken('far-claims')) return false;
+  if (!has(witness.flags, index) && !broken('claim-without-flag')) return false;
+  if (site.durable < site.log.length && !broken('claims-before-flush')) return false;
+  return site.clean || broken('claims-unclean') || mayClaimUnclean(state, index, witness.flags);
+}
+
 /** Rule 6: those that may serve and are unclean compare, and the furthest of them goes on. */
-function mayClaimUnclean({ state }: Turn, index: number, flags: number): boolean {
+function mayClaimUnclean(state: State, index: number, flags: number): boolean {
   const site = siteOf(state, index);
   return others(state, index)
     .filter((peer) => isSync(peer) && has(flags, peer))

@@ -1,6 +1,6 @@
 // A reign: leases, the exclusion of a peer that is gone and the admission of one that is back.
 
-import { bit, FALSE, has, isPrefix, isSync, MAYBE, writeOf } from '../state.ts';
+import { bit, FALSE, has, isPrefix, isSync, MAYBE, type State, writeOf } from '../state.ts';
 import {
   ask,
   attached,
@@ -58,14 +58,19 @@ export function membership(turn: Turn): void {
 
 function stepsDown({ state, scope, emit }: Turn, index: number): void {
   const site = siteOf(state, index);
-  const witness = look(state, index);
-  const named = witness !== null && witness.primary === index && has(witness.flags, index);
-  const told = witness !== null && (witness.epoch > site.epoch || (witness.epoch === site.epoch && !named));
   const seen = others(state, index).some((peer) => {
     const other = siteOf(state, peer);
     return isPrimary(other) && other.epoch > site.epoch && linked(state, index, peer);
   });
-  if (told || seen) emit(`${name(index)} hears of a newer epoch`, (next) => demote(next, index, scope));
+  if (isDeposed(state, index) || seen) emit(`${name(index)} hears of a newer epoch`, (next) => demote(next, index, scope));
+}
+
+/** Whether what a primary may see of the witness ends its reign. */
+export function isDeposed(state: State, index: number): boolean {
+  const { epoch } = siteOf(state, index);
+  const witness = look(state, index);
+  if (witness === null || witness.epoch < epoch) return false;
+  return witness.epoch > epoch || witness.primary !== index || !has(witness.flags, index);
 }
 
 function excludes({ state, scope, broken, emit }: Turn, index: number, peer: number): void {
