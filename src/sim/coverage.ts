@@ -61,6 +61,7 @@ export const REQUIRED_STATES = [
   'link lost in a scan',
   'staging given up for want of space',
   'no space for staging',
+  'digests learnt from equal copies',
   'bitmap used by another primary than it was begun by',
   'cut back',
   'coverage lost',

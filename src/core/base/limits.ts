@@ -61,6 +61,8 @@ export const limits = {
   verifyBytesPerSecondMin: 4 * MIB,
   /** Records that are looked at in one question of a verify. */
   verifyRecordsBytes: 1 * MIB,
+  /** Answers of a verify from which a copy may still learn digests, when it hears that all copies are equal there. */
+  verifyLessonsMax: 64,
   /** Longest frame that is brought back from another copy: it travels as text, in one message. */
   verifyFrameBytesMax: 8 * MIB,
   /** Differences that a report names one by one; more are counted. */

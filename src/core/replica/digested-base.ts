@@ -207,6 +207,28 @@ export class DigestedBase implements StoredFile {
     this.table.file.readParts([snapshot.part], read);
   }
 
+  /** Blocks of a range of which no digest is known, or none that can be believed; none when that cannot be read. */
+  unknownBlocks(offset: number, length: number, done: (blocks: readonly number[]) => void): void {
+    const [first, count] = [offset / BLOCK_BYTES, length / BLOCK_BYTES];
+    const snapshot = this.table.snapshot(first, count);
+    this.table.file.readParts([snapshot.part], (failure) => {
+      const unknown: number[] = [];
+      for (let block = first; failure === null && block < first + count; block++)
+        if (snapshot.at(block).kind !== 'known') unknown.push(block);
+      done(unknown);
+    });
+  }
+
+  digestOf(block: Uint8Array): number {
+    return this.#digests.crc32(block, 0);
+  }
+
+  /** The content of a block is known to be right, and has this digest. It counts for good with the next flush. */
+  learn(block: number, crc: number): void {
+    this.table.set(block, crc);
+    this.#spill();
+  }
+
   #note(part: FilePart): void {
     const { offset, bytes, blockCrcs } = part;
     assert(offset % BLOCK_BYTES === 0 && bytes.length % BLOCK_BYTES === 0, 'a base image is written by whole blocks', { offset });

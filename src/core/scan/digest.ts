@@ -40,7 +40,12 @@ export interface RangeDigests {
  * not be read. What reads as zeroes is not read, and digested once for all.
  */
 export function digestRange(
-  ports: { readonly source: DigestSource; readonly digests: BlockDigests },
+  ports: {
+    readonly source: DigestSource;
+    readonly digests: BlockDigests;
+    /** Is shown the bytes before they are digested, and says when to go on. */
+    readonly seen?: (bytes: Uint8Array, go: () => void) => void;
+  },
   range: VolumeRange,
   how: { readonly algorithm: DigestAlgorithm; readonly blockBytes: number },
   done: (result: RangeDigests | ReplicaFailure) => void,
@@ -58,7 +63,9 @@ export function digestRange(
     failed ??= failure;
     if (--reads > 0) return;
     if (failed !== null) return done(failed);
-    digests.digest(how.algorithm, bytes, how.blockBytes, (result) => done({ digests: result, seq }));
+    const go = (): void => digests.digest(how.algorithm, bytes, how.blockBytes, (result) => done({ digests: result, seq }));
+    if (ports.seen === undefined) go();
+    else ports.seen(bytes, go);
   };
   for (let at = offset; at < end;) {
     const next = source.imageRanges(volume, at, end - at);

@@ -10,6 +10,7 @@ import { BLOCK_BYTES, isCount, type Seq, type VolumeIndex } from '../base/units.
 import type { DigestedBase } from '../replica/digested-base.ts';
 import { failureError } from '../replica/options.ts';
 import { DIGEST_ALGORITHMS, DIGEST_BYTES, digestRange, type DigestSource } from './digest.ts';
+import { type Learner, Study } from './learn.ts';
 
 /** What is asked of a range. digest: of each `blockBytes`; with blocks of one block, also which of them have rotted. */
 export interface Ask {
@@ -37,6 +38,8 @@ export type Answer =
       readonly digests: Uint8Array;
       /** What the site's own digests say of its blocks; null when that was not asked, or cannot be told now. */
       readonly own: OwnWord | null;
+      /** It keeps no digests of some of these blocks, and takes them when it hears that all copies are equal there. */
+      readonly learns?: true;
     }
   /** What is not known to read as zeroes, up to a place before which everything was looked at. */
   | { readonly kind: 'empty'; readonly data: readonly (readonly [offset: number, length: number])[]; readonly upTo: number }
@@ -56,13 +59,18 @@ export interface Examined {
   };
   readonly bases: readonly DigestedBase[];
   readonly digests: BlockDigests;
+  /** What this copy learns from comparisons. */
+  readonly learner: Learner;
 }
+
+/** The digest by which copies that agree are taken for equal. */
+export const PROOF_ALGORITHM: DigestAlgorithm = 'sha256';
 
 /** Extents in one answer to `empty`. */
 const DATA_EXTENTS_MAX = 64;
 
-/** Carries out one question as of the moment of this call. `done` comes later, or before this returns. */
-export function examine(on: Examined, ask: Ask, done: (answer: Answer) => void): void {
+/** Carries out one question of `asker` as of the moment of this call. `done` comes later, or before this returns. */
+export function examine(on: Examined, asker: object, ask: Ask, done: (answer: Answer) => void): void {
   const { replica } = on;
   if (replica.marks.received !== ask.seq || !replica.consistent || replica.changing) return done({ kind: 'missed' });
   switch (ask.kind) {
@@ -75,7 +83,7 @@ export function examine(on: Examined, ask: Ask, done: (answer: Answer) => void):
       });
     }
     case 'digest':
-      return digestAndCompare(on, ask, done);
+      return ask.blockBytes === BLOCK_BYTES ? digestAndCheck(on, ask, done) : digestAndLearn(on, asker, ask, done);
   }
 }
 
@@ -93,13 +101,28 @@ function lookForData({ replica }: Examined, ask: Ask): Answer {
   return { kind: 'empty', data, upTo: end };
 }
 
-function digestAndCompare(on: Examined, ask: Ask, done: (answer: Answer) => void): void {
+/** Blocks that copies are believed to hold alike. */
+function digestAndLearn(on: Examined, asker: object, ask: Ask, done: (answer: Answer) => void): void {
+  const { replica, bases, digests, learner } = on;
+  const waiting = replica.records.waitingBlocks(ask.volume, ask.offset, ask.length);
+  const study = ask.algorithm === PROOF_ALGORITHM ? new Study(bases[ask.volume] as DigestedBase, ask, waiting) : null;
+  const seen = study === null ? {} : { seen: study.seen.bind(study) };
+  digestRange({ source: replica, digests, ...seen }, ask, ask, (result) => {
+    const lesson = study?.end() ?? null;
+    if (!('digests' in result)) return done({ kind: 'failed', why: failureError(result).message });
+    if (lesson !== null) learner.keep({ asker, number: ask.number }, lesson);
+    done({ kind: 'digest', digests: result.digests, own: null, ...(lesson !== null && { learns: true }) });
+  });
+}
+
+/** Blocks that differ, one by one, with the word of the own digests. */
+function digestAndCheck(on: Examined, ask: Ask, done: (answer: Answer) => void): void {
   const { replica, bases, digests } = on;
   let content: Uint8Array | null = null;
   let failed: string | null = null;
   let own: OwnWord | null = null;
   let written = false;
-  let left = 1;
+  let left = 2;
   const ended = (): void => {
     if (--left > 0) return;
     if (failed !== null) done({ kind: 'failed', why: failed });
@@ -107,25 +130,32 @@ function digestAndCompare(on: Examined, ask: Ask, done: (answer: Answer) => void
     else if (written) done({ kind: 'missed' });
     else done({ kind: 'digest', digests: content as Uint8Array, own });
   };
-  if (ask.blockBytes === BLOCK_BYTES) {
-    left++;
-    // Of these the content does not come from the base image, so nothing that is known of the image proves anything.
-    const waiting = new Set(replica.records.waitingBlocks(ask.volume, ask.offset, ask.length));
-    (bases[ask.volume] as DigestedBase).check(ask.offset, ask.length, digests, (check) => {
-      if (check.kind === 'written') written = true;
-      else if (check.kind === 'unreadable') failed = failureError(check.failure).message;
-      else {
-        const rotten = check.faults.filter(({ kind, block }) => kind === 'rot' && !waiting.has(block)).map(({ block }) => block);
-        own = { rotten, unknown: [...check.unknown.filter((block) => !waiting.has(block)), ...waiting] };
-      }
-      ended();
-    });
-  }
+  // Of these the content does not come from the base image, so nothing that is known of the image proves anything.
+  const waiting = new Set(replica.records.waitingBlocks(ask.volume, ask.offset, ask.length));
+  (bases[ask.volume] as DigestedBase).check(ask.offset, ask.length, digests, (check) => {
+    if (check.kind === 'written') written = true;
+    else if (check.kind === 'unreadable') failed = failureError(check.failure).message;
+    else {
+      const rotten = check.faults.filter(({ kind, block }) => kind === 'rot' && !waiting.has(block)).map(({ block }) => block);
+      own = { rotten, unknown: [...check.unknown.filter((block) => !waiting.has(block)), ...waiting] };
+    }
+    ended();
+  });
   digestRange({ source: replica, digests }, ask, ask, (result) => {
     if ('digests' in result) content = result.digests;
     else failed = failureError(result).message;
     ended();
   });
+}
+
+/** The news that all copies are equal in the range of a question, as it travels; a question for nothing. */
+export function encodeEqual(number: number): unknown {
+  return { number, kind: 'equal' };
+}
+
+/** The number of the question; null when it is none of these. */
+export function readEqual(o: Record<string, unknown> | null): number | null {
+  return o?.['kind'] === 'equal' && isCount(o['number']) ? o['number'] : null;
 }
 
 /** A question as it travels. */
@@ -167,7 +197,7 @@ export function readAnswer(o: Record<string, unknown> | null, ask: Ask): Answer 
       const digests = decodeHex(o['digests']);
       const own = readOwnWord(o['own']);
       if (ask.kind !== 'digest' || digests?.length !== Math.ceil(ask.length / ask.blockBytes) * DIGEST_BYTES[ask.algorithm]) return null;
-      return own === undefined ? null : { kind: 'digest', digests, own };
+      return own === undefined ? null : { kind: 'digest', digests, own, ...(o['learns'] === true && { learns: true }) };
     }
     case 'content': {
       const bytes = decodeHex(o['bytes']);

@@ -93,8 +93,9 @@ export class RecordScan {
       if (copy.open !== null || begun >= bytesMax) continue;
       if (copy.faults.length > 0) this.#mend(copy, now);
       else if (copy.next !== null) {
-        begun += limits.verifyRecordsBytes;
-        this.#ask(copy, copy.site, { number: this.#number(), kind: 'records', from: copy.next }, now);
+        const byteCount = Math.min(bytesMax, limits.verifyRecordsBytes);
+        begun += byteCount;
+        this.#ask(copy, copy.site, { number: this.#number(), kind: 'records', from: copy.next, byteCount }, now);
       }
       this.#ended(copy);
     }

@@ -7,9 +7,9 @@ import { type Epoch, isCount, type Seq } from '../base/units.ts';
 import { failureError } from '../replica/options.ts';
 import type { RecordFault, Records } from '../replica/records.ts';
 
-/** What is asked. records: look at those from a seq on. frame: its bytes. mend: put this right, with these bytes. */
+/** What is asked. records: look at those from a seq on, about so many bytes of them. frame: its bytes. mend: put this right, with these bytes. */
 export type RecordAsk =
-  | { readonly number: number; readonly kind: 'records'; readonly from: Seq }
+  | { readonly number: number; readonly kind: 'records'; readonly from: Seq; readonly byteCount: number }
   | { readonly number: number; readonly kind: 'frame'; readonly epoch: Epoch; readonly firstSeq: Seq; readonly byteCount: number }
   | {
       readonly number: number;
@@ -37,7 +37,7 @@ const FAULTS_MAX = 1000;
 export function examineRecords(records: Records, ask: RecordAsk, done: (answer: RecordAnswer) => void): void {
   switch (ask.kind) {
     case 'records':
-      return records.check(ask.from, limits.verifyRecordsBytes, (check) => {
+      return records.check(ask.from, Math.min(ask.byteCount, limits.verifyRecordsBytes), (check) => {
         if (check.kind === 'unreadable') return done({ kind: 'failed', why: failureError(check.failure).message });
         const { next, byteCount } = check;
         done({ kind: 'records', faults: check.faults.slice(0, FAULTS_MAX), next, byteCount });
@@ -58,7 +58,7 @@ export function encodeRecordAsk(ask: RecordAsk): unknown {
 export function readRecordAsk(o: Record<string, unknown> | null): RecordAsk | null {
   if (o === null || !isCount(o['number'])) return null;
   const { number, kind, from, epoch, firstSeq, byteCount, part } = o;
-  if (kind === 'records') return isCount(from) ? { number, kind, from } : null;
+  if (kind === 'records') return isCount(from) && isCount(byteCount) ? { number, kind, from, byteCount } : null;
   if (!isCount(epoch) || !isCount(firstSeq)) return null;
   if (kind === 'frame') return isCount(byteCount) ? { number, kind, epoch, firstSeq, byteCount } : null;
   if (kind !== 'mend' || !isPart(part)) return null;

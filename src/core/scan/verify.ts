@@ -11,7 +11,7 @@ import type { NewRecord } from '../record/encode.ts';
 import { RECORD_KIND } from '../record/layout.ts';
 import { attribute, type Word } from './attribute.ts';
 import { DIGEST_BYTES } from './digest.ts';
-import { type Answer, type Ask, examine, type Examined } from './examine.ts';
+import { type Answer, type Ask, examine, type Examined, PROOF_ALGORITHM } from './examine.ts';
 import { Findings, type Finding } from './findings.ts';
 import { RecordScan } from './record-scan.ts';
 import type { RecordAnswer, RecordAsk } from './records.ts';
@@ -41,6 +41,8 @@ export interface VerifyGround {
   /** Sends the rest of the records to those that lack some; true when a question sent now is right behind the newest record. */
   inStep(): boolean;
   ask(site: SiteName, ask: Ask): void;
+  /** Tells a copy that all copies are equal in the range of a question that it has answered. */
+  equal(site: SiteName, number: number): void;
   /** Appends records and sends them on: the number of the last; null when that is not possible now. */
   append(records: readonly NewRecord[]): Seq | null;
   /** Puts a question about records to a copy, the own one included. */
@@ -108,7 +110,7 @@ const TRIES_MAX = 20;
 const UNKNOWN_MILLIS = 500;
 const UNKNOWN_TRIES_MAX = 6;
 /** Blocks that differ are looked at with this one, whatever was ordered for the rest: what is mended hangs on it. */
-const FINE_ALGORITHM: DigestAlgorithm = 'sha256';
+const FINE_ALGORITHM: DigestAlgorithm = PROOF_ALGORITHM;
 /** A copy that has not answered by then is asked anew. */
 const ANSWER_MILLIS = 30_000;
 
@@ -281,7 +283,7 @@ export class Verifier {
     const step: Step = { ask, piece, begunAt: now, waiting: new Set(all), answers: new Map() };
     this.#steps.set(number, step);
     for (const other of others) this.#ground.ask(other, ask);
-    if (kind === 'digest') examine(examined, ask, (answer) => this.answered(site, number, answer));
+    if (kind === 'digest') examine(examined, this.#ground, ask, (answer) => this.answered(site, number, answer));
   }
 
   #finish(step: Step): void {
@@ -345,6 +347,12 @@ export class Verifier {
     });
     const own = digests.find(({ site }) => site === this.#ground.site);
     assert(own !== undefined, 'the primary digests its own copy', { number: ask.number });
+    if (
+      ask.algorithm === PROOF_ALGORITHM &&
+      digests.length > 1 &&
+      digests.every(({ bytes }) => sameAt(bytes, own.bytes, 0, own.bytes.length))
+    )
+      for (const [site, answer] of answers) if (answer.kind === 'digest' && answer.learns === true) this.#ground.equal(site, ask.number);
     for (let i = 0; i * size < own.bytes.length; i++) {
       const begin = i * size;
       if (digests.every(({ bytes }) => sameAt(bytes, own.bytes, begin, size))) continue;

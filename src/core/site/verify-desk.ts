@@ -9,7 +9,8 @@ import { pump } from '../mirror/send.ts';
 import type { DigestedBase } from '../replica/digested-base.ts';
 import type { Replica } from '../replica/replica.ts';
 import { encodeRecordAnswer, encodeRecordAsk, examineRecords, readRecordAnswer, readRecordAsk, type RecordAsk } from '../scan/records.ts';
-import { type Ask, encodeAnswer, encodeAsk, examine, type Examined, readAnswer, readAsk } from '../scan/examine.ts';
+import { type Ask, encodeAnswer, encodeAsk, encodeEqual, examine, type Examined, readAnswer, readAsk, readEqual } from '../scan/examine.ts';
+import { Learner } from '../scan/learn.ts';
 import { Verifier, type VerifyGround, type VerifyOrder } from '../scan/verify.ts';
 import type { OrderOutcome, SiteOptions, VerifyStatus } from './contract.ts';
 import type { Lead } from './lead.ts';
@@ -19,7 +20,7 @@ import { VerifyStore } from './verify-store.ts';
 /** How often the cursor is made durable at most. */
 const REMEMBER_MILLIS = 2_000;
 /** Begun in one turn at most while hosts are served, and while nobody is there. */
-const TURN_BYTES = 256 * 1024;
+const TURN_BYTES = 64 * 1024;
 const TURN_BYTES_IDLE = 4 * 1024 * 1024;
 /** A run that can not go on looks again after this, if nothing wakes it before. */
 const WAIT_MILLIS = 20;
@@ -40,6 +41,8 @@ export class VerifyDesk {
   #held: { readonly link: Link; readonly ask: Ask }[] = [];
   #rememberedAt: Millis = -Infinity;
   #numbers = 0;
+  /** Blocks whose digests were learnt in this life. */
+  #learnt = 0;
 
   constructor(options: SiteOptions, lead: () => Lead | null) {
     this.#options = options;
@@ -50,7 +53,7 @@ export class VerifyDesk {
   /** The copy of this site is open. */
   opened(opened: { readonly replica: Replica; readonly bases: readonly DigestedBase[] }): void {
     const digests: BlockDigests = this.#options.blockDigests;
-    this.#examined = { replica: opened.replica, bases: opened.bases, digests };
+    this.#examined = { replica: opened.replica, bases: opened.bases, digests, learner: new Learner() };
     this.#store.open();
     if (this.#store.value.lastEnded === null && this.#store.value.lastBegan === null) {
       // A schedule counts from when the copy was first there.
@@ -62,6 +65,7 @@ export class VerifyDesk {
   closed(): void {
     this.#run = null;
     this.#held = [];
+    this.#examined?.learner.clear();
     if (this.#examined !== null) this.#store.close();
     this.#examined = null;
   }
@@ -99,6 +103,8 @@ export class VerifyDesk {
   #asked(link: Link, body: Uint8Array): void {
     const on = this.#examined;
     const o = decodeJson(body);
+    const equal = readEqual(o);
+    if (equal !== null) return this.#learn(link, equal);
     const records = readRecordAsk(o);
     const ask = on === null ? null : readAsk(o, on.replica.volumes);
     if (on === null || (ask === null && records === null)) return link.refuse('a question about this copy is malformed');
@@ -156,7 +162,8 @@ export class VerifyDesk {
     const now = this.#options.clock.now();
     if (this.#run === null) return this.#options.scrub === undefined ? Infinity : now + 1000;
     // While steps are under way their answers wake the site.
-    const next = this.#run.verifier.busy ? now + 1000 : Math.max(now + WAIT_MILLIS, this.pace.nextAt);
+    const { nextAt } = this.pace;
+    const next = this.#run.verifier.busy ? now + 1000 : nextAt > now ? nextAt : now + WAIT_MILLIS;
     return Math.min(next, this.#run.verifier.deadline());
   }
 
@@ -196,10 +203,17 @@ export class VerifyDesk {
     };
   }
 
+  #learn(asker: object, number: number): void {
+    const learnt = this.#examined?.learner.equal(asker, number) ?? 0;
+    if (learnt > 0 && this.#learnt === 0)
+      this.#options.journal('verify.learn', { blocks: learnt }, 'digests that were not known here are learnt where all copies are equal');
+    this.#learnt += learnt;
+  }
+
   #answer(link: Link, ask: Ask): void {
     const on = this.#examined;
     if (on === null) return;
-    examine(on, ask, (answer) => {
+    examine(on, link, ask, (answer) => {
       if (this.#examined === on && link.open) link.send('verifyAnswer', encodeJson(encodeAnswer(ask.number, answer)));
     });
   }
@@ -242,7 +256,7 @@ export class VerifyDesk {
     const { replica } = examined;
     const following = (): SiteName[] =>
       [...lead.followed.values()].filter((peer) => peer.attached === 'following' && peer.peer.link !== null).map((peer) => peer.site);
-    return {
+    const ground: VerifyGround = {
       site,
       examined,
       nextNumber: () => ++this.#numbers,
@@ -257,6 +271,10 @@ export class VerifyDesk {
         return true;
       },
       ask: (name, ask) => lead.followed.get(name)?.peer.link?.send('verifyAsk', encodeJson(encodeAsk(ask))),
+      equal: (name, number) => {
+        if (name === site) this.#learn(ground, number);
+        else lead.followed.get(name)?.peer.link?.send('verifyAsk', encodeJson(encodeEqual(number)));
+      },
       askRecords: (name, ask) => {
         if (name !== site) return lead.followed.get(name)?.peer.link?.send('verifyAsk', encodeJson(encodeRecordAsk(ask)));
         if (replica.failure !== null) return;
@@ -282,6 +300,7 @@ export class VerifyDesk {
         this.#options.journal('verify.found', { ...finding, number: this.#run?.verifier.findings.named ?? 0 }, text);
       },
     };
+    return ground;
   }
 
   #remember(now: Millis): void {

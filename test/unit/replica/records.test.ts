@@ -95,7 +95,7 @@ test('records that are gone, or that never were here, are neither given nor mend
 });
 
 test('a question or an answer about records that does not fit is refused', () => {
-  const ask: RecordAsk = { number: 1, kind: 'records', from: 7 };
+  const ask: RecordAsk = { number: 1, kind: 'records', from: 7, byteCount: 4096 };
   assert.deepEqual(readRecordAsk({ ...ask }), ask);
   for (const change of [
     { from: -1 },
