@@ -24,6 +24,7 @@ export type ServedSession = Pick<
   | 'receive'
   | 'resume'
   | 'takeOutput'
+  | 'takeLent'
   | 'paused'
   | 'resumable'
   | 'finished'
@@ -280,7 +281,9 @@ class Client implements StreamEvents {
       // Whoever does not take answers begins no further request: this is asked in each turn while input is held back.
       if (!this.#hasBacklog()) session.resume();
       const parts = session.takeOutput();
-      if (parts.length > 0) stream.write(parts);
+      const lent = session.takeLent();
+      if (lent.length > 0) stream.write(parts, () => lent.forEach((bytes) => this.#options.buffers.give(bytes)));
+      else if (parts.length > 0) stream.write(parts);
     } while (session.resumable && !this.#hasBacklog());
     if (this.#isInHandshake && session.state === 'transmission') this.#served();
     if (session.finished) {

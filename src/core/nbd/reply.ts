@@ -70,6 +70,7 @@ export class ReplyBuffer {
   queuedBytes = 0;
   readonly #allocate: (byteCount: number) => Uint8Array;
   #parts: Uint8Array[] = [];
+  #lent: Uint8Array[] = [];
   /** The arena's bytes from #begin to #end are queued, but no part of #parts yet. */
   #begin = 0;
   #end = 0;
@@ -105,6 +106,18 @@ export class ReplyBuffer {
     this.queuedBytes += bytes.length;
   }
 
+  /** Bytes that are queued are somebody's who wants them back once they were written. Those that were copied are not needed any more. */
+  lend(bytes: Uint8Array): void {
+    if (bytes.length > COPY_BYTES_MAX) this.#lent.push(bytes);
+  }
+
+  /** What was lent of the bytes that take() has given since the last time. */
+  takeLent(): readonly Uint8Array[] {
+    const lent = this.#lent;
+    if (lent.length > 0) this.#lent = [];
+    return lent;
+  }
+
   /** Queues zeroes. */
   appendZeroes(byteCount: number): void {
     for (let left = byteCount; left > 0; left -= Math.min(left, ZEROES.length)) {
@@ -124,6 +137,7 @@ export class ReplyBuffer {
   /** Forgets everything, memory included. */
   clear(): void {
     this.take();
+    this.takeLent();
     this.arena = ZEROES.subarray(0, 0);
     this.view = viewOf(this.arena);
     this.#begin = this.#end = 0;

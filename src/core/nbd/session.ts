@@ -327,16 +327,17 @@ export class NbdSession {
   }
 
   /**
-   * Answers a request. A successful read needs exactly `length` bytes of data, which must not change until they were written to the socket.
-   * Ignored once the connection is gone.
+   * Answers a request. A successful read needs exactly `length` bytes of data, which must not change until they were written to the socket;
+   * `lent`: takeLent() then gives them back. Ignored once the connection is gone.
    */
-  reply(request: NbdRequest, error: NbdErrno | 0, data?: Uint8Array | null): void {
+  reply(request: NbdRequest, error: NbdErrno | 0, data?: Uint8Array | null, lent = false): void {
     if (error !== 0) return this.replyError(request, error, '');
     assert(request.command !== 'status', 'a successful status request is answered by replyStatus');
     if (!this.#settle(request)) return;
     if (request.command === 'read') {
       assert(data !== undefined && data !== null, 'a successful read needs its bytes');
       putReadReply(this.#out, request, this.#isStructured(), data);
+      if (lent) this.#out.lend(data);
     } else if (request.export.attachment !== undefined && this.#isStructured()) {
       putPositionChunk(this.#out, request, request.needSeq);
     } else {
@@ -370,6 +371,11 @@ export class NbdSession {
   /** Everything to be written to the socket now, in order. */
   takeOutput(): Uint8Array[] {
     return this.#out.take();
+  }
+
+  /** Memory that was lent for what takeOutput() has given: it is free when that was written to the socket. */
+  takeLent(): readonly Uint8Array[] {
+    return this.#out.takeLent();
   }
 
   /** Takes nothing more from the client; what is outstanding is still answered. For a server that ends a session in good order. */

@@ -116,8 +116,11 @@ export type HostError = 0 | 1 | 5 | 12 | 22 | 28 | 75 | 95 | 108;
 export interface HostSession {
   /** True once the client is gone: what has not been carried out for it by then must not be. */
   readonly gone?: boolean;
-  /** Data of at most 16 KiB is valid only during the call; longer data stays as it is until the garbage collector has it. */
-  reply(request: HostRequest, error: HostError, data?: Uint8Array | null): void;
+  /**
+   * Data of at most 16 KiB is valid only during the call; longer data stays as it is, until the garbage collector has it or, when it is `lent`,
+   * until whoever sends it gives it back to the Buffers of the daemon, which it need not do.
+   */
+  reply(request: HostRequest, error: HostError, data?: Uint8Array | null, lent?: boolean): void;
   replyStatus(request: HostRequest, extents: readonly BlockExtent[]): void;
 }
 

@@ -281,20 +281,21 @@ export class HostDesk {
       session.replyStatus(request, extents);
       return;
     }
-    session.reply(request, 0, data);
-    this.#giveData(request);
+    const copied = request.length <= COPIED_BYTES_MAX;
+    session.reply(request, 0, data, !copied);
+    if (copied) this.#giveData(request);
+    request.data = null;
   }
 
   #giveData(request: HostRequest): void {
-    if (request.data !== null && request.length <= COPIED_BYTES_MAX) this.#options.buffers.give(request.data);
+    if (request.data !== null) this.#options.buffers.give(request.data);
     request.data = null;
   }
 
   #read(request: HostRequest, replica: Replica): void {
     this.#counters.reads++;
     this.#counters.readBytes += request.length;
-    const { length } = request;
-    const bytes = length <= COPIED_BYTES_MAX ? this.#options.buffers.take(length) : new Uint8Array(length);
+    const bytes = this.#options.buffers.take(request.length);
     request.data = bytes;
     const needSeq = replica.read(request.volume, request.offset, bytes);
     if (needSeq >= 0) {

@@ -33,6 +33,7 @@ class LetterSession implements ServedSession {
   views: { bytes: Uint8Array; sum: number }[] = [];
   readonly #world: World;
   #out: Uint8Array[] = [];
+  #lent: Uint8Array[] = [];
 
   constructor(world: World) {
     this.#world = world;
@@ -54,11 +55,18 @@ class LetterSession implements ServedSession {
     this.#world.received(this);
   }
 
-  answer(text: Uint8Array): void {
+  answer(text: Uint8Array, lent = false): void {
     if (this.state === 'closed') return;
     assert.ok(this.outstanding > 0);
     this.outstanding--;
     this.#out.push(text);
+    if (lent) this.#lent.push(text);
+  }
+
+  takeLent(): Uint8Array[] {
+    const lent = this.#lent;
+    this.#lent = [];
+    return lent;
   }
 
   resume(): void {}
@@ -340,6 +348,38 @@ describe('a client is not read from', () => {
     served.listener.dropAll('done');
     await served.listener.close({ graceMillis: 1000 });
   });
+});
+
+test('memory that was lent for an answer is free once the answer is on its way, and not before', async () => {
+  const served = await serve();
+  const { buffers } = served;
+  const answerBytes = 1 << 18;
+  let answers = 0;
+  served.received = (session) => {
+    served.turns.touch(() => {
+      while (session.outstanding > 0) session.answer(buffers.take(answerBytes).fill(0x41 + (answers++ % 26)), true);
+    });
+  };
+  const { socket, session, until, text } = await served.client();
+  socket.pause();
+  socket.write('h');
+  const idle = buffers.counters().taken;
+  for (let index = 0; index < 20; index++) {
+    socket.write('r');
+  }
+  await settled(session);
+  assert.ok(buffers.counters().taken > idle + 5, 'what the client has not taken is not free');
+  socket.resume();
+  await until(() => text().length === 'welcome '.length + 20 * answerBytes);
+  for (let index = 0; index < 20; index++) {
+    const answer = text().slice(8 + index * answerBytes, 8 + (index + 1) * answerBytes);
+    assert.equal(answer, String.fromCodePoint(0x41 + (index % 26)).repeat(answerBytes), `answer ${index}`);
+  }
+  await loop();
+  assert.equal(buffers.counters().taken, idle);
+  assert.ok(buffers.counters().allocated < 25);
+  served.listener.dropAll('done');
+  await served.listener.close({ graceMillis: 1000 });
 });
 
 describe('the listener', () => {

@@ -201,6 +201,22 @@ describe('replies', () => {
     assert.equal(hex(connection.output()), '67446698' + '00000000' + '0102030405060708' + '616263');
   });
 
+  test('long data that was lent is given back with the output it is in, and what was copied or not lent is not', () => {
+    const connection = attached();
+    for (const [length, lent] of [
+      [64 * 1024, true],
+      [64 * 1024, false],
+      [512, true],
+    ] as const) {
+      connection.requests.length = 0;
+      connection.send(request({ type: CMD.READ, cookie: 3n, length }));
+      const data = Buffer.alloc(length, 7);
+      connection.session.reply(only(connection), 0, data, lent);
+      assert.equal(connection.output().length, 16 + length);
+      assert.deepEqual(connection.session.takeLent(), lent && length > 512 ? [data] : []);
+    }
+  });
+
   test('a simple error has no data', () => {
     const connection = attached();
     connection.send(request({ type: CMD.READ, cookie: 3n, length: 512 }));
