@@ -87,6 +87,7 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
     .nullable(),
   lastError: z.string().nullable(),
   paused: z.boolean().default(false),
+  paceBytesPerSecond: z.number().nullable().default(null),
 });
 
 const coverageSchema: z.ZodType<CoverageStatus> = z.object({

@@ -26,14 +26,15 @@ import { supportCommand } from './commands/support.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { witnessRoutes } from './commands/witness.ts';
 import { COMPLETE, complete } from './completion.ts';
-import type { CliContext, ConfigFlag } from './context.ts';
+import type { CliContext, ConfigFlag, GroupConfig } from './context.ts';
 import { configFile, configFlag, print, readConfig } from './context.ts';
-import { countText } from '../api/text.ts';
+import { bytesText, countText } from '../api/text.ts';
 
 const checkConfigCommand: Command<CliContext> = buildCommand({
   docs: {
     brief: 'Check the configuration',
-    fullDescription: 'Reports every fault at once, each with its line and the remedy. Exit code 78 when there is one.',
+    fullDescription:
+      'Reports every fault at once, each with its line and the remedy. Exit code 78 when there is one. Notes name what is allowed and seldom meant.',
   },
   parameters: { flags: { config: configFlag } },
   async func(this: CliContext, flags: ConfigFlag) {
@@ -41,8 +42,19 @@ const checkConfigCommand: Command<CliContext> = buildCommand({
     const volumeCount = groups.reduce((sum, group) => sum + group.volumes.length, 0);
     const parts = [countText(sites.length, 'site'), countText(groups.length, 'group'), countText(volumeCount, 'volume')];
     print(this, `${configFile(this, flags)} is sound: ${parts.join(', ')}`);
+    for (const group of groups) for (const note of notesOf(group)) print(this, `note: group ${group.name}: ${note}`);
   },
 });
+
+/** What is allowed, and seldom meant. */
+function notesOf({ sites }: GroupConfig): readonly string[] {
+  return sites
+    .filter((site) => site.mode === 'sync' && site.linkBytesPerSecond !== undefined)
+    .map(
+      ({ name, linkBytesPerSecond = 0 }) =>
+        `${name} is sync and gets ${bytesText(linkBytesPerSecond)}/s at most: hosts write no faster than that`,
+    );
+}
 
 const versionCommand: Command<CliContext> = buildCommand({
   docs: { brief: 'Print the version' },

@@ -152,6 +152,11 @@ const windowSchema: z.ZodType<{ fromMinute: number; toMinute: number }, unknown>
   return { fromMinute: fromHour * 60 + fromMinute, toMinute: toHour * 60 + toMinute };
 });
 
+/** Least and most that a link may be bounded to. Less would make a whole frame take longer than a mirror is waited for. */
+const LINK_MIB_MIN = 0.25;
+const LINK_MIB_MAX = 1024 * 1024;
+const LINK_TEXT = `must be a number from ${LINK_MIB_MIN} to ${LINK_MIB_MAX}: what a primary sends that site at most in a second, in MiB`;
+
 const siteListText = 'a list of names of sites, such as ["near", "far"]';
 type NumberKey = keyof typeof groupNumbers;
 
@@ -170,6 +175,13 @@ export const groupShape = {
         'must be "bitmap", "slow" or "stop": what is done when the sidefile is full of what that site lacks',
       ),
       'must be a table by site, such as { far = "slow" }',
+    )
+    .default({}),
+  link_mib_per_second: z
+    .record(
+      z.string(),
+      z.number(LINK_TEXT).min(LINK_MIB_MIN, LINK_TEXT).max(LINK_MIB_MAX, LINK_TEXT),
+      'must be a table by site, such as { far = 20 }',
     )
     .default({}),
   bitmap_only: z.array(nameSchema('the name of a site'), `must be ${siteListText}`).default([]),

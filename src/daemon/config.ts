@@ -210,8 +210,15 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     sites: present(fields.sites).map((site) => {
       const overflow = present(fields.overflow)[site];
       const bitmapOnly = present(fields.bitmap_only).includes(site);
+      const linkMib = present(fields.link_mib_per_second)[site];
       const mode = async.includes(site) ? 'async' : 'sync';
-      return { name: site, mode, ...(overflow !== undefined && { overflow }), ...(bitmapOnly && { bitmapOnly }) };
+      return {
+        name: site,
+        mode,
+        ...(overflow !== undefined && { overflow }),
+        ...(bitmapOnly && { bitmapOnly }),
+        ...(linkMib !== undefined && { linkBytesPerSecond: linkMib * MIB }),
+      };
     }),
     timings: {
       leaseMillis: present(fields.lease_millis),

@@ -106,6 +106,9 @@ class CoreSite implements InspectedSite {
       paused: [...(lead?.followed.values() ?? [])]
         .filter((peer) => peer.paused)
         .map((peer) => ({ site: peer.site, isLetGo: peer.attached === 'no' })),
+      paced: [...(lead?.followed.values() ?? [])].some(
+        (peer) => peer.streaming && (peer.nextSeq <= replica.marks.received || peer.copy?.hasMore === true) && !peer.pace.isOpen,
+      ),
       writers: lead?.writers.status.state ?? null,
       outrun: lead?.followed.get(lead.writers.status.for ?? '')?.outrun ?? false,
       blocked: pendingRequests > 0 && replica.full,

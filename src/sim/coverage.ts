@@ -114,6 +114,7 @@ export const REQUIRED_STATES = [
   'pause kept over a restart of the primary',
   'pause ended by another primary',
   'paused mirror resumed',
+  'a copy waited for the pace of its link',
   'verify ended',
   'verify ended while hosts wrote',
   'verify went on at its cursor',

@@ -104,11 +104,11 @@ export class Simulation {
       {
         group: 'group',
         site: (SITES[index] as { name: string }).name,
-        sites: SITES.map((spec) =>
-          spec.name === 'far'
-            ? { ...spec, overflow: settings.overflow, bitmapOnly: settings.bitmapOnly && settings.overflow === 'bitmap' }
-            : spec,
-        ),
+        sites: SITES.map((spec) => ({
+          ...spec,
+          ...(spec.name === 'far' && { overflow: settings.overflow, bitmapOnly: settings.bitmapOnly && settings.overflow === 'bitmap' }),
+          ...(spec.name === settings.pace?.site && { linkBytesPerSecond: settings.pace.bytesPerSecond }),
+        })),
         volumes: settings.volumes,
         timings: settings.timings,
         segmentBytes: settings.segmentBytes,

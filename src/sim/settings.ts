@@ -44,6 +44,8 @@ export interface Settings {
   readonly cold: number;
   /** Milliseconds in which faults happen. */
   readonly chaosMillis: number;
+  /** A site whose link is bounded, and to what; null for none. */
+  readonly pace: { readonly site: string; readonly bytesPerSecond: number } | null;
   /** What stays down when everything else is mended; null for nothing. */
   readonly leftOut: string | null;
 }
@@ -94,6 +96,7 @@ export function settingsOf(chance: Chance): Settings {
     scan: chance.happens(0.8) ? scanOf(chance) : null,
     overflow: chance.pick(['bitmap', 'bitmap', 'bitmap', 'slow', 'stop']),
     bitmapOnly: chance.happens(0.1),
+    pace: chance.happens(0.3) ? { site: chance.pick(['far', 'far', 'near']), bytesPerSecond: chance.pick([1_000_000, 3_000_000]) } : null,
   };
 }
 

@@ -215,6 +215,11 @@ const peers: readonly Metric[] = [
   perPeer('tercet_peer_paused', 'At the primary: whether the peer is paused by order.', ({ paused, flag: known }) =>
     known === null ? null : flag(paused),
   ),
+  perPeer(
+    'tercet_peer_pace_bytes',
+    'At the primary: what the peer is sent at most in a second (`link_mib_per_second`); missing without a bound.',
+    ({ paceBytesPerSecond }) => paceBytesPerSecond,
+  ),
   {
     name: 'tercet_peer_flag',
     type: 'gauge',

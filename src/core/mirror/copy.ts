@@ -9,6 +9,7 @@ import type { Epoch, Millis, Seq, VolumeIndex } from '../base/units.ts';
 import type { ReplicaFailure } from '../replica/options.ts';
 import type { Cursor } from '../replica/receive.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
+import type { LinkPace } from './link-pace.ts';
 import type { Link } from './link.ts';
 import { CURSOR_BODY, encodeNumbers, IMAGE_BODY, IMAGE_END_BODY } from './messages.ts';
 import type { RangeSource } from './ranges.ts';
@@ -39,6 +40,7 @@ export class CopySender {
   readonly #digests: Digests;
   readonly #epoch: Epoch;
   readonly #wake: () => void;
+  readonly #pace: LinkPace;
   /** The range that is being sent, as far as it is left. */
   #current: { readonly volume: VolumeIndex; offset: number; readonly end: number } | null = null;
   #number = 0;
@@ -62,6 +64,7 @@ export class CopySender {
     link: Link;
     digests: Digests;
     epoch: Epoch;
+    pace: LinkPace;
     wake: () => void;
   }) {
     this.rung = options.rung;
@@ -74,6 +77,7 @@ export class CopySender {
     this.#link = options.link;
     this.#digests = options.digests;
     this.#epoch = options.epoch;
+    this.#pace = options.pace;
     this.#wake = options.wake;
   }
 
@@ -89,6 +93,11 @@ export class CopySender {
   /** While an image is read no record may be sent to this peer: the image must not be older than its place in the stream. */
   get holdsStream(): boolean {
     return this.#reading;
+  }
+
+  /** Whether there may be something to send once the pace allows it. */
+  get hasMore(): boolean {
+    return !this.#stopped && !this.#reading && this.#endSeq === null && this.#unconfirmedBytes < limits.imageWindowBytes;
   }
 
   get endSent(): boolean {
@@ -113,7 +122,7 @@ export class CopySender {
   /** Sends what the window allows. `nextSeq`: the next record that this peer will be sent. */
   pump(nextSeq: Seq): void {
     let images = 0;
-    while (!this.#stopped && !this.#reading && this.#endSeq === null && this.#unconfirmedBytes < limits.imageWindowBytes) {
+    while (this.hasMore && this.#pace.isOpen) {
       if (images++ === IMAGES_PER_TURN) {
         this.#wake();
         return;
@@ -174,6 +183,7 @@ export class CopySender {
     this.#unconfirmed.push(cost);
     this.#unconfirmedBytes += cost;
     this.sentBytes += cost;
+    this.#pace.spend(cost);
     const head = encodeNumbers(IMAGE_BODY, [this.#epoch, this.#number, offset, length, volume, bytes === null ? 2 : 1, 0]);
     let crc = this.#digests.crc32(head, 0);
     if (bytes !== null) crc = this.#digests.crc32(bytes, crc);

@@ -7,6 +7,7 @@ import { limits } from '../base/limits.ts';
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import { Lease } from '../arbiter/lease.ts';
 import type { CopySender } from './copy.ts';
+import { type LinkPace, UNPACED } from './link-pace.ts';
 import type { TailFrame } from './tail.ts';
 import type { Join } from './forms.ts';
 import type { Peer } from './peer.ts';
@@ -46,6 +47,10 @@ export class FollowedPeer {
   uncovered = false;
   /** By order it is sent nothing: it is let go once nothing waits for it, and its joins wait. */
   paused = false;
+  /** How fast it may be sent records and images. */
+  pace: LinkPace = UNPACED;
+  /** Images of its resync go before records in the next turn: where the pace is too slow for both, they take turns. */
+  imagesFirst = false;
   /** Writers were faster than a resync of it: they are slowed down for the next one. */
   outrun = false;
   /** What it has got done, in any unit, and when that changed last. */

@@ -34,6 +34,8 @@ export interface SiteSpec {
   readonly overflow?: Overflow;
   /** No records are held for it while it is away: what it lacks is noted in its bitmap from the moment in which it is lost. */
   readonly bitmapOnly?: boolean;
+  /** What a primary sends it at most, records and images. No bound when left out. */
+  readonly linkBytesPerSecond?: number;
 }
 
 export interface VolumeSpec {
@@ -200,6 +202,8 @@ export interface PeerStatus {
   readonly lastError: string | null;
   /** As primary: whether it is paused by order. A sync one follows all the same until the witness has its flag false. */
   readonly paused: boolean;
+  /** As primary: what it is sent at most in a second; null without a bound. */
+  readonly paceBytesPerSecond: number | null;
 }
 
 /** How a peer is brought up to date. */

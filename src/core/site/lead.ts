@@ -19,6 +19,7 @@ import {
   type Message,
 } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
+import { LinkPace } from '../mirror/link-pace.ts';
 import { pump, sendTail } from '../mirror/send.ts';
 import type { TailFrame } from '../mirror/tail.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -79,6 +80,8 @@ export class Lead {
       // A sync flag that is true at the start of a reign was left so by a handover: required at once, relied upon only once admitted here.
       const flag = copy?.flag === true ? (peer.mode === 'sync' ? 'maybe' : 'true') : 'false';
       const followed = new FollowedPeer(peer, flag, given.options.timings.driftShare, now);
+      const bytesPerSecond = given.options.sites.find((spec) => spec.name === peer.name)?.linkBytesPerSecond ?? Infinity;
+      followed.pace = new LinkPace(given.options.clock, bytesPerSecond);
       followed.paused = pausedOf(given.replica).includes(peer.name);
       this.#followed.set(peer.name, followed);
       if (followed.paused) given.options.journal('pause.kept', { site: peer.name }, `${peer.name} stays paused, as was ordered before`);
@@ -241,9 +244,7 @@ export class Lead {
     this.letGo();
     for (const peer of this.#followed.values()) {
       if (!peer.streaming) continue;
-      const due = peer.peer.mode === 'sync' || now >= peer.sendDue || peer.collectedBytes >= ASYNC_BYTES;
-      if (due) this.#counters.sentBytes += pump(peer, this.#replica, now);
-      peer.copy?.pump(peer.nextSeq);
+      this.#send(peer, now);
       this.#askFlush(peer);
     }
     if (now - this.#heartbeatAt >= this.#options.timings.heartbeatMillis) this.#heartbeat(now);
@@ -268,7 +269,10 @@ export class Lead {
     earliest = Math.min(earliest, this.#handover?.takesNone === true ? this.#desk.deadline() : this.#membership.deadline());
     for (const peer of this.#followed.values()) {
       const canSend = peer.streaming && peer.windowBytes > 0 && peer.copy?.holdsStream !== true;
-      if (canSend && peer.peer.mode === 'async') earliest = Math.min(earliest, peer.sendDue);
+      const lacks = peer.nextSeq <= this.#replica.marks.received;
+      if (canSend && peer.peer.mode === 'async') earliest = Math.min(earliest, Math.max(peer.sendDue, peer.pace.opensAt));
+      const held = ((canSend && lacks) || (peer.streaming && peer.copy?.hasMore === true)) && !peer.pace.isOpen;
+      if (held) earliest = Math.min(earliest, peer.pace.opensAt);
     }
     return earliest;
   }
@@ -310,6 +314,17 @@ export class Lead {
     }
     peer.pendingJoin = null;
     this.#resyncs.begin(peer, link, decision, join, () => this.retain());
+  }
+
+  /** Records and images, as far as windows and pace go. */
+  #send(peer: FollowedPeer, now: Millis): void {
+    const { imagesFirst, pace } = peer;
+    // Where the pace is too slow for both, one is first this time and the other the next.
+    if (peer.copy !== null && pace.bytesPerSecond !== Infinity && pace.isOpen) peer.imagesFirst = !imagesFirst;
+    if (imagesFirst) peer.copy?.pump(peer.nextSeq);
+    const due = peer.peer.mode === 'sync' || now >= peer.sendDue || peer.collectedBytes >= ASYNC_BYTES;
+    if (due) this.#counters.sentBytes += pump(peer, this.#replica, now);
+    if (!imagesFirst) peer.copy?.pump(peer.nextSeq);
   }
 
   #take(peer: FollowedPeer, message: Message): string | null {

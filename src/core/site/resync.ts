@@ -137,6 +137,7 @@ export class Resyncs {
       link,
       digests: this.#options.digests,
       epoch: replica.epoch,
+      pace: peer.pace,
       wake: () => this.#options.shell.wake(),
     });
     this.#counters.copies++;

@@ -125,6 +125,7 @@ function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
     resync: followed === null || inside.replica === null ? null : resyncOf(followed, inside.replica, now),
     lastError: peer.lastError,
     paused: followed?.paused ?? false,
+    paceBytesPerSecond: followed === null || followed.pace.bytesPerSecond === Infinity ? null : followed.pace.bytesPerSecond,
   };
 }
 

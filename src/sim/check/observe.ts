@@ -59,6 +59,8 @@ export interface Inspection {
   readonly forgotten: readonly SiteName[];
   /** As primary: peers that are paused by order, and whether they are sent nothing by now. */
   readonly paused: readonly { readonly site: SiteName; readonly isLetGo: boolean }[];
+  /** As primary: whether records or images of some peer wait for nothing but the pace of its link. */
+  readonly paced: boolean;
   /** As primary: how fast hosts may write, and whether that is for a resync that was outrun. */
   readonly writers: 'free' | 'slowed' | 'stopped' | null;
   readonly outrun: boolean;

@@ -50,6 +50,7 @@ export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
     resync: null,
     lastError: null,
     paused: false,
+    paceBytesPerSecond: null,
     ...change,
   };
 }

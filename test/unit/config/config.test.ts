@@ -268,6 +268,19 @@ const FAULTS: readonly { kind: string; part: string; replacement: string; fault:
       'line 27: group.db.overflow.gamma must be "bitmap" for a site that is bitmap_only: no records are held for which writers could wait',
   },
   {
+    kind: 'a bounded link to a site outside the group',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nlink_mib_per_second = { delta = 5 }',
+    fault: 'line 26: group.db.link_mib_per_second.delta is not among the sites of the group: alpha, beta, gamma',
+  },
+  {
+    kind: 'a link that is bounded to next to nothing',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nlink_mib_per_second = { gamma = 0.1 }',
+    fault:
+      'line 26: group.db.link_mib_per_second.gamma = 0.1: must be a number from 0.25 to 1048576: what a primary sends that site at most in a second, in MiB',
+  },
+  {
     kind: 'a scan unit that is no power of two',
     part: 'async = ["gamma"]',
     replacement: 'async = ["gamma"]\nscan_unit_mib = 48',
