@@ -68,7 +68,7 @@ function linkStrangers(link: Address): Promise<void>[] {
     closes(link, 'for another site', hello({ to: 'gamma' })),
     closes(link, 'from nobody', hello({ from: 'delta' })),
     closes(link, 'no hello first', encodeMessage('ping', new Uint8Array(0), machineDigests)),
-    closes(link, 'a huge hello', encodeHeader('hello', 60 * MIB, 0, machineDigests), randomBytes(MIB)),
+    closes(link, 'a huge hello', encodeHeader('hello', { bytes: 60 * MIB, crc: 0 }, machineDigests), randomBytes(MIB)),
   ];
 }
 

@@ -6,7 +6,7 @@ import { limits } from '../base/limits.ts';
 import type { ResyncRung, ScanChoice } from '../replica/superblock.ts';
 import { DIGEST_ALGORITHMS } from '../scan/digest.ts';
 import type { ScanGeometry } from '../scan/local.ts';
-import { decodeJson } from './messages.ts';
+import { decodeJson, type WireVersions } from './messages.ts';
 
 export type { ScanChoice } from '../replica/superblock.ts';
 
@@ -17,7 +17,12 @@ export interface Hello {
   readonly groupId: string | null;
   readonly from: SiteName;
   readonly to: SiteName;
+  /** Versions of the protocol that this side speaks; a hello without them is of a program that speaks the first only. */
+  readonly versions: WireVersions;
 }
+
+const FIRST_VERSIONS: WireVersions = { min: 1, max: 1 };
+const VERSION_MAX = 0xffff;
 
 /** What a site says of itself, at the start of a connection and whenever it changes. */
 export interface PeerState {
@@ -203,8 +208,15 @@ export function readHello(body: Uint8Array): Hello | null {
   if (o === null) return null;
   const { group, groupId, from, to } = o;
   const texts = [text(group), text(from), text(to)];
-  if (texts.includes(null) || !isTextOrNull(groupId)) return null;
-  return { group: group as string, groupId, from: from as string, to: to as string };
+  const versions = o['versions'] === undefined ? FIRST_VERSIONS : versionsOf(o['versions']);
+  if (texts.includes(null) || !isTextOrNull(groupId) || versions === null) return null;
+  return { group: group as string, groupId, from: from as string, to: to as string, versions };
+}
+
+function versionsOf(value: unknown): WireVersions | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const { min, max } = value as Readonly<Record<string, unknown>>;
+  return isCount(min) && isCount(max) && min >= 1 && min <= max && max <= VERSION_MAX ? { min, max } : null;
 }
 
 export function readState(body: Uint8Array): PeerState | null {

@@ -1,7 +1,19 @@
 // One connection between two sites of a group: hello first, then messages both ways until either side closes it. A connection that was
 // replaced or closed delivers nothing more, whatever the network still brings (T3: a zombie's bytes never apply).
 
-import { decodeJson, encodeMessage, encodeHeader, encodeJson, MessageReader, type Message, type MessageName } from './messages.ts';
+import {
+  commonVersion,
+  decodeJson,
+  encodeHeader,
+  encodeJson,
+  encodeMessage,
+  HELLO_VERSION,
+  MessageReader,
+  WIRE_VERSIONS,
+  type Message,
+  type MessageName,
+  type WireVersions,
+} from './messages.ts';
 import { readHello, type Hello } from './forms.ts';
 import { limits } from '../base/limits.ts';
 import type { Buffers, Clock, Digests, LinkPort } from '../base/ports.ts';
@@ -45,6 +57,9 @@ export class Link implements LinkReceiver {
   /** The site at the other end; empty until it is known. */
   peer: SiteName = '';
   peerGroupId: string | null = null;
+  readonly #versions: WireVersions;
+  /** Of the protocol, in what this side sends. */
+  #version: number = HELLO_VERSION;
   lastHeard: Millis;
   lastSent: Millis;
 
@@ -55,7 +70,10 @@ export class Link implements LinkReceiver {
     buffers: Buffers;
     dialled: { owner: LinkOwner; peer: SiteName } | null;
     findOwner: (group: string) => LinkOwner | null;
+    /** Versions of the protocol that this side speaks: those of the program, unless a test says otherwise. */
+    versions?: WireVersions;
   }) {
+    this.#versions = options.versions ?? WIRE_VERSIONS;
     this.#port = options.port;
     this.#digests = options.digests;
     this.#clock = options.clock;
@@ -72,6 +90,11 @@ export class Link implements LinkReceiver {
 
   get open(): boolean {
     return this.#open;
+  }
+
+  /** Version of the protocol that is spoken, once both sides have said who they are. */
+  get version(): number {
+    return this.#version;
   }
 
   get backlogBytes(): number {
@@ -97,7 +120,7 @@ export class Link implements LinkReceiver {
   send(name: MessageName, body: Uint8Array): void {
     if (!this.#open) return;
     this.lastSent = this.#clock.now();
-    this.#port.send([encodeMessage(name, body, this.#digests)]);
+    this.#port.send([encodeMessage(name, body, this.#digests, this.#version)]);
   }
 
   /** Sends a message whose body is large: its parts are not copied and must not change until `sent` is called. */
@@ -109,7 +132,7 @@ export class Link implements LinkReceiver {
     this.lastSent = this.#clock.now();
     let bytes = 0;
     for (const part of parts) bytes += part.length;
-    this.#port.send([encodeHeader(name, bytes, bodyCrc, this.#digests), ...parts], sent);
+    this.#port.send([encodeHeader(name, { bytes, crc: bodyCrc }, this.#digests, this.#version), ...parts], sent);
   }
 
   /** Tells the other side why, and closes. */
@@ -157,6 +180,9 @@ export class Link implements LinkReceiver {
     this.peer = hello.from;
     this.peerGroupId = hello.groupId;
     if (!this.dialled) this.#sendHello(owner);
+    // The hellos are out: what follows, either way, is of the version that both have.
+    this.#version = commonVersion(this.#versions, hello.versions) ?? HELLO_VERSION;
+    this.#reader.version = this.#version;
     this.#reader.bodyBytesMax = limits.messageBytesMax;
     this.up = true;
     owner.linkUp(this);
@@ -174,10 +200,15 @@ export class Link implements LinkReceiver {
     if (hello.groupId !== null && owner.groupId !== null && hello.groupId !== owner.groupId) {
       return `group "${owner.group}" here is another one of the same name (${owner.groupId}, not ${hello.groupId})`;
     }
+    if (commonVersion(this.#versions, hello.versions) === null) {
+      const [theirs, ours] = [hello.versions, this.#versions].map(({ min, max }) => (min === max ? `${min}` : `${min} to ${max}`));
+      return `site "${hello.from}" speaks version ${theirs} of the protocol between sites, site "${owner.site}" ${ours}: upgrade the older one, no more than one version at a time`;
+    }
     return null;
   }
 
   #sendHello(owner: LinkOwner): void {
-    this.send('hello', encodeJson({ group: owner.group, groupId: owner.groupId, from: owner.site, to: this.peer } satisfies Hello));
+    const { group, groupId, site } = owner;
+    this.send('hello', encodeJson({ group, groupId, from: site, to: this.peer, versions: this.#versions } satisfies Hello));
   }
 }

@@ -8,8 +8,26 @@ import { limits } from '../base/limits.ts';
 import type { Buffers, Digests } from '../base/ports.ts';
 import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
 
-/** Version of the whole protocol between sites; both sides must have the same. */
-export const WIRE_VERSION = 1;
+/** A range of versions of the protocol between sites. */
+export interface WireVersions {
+  readonly min: number;
+  readonly max: number;
+}
+
+/**
+ * The versions that this program speaks. Each hello names them, and the highest that both sides have is spoken from there on. A new one is added
+ * beside the one before, so that sites are upgraded one after the other.
+ */
+export const WIRE_VERSIONS: WireVersions = { min: 1, max: 1 };
+
+/** Version in the head of a hello, and of a refusal that comes before one: it stays, so that programs of any two versions can talk about theirs. */
+export const HELLO_VERSION = 1;
+
+/** The highest version that both have; null when there is none. */
+export function commonVersion(a: WireVersions, b: WireVersions): number | null {
+  const highest = Math.min(a.max, b.max);
+  return highest < Math.max(a.min, b.min) ? null : highest;
+}
 
 const MAGIC = 0x4b4c4354; // "TCLK" in little-endian order
 
@@ -17,7 +35,7 @@ const MAGIC = 0x4b4c4354; // "TCLK" in little-endian order
 export const MESSAGE_HEADER = layout(24, [
   ['magic', 'u32', 'the bytes "TCLK"'],
   ['headerCrc', 'u32', 'CRC-32 of bytes 8 to 23'],
-  ['version', 'u16', 'version of the protocol, now 1'],
+  ['version', 'u16', 'version of the protocol that is spoken; of a hello always 1'],
   ['type', 'u16', 'kind of message; never 0'],
   ['bodyBytes', 'u32', 'length of what follows'],
   ['bodyCrc', 'u32', 'CRC-32 of the body; 0 for a frame, which has its own'],
@@ -174,13 +192,19 @@ export interface Message {
 }
 
 /** Head of a message whose body is `bodyBytes` long. */
-export function encodeHeader(name: MessageName, bodyBytes: number, bodyCrc: number, digests: Digests): Uint8Array {
+export function encodeHeader(
+  name: MessageName,
+  body: { readonly bytes: number; readonly crc: number },
+  digests: Digests,
+  version: number = HELLO_VERSION,
+): Uint8Array {
+  const { bytes: bodyBytes, crc: bodyCrc } = body;
   assert(bodyBytes <= limits.messageBytesMax, 'a message must not be larger than its limit', { name, bodyBytes });
   const bytes = new Uint8Array(MESSAGE_HEADER.bytes);
   const view = viewOf(bytes);
   const at = MESSAGE_HEADER.at;
   view.setUint32(at.magic, MAGIC, true);
-  view.setUint16(at.version, WIRE_VERSION, true);
+  view.setUint16(at.version, version, true);
   view.setUint16(at.type, MESSAGE_TYPES[name], true);
   view.setUint32(at.bodyBytes, bodyBytes, true);
   view.setUint32(at.bodyCrc, bodyCrc, true);
@@ -189,8 +213,8 @@ export function encodeHeader(name: MessageName, bodyBytes: number, bodyCrc: numb
 }
 
 /** A whole message of fixed or JSON body. */
-export function encodeMessage(name: MessageName, body: Uint8Array, digests: Digests): Uint8Array {
-  const header = encodeHeader(name, body.length, digests.crc32(body, 0), digests);
+export function encodeMessage(name: MessageName, body: Uint8Array, digests: Digests, version: number = HELLO_VERSION): Uint8Array {
+  const header = encodeHeader(name, { bytes: body.length, crc: digests.crc32(body, 0) }, digests, version);
   const bytes = new Uint8Array(header.length + body.length);
   bytes.set(header, 0);
   bytes.set(body, header.length);
@@ -255,6 +279,8 @@ export class MessageReader {
   #bodyCrc = 0;
   /** Largest body that is taken; small until the peer has said who it is. */
   bodyBytesMax: number = limits.helloBytesMax;
+  /** The only version that is taken; another one once the hellos have agreed on it. */
+  version: number = HELLO_VERSION;
 
   readonly #buffers: Buffers;
 
@@ -320,7 +346,8 @@ export class MessageReader {
     if (this.#digests.crc32(this.#header.subarray(8), 0) !== view.getUint32(at.headerCrc, true))
       return 'a message header fails its checksum';
     const version = view.getUint16(at.version, true);
-    if (version !== WIRE_VERSION) return `the other side speaks protocol version ${version}, this side ${WIRE_VERSION}`;
+    if (version !== this.version)
+      return `the other side speaks version ${version} of the protocol where ${this.version} was expected: upgrade the older of the two sites`;
     const name = NAMES.get(view.getUint16(at.type, true));
     if (name === undefined) return `unknown kind of message ${view.getUint16(at.type, true)}`;
     this.#bodyBytes = view.getUint32(at.bodyBytes, true);

@@ -7,7 +7,7 @@ import { limits } from '../base/limits.ts';
 import { DiskError, type DiskFailure, type StoredFile } from '../base/ports.ts';
 import { epochOf } from '../base/position.ts';
 import { BLOCK_BYTES, type Epoch } from '../base/units.ts';
-import { groupTagOf } from '../record/layout.ts';
+import { FRAME_VERSION, groupTagOf } from '../record/layout.ts';
 import { DigestedBase, DigestedStorage } from './digested-base.ts';
 import { failureError, type ReplicaOptions, type ReplicaParts, type VolumeOptions } from './options.ts';
 import { recoverSidefile } from './recover.ts';
@@ -238,7 +238,10 @@ function openSidefile(
   const start = { startSeq: destaged + 1, startChain: destagedChain };
   const recovery = recoverSidefile({ ...shared, ...start, history, destaged, destageTarget, durable, powerLost: how.powerLost });
   if (recovery.kind === 'damaged') {
-    const { epoch, seq, file, offset, why } = recovery;
+    const { epoch, seq, file, offset, why, version } = recovery;
+    // Not even the records of a resync: another version of the program can read them.
+    if (version !== null)
+      return new TercetError('TERCET_FORMAT_VERSION', { what: `${file} ${folderOf(options)}`, found: version, known: FRAME_VERSION });
     if (!value.consistent) {
       // Records of a resync that has not ended: nobody relies on them, and another one brings them again.
       journal('sidefile.discarded', { group, epoch, seq, file, offset, why }, 'records of a resync cannot be read: it begins anew');

@@ -66,6 +66,8 @@ export interface SidefileFault {
   readonly epoch: Epoch;
   readonly seq: Seq;
   readonly why: string;
+  /** Set when that is no damage, but the work of another version of the program. */
+  readonly version: number | null;
 }
 
 /**
@@ -103,6 +105,7 @@ interface Break {
   readonly seq: Seq;
   /** No crash makes this: damage whatever follows. */
   readonly certain: boolean;
+  readonly version: number | null;
 }
 
 /** What lies at one place of a segment. */
@@ -117,6 +120,7 @@ interface BadItem {
   readonly kind: 'bad';
   readonly why: string;
   readonly certain: boolean;
+  readonly version?: number | undefined;
 }
 
 /** Where the items of a segment stop. */
@@ -124,6 +128,7 @@ interface End {
   readonly at: number;
   readonly why: string;
   readonly certain: boolean;
+  readonly version?: number | undefined;
   /** Bytes that were clearly meant to be part of it. */
   readonly tornBytes: number;
 }
@@ -308,7 +313,8 @@ class Scan {
     let end: End | null = null;
     if (check.kind !== 'segment') {
       const why = check.kind === 'short' ? 'the header of the segment is cut short' : check.why;
-      this.#setBreak(segment, 0, { why, certain: check.kind === 'damaged' && check.version !== undefined });
+      const version = check.kind === 'damaged' ? check.version : undefined;
+      this.#setBreak(segment, 0, { why, certain: version !== undefined, version });
       this.#headless.add(segment);
     }
     let at = check.kind === 'segment' ? SEGMENT_HEADER_BYTES : window.findMagic(0);
@@ -339,8 +345,8 @@ class Scan {
     if (end !== null) this.#endsAt(segment, window, end);
   }
 
-  #whyEnd(item: Item): { why: string; certain: boolean; tornBytes: number } {
-    if (item.kind === 'bad') return { why: item.why, certain: item.certain, tornBytes: 0 };
+  #whyEnd(item: Item): Omit<End, 'at'> {
+    if (item.kind === 'bad') return { why: item.why, certain: item.certain, version: item.version, tornBytes: 0 };
     const tornBytes = item.kind === 'frame' && item.frame.firstSeq === this.#missing ? item.frame.byteCount : 0;
     return { why: 'the frame was not written as a whole', certain: false, tornBytes };
   }
@@ -368,10 +374,11 @@ class Scan {
     return this.#live.empty ? this.#options.startSeq : this.#live.received + 1;
   }
 
-  #setBreak(segment: Segment, offset: number, fault: { why: string; certain: boolean; seq?: Seq }): void {
+  #setBreak(segment: Segment, offset: number, fault: { why: string; certain: boolean; version?: number | undefined; seq?: Seq }): void {
     if (this.#break !== null) return;
-    const { why, certain } = fault;
-    this.#break = { file: segment.file.name, segment: segment.number, offset, why, certain, seq: fault.seq ?? this.#missing };
+    const { why, certain, version = null } = fault;
+    const file = segment.file.name;
+    this.#break = { file, segment: segment.number, offset, why, certain, version, seq: fault.seq ?? this.#missing };
     this.#behind = null;
     this.#markedBehind = 0;
   }
@@ -385,7 +392,7 @@ class Scan {
       return mark === null ? { kind: 'bad', why: 'a mark cannot be read', certain: false } : { kind: 'mark', mark };
     }
     const check = readFrameTable(window.get(at, TABLE_BYTES_MAX), 0, { groupTag, digests });
-    if (check.kind === 'damaged') return { kind: 'bad', why: check.why, certain: check.version !== undefined };
+    if (check.kind === 'damaged') return { kind: 'bad', why: check.why, certain: check.version !== undefined, version: check.version };
     if (check.kind === 'short' || check.frame.byteCount > window.size - at)
       return { kind: 'bad', why: 'the frame is cut short', certain: false };
     const { byteCount } = check.frame;
@@ -565,9 +572,9 @@ class Scan {
     return null;
   }
 
-  #damaged(place: { file: string; offset: number; seq: Seq }, why: string): SidefileFault {
-    const { file, offset, seq } = place;
-    return { kind: 'damaged', file, offset, epoch: epochOf(this.#options.history, seq), seq, why };
+  #damaged(place: { file: string; offset: number; seq: Seq; version?: number | null }, why: string): SidefileFault {
+    const { file, offset, seq, version = null } = place;
+    return { kind: 'damaged', file, offset, epoch: epochOf(this.#options.history, seq), seq, why, version };
   }
 
   #tornBytes(): number {

@@ -10,7 +10,9 @@ import { type Epoch, isCount, type Seq } from '../base/units.ts';
 const SEGMENT_MAGIC = 0x4753_4354;
 /** 'TCDM' as it reads in a dump. */
 export const MARK_MAGIC = 0x4d44_4354;
-/** The only version of either form so far. */
+/**
+ * The only version of either form so far. Marks of another one stand in segments of another one only: what cannot be read as a mark here counts as torn.
+ */
 const SEGMENT_VERSION = 1;
 
 const segmentFields = [

@@ -8,7 +8,19 @@ import { copyOf } from '../../../src/core/base/bytes.ts';
 import { acceptLink } from '../../../src/core/mirror/accept.ts';
 import { readHello } from '../../../src/core/mirror/forms.ts';
 import { Link, type LinkOwner } from '../../../src/core/mirror/link.ts';
-import { decodeJson, encodeHeader, encodeJson, encodeMessage, MessageReader, type MessageName } from '../../../src/core/mirror/messages.ts';
+import {
+  commonVersion,
+  decodeJson,
+  encodeHeader,
+  encodeJson,
+  encodeMessage,
+  HELLO_VERSION,
+  MESSAGE_HEADER,
+  MessageReader,
+  type MessageName,
+  WIRE_VERSIONS,
+  type WireVersions,
+} from '../../../src/core/mirror/messages.ts';
 import { digests } from '../../support/records.ts';
 import { WatchedBuffers } from './watched-buffers.ts';
 
@@ -109,7 +121,7 @@ describe('a connection that comes in', () => {
     link.receive(hello(FROM_NEAR));
     assert.deepEqual(
       port.take().map(({ name, body }) => [name, readHello(body)]),
-      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near' }]],
+      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS }]],
     );
     assert.deepEqual([owner.heard, link.up, link.peer, link.peerGroupId], [['up near'], true, 'near', 'g1']);
   });
@@ -159,7 +171,7 @@ describe('a connection that comes in', () => {
     ['anything but a hello', encodeMessage('ping', new Uint8Array(0), digests), /the first message of a connection must be a hello/],
     ['a hello that is not one', hello({ group: 'db' }), /the first message of a connection must be a hello/],
     ['garbage', new TextEncoder().encode('SSH-2.0-OpenSSH_9.6\r\n and so on'), /not the bytes of a Tercet site/],
-    ['a hello larger than any', encodeHeader('hello', limits.helloBytesMax + 1, 0, digests), /over the limit of 4096/],
+    ['a hello larger than any', encodeHeader('hello', { bytes: limits.helloBytesMax + 1, crc: 0 }, digests), /over the limit of 4096/],
   ] as const) {
     test(`that begins with ${what} is refused with the reason`, () => {
       const { port, owner, link } = accepted();
@@ -184,7 +196,7 @@ describe('a connection that goes out', () => {
     const { port, owner, link } = dialled();
     assert.deepEqual(
       port.take().map(({ name, says }) => [name, says]),
-      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near' }]],
+      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS }]],
     );
     assert.equal(link.up, false);
     link.receive(hello(FROM_NEAR));
@@ -304,5 +316,93 @@ describe('a connection that is up', () => {
     clock.time = 1300;
     link.send('ping', new Uint8Array(0));
     assert.deepEqual([link.lastHeard, link.lastSent], [1200, 1300]);
+  });
+});
+
+describe('two sites of different versions', () => {
+  /** Two ends that talk until both are silent. Returns the versions in the heads of what each sent. */
+  function meet(near: WireVersions, alpha: WireVersions): { near: Link; alpha: Link; heads: number[][]; refusals: (string | null)[] } {
+    const ports = [new Port(), new Port()] as const;
+    const owners = [new Owner('near', 'g1', ['alpha']), new Owner('alpha', 'g1', ['near'])] as const;
+    const common = { digests, clock, buffers };
+    const first = new Link({
+      ...common,
+      port: ports[0],
+      dialled: { owner: owners[0], peer: 'alpha' },
+      findOwner: () => owners[0],
+      versions: near,
+    });
+    const second = new Link({ ...common, port: ports[1], dialled: null, findOwner: () => owners[1], versions: alpha });
+    // As a site does: it says how it is as soon as the other one is known.
+    for (const owner of owners) owner.linkUp = (link) => link.send('ping', new Uint8Array(0));
+    const heads: number[][] = [[], []];
+    const refusals: (string | null)[] = [null, null];
+    for (let quiet = false; !quiet;) {
+      quiet = true;
+      for (const [side, to] of [second, first].entries()) {
+        const port = ports[side] as Port;
+        for (const bytes of port.sent.splice(0)) {
+          quiet = false;
+          const view = new DataView(bytes.buffer, bytes.byteOffset);
+          heads[side]?.push(view.getUint16(MESSAGE_HEADER.at.version, true));
+          if (view.getUint16(MESSAGE_HEADER.at.type, true) === 14)
+            refusals[side] = String(decodeJson(bytes.subarray(MESSAGE_HEADER.bytes))?.['reason']);
+          to.receive(bytes);
+        }
+      }
+    }
+    return { near: first, alpha: second, heads, refusals };
+  }
+
+  for (const [what, near, alpha, version] of [
+    ['the same', [1, 1], [1, 1], 1],
+    ['N and N-1', [1, 2], [1, 1], 1],
+    ['N-1 and N', [1, 1], [1, 2], 1],
+    ['N, each of which knows N-1', [1, 2], [1, 2], 2],
+    ['N+1 that has given the first up, and N', [2, 3], [1, 2], 2],
+  ] as const) {
+    test(`${what}: the highest that both have is spoken, and the hellos stay as they were`, () => {
+      const met = meet({ min: near[0], max: near[1] }, { min: alpha[0], max: alpha[1] });
+      assert.deepEqual([met.near.up, met.alpha.up, met.near.version, met.alpha.version], [true, true, version, version]);
+      assert.deepEqual(met.heads, [
+        [HELLO_VERSION, version],
+        [HELLO_VERSION, version],
+      ]);
+    });
+  }
+
+  test('that have none in common part with a sentence which says who has what', () => {
+    const { near, alpha, refusals } = meet({ min: 3, max: 3 }, { min: 1, max: 2 });
+    assert.deepEqual([near.open, alpha.open, near.up, alpha.up], [false, false, false, false]);
+    assert.equal(
+      refusals[1],
+      'site "near" speaks version 3 of the protocol between sites, site "alpha" 1 to 2: upgrade the older one, no more than one version at a time',
+    );
+  });
+
+  test('a hello without versions is of the first program, which speaks version 1', () => {
+    const { link, port } = accepted();
+    link.receive(hello(FROM_NEAR));
+    assert.deepEqual([link.up, link.version, refusal(port)], [true, 1, null]);
+  });
+
+  test('a hello with versions that cannot be is none', () => {
+    for (const versions of [{ min: 2, max: 1 }, { min: 0, max: 1 }, { min: 1 }, { min: 1, max: 70_000 }, 1, null]) {
+      const { link, port } = accepted();
+      link.receive(hello({ ...FROM_NEAR, versions }));
+      assert.deepEqual([link.up, refusal(port)], [false, 'the first message of a connection must be a hello']);
+    }
+  });
+
+  test('a message of another version than was agreed on ends the connection', () => {
+    const { link, port } = accepted();
+    link.receive(hello(FROM_NEAR));
+    port.take();
+    link.receive(encodeMessage('ping', new Uint8Array(0), digests, 2));
+    assert.equal(refusal(port), 'the other side speaks version 2 of the protocol where 1 was expected: upgrade the older of the two sites');
+  });
+
+  test('what this program speaks includes the version of its hello, so that each can be told why', () => {
+    assert.equal(commonVersion(WIRE_VERSIONS, { min: 1, max: 1 }), HELLO_VERSION);
   });
 });

@@ -25,7 +25,7 @@ import {
   type Message,
   type MessageName,
   MessageReader,
-  WIRE_VERSION,
+  HELLO_VERSION,
 } from '../../../src/core/mirror/messages.ts';
 import {
   readFollow,
@@ -102,7 +102,7 @@ describe('the wire form, version 1', () => {
     const bodies = new Map(messages.map(({ name, body }) => [name, body]));
     assert.deepEqual([...bodies.keys()], Object.keys(MESSAGE_TYPES));
     const body = (name: MessageName): Uint8Array => bodies.get(name) as Uint8Array;
-    assert.deepEqual(readHello(body('hello')), HELLO);
+    assert.deepEqual(readHello(body('hello')), { ...HELLO, versions: { min: 1, max: 1 } });
     assert.deepEqual(readState(body('state')), STATE);
     assert.deepEqual(readJoin(body('join')), JOIN);
     assert.deepEqual(readFollow(body('follow')), FOLLOW);
@@ -139,7 +139,7 @@ describe('the wire form, version 1', () => {
   });
 
   test('is the version that the program speaks', () => {
-    assert.equal(new DataView(golden.buffer, golden.byteOffset).getUint16(MESSAGE_HEADER.at.version, true), WIRE_VERSION);
+    assert.equal(new DataView(golden.buffer, golden.byteOffset).getUint16(MESSAGE_HEADER.at.version, true), HELLO_VERSION);
   });
 
   test('has a sample of each kind, and no kind 0', () => {
@@ -252,7 +252,7 @@ describe('a reader of messages', () => {
     [
       'another version',
       withHeader(FLUSH, (view) => view.setUint16(MESSAGE_HEADER.at.version, 2, true)),
-      /speaks protocol version 2, this side 1/,
+      /speaks version 2 of the protocol where 1 was expected/,
     ],
     ['an unknown kind', withHeader(FLUSH, (view) => view.setUint16(MESSAGE_HEADER.at.type, 99, true)), /unknown kind of message 99/],
     ['kind 0', withHeader(FLUSH, (view) => view.setUint16(MESSAGE_HEADER.at.type, 0, true)), /unknown kind of message 0/],
@@ -270,7 +270,7 @@ describe('a reader of messages', () => {
   }
 
   test('takes no more than a hello from a stranger, and decides it by the header alone', () => {
-    const header = encodeHeader('hello', limits.helloBytesMax + 1, 0, digests);
+    const header = encodeHeader('hello', { bytes: limits.helloBytesMax + 1, crc: 0 }, digests);
     assert.match(read([header], new MessageReader(digests, new WatchedBuffers())).wrong ?? '', /over the limit of 4096/);
     const fits = encodeMessage('hello', new Uint8Array(limits.helloBytesMax), digests);
     assert.equal(read([fits], new MessageReader(digests, new WatchedBuffers())).messages.length, 1);
@@ -299,6 +299,6 @@ describe('bodies of numbers', () => {
   });
 
   test('do not fit a message that is too large', () => {
-    assert.throws(() => encodeHeader('frame', limits.messageBytesMax + 1, 0, digests), InvariantError);
+    assert.throws(() => encodeHeader('frame', { bytes: limits.messageBytesMax + 1, crc: 0 }, digests), InvariantError);
   });
 });

@@ -36,7 +36,8 @@ import {
 } from '../../../src/core/mirror/messages.ts';
 import { digests, GROUP_TAG } from '../../support/records.ts';
 
-export const HELLO: Hello = { group: 'db', groupId: 'test-group', from: 'near', to: 'alpha' };
+/** Of a program that names no versions, as the first one did: it speaks version 1 only. */
+export const HELLO: Omit<Hello, 'versions'> = { group: 'db', groupId: 'test-group', from: 'near', to: 'alpha' };
 export const STATE: PeerState = {
   role: 'standby',
   groupId: 'test-group',
@@ -123,7 +124,7 @@ function whole(name: MessageName, meaning: string, body: Uint8Array): Sample {
 /** A frame's body has its own checksums, so its message says 0. */
 function frame(): Sample {
   const body = sampleFrame();
-  const header = encodeHeader('frame', body.length, 0, digests);
+  const header = encodeHeader('frame', { bytes: body.length, crc: 0 }, digests);
   return {
     name: 'frame',
     meaning: 'primary to mirror: records, as they stand in the sidefile',
