@@ -10,11 +10,13 @@ import { attachCommand } from './commands/attach.ts';
 import { certRoutes } from './commands/cert.ts';
 import { checkCommand } from './commands/check.ts';
 import { createCommand } from './commands/create.ts';
+import { deleteCommand } from './commands/delete.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { drainCommand } from './commands/drain.ts';
 import { eventsCommand } from './commands/events.ts';
 import { pauseCommand, resumeCommand } from './commands/pause.ts';
 import { resyncCommand } from './commands/resync.ts';
+import { exportCommand } from './commands/export.ts';
 import { explainCommand } from './commands/explain.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { reloadCommand } from './commands/reload.ts';
@@ -84,11 +86,13 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     explain: explainCommand,
     events: eventsCommand,
     create: createCommand,
+    delete: deleteCommand,
     switchover: switchoverCommand,
     failback: failbackCommand,
     demote: demoteCommand,
     promote: promoteCommand,
     drain: drainCommand,
+    export: exportCommand,
     stop: stopCommand,
     resync: resyncCommand,
     pause: pauseCommand,

@@ -101,3 +101,19 @@ export async function clientOf(site: SiteConfig): Promise<ControlClient> {
   const reason = `site ${found} answers there; run this command on the machine of ${site.name}`;
   throw new TercetError('TERCET_UNREACHABLE', { what: `the daemon of ${site.name}`, address: site.control.text, reason });
 }
+
+/** The volume that GROUP/VOLUME names. `command`: who asks, for the error. Throws TERCET_NO_SUCH_VOLUME. */
+export function volumeOf(
+  config: LoadedConfig,
+  name: string,
+  command: string,
+): { readonly group: GroupConfig; readonly volume: GroupConfig['volumes'][number] } {
+  const [groupName = '', volumeName = '', more] = name.split('/');
+  if (volumeName === '' || more !== undefined)
+    throw new TercetError('TERCET_BAD_REQUEST', { what: `\`${command}\``, reason: `"${name}" must be GROUP/VOLUME` });
+  const group = config.groupOf(groupName);
+  const volume = group.volumes.find((each) => each.name === volumeName);
+  if (volume !== undefined) return { group, volume };
+  const known = group.volumes.map((each) => each.name).join(', ');
+  throw new TercetError('TERCET_NO_SUCH_VOLUME', { group: groupName, volume: volumeName, known });
+}

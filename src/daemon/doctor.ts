@@ -3,22 +3,13 @@
 
 import { renameSync } from 'node:fs';
 
-import { openReplica } from '../core/replica/open.ts';
 import type { DigestedBase } from '../core/replica/digested-base.ts';
-import type { Replica } from '../core/replica/replica.ts';
-import { machineBootId } from '../host/boot-id.ts';
 import { SlicedDigests } from '../host/block-digests.ts';
-import { BufferPool } from '../host/buffers.ts';
-import { machineClock } from '../host/clock.ts';
-import { machineDigests } from '../host/digests.ts';
-import { openReplicaFolder } from '../host/disk.ts';
+import type { ReplicaFolder } from '../host/disk.ts';
 import type { GroupConfig, SiteConfig } from './config.ts';
 import { replicaFolder } from './config.ts';
-import { DryStorage } from './dry-storage.ts';
+import { lockReplica, openDry } from './dry-replica.ts';
 
-/** Lines of the journal of a start that say what it mends, or why it refuses. */
-const FINDINGS = ['replica.unclean', 'replica.grown', 'superblock.damaged', 'sidefile.torn'];
-const KEPT_BYTES_MAX = 16 * 1024 * 1024;
 const CHECK_BYTES = 4 * 1024 * 1024;
 const BLOCK_BYTES = 4096;
 
@@ -45,13 +36,9 @@ export interface Diagnosis {
 
 /** Looks at a copy; throws TERCET_REPLICA_LOCKED while its daemon runs. `base`: whether every block of the base images is read, too. */
 export async function diagnose(site: SiteConfig, group: GroupConfig, options: { base: boolean }): Promise<Diagnosis> {
-  const folder = replicaFolder(site, group.name);
-  const paths = Object.fromEntries(
-    group.volumes.flatMap(({ name, base }) => (base.has(site.name) ? [[`base-${name}.img`, base.get(site.name) ?? '']] : [])),
-  );
-  const opened = openReplicaFolder(folder, { paths });
+  const opened = lockReplica(site, group);
   try {
-    return await look({ site, group, folder, dry: new DryStorage(opened.storage) }, options);
+    return await look({ site, group, opened }, options);
   } finally {
     await opened.close();
   }
@@ -60,15 +47,14 @@ export async function diagnose(site: SiteConfig, group: GroupConfig, options: { 
 interface Looking {
   readonly site: SiteConfig;
   readonly group: GroupConfig;
-  readonly folder: string;
-  readonly dry: DryStorage;
+  readonly opened: ReplicaFolder;
 }
 
-async function look({ site, group, folder, dry }: Looking, options: { base: boolean }): Promise<Diagnosis> {
+async function look({ site, group, opened: folder }: Looking, options: { base: boolean }): Promise<Diagnosis> {
   const findings: string[] = [];
-  const about = { group: group.name, site: site.name, folder };
+  const about = { group: group.name, site: site.name, folder: replicaFolder(site, group.name) };
   const nothing = { marks: null, epoch: null, consistent: null, unclean: null, bases: [] };
-  const opened = await open(site, group, { dry, findings });
+  const opened = await openDry(site, group, { folder, found: (text) => findings.push(text) });
   if (opened === null) return { ...about, ...nothing, verdict: 'absent', findings: ['there is no copy here: a primary fills it'] };
   if ('error' in opened) return { ...about, ...nothing, verdict: 'damaged', findings: [...findings, opened.error] };
   const { replica, bases } = opened;
@@ -93,44 +79,6 @@ async function look({ site, group, folder, dry }: Looking, options: { base: bool
     unclean: replica.unclean,
     bases: checked,
   };
-}
-
-type OpenedCopy = { readonly replica: Replica; readonly bases: readonly DigestedBase[] };
-
-function open(
-  site: SiteConfig,
-  group: GroupConfig,
-  { dry, findings }: { dry: DryStorage; findings: string[] },
-): Promise<OpenedCopy | { readonly error: string } | null> {
-  return new Promise((resolve) => {
-    openReplica(
-      {
-        group: group.name,
-        groupId: '',
-        site: site.name,
-        volumes: group.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes, baseFile: `base-${name}.img` })),
-        storage: dry,
-        digests: machineDigests,
-        buffers: new BufferPool(KEPT_BYTES_MAX),
-        clock: machineClock(),
-        journal: (event, _facts, text) => {
-          if (FINDINGS.includes(event)) findings.push(text);
-        },
-        bootId: machineBootId(),
-        segmentBytes: group.segmentBytes,
-        bitmapChunkBytes: group.bitmapChunkBytes,
-        capacityBytes: group.capacityBytes,
-        destage: { idleMillis: group.destageIdleMillis, backlogBytes: group.destageBacklogBytes },
-        onDurable: () => {},
-        onFailure: (failure) => resolve({ error: 'why' in failure ? String(failure.why) : `the disk fails: ${JSON.stringify(failure)}` }),
-        wake: () => {},
-      },
-      (opened) => {
-        if (opened.kind === 'ready') resolve(opened);
-        else resolve(opened.kind === 'absent' ? null : { error: opened.error.message });
-      },
-    );
-  });
 }
 
 async function checkBases(group: GroupConfig, bases: readonly DigestedBase[]): Promise<Diagnosis['bases']> {

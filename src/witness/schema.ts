@@ -68,6 +68,7 @@ export const operationSchema: z.ZodType<WitnessOperation> = z.discriminatedUnion
   z.strictObject({ kind: z.literal('handover'), ...change, to: nameSchema, epoch: countSchema }),
   z.strictObject({ kind: z.literal('resign'), ...change }),
   z.strictObject({ kind: z.literal('force'), ...change, site: nameSchema, epoch: countSchema }),
+  z.strictObject({ kind: z.literal('delete'), ...change, groupId: idSchema, force: z.literal(true).exactOptional() }),
   z.strictObject({ kind: z.literal('read'), ...request }),
   z.strictObject({
     kind: z.literal('report'),
@@ -94,20 +95,21 @@ const view = {
     .refine(distinct, 'each copy is at a site of its own'),
 };
 
-const viewSchema: z.ZodType<WitnessView> = z.strictObject(view);
+const viewSchema: z.ZodType<WitnessView> = z.object(view);
 const reasonSchema = z.enum(REFUSAL_REASONS);
 
-/** An answer of the witness, as a site reads it. */
+/** An answer of the witness, as a site reads it. What a newer witness adds is passed over: the witness is upgraded first. */
 export const answerSchema: z.ZodType<WitnessAnswer> = z.discriminatedUnion('outcome', [
-  z.strictObject({ outcome: z.literal('done'), view: viewSchema, repeated: z.literal(true).exactOptional() }),
-  z.strictObject({
+  z.object({ outcome: z.literal('done'), view: viewSchema, repeated: z.literal(true).exactOptional() }),
+  z.object({
     outcome: z.literal('refused'),
     reason: reasonSchema,
     text: z.string(),
     view: viewSchema.nullable(),
     repeated: z.literal(true).exactOptional(),
     instance: idSchema.exactOptional(),
-    seeding: z.strictObject({ round: countSchema, missing: z.array(nameSchema).max(limits.groupSitesMax) }).exactOptional(),
+    seeding: z.object({ round: countSchema, missing: z.array(nameSchema).max(limits.groupSitesMax) }).exactOptional(),
+    deleted: z.object({ groupId: idSchema }).exactOptional(),
   }),
 ]);
 
@@ -118,6 +120,7 @@ export const stateSchema: z.ZodType<WitnessState> = z.strictObject({
   first: nameSchema,
   seeded: z.boolean(),
   seeding: z.strictObject({ round: countSchema, reports: z.array(heardSchema).max(limits.groupSitesMax) }).exactOptional(),
+  deleted: z.literal(true).exactOptional(),
   requests: z
     .array(
       z.strictObject({

@@ -105,7 +105,8 @@ export async function startService(store: WitnessStore | SharedStore, log: Journ
 }
 
 /** What another witness knew, or this one before it was put back, is not shown as if it were so. */
-function grantedView(state: WitnessState, instance: string): WitnessView {
+function grantedView(state: WitnessState, instance: string): WitnessView | null {
+  if (state.deleted === true) return null;
   if (state.seeded && state.instance === instance) return viewOfState(state);
   const heard = state.seeding?.reports.map((report) => report.site) ?? [];
   const reason =

@@ -73,13 +73,17 @@ interface Step {
   readonly after: WitnessState;
 }
 
-/** Runs turns against a witness; `check` sees each step. Returns all steps. */
-function run(list: readonly Turn[], [second, third]: ['sync' | 'async', 'sync' | 'async'], check: (step: Step) => void): readonly Step[] {
-  const copies = [
-    { site: 'a', mode: 'sync' as const },
+function copiesOf([second, third]: ['sync' | 'async', 'sync' | 'async']): readonly { site: string; mode: 'sync' | 'async' }[] {
+  return [
+    { site: 'a', mode: 'sync' },
     { site: 'b', mode: second },
     { site: 'c', mode: third },
   ];
+}
+
+/** Runs turns against a witness; `check` sees each step. Returns all steps. */
+function run(list: readonly Turn[], both: ['sync' | 'async', 'sync' | 'async'], check: (step: Step) => void): readonly Step[] {
+  const copies = copiesOf(both);
   let state = apply(null, { kind: 'create', requestId: 'create', group: 'g', from: 'a', groupId: 'id', copies, first: 'a' }, INSTANCE)
     .state as WitnessState;
   const views: WitnessView[] = [state];
@@ -233,6 +237,34 @@ describe('the witness, whatever arrives in whatever order', () => {
           if (operation.kind === 'exclude' && changed(step)) excludedAt = new Map(excludedAt).set(operation.site, after.revision);
           assert.ok(before.writes <= after.writes);
         });
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('after a deletion nothing that was ever asked changes anything, nor once another group has taken the name', () => {
+    fc.assert(
+      fc.property(turns, modes, (list, both) => {
+        const asked: WitnessOperation[] = [];
+        let state = run(list, both, (step) => asked.push(step.operation)).at(-1)?.after;
+        if (state === undefined) return;
+        const names = { requestId: 'delete', group: 'g', from: 'a', groupId: 'id', revision: state.revision } as const;
+        const gone = apply(state, { kind: 'delete', ...names, force: true }, INSTANCE);
+        assert.equal(gone.answer.outcome, 'done');
+        state = gone.state as WitnessState;
+        // What a copy of the old group has seen goes with its questions.
+        const seen = { instance: INSTANCE, revision: state.revision };
+        for (const operation of asked) assert.equal(apply(state, { ...operation, seen }, INSTANCE).state, state);
+        const next = { requestId: 'next', group: 'g', from: 'b', groupId: 'id2', copies: copiesOf(both), first: 'a' };
+        state = apply(state, { kind: 'create', ...next }, INSTANCE).state as WitnessState;
+        const before = facts(state);
+        for (const operation of asked) {
+          const { state: after, answer } = apply(state, { ...operation, seen }, INSTANCE);
+          assert.equal(answer.outcome, 'refused', JSON.stringify(operation));
+          assert.ok(after !== null && after.seeded && after.groupId === 'id2');
+          assert.equal(facts(after), before);
+          state = after;
+        }
       }),
       { numRuns: 300 },
     );

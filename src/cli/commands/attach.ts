@@ -8,7 +8,7 @@ import { buildCommand } from '@stricli/core';
 
 import { TercetError } from '../../core/base/errors.ts';
 import type { CliContext, ConfigFlag, GroupConfig, LoadedConfig } from '../context.ts';
-import { configFlag, readConfig } from '../context.ts';
+import { configFlag, readConfig, volumeOf } from '../context.ts';
 
 interface Flags extends ConfigFlag {
   readonly socket?: string;
@@ -62,7 +62,7 @@ export const attachCommand: Command<CliContext> = buildCommand({
   },
   async func(this: CliContext, flags: Flags, name: string) {
     const config = await readConfig(this, flags);
-    const { group, volume } = volumeOf(config, name);
+    const { group, volume } = volumeOf(config, name, 'tercet attach');
     const files = tlsFiles(flags, config, group);
     const passed = await passedSocket(flags);
     const socket = passed?.address.path ?? resolve(flags.socket ?? '');
@@ -140,15 +140,4 @@ function tlsFiles(flags: Flags, config: LoadedConfig, group: GroupConfig): { ca:
   const strict = group.sites.find(({ name }) => config.siteOf(name).nbdTls === 'required');
   if (strict !== undefined) throw wrong(`site ${strict.name} takes hosts with TLS only: give --cert and --key of this host`);
   return null;
-}
-
-function volumeOf(config: LoadedConfig, name: string): { group: GroupConfig; volume: GroupConfig['volumes'][number] } {
-  const [groupName = '', volumeName = '', more] = name.split('/');
-  if (volumeName === '' || more !== undefined)
-    throw new TercetError('TERCET_BAD_REQUEST', { what: '`tercet attach`', reason: `"${name}" must be GROUP/VOLUME` });
-  const group = config.groupOf(groupName);
-  const volume = group.volumes.find((each) => each.name === volumeName);
-  if (volume !== undefined) return { group, volume };
-  const known = group.volumes.map((each) => each.name).join(', ');
-  throw new TercetError('TERCET_NO_SUCH_VOLUME', { group: groupName, volume: volumeName, known });
 }

@@ -19,11 +19,12 @@ export type Change =
 /**
  * Why a witness that answers is not believed. foreign: another one than before. empty: it knows no such group, and this copy has been in it.
  * rolled-back: it tells an older state than it told before. unseeded: it grants nothing until the copies have reported. refused: it does not take
- * this copy's report.
+ * this copy's report. deleted: it is believed, and says that this very group was deleted.
  */
 export type WitnessTrouble =
   | { readonly kind: 'foreign'; readonly instance: string }
   | { readonly kind: 'empty' }
+  | { readonly kind: 'deleted' }
   | { readonly kind: 'rolled-back'; readonly known: number; readonly found: number }
   | { readonly kind: 'refused'; readonly why: string }
   | { readonly kind: 'unseeded'; readonly view: WitnessView; readonly missing: readonly SiteName[]; readonly round: number };
@@ -62,6 +63,7 @@ export class WitnessDesk {
   readonly #random: Random;
   readonly #journal: Journal;
   readonly #retryMillis: Millis;
+  readonly #groupId: () => string | null;
   readonly #onView: (view: WitnessView) => void;
   #view: WitnessView | null = null;
   #viewAt: Millis = -Infinity;
@@ -87,6 +89,8 @@ export class WitnessDesk {
     random: Random;
     journal: Journal;
     retryMillis: Millis;
+    /** Of the copy here; null while there is none. */
+    groupId: () => string | null;
     onView: (view: WitnessView) => void;
   }) {
     this.#group = options.group;
@@ -96,6 +100,7 @@ export class WitnessDesk {
     this.#random = options.random;
     this.#journal = options.journal;
     this.#retryMillis = options.retryMillis;
+    this.#groupId = options.groupId;
     this.#onView = options.onView;
   }
 
@@ -247,8 +252,9 @@ export class WitnessDesk {
       if (this.#stopped) return;
       const believed = this.#learn(reply, sent, asking.operation.kind);
       if (this.#asking !== asking) return;
-      // An order by hand that an unseeded witness refuses is refused, whatever else it says.
-      const final = believed || (asking.operation.kind === 'force' && reply.outcome === 'refused');
+      // An order by hand that an unseeded witness refuses is refused, whatever else it says; and what is asked about a deleted group is.
+      const ended = this.#trouble?.kind === 'deleted' || asking.operation.kind === 'force';
+      const final = believed || (ended && reply.outcome === 'refused');
       if (reply.outcome === 'unknown' || !final) return;
       // Another question of this site may have been answered with a newer state: such an answer is about the past, and counts all the same,
       // because each change names the revision it was decided on.
@@ -291,6 +297,7 @@ export class WitnessDesk {
     if (sent.instance !== this.#instance && sent.instance !== null) return false;
     const trouble = this.#troubleOf(reply, sent, kind);
     if (trouble !== null) {
+      if (trouble.kind === 'deleted') this.#view = null;
       this.#setTrouble(trouble);
       return false;
     }
@@ -298,7 +305,10 @@ export class WitnessDesk {
     if (this.#moving && (reply.outcome !== 'done' || (kind !== 'report' && kind !== 'force'))) return false;
     this.#setTrouble(null);
     const view = reply.view;
-    this.#unknownGroup = reply.outcome === 'refused' && reply.reason === 'unknown-group';
+    const wasDeleted = reply.outcome === 'refused' && reply.reason === 'deleted';
+    this.#unknownGroup = wasDeleted || (reply.outcome === 'refused' && reply.reason === 'unknown-group');
+    // What was known of the group before is of no use to the next one of its name.
+    if (wasDeleted) this.#view = null;
     if (view === null && reply.outcome === 'refused') this.#met = reply.instance ?? null;
     if (view === null || reply.repeated === true) return true;
     if (view.revision < this.knownRevision) return true;
@@ -314,7 +324,10 @@ export class WitnessDesk {
     const { view } = reply;
     if (view === null) {
       const other = reply.outcome === 'refused' && reply.instance !== undefined && reply.instance !== this.#instance;
-      if (this.#instance === null) return null;
+      const deleted = reply.outcome === 'refused' ? (reply.deleted?.groupId ?? null) : null;
+      const own = this.#groupId();
+      if (deleted !== null && deleted === own && (!other || this.#instance === null)) return { kind: 'deleted' };
+      if (this.#instance === null || (deleted !== null && own === null && !other)) return null;
       return other ? { kind: 'foreign', instance: reply.instance ?? '' } : { kind: 'empty' };
     }
     if (this.#instance !== null && view.instance !== this.#instance) return { kind: 'foreign', instance: view.instance };
@@ -339,6 +352,8 @@ export class WitnessDesk {
           { known: this.#instance, found: trouble.instance },
           'another witness answers than before: it is not believed',
         );
+      case 'deleted':
+        return this.#journal('witness.deleted', {}, 'the witness says that this group was deleted: this copy serves no more');
       case 'empty':
         return this.#journal('witness.empty', { known: this.#instance }, 'the witness has forgotten this group: it is not believed');
       case 'rolled-back':

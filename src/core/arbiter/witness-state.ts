@@ -3,7 +3,7 @@
 // The flag of a copy says: this copy is synchronised and may serve alone. A primary that loses its partner puts the partner's flag to false
 // before it acknowledges the first write that the partner lacks; so whoever finds its own flag true holds every acknowledged write. That
 // rests on four properties, asserted after every operation:
-//   W1  some copy's flag is true, always: a flag is cleared only in one step with finding another one true;
+//   W1  some copy's flag is true, always, until the group is deleted: a flag is cleared only in one step with finding another one true;
 //   W5  each change of the primary is one step with epoch + 1, and epochs never fall;
 //   CAS each change names the revision that it was decided on, and is revision + 1; an exclusion is one even where the flag is false already;
 //   ids an operation that was answered is remembered, so asking again with its id gives the same answer and changes nothing.
@@ -11,6 +11,7 @@
 import { assert, unreachable } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import { type Epoch, isCount, type SiteName } from '../base/units.ts';
+import { refusalText } from './refusals.ts';
 import { type CopyReport, heard, newestOf, seedOf, type Seeding } from './seeding.ts';
 
 /** How a copy is mirrored. The flag of an async copy means "consistent, may be promoted by hand"; it is never claimed for automatically. */
@@ -51,6 +52,7 @@ export type RefusalReason =
   | 'exists-different'
   | 'unseeded'
   | 'other-witness'
+  | 'deleted'
   | 'request-id-reused';
 
 /** All reasons, for checks of what comes over the wire. */
@@ -66,6 +68,7 @@ export const REFUSAL_REASONS: readonly RefusalReason[] = [
   'exists-different',
   'unseeded',
   'other-witness',
+  'deleted',
   'request-id-reused',
 ];
 
@@ -140,6 +143,16 @@ export interface ForceOperation extends Change {
   readonly epoch: Epoch;
 }
 
+/**
+ * An operator ends the group for all time: nobody serves it again. `from` is a copy that is known not to run; with `force` it need not be the
+ * primary's.
+ */
+export interface DeleteOperation extends Change {
+  readonly kind: 'delete';
+  readonly groupId: string;
+  readonly force?: true;
+}
+
 /** Asks for the view; never remembered, always fresh. */
 export interface ReadOperation extends Request {
   readonly kind: 'read';
@@ -166,6 +179,7 @@ export type WitnessOperation =
   | HandoverOperation
   | ResignOperation
   | ForceOperation
+  | DeleteOperation
   | ReadOperation
   | ReportOperation;
 
@@ -184,6 +198,8 @@ export type WitnessAnswer =
       readonly instance?: string;
       /** Of an unseeded witness: the present round of reports, and who has not reported. */
       readonly seeding?: { readonly round: number; readonly missing: readonly SiteName[] };
+      /** Of a group that was deleted: which one. */
+      readonly deleted?: { readonly groupId: string };
     };
 
 type Refused = Extract<WitnessAnswer, { outcome: 'refused' }>;
@@ -220,6 +236,11 @@ export interface WitnessState extends WitnessView {
   readonly seeded: boolean;
   /** What the copies have reported to an unseeded witness. */
   readonly seeding?: Seeding;
+  /**
+   * The group is no more: this stands in its place, so that none of its copies serves again, and so that the revision goes on where a new group
+   * takes the name: what was asked about the old one, and what its copies have seen, is never taken for the new one's.
+   */
+  readonly deleted?: true;
   /** Oldest first. */
   readonly requests: readonly AnsweredRequest[];
 }
@@ -254,6 +275,7 @@ export function apply(state: WitnessState | null, operation: WitnessOperation, i
     state: state.group,
     operation: operation.group,
   });
+  if (state.deleted === true) return applyDeleted(state, operation, instance);
   // The state comes from another witness's disk: it may be older than what the copies have done since.
   const seeded = state.seeded && state.instance === instance;
   if (operation.kind === 'report') return seeded ? reportLate(state, operation) : report(rebound(state, instance), operation);
@@ -281,7 +303,7 @@ export function apply(state: WitnessState | null, operation: WitnessOperation, i
 }
 
 /** A change of the state, an empty one when what was asked for is so already, or why not. */
-type Decision = Partial<Pick<WitnessState, 'revision' | 'epoch' | 'primary' | 'copies' | 'seeded' | 'seeding'>> | RefusalReason;
+type Decision = Partial<Pick<WitnessState, 'revision' | 'epoch' | 'primary' | 'copies' | 'seeded' | 'seeding' | 'deleted'>> | RefusalReason;
 
 function decide(state: WitnessState, operation: Exclude<WitnessOperation, ReadOperation | ReportOperation>): Decision {
   if (operation.kind === 'create') return isSameGroup(state, operation) ? {} : 'exists-different';
@@ -299,12 +321,41 @@ function decide(state: WitnessState, operation: Exclude<WitnessOperation, ReadOp
       return resign(state, operation);
     case 'force':
       return force(state, operation);
+    case 'delete':
+      return erase(state, operation);
     default:
       return unreachable(operation);
   }
 }
 
-function create(operation: CreateOperation, instance: string): Applied {
+/** What stands in a name's place before a group takes it. */
+type Tombstone = Pick<WitnessState, 'revision' | 'writes'>;
+const NOTHING: Tombstone = { revision: 0, writes: 0 };
+
+/**
+ * A group that was deleted. Another one may take its name, whoever keeps this tombstone: it may itself come from an older disk, and the copies of
+ * another group then tell what they are. To its own copies it says only that it is no more.
+ */
+function applyDeleted(state: WitnessState, operation: WitnessOperation, instance: string): Applied {
+  const other = 'groupId' in operation && operation.groupId !== state.groupId;
+  if (operation.kind === 'create' && other) return create(operation, instance, state);
+  if (operation.kind === 'report' && other && operation.instance === instance)
+    return report(emptyState(operation, instance, state), operation, state);
+  if (operation.kind === 'delete' && !other) return { state, answer: { outcome: 'done', view: viewOfState(state), repeated: true } };
+  const { groupId } = state;
+  return { state, answer: { ...refuse('deleted', operation, null), instance, deleted: { groupId } } };
+}
+
+function erase(state: WitnessState, operation: DeleteOperation): Decision {
+  if (operation.groupId !== state.groupId) return 'exists-different';
+  if (copyOf(state, operation.from) === undefined) return 'not-a-copy';
+  // Whoever asks is known not to run; another primary may be serving at this moment.
+  if (operation.force !== true && state.primary !== null && state.primary !== operation.from) return 'not-primary';
+  const copies = state.copies.map((copy) => ({ ...copy, flag: false }));
+  return { revision: state.revision + 1, primary: null, copies, deleted: true };
+}
+
+function create(operation: CreateOperation, instance: string, before: Tombstone = NOTHING): Applied {
   const first = operation.copies.find((copy) => copy.site === operation.first);
   if (first === undefined) return { state: null, answer: refuse('not-a-copy', operation, null) };
   // At least one sync flag must be true from the first moment on.
@@ -313,11 +364,11 @@ function create(operation: CreateOperation, instance: string): Applied {
     group: operation.group,
     groupId: operation.groupId,
     instance,
-    revision: 1,
+    revision: before.revision + 1,
     epoch: 0,
     primary: null,
     copies: operation.copies.map(({ site, mode }) => ({ site, mode, flag: site === operation.first })),
-    writes: 1,
+    writes: before.writes + 1,
     first: operation.first,
     seeded: true,
     requests: [],
@@ -395,16 +446,16 @@ function force(state: WitnessState, operation: ForceOperation): Decision {
 }
 
 /** What an empty witness knows of a group when the first copy reports: who the copies are. */
-function emptyState(operation: ReportOperation, instance: string): WitnessState {
+function emptyState(operation: ReportOperation, instance: string, before: Tombstone = NOTHING): WitnessState {
   return {
     group: operation.group,
     groupId: operation.groupId,
     instance,
-    revision: 0,
+    revision: before.revision,
     epoch: 0,
     primary: null,
     copies: operation.copies.map(({ site, mode }) => ({ site, mode, flag: false })),
-    writes: 0,
+    writes: before.writes,
     first: operation.from,
     seeded: false,
     seeding: { round: 0, reports: [] },
@@ -418,10 +469,13 @@ function rebound(state: WitnessState, instance: string): WitnessState {
   return { ...state, instance, seeded: false, seeding: { round: 0, reports: [] }, requests: [] };
 }
 
-/** A report to an unseeded witness: it may be the last one that was missing. `before.writes` is what is stored. */
-function report(before: WitnessState, operation: ReportOperation): Applied {
+/** A report to an unseeded witness: it may be the last one that was missing. `stored` is what is on its disk. */
+function report(
+  before: WitnessState,
+  operation: ReportOperation,
+  stored: WitnessState | null = before.writes === 0 ? null : before,
+): Applied {
   const { instance } = before;
-  const stored = before.writes === 0 ? null : before;
   if (operation.instance !== instance) return { state: stored, answer: refuseUnseeded(before, operation) };
   const sameCopies = operation.copies.length === before.copies.length;
   if (
@@ -531,6 +585,8 @@ function contentOf(operation: WitnessOperation): string {
       return `${kind} ${from} ${operation.revision} ${operation.epoch} ${operation.to}`;
     case 'resign':
       return `${kind} ${from} ${operation.revision}`;
+    case 'delete':
+      return `${kind} ${from} ${operation.revision} ${operation.groupId} ${operation.force === true ? 'force' : 'primary'}`;
     case 'read':
     case 'report':
       return `${kind} ${from}`;
@@ -553,48 +609,6 @@ function refuse(reason: RefusalReason, operation: WitnessOperation, view: Witnes
   return { outcome: 'refused', reason, text: refusalText(reason, operation, view), view };
 }
 
-function refusalText(reason: RefusalReason, operation: WitnessOperation, view: WitnessView | null): string {
-  const asked = `${operation.kind} of group "${operation.group}" by ${operation.from}`;
-  const askedEpoch = 'epoch' in operation ? operation.epoch : 'report' in operation ? operation.report.epoch : null;
-  const askedRevision = 'revision' in operation ? operation.revision : 'report' in operation ? operation.report.revision : null;
-  const copies = (view?.copies ?? ('copies' in operation ? operation.copies : [])).map((copy) => copy.site).join(', ');
-  const reign = view === null ? '' : `epoch ${view.epoch}, primary ${view.primary ?? 'none'}`;
-  switch (reason) {
-    case 'unknown-group':
-      return `${asked}: this witness knows no such group; create it first, or check the witness's address`;
-    case 'revision':
-      return `${asked}: decided on revision ${askedRevision}, the group is at ${view?.revision}; read it and decide again`;
-    case 'epoch':
-      return `${asked}: decided in epoch ${askedEpoch}, the group is in ${reign}; read it and follow that primary`;
-    case 'not-primary':
-      return `${asked}: only the primary may do this, and the group is in ${reign}; read it and follow that primary`;
-    case 'flag-false':
-      return `${asked}: the flag of ${falseFlags(operation, view)} is false, that copy may lack writes; let it catch up with the primary`;
-    case 'not-a-copy':
-      return `${asked}: it names a site that is not one of the copies it may mean (${copies}); check the configuration`;
-    case 'mode':
-      return `${asked}: the copy it names is mirrored asynchronously and may lack writes; use a sync copy, or promote it by hand`;
-    case 'last-copy':
-      return `${asked}: no other sync copy is known to be complete; bring another one in sync first`;
-    case 'exists-different':
-      return `${asked}: a group of this name exists with other copies or another identity; use another name`;
-    case 'unseeded':
-      return `${asked}: this witness was replaced, restored or put back and may know less than the copies; \`tercet witness replace ${operation.group}\` has them report, or an operator must name the survivor`;
-    case 'other-witness':
-      return `${asked}: it was meant for another witness, ${operation.seen?.instance}, and this is ${view?.instance}; look at its address`;
-    case 'request-id-reused':
-      return `${asked}: its request id was used for another operation; a new operation needs a new id`;
-    default:
-      return unreachable(reason);
-  }
-}
-
-/** The sites of an operation whose flags must be true and are not. */
-function falseFlags(operation: WitnessOperation, view: WitnessView | null): string {
-  const sites = operation.kind === 'handover' ? [operation.from, operation.to] : [operation.from];
-  return sites.filter((site) => view !== null && copyOf(view, site)?.flag === false).join(' and ');
-}
-
 /** What every caller has checked before: an operation from the wire has passed the schema. */
 function assertOperation(operation: WitnessOperation): void {
   assert(operation.requestId.length > 0, 'a request has an id', { kind: operation.kind });
@@ -608,8 +622,9 @@ function assertOperation(operation: WitnessOperation): void {
 }
 
 /** Which rule a state breaks that no step of the witness leads to; null for a sound one. For what is read from a disk. */
-export function stateFault(state: Pick<WitnessState, 'copies' | 'primary' | 'epoch' | 'seeded'>): string | null {
+export function stateFault(state: Pick<WitnessState, 'copies' | 'primary' | 'epoch' | 'seeded' | 'deleted'>): string | null {
   const { copies, primary, epoch } = state;
+  if (state.deleted === true) return primary === null && !copies.some((copy) => copy.flag) ? null : 'nobody serves a deleted group';
   // It grants nothing, and its flags say nothing.
   if (!state.seeded) return null;
   if (epoch === 0 && primary !== null) return 'there is no primary before the first epoch';

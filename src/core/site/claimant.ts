@@ -79,6 +79,8 @@ export class Claimant {
     const since = this.#resolveSince;
     if (since === null || replica === null) return;
     const { view } = desk;
+    // Whether it was granted before makes no difference any more.
+    if (desk.trouble?.kind === 'deleted') return this.#forget(replica);
     if (view === null || desk.viewAt < since) {
       desk.probe(options.timings.witnessRetryMillis);
       return;
@@ -101,6 +103,11 @@ export class Claimant {
       { epoch: view.epoch, primary: view.primary },
       `the witness did not grant its claim: it names ${view.primary ?? 'nobody'} in epoch ${view.epoch}`,
     );
+    this.#forget(replica);
+  }
+
+  #forget(replica: Replica): void {
+    this.#resolveSince = null;
     replica.superblock.update({ pendingClaim: null }, (failure) => {
       if (failure === null && this.#site.claiming()) this.#site.notGranted('the witness did not grant its claim');
     });

@@ -6,7 +6,11 @@ import type { Epoch, Millis, SiteName } from '../base/units.ts';
 import type { Role, SiteOptions, Timings } from './contract.ts';
 
 /** What an answer leads to may meet a broken disk, like any other event: `run` stands around it. */
-export function deskOf(options: SiteOptions, run: (work: () => void) => void, onView: (view: WitnessView) => void): WitnessDesk {
+export function deskOf(
+  options: SiteOptions,
+  run: (work: () => void) => void,
+  on: { readonly groupId: () => string | null; readonly view: (view: WitnessView) => void },
+): WitnessDesk {
   return new WitnessDesk({
     group: options.group,
     site: options.site,
@@ -15,7 +19,8 @@ export function deskOf(options: SiteOptions, run: (work: () => void) => void, on
     random: options.random,
     journal: options.journal,
     retryMillis: options.timings.witnessRetryMillis,
-    onView,
+    groupId: on.groupId,
+    onView: on.view,
   });
 }
 

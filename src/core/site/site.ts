@@ -96,11 +96,7 @@ export class Site implements LinkOwner {
     this.#upkeep = new Upkeep(options.destageIdleMillis);
     this.verifies = new VerifyDesk(options, () => this.#lead);
     this.#hosts = new HostDesk(options, this.#counters, (millis, now) => this.verifies.pace.answered(millis, now));
-    this.#desk = deskOf(
-      options,
-      (work) => this.#guarded(work),
-      (view) => this.#onView(view),
-    );
+    this.#desk = deskOf(options, (work) => this.#guarded(work), { groupId: () => this.#groupId, view: (view) => this.#onView(view) });
     this.#copy = new OwnCopy(options, {
       durable: () => this.#follower?.durable(),
       failed: (reason) => this.#fail(reason),
@@ -320,6 +316,7 @@ export class Site implements LinkOwner {
     if (this.#role !== 'starting') this.#creations.turn(this.#desk, () => this.#orderGround());
     const replica = this.#replica;
     this.#witnessMove.turn(now);
+    if (this.#role === 'primary' && this.#desk.trouble?.kind === 'deleted') this.#becomeStandby('this group was deleted');
     this.pauses.turn(now);
     if (replica !== null && replica.failure === null) {
       this.#duties(replica, now);

@@ -14,6 +14,11 @@ export function witnessTrouble(desk: WitnessDesk, group: string): { readonly cau
         cause: 'another witness answers than before, and is not believed',
         next: `bring the old one back on its own folder, or, if it is lost, ${replace}`,
       };
+    case 'deleted':
+      return {
+        cause: 'this group was deleted, and its copies serve no more',
+        next: `stop this daemon, and \`tercet delete ${group}\` removes the copy here`,
+      };
     case 'empty':
       return {
         cause: 'the witness has forgotten this group, and is not believed',

@@ -34,6 +34,7 @@ let ids: number;
 let asked: { operation: WitnessOperation; reply: (reply: WitnessReply) => void }[];
 let views: number[];
 let events: string[];
+let ownGroup: string | null;
 let desk: WitnessDesk;
 
 beforeEach(() => {
@@ -42,6 +43,7 @@ beforeEach(() => {
   asked = [];
   views = [];
   events = [];
+  ownGroup = 'g1';
   desk = new WitnessDesk({
     group: 'db',
     site: 'alpha',
@@ -50,6 +52,7 @@ beforeEach(() => {
     random: { id: () => `id${++ids}` },
     journal: (event) => events.push(event),
     retryMillis: RETRY_MILLIS,
+    groupId: () => ownGroup,
     onView: (view) => views.push(view.revision),
   });
 });
@@ -335,5 +338,56 @@ describe('a witness that is not believed', () => {
     desk.report(report, () => undefined);
     answer({ outcome: 'refused', reason: 'epoch', text: 'you know more', view: { ...VIEW, instance: 'w2' } });
     assert.deepEqual([desk.trouble, desk.view, desk.moving], [{ kind: 'refused', why: 'you know more' }, null, true]);
+  });
+});
+
+describe('a witness that says that the group was deleted', () => {
+  const look = (reply: WitnessReply): void => {
+    desk.read();
+    answer(reply);
+  };
+  const deleted = (groupId: string, instance = 'w1'): WitnessReply => ({
+    outcome: 'refused',
+    reason: 'deleted',
+    text: 'it was deleted',
+    view: null,
+    instance,
+    deleted: { groupId },
+  });
+
+  test('is believed of the group of the copy here: nothing else is known any more, and what was asked is refused', () => {
+    look(done());
+    const answers: string[] = [];
+    desk.ask(EXCLUDE, (reply) => answers.push(reply.outcome));
+    answer(deleted('g1'));
+    assert.deepEqual([desk.trouble, desk.view, desk.unknownGroup], [{ kind: 'deleted' }, null, false]);
+    assert.deepEqual([answers, desk.busy], [['refused'], false]);
+    assert.equal(events.filter((event) => event === 'witness.deleted').length, 1);
+  });
+
+  test('is believed by a copy that had heard of no witness yet, and after a restart', () => {
+    look(deleted('g1'));
+    assert.deepEqual(desk.trouble, { kind: 'deleted' });
+    desk.remember({ instance: 'w1', revision: 9 });
+    look(deleted('g1'));
+    assert.deepEqual(desk.trouble, { kind: 'deleted' });
+  });
+
+  test('is not believed when it is another witness, or means another group than the one here', () => {
+    look(done());
+    look(deleted('g1', 'w2'));
+    assert.equal(desk.trouble?.kind, 'foreign');
+    look(deleted('g0'));
+    assert.deepEqual([desk.trouble, desk.view?.revision], [{ kind: 'empty' }, 7]);
+  });
+
+  test('leaves the name for a new group where there is no copy, also to a site that knew the old one', () => {
+    ownGroup = null;
+    look(done());
+    look(deleted('g1'));
+    assert.deepEqual([desk.trouble, desk.view, desk.unknownGroup], [null, null, true]);
+    desk.ask({ kind: 'create', groupId: 'g2', copies: VIEW.copies, first: 'alpha' }, () => undefined);
+    answer(done({ groupId: 'g2', revision: 9, epoch: 0, primary: null }));
+    assert.deepEqual([desk.view?.groupId, desk.unknownGroup], ['g2', false]);
   });
 });

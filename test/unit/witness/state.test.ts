@@ -7,11 +7,13 @@ import {
   apply,
   type ClaimOperation,
   type CreateOperation,
+  type DeleteOperation,
   type ExcludeOperation,
   type ForceOperation,
   type HandoverOperation,
   type RefusalReason,
   type ResignOperation,
+  stateFault,
   viewOfState,
   type WitnessAnswer,
   type WitnessOperation,
@@ -43,7 +45,8 @@ type Fields =
   | Omit<AdmitOperation, 'requestId' | 'group' | 'revision'>
   | Omit<HandoverOperation, 'requestId' | 'group' | 'revision'>
   | Omit<ResignOperation, 'requestId' | 'group' | 'revision'>
-  | Omit<ForceOperation, 'requestId' | 'group' | 'revision'>;
+  | Omit<ForceOperation, 'requestId' | 'group' | 'revision'>
+  | Omit<DeleteOperation, 'requestId' | 'group' | 'revision'>;
 
 /** A group at the witness and everything that was answered so far. */
 class Group {
@@ -513,5 +516,93 @@ describe('a witness that was replaced or restored', () => {
     assert.equal(group.state?.instance, OTHER);
     assert.equal(group.state?.requests.length, 1, 'answers of the other witness are forgotten');
     assert.equal(group.ask({ kind: 'admit', from: 'near', site: 'primary', epoch: 8 }, { instance: OTHER }).outcome, 'done');
+  });
+});
+
+describe('delete', () => {
+  const OWN = { kind: 'delete', from: 'primary', groupId: 'id-1' } as const;
+  const NEXT: CreateOperation = { ...creation, requestId: 'create-2', groupId: 'id-2' };
+  const report = (groupId: string, instance: string = INSTANCE): WitnessOperation => ({
+    kind: 'report',
+    requestId: 'report',
+    group: 'vm',
+    from: 'primary',
+    instance,
+    groupId,
+    copies: creation.copies,
+    round: 0,
+    report: { site: 'primary', epoch: 1, revision: 4, role: 'primary', mayBeTrue: ['primary'], end: null, life: 'l' },
+  });
+
+  test('takes every flag and the primary away in one step, and nothing is granted any more, not by force either', () => {
+    const group = mirrored();
+    group.done(OWN);
+    assert.equal(group.picture(), 'r5 e1 nobody primary- near- far-');
+    assert.equal(stateFault(group.state as WitnessState), null);
+    for (const fields of [
+      { kind: 'claim', from: 'near', epoch: 1 },
+      { kind: 'admit', from: 'primary', site: 'near', epoch: 1 },
+      { kind: 'force', from: 'near', site: 'near', epoch: 1 },
+      { kind: 'resign', from: 'near' },
+    ] as const) {
+      assert.match(group.refused('deleted', fields), /this group was deleted, and none of its copies serves again/);
+      assert.match(group.refused('deleted', fields, { instance: 'witness-2' }), /was deleted/);
+    }
+    assert.deepEqual(group.do({ kind: 'read', requestId: 'r', group: 'vm', from: 'near' }), {
+      outcome: 'refused',
+      reason: 'deleted',
+      text: 'read of group "vm" by near: this group was deleted, and none of its copies serves again; `tercet delete` removes them, `tercet create` makes a new group',
+      view: null,
+      instance: INSTANCE,
+      deleted: { groupId: 'id-1' },
+    });
+  });
+
+  test('is for the primary, decided on the newest state; by force for any copy', () => {
+    const group = mirrored();
+    group.refused('not-primary', { ...OWN, from: 'near' });
+    group.refused('revision', OWN, { revision: 3 });
+    group.refused('exists-different', { ...OWN, groupId: 'id-2' });
+    group.refused('not-a-copy', { ...OWN, from: 'elsewhere', force: true });
+    group.refused('unseeded', OWN, { instance: 'witness-2' });
+    group.done({ ...OWN, from: 'near', force: true });
+    const none = created();
+    none.done({ ...OWN, from: 'far' });
+  });
+
+  test('asked again is done, and changes nothing; of another group it is refused', () => {
+    const group = mirrored();
+    group.done(OWN);
+    const before = group.state;
+    assert.equal(group.ask({ ...OWN, from: 'near' }, { revision: 4 }).outcome, 'done');
+    assert.equal(group.state, before);
+    group.refused('deleted', { ...OWN, groupId: 'id-2' });
+  });
+
+  test('leaves the name for another group, whose revision goes on; the same group is not made again', () => {
+    const group = mirrored();
+    group.done(OWN);
+    const same = group.do({ ...creation, requestId: 'create-3' });
+    assert.equal(same.outcome === 'refused' && same.reason, 'deleted');
+    assert.equal(group.do(NEXT).outcome, 'done');
+    assert.equal(group.picture(), 'r6 e0 nobody primary+ near- far-');
+    assert.deepEqual([group.state?.groupId, group.state?.deleted, group.state?.writes], ['id-2', undefined, 6]);
+    group.done({ kind: 'claim', from: 'primary', epoch: 0 });
+    const old = group.do({ ...creation, requestId: 'create-4' });
+    assert.equal(old.outcome === 'refused' && old.reason, 'exists-different');
+  });
+
+  test('reports do not bring the group back, and those of another group do not wait for ever behind its tombstone', () => {
+    const group = mirrored();
+    group.done(OWN);
+    const tombstone = group.state;
+    const gone = group.do(report('id-1'));
+    assert.equal(gone.outcome === 'refused' && gone.reason, 'deleted');
+    assert.equal(group.state, tombstone);
+    const stray = group.do(report('id-2', 'witness-3'));
+    assert.equal(stray.outcome === 'refused' && stray.reason, 'deleted');
+    const other = group.do(report('id-2', 'witness-2'), 'witness-2');
+    assert.equal(other.outcome === 'refused' && other.reason, 'unseeded');
+    assert.deepEqual([group.state?.groupId, group.state?.deleted, group.state?.writes], ['id-2', undefined, (tombstone?.writes ?? 0) + 1]);
   });
 });
