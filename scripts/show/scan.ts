@@ -216,7 +216,9 @@ async function main(): Promise<void> {
   if (values.rsync && findTool('rsync') === null) throw new Error('rsync is missing: install the Debian package rsync, or add --no-rsync');
   const folder = mkdtempSync(join(tmpdir(), 'tercet-scan-'));
   const layout = await planLayout({ folder, sizeBytes: VOLUME_BYTES, usualPorts: false, siteCount: 2 });
-  const cluster = new Cluster({ layout, ownGroup: false });
+  // Nothing is lost here, however busy the machine is: a lease that ran out would end the connection that fills the volume.
+  const group = { lease_millis: 20_000, heartbeat_millis: 1000, peer_timeout_millis: 15_000 };
+  const cluster = new Cluster({ layout, ownGroup: false, config: { group } });
   const pair = new Pair(cluster);
   try {
     await cluster.start();

@@ -60,8 +60,6 @@ export const REQUIRED_STATES = [
   'end of the mirror while a scan is brought into its bases',
   'link lost in a scan',
   'staging given up for want of space',
-  'no space for staging',
-  'digests learnt from equal copies',
   'bitmap used by another primary than it was begun by',
   'cut back',
   'coverage lost',

@@ -226,9 +226,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'copy.begin' && facts['staged'] === true) coverage.hit('older volume kept until the end');
     else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
     else if (event === 'scan.confirm') coverage.hit('scan confirmed by a stronger digest');
-    else if (event === 'verify.learn') coverage.hit('digests learnt from equal copies');
-    else if (event === 'copy.unstaged')
-      coverage.hit(facts['begun'] === true ? 'staging given up for want of space' : 'no space for staging');
+    else if (event === 'copy.unstaged') coverage.hit('staging given up for want of space');
     else if (event === 'link.down' && isScanned(this.site(machine))) coverage.hit('link lost in a scan');
     else if (event === 'bitmap.begin') this.bitmapsBegun.set(String(facts['site']), machine.name);
     else if (event.startsWith('level.')) this.countLevel(machine, event, facts);

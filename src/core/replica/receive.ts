@@ -243,11 +243,8 @@ export class CopyReceiver {
     });
     if (failure !== null) this.#ground.note(new DiskError(failure));
     if (lack === null || this.#ground.failure() !== null) return done();
-    journal(
-      'copy.unstaged',
-      { group, ...(lack as DiskFailure), begun: false },
-      'there is no space to keep the older volume beside a resync',
-    );
+    const facts = { group, ...(lack as DiskFailure), ...this.#staging?.lack, begun: false };
+    journal('copy.unstaged', facts, 'there is no space to keep the older volume beside a resync, and what the sidefile may need');
     this.#ground.update({ staging: null }, (unwritten) => {
       if (unwritten === null) {
         const undiscarded = failureOf(() => this.#discard());
@@ -357,7 +354,7 @@ export class CopyReceiver {
     this.#spilling = [];
     journal(
       'copy.unstaged',
-      { group, ...failure, begun: true },
+      { group, ...failure, ...staging.lack, begun: true },
       'no space is left to keep the older volume: this copy is inconsistent until the resync ends',
     );
     const over = background.begin((failed) => {

@@ -24,6 +24,8 @@ export class StagingRoom {
   #owed: number;
   /** Given back for images that have not come yet. */
   #given = 0;
+  /** What was lacking when space was refused last; for people. */
+  lack: { readonly wantedBytes: number; readonly freeBytes: number | null; readonly leftForSidefileBytes: number } | null = null;
 
   /** `leaveBytes` is asked whenever more is set aside. What an earlier process has set aside is kept for what it has staged. */
   constructor(storage: Storage, leaveBytes: () => number) {
@@ -38,18 +40,18 @@ export class StagingRoom {
   ensure(byteCount: number): DiskFailure | null {
     const want = this.#owed + byteCount - this.#given;
     if (want <= this.#held) return null;
-    const refused = (code: string): DiskFailure => ({ operation: 'write', file: ROOM_FILE, code });
+    const refused = (code: string): DiskFailure => {
+      this.file.truncate(this.#held);
+      this.lack = { wantedBytes: want, freeBytes: this.#storage.freeBytes(), leftForSidefileBytes: this.#leaveBytes() };
+      return { operation: 'write', file: ROOM_FILE, code };
+    };
     try {
       const isHeld = this.file.reserve(want);
       const free = this.#storage.freeBytes();
       // Where space cannot be held, it is at least there now.
-      if (free !== null && free < this.#leaveBytes() + (isHeld ? 0 : want)) {
-        this.file.truncate(this.#held);
-        return refused('ENOSPC');
-      }
+      if (free !== null && free < this.#leaveBytes() + (isHeld ? 0 : want)) return refused('ENOSPC');
     } catch (error) {
       if (!isLack(error)) throw error;
-      this.file.truncate(this.#held);
       return refused((error as DiskError).failure.code);
     }
     this.#held = want;

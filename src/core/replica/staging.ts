@@ -89,6 +89,11 @@ export class Staging {
     }
   }
 
+  /** What was lacking when space was refused last. */
+  get lack(): StagingRoom['lack'] {
+    return this.#room.lack;
+  }
+
   get entries(): number {
     return this.#entries;
   }
