@@ -132,6 +132,7 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
     reachable: z.boolean().nullable(),
     view: witnessViewSchema.nullable(),
     ageMillis: millis.nullable(),
+    provedAgeMillis: millis.nullable(),
     trouble: z.object({ cause: z.string(), next: z.string() }).nullable(),
   }),
   peers: z.array(peerSchema),

@@ -3,6 +3,7 @@
 
 import type { CoverageStatus, PeerStatus, ResyncStatus, SiteStatus, Waiting } from './schema.ts';
 import { unreachable } from '../core/base/assert.ts';
+import { limits } from '../core/base/limits.ts';
 import { bytesText, countText, secondsText } from './text.ts';
 
 /** A sidefile that is full so soon is worth a sentence. */
@@ -163,6 +164,11 @@ function ownProblems(status: SiteStatus, primary: SiteStatus | null): readonly s
   if (role === 'standby' && primary !== null && !isSeen(primary, site)) problems.push(`${site} has a copy and follows nobody`);
   if (!status.consistent && role !== 'absent' && role !== 'starting')
     problems.push(`the copy at ${site} is inconsistent: it can serve nothing until it is whole`);
+  const { reachable, provedAgeMillis: proved } = status.witness;
+  if (reachable !== false && proved !== null && proved > limits.witnessProofMillisMax)
+    problems.push(
+      `the witness answers ${site}, and has written nothing for it for ${secondsText(proved / 1000)}: look at the disk of the witness`,
+    );
   if (status.unclean) problems.push(`${site} came back from a loss of power and has not caught up since`);
   if (status.heldRequests > 0 && !status.serving) problems.push(`${countText(status.heldRequests, 'request')} of hosts held at ${site}`);
   if (role !== 'absent') problems.push(...status.waiting.map((waiting) => waitingText(site, waiting)));

@@ -35,6 +35,8 @@ export const REQUIRED_STATES = [
   'exclude answer lost',
   'exclude refused',
   'admit done',
+  'the witness has written for a proof',
+  'the answer to a proof was lost',
   'admit answer lost',
   'a witness request arrived twice',
   'delta',

@@ -43,6 +43,13 @@ const OPEN = 'replica/open.ts';
 
 /** The list. */
 export const PLANTED: readonly PlantedBug[] = [
+  bug(
+    'a proof of the path counts as a change',
+    'W5 epochs',
+    WITNESS,
+    'const stored = { ...state, writes: state.writes + 1 };',
+    'const stored = { ...state, writes: state.writes + 1, revision: state.revision + 1 };',
+  ),
   // Who may serve: leases, promises, claims.
   bug('serves without a lease', '1 one primary', LEAD, 'if (peer.required && !peer.lease.holds(now)) return false;', ''),
   bug(

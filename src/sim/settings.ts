@@ -58,6 +58,7 @@ export function settingsOf(chance: Chance): Settings {
     heartbeatMillis: leaseMillis / chance.integer(4, 8),
     peerTimeoutMillis: chance.pick([0.5, 1, 1, 1.5]) * leaseMillis,
     witnessRetryMillis: chance.pick([100, 250, 500]),
+    witnessProveMillis: 3 * leaseMillis,
     driftShare: 0.02,
     holdMillis: chance.pick([2000, 5000, 10_000]),
     asyncDelayMillis: chance.pick([0, 5, 50]),

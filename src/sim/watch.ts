@@ -334,6 +334,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (operation.kind === 'exclude' && happened) this.coverage.hit('exclude answer lost');
     else if (operation.kind === 'handover') this.coverage.hit(happened ? 'handover answer lost' : 'handover request lost');
     else if (operation.kind === 'admit' && happened) this.coverage.hit('admit answer lost');
+    else if (operation.kind === 'prove' && happened) this.coverage.hit('the answer to a proof was lost');
   }
 
   // ── inside ──
@@ -513,6 +514,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     } else if (operation.kind === 'exclude') coverage.hit(done ? 'exclude done' : 'exclude refused');
     else if (operation.kind === 'handover') coverage.hit(done ? 'handover done' : 'handover refused');
     else if (done && operation.kind === 'admit') coverage.hit('admit done');
+    else if (done && operation.kind === 'prove') coverage.hit('the witness has written for a proof');
   }
 }
 

@@ -162,6 +162,11 @@ const states: readonly Metric[] = [
     'How long ago the question was asked to which the newest believed answer belongs.',
     ({ witness }) => (witness.ageMillis === null ? null : witness.ageMillis / 1000),
   ),
+  perGroup(
+    'tercet_witness_proved_age_seconds',
+    'How long ago the witness last answered what it had first written to its disk: a site has it do so once a minute. Missing until then.',
+    ({ witness }) => (witness.provedAgeMillis === null ? null : witness.provedAgeMillis / 1000),
+  ),
   {
     name: 'tercet_volume_bytes',
     type: 'gauge',

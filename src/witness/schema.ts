@@ -70,6 +70,7 @@ export const operationSchema: z.ZodType<WitnessOperation> = z.discriminatedUnion
   z.strictObject({ kind: z.literal('force'), ...change, site: nameSchema, epoch: countSchema }),
   z.strictObject({ kind: z.literal('delete'), ...change, groupId: idSchema, force: z.literal(true).exactOptional() }),
   z.strictObject({ kind: z.literal('read'), ...request }),
+  z.strictObject({ kind: z.literal('prove'), ...request }),
   z.strictObject({
     kind: z.literal('report'),
     ...request,

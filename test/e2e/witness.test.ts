@@ -41,6 +41,12 @@ test('a lost witness is replaced while hosts write, empty or from a backup, and 
     await cluster.acknowledged(load, 200);
     assert.equal(await cluster.healed(), 'alpha');
     assert.equal((await cluster.status('alpha')).counters.claims, 1, 'the primary has served on');
+    // A mirror's path is proved like the primary's.
+    for (const site of ['alpha', 'beta'] as const)
+      await cluster.until(
+        `the new witness has written for ${site}`,
+        async () => (await cluster.status(site)).witness.provedAgeMillis !== null,
+      );
     assert.match((await tercet(cluster, 'witness status')).out, /primary alpha, revision 1[0-9]{3}; flags: alpha true, beta true/);
 
     // It grants: the primary is lost, and the other takes over.

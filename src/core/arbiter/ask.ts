@@ -64,6 +64,7 @@ export class WitnessDesk {
   readonly #journal: Journal;
   readonly #retryMillis: Millis;
   readonly #groupId: () => string | null;
+  readonly #proveMillis: Millis;
   readonly #onView: (view: WitnessView) => void;
   #view: WitnessView | null = null;
   #viewAt: Millis = -Infinity;
@@ -74,6 +75,9 @@ export class WitnessDesk {
   #reachable: boolean | null = null;
   #reading = false;
   #readSentAt: Millis = -Infinity;
+  #provedAt: Millis = -Infinity;
+  /** The last question was to prove the path, and no answer to it was believed: the next only asks. */
+  #proofFailed = false;
   #unknownGroup = false;
   #asking: Asking | null = null;
   #trouble: WitnessTrouble | null = null;
@@ -91,6 +95,8 @@ export class WitnessDesk {
     retryMillis: Millis;
     /** Of the copy here; null while there is none. */
     groupId: () => string | null;
+    /** How old the last proof of the whole path may become. */
+    proveMillis: Millis;
     onView: (view: WitnessView) => void;
   }) {
     this.#group = options.group;
@@ -101,6 +107,7 @@ export class WitnessDesk {
     this.#journal = options.journal;
     this.#retryMillis = options.retryMillis;
     this.#groupId = options.groupId;
+    this.#proveMillis = options.proveMillis;
     this.#onView = options.onView;
   }
 
@@ -112,6 +119,11 @@ export class WitnessDesk {
   /** When the question was sent to which the view is the answer: what is in the view was true at that moment or later. */
   get viewAt(): Millis {
     return this.#viewAt;
+  }
+
+  /** When the question was sent to which the last answer came that had been written to the witness's disk first; -Infinity before. */
+  get provedAt(): Millis {
+    return this.#provedAt;
   }
 
   /** Whether the last try was answered; null before the first. */
@@ -169,6 +181,7 @@ export class WitnessDesk {
     if (this.#asking?.operation.kind === 'force') this.#asking = null;
     this.#view = null;
     this.#viewAt = -Infinity;
+    this.#provedAt = -Infinity;
     this.#minimumRevision = 0;
     this.#trouble = null;
     this.#unknownGroup = false;
@@ -193,17 +206,31 @@ export class WitnessDesk {
 
   /** Asks for the view, unless that was asked already. */
   read(): void {
-    if (this.#reading || this.#stopped) return;
-    this.#reading = true;
-    this.#readSentAt = this.#clock.now();
-    this.#aside({ kind: 'read', ...this.#names() }, () => {
-      this.#reading = false;
-    });
+    this.#askView('read');
   }
 
-  /** Asks for the view when none was asked for during `age`. */
+  /** Asks for the view when none was asked for during `age`; now and then so that the answer proves that the witness can write. */
   probe(age: Millis): void {
-    if (this.#clock.now() - this.#readSentAt >= age) this.read();
+    const now = this.#clock.now();
+    if (now - this.#readSentAt < age) return;
+    // Only of a witness that is believed: whoever is told something else learns it by a plain question.
+    const canProve = this.#view !== null && this.#trouble === null && !this.#moving && !this.#proofFailed;
+    this.#askView(canProve && now - this.#provedAt >= this.#proveMillis ? 'prove' : 'read');
+  }
+
+  #askView(kind: 'read' | 'prove'): void {
+    if (this.#reading || this.#stopped) return;
+    this.#reading = true;
+    const sentAt = this.#clock.now();
+    this.#readSentAt = sentAt;
+    const { instance } = this;
+    this.#proofFailed = kind === 'prove';
+    this.#aside({ kind, ...this.#names() }, (reply) => {
+      this.#reading = false;
+      if (kind === 'read' || reply.outcome !== 'done' || this.#trouble !== null || this.#instance !== instance) return;
+      this.#proofFailed = false;
+      this.#provedAt = Math.max(this.#provedAt, sentAt);
+    });
   }
 
   /** When probe(age) has something to do; Infinity while an answer is awaited, which is an event of its own. */

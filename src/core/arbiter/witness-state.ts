@@ -159,6 +159,14 @@ export interface ReadOperation extends Request {
 }
 
 /**
+ * Asks for the view, and has the state stored anew, as it is: an answer proves the whole path, the witness's disk included. Changes nothing that
+ * anybody decides on, so it is never remembered, and does no harm however late or often it arrives.
+ */
+export interface ProveOperation extends Request {
+  readonly kind: 'prove';
+}
+
+/**
  * A copy tells a witness that was replaced what it is. `instance` is the witness that it means and believes from now on; `round` what that one
  * told it last. Never remembered: the next report is another one.
  */
@@ -181,6 +189,7 @@ export type WitnessOperation =
   | ForceOperation
   | DeleteOperation
   | ReadOperation
+  | ProveOperation
   | ReportOperation;
 
 /** The witness's answer. `repeated`: this request was answered before, and this is that answer, its view as of then. */
@@ -286,6 +295,11 @@ export function apply(state: WitnessState | null, operation: WitnessOperation, i
   }
   if (!seeded && operation.kind !== 'force') return { state, answer: refuseUnseeded({ ...state, instance }, operation) };
   if (operation.kind === 'read') return { state, answer: { outcome: 'done', view: viewOfState(state) } };
+  if (operation.kind === 'prove') {
+    const stored = { ...state, writes: state.writes + 1 };
+    assertStep(state, stored);
+    return { state: stored, answer: { outcome: 'done', view: viewOfState(stored) } };
+  }
   const before = seeded ? state : rebound(state, instance);
   const answered = before.requests.find((request) => request.id === operation.requestId);
   if (answered !== undefined) return { state, answer: answerAgain(before, answered, operation) };
@@ -305,7 +319,7 @@ export function apply(state: WitnessState | null, operation: WitnessOperation, i
 /** A change of the state, an empty one when what was asked for is so already, or why not. */
 type Decision = Partial<Pick<WitnessState, 'revision' | 'epoch' | 'primary' | 'copies' | 'seeded' | 'seeding' | 'deleted'>> | RefusalReason;
 
-function decide(state: WitnessState, operation: Exclude<WitnessOperation, ReadOperation | ReportOperation>): Decision {
+function decide(state: WitnessState, operation: Exclude<WitnessOperation, ReadOperation | ProveOperation | ReportOperation>): Decision {
   if (operation.kind === 'create') return isSameGroup(state, operation) ? {} : 'exists-different';
   if (operation.revision !== state.revision) return 'revision';
   switch (operation.kind) {
@@ -588,6 +602,7 @@ function contentOf(operation: WitnessOperation): string {
     case 'delete':
       return `${kind} ${from} ${operation.revision} ${operation.groupId} ${operation.force === true ? 'force' : 'primary'}`;
     case 'read':
+    case 'prove':
     case 'report':
       return `${kind} ${from}`;
     default:

@@ -103,6 +103,10 @@ export const limits = {
   witnessRequestsBytesMax: 14 * KIB,
   /** What the revision leaps by when a new witness begins: more changes than an old one can have made without any copy being told. */
   witnessSeedRevisions: 1000,
+  /** How often a site has the witness write, so that a failing disk there is known before it is needed. */
+  witnessProveMillis: 60_000,
+  /** Age of the last proof above which status and alerts say so. */
+  witnessProofMillisMax: 180_000,
   /** Length of a request id. */
   requestIdCharsMax: 64,
   /** Between two lines about strangers that were turned away at one port. */

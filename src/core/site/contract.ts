@@ -56,6 +56,8 @@ export interface Timings {
   readonly peerTimeoutMillis: Millis;
   /** Pause between two tries to reach the witness. */
   readonly witnessRetryMillis: Millis;
+  /** How often the witness is made to write; simulated lives are too short for limits.witnessProveMillis. */
+  readonly witnessProveMillis?: Millis;
   /** Share of a promise that the primary does not count on: clocks of two machines may drift apart by this much. */
   readonly driftShare: number;
   /** Held host requests are failed after this long with nobody able to serve. */
@@ -331,6 +333,8 @@ export interface SiteStatus {
     readonly reachable: boolean | null;
     readonly view: WitnessView | null;
     readonly ageMillis: Millis | null;
+    /** How long ago the whole path was proved, the witness's disk included; null before the first time. */
+    readonly provedAgeMillis: Millis | null;
     /** Why the witness that answers is not believed, and the way out; null while it is, or does not answer. */
     readonly trouble: { readonly cause: string; readonly next: string } | null;
   };

@@ -2,6 +2,7 @@
 
 import { WitnessDesk } from '../arbiter/ask.ts';
 import type { WitnessView } from '../arbiter/witness-state.ts';
+import { limits } from '../base/limits.ts';
 import type { Epoch, Millis, SiteName } from '../base/units.ts';
 import type { Role, SiteOptions, Timings } from './contract.ts';
 
@@ -21,6 +22,7 @@ export function deskOf(
     retryMillis: options.timings.witnessRetryMillis,
     groupId: on.groupId,
     onView: on.view,
+    proveMillis: options.timings.witnessProveMillis ?? limits.witnessProveMillis,
   });
 }
 

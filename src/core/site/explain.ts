@@ -59,12 +59,16 @@ function waitingSentence(status: SiteStatus, waiting: Waiting, now: Millis): str
 }
 
 function witnessSentences({ site, witness }: SiteStatus): readonly string[] {
-  const { view, reachable, ageMillis } = witness;
+  const { view, reachable, ageMillis, provedAgeMillis } = witness;
   if (view === null) return [`The witness has told ${site} nothing yet${reachable === false ? ' and does not answer' : ''}.`];
   const flags = view.copies.map((copy) => `${copy.site} ${copy.flag ? 'true' : 'false'}`).join(', ');
   const silent = reachable === false ? ' It does not answer now.' : '';
+  const proved =
+    provedAgeMillis === null
+      ? `${site} has not had it write yet.`
+      : `It last wrote for ${site}, to its disk, ${seconds(provedAgeMillis)} ago.`;
   return [
-    `The witness, ${seconds(ageMillis ?? 0)} ago: epoch ${view.epoch}, primary ${view.primary ?? 'nobody'}, flags ${flags} (revision ${view.revision}).${silent}`,
+    `The witness, ${seconds(ageMillis ?? 0)} ago: epoch ${view.epoch}, primary ${view.primary ?? 'nobody'}, flags ${flags} (revision ${view.revision}). ${proved}${silent}`,
   ];
 }
 

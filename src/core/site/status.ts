@@ -59,6 +59,7 @@ export function siteStatus(inside: Inspected): SiteStatus {
       reachable: desk.reachable,
       view: desk.view,
       ageMillis: desk.view === null ? null : now - desk.viewAt,
+      provedAgeMillis: desk.provedAt === -Infinity ? null : now - desk.provedAt,
       trouble: witnessTrouble(desk, options.group),
     },
     peers: [...inside.peers.values()].map((peer) => peerStatus(peer, inside, now)),

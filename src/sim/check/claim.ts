@@ -2,6 +2,7 @@
 // that follows nobody any more; some sync flag is always true; epochs rise by one with each new primary.
 
 import { flagOf, type Rule, type Scene, type SeenSite } from './observe.ts';
+import type { WitnessState } from '../../core/arbiter/witness-state.ts';
 import type { WitnessStep } from '../witness.ts';
 
 /** The oracle of rule 5. */
@@ -37,12 +38,16 @@ function checkClaimant(scene: Scene, site: SeenSite): void {
   }
 }
 
-function checkAlgebra(scene: Scene, { operation, before, after }: WitnessStep): void {
+function checkAlgebra(scene: Scene, { operation, before, after, reply }: WitnessStep): void {
   if (before === null || after === null) return;
   const able = after.copies.some((copy) => copy.flag && (copy.mode === 'sync' || copy.site === after.primary));
   if (!able) scene.world.fail('W1 never all false', `after ${operation.kind} by ${operation.from} no copy may serve`);
   // A new witness begins with what the copies have adopted, which may be less than the old one had granted (check/replaced.ts).
   if (operation.kind === 'report') return;
+  const decided = ({ revision, epoch, primary, copies, seeded }: WitnessState): string =>
+    JSON.stringify([revision, epoch, primary, copies, seeded]);
+  if (operation.kind === 'prove' && reply.outcome === 'done' && decided(before) !== decided(after))
+    scene.world.fail('W5 epochs', `a proof of the path by ${operation.from} changes what the witness decides on`);
   if (after.epoch < before.epoch) scene.world.fail('W5 epochs', `the epoch falls from ${before.epoch} to ${after.epoch}`);
   if (after.primary !== null && after.primary !== before.primary && after.epoch <= before.epoch) {
     scene.world.fail('W5 epochs', `${after.primary} becomes primary without a new epoch`);

@@ -134,8 +134,13 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
   { what: 'a failed peer', statuses: [withBeta({ role: 'failed', lastError: 'EIO' })], problems: ['the copy at beta has failed (EIO)'] },
   {
     what: 'a silent witness',
-    statuses: [statusSample({ witness: { reachable: false, view: null, ageMillis: 9000, trouble: null } })],
+    statuses: [statusSample({ witness: { reachable: false, view: null, ageMillis: 9000, provedAgeMillis: 9000, trouble: null } })],
     problems: ['the witness does not answer alpha: no failover until it does'],
+  },
+  {
+    what: 'a witness that answers and has not written for long',
+    statuses: [mirrorSample({ witness: { ...statusSample().witness, provedAgeMillis: 240_000 } }), statusSample()],
+    problems: ['the witness answers beta, and has written nothing for it for 4 min: look at the disk of the witness'],
   },
   {
     what: 'a failed copy of its own',

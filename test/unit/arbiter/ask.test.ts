@@ -53,6 +53,7 @@ beforeEach(() => {
     journal: (event) => events.push(event),
     retryMillis: RETRY_MILLIS,
     groupId: () => ownGroup,
+    proveMillis: 60_000,
     onView: (view) => views.push(view.revision),
   });
 });
@@ -389,5 +390,58 @@ describe('a witness that says that the group was deleted', () => {
     desk.ask({ kind: 'create', groupId: 'g2', copies: VIEW.copies, first: 'alpha' }, () => undefined);
     answer(done({ groupId: 'g2', revision: 9, epoch: 0, primary: null }));
     assert.deepEqual([desk.view?.groupId, desk.unknownGroup], ['g2', false]);
+  });
+});
+
+describe('a proof that the witness can write', () => {
+  /** Lets the time pass after which a probe asks, and returns what it asks. */
+  function probed(after: number): string | undefined {
+    now += after;
+    desk.probe(1000);
+    return asked.at(-1)?.operation.kind;
+  }
+
+  test('is asked for once it is known whose witness it is, and then once a minute', () => {
+    assert.equal(probed(0), 'read');
+    answer(done());
+    assert.equal(desk.provedAt, -Infinity, 'a view proves nothing of the disk');
+    assert.equal(probed(1000), 'prove');
+    const asking = now;
+    now += 40;
+    answer(done({ revision: 8 }));
+    assert.equal(desk.provedAt, asking, 'counts from when it was asked');
+    assert.deepEqual(views, [7, 8]);
+    assert.equal(desk.viewAt, asking);
+    assert.equal(probed(1000), 'read');
+    answer(done({ revision: 8 }));
+    assert.equal(probed(60_000), 'prove');
+  });
+
+  test('that fails is followed by a plain question, then tried again; nothing is proved meanwhile', () => {
+    probed(0);
+    answer(done());
+    probed(1000);
+    answer(UNKNOWN);
+    assert.equal(desk.provedAt, -Infinity);
+    assert.equal(probed(1000), 'read');
+    answer(done());
+    assert.equal(probed(1000), 'prove');
+    answer(done());
+    assert.ok(desk.provedAt > 0);
+  });
+
+  test('by a witness that is not believed is none, and is void with the witness that gave it', () => {
+    probed(0);
+    answer(done());
+    probed(1000);
+    answer(done({ instance: 'w2' }));
+    assert.deepEqual([desk.provedAt, desk.trouble?.kind], [-Infinity, 'foreign']);
+    assert.equal(probed(1000), 'read', 'it is asked nothing else while it is not believed');
+    answer(done());
+    probed(1000);
+    answer(done());
+    assert.ok(desk.provedAt > 0);
+    desk.moveTo('w2');
+    assert.equal(desk.provedAt, -Infinity);
   });
 });

@@ -116,6 +116,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
         ],
       },
       ageMillis: 120,
+      provedAgeMillis: 21_000,
       trouble: null,
     },
     peers: [peerSample(), peerSample({ site: 'gamma', mode: 'async', received: 1188, lagRecords: 12, lagBytes: 49_152, lagSeconds: 0.2 })],

@@ -606,3 +606,37 @@ describe('delete', () => {
     assert.deepEqual([group.state?.groupId, group.state?.deleted, group.state?.writes], ['id-2', undefined, (tombstone?.writes ?? 0) + 1]);
   });
 });
+
+describe('prove', () => {
+  const proof = (seen?: { instance: string; revision: number }): WitnessOperation => ({
+    kind: 'prove',
+    requestId: 'proof',
+    group: 'vm',
+    from: 'near',
+    ...(seen !== undefined && { seen }),
+  });
+
+  test('has the state stored anew, as it is, each time and whoever asks however late', () => {
+    const group = mirrored();
+    const before = group.state as WitnessState;
+    for (const times of [1, 2]) {
+      const answer = group.do(proof({ instance: INSTANCE, revision: 2 }));
+      assert.deepEqual(answer, { outcome: 'done', view: viewOfState(before) });
+      assert.deepEqual(group.state, { ...before, writes: before.writes + times });
+    }
+    // A claim that was decided before is granted after it.
+    group.done({ kind: 'claim', from: 'near', epoch: 1 });
+  });
+
+  test('is refused, and stores nothing, where nothing is granted', () => {
+    const nowhere = new Group();
+    assert.equal(nowhere.do(proof()).outcome, 'refused');
+    assert.equal(nowhere.state, null);
+    const group = mirrored();
+    const before = group.state;
+    for (const answer of [group.do(proof(), 'witness-2'), group.do(proof({ instance: 'witness-2', revision: 4 }))]) {
+      assert.equal(answer.outcome, 'refused');
+      assert.equal(group.state, before);
+    }
+  });
+});
