@@ -89,10 +89,13 @@ export function takeReport(witness: Witness, report: Report, round: number, brok
   const epoch = Math.max(witness.epoch, newest);
   witness.epoch = epoch;
   witness.revision = Math.max(witness.revision, ...told.map((each) => each.revision));
-  if (newest < epoch) return false;
-  const seed = seedOf(witness, told, epoch, broken);
+  // Granted, and never begun: everybody waits, and has given up what it had asked for.
+  const isUnbegun = newest < epoch;
+  const allWait = told.length === witness.reports.length && told.every((each) => each.role === 'waiting');
+  if (isUnbegun && (witness.primary < 0 || epoch > newest + 1 || !allWait)) return false;
+  const seed = seedOf(witness, told, newest, broken);
   if (seed === null) return false;
-  witness.primary = seed.primary;
+  witness.primary = isUnbegun ? -1 : seed.primary;
   witness.flags = seed.flags;
   restart(witness, SEED_LEAP);
   return true;

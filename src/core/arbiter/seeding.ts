@@ -95,6 +95,17 @@ export function seedOf(copies: readonly Copy[], seeding: Seeding): Seed | SeedWa
   return primary === undefined ? seedByPositions(copies, seeding, epoch) : seedByPrimary(copies, seeding, primary);
 }
 
+/**
+ * Whether every copy has reported, is whole, and follows and leads nobody. Then no epoch has begun that none of them has adopted: a primary has its
+ * epoch on its disk before it serves; and none will begin, because each has given up what it had asked another witness.
+ */
+export function allWait(copies: readonly Copy[], seeding: Seeding): boolean {
+  return copies.every(({ site }) => {
+    const report = seeding.reports.find((each) => each.site === site);
+    return report !== undefined && report.role === 'waiting' && report.end !== null;
+  });
+}
+
 function seedByPrimary(copies: readonly Copy[], seeding: Seeding, primary: HeardReport): Seed | SeedWait {
   const needed = copies.filter(({ site, mode }) => site === primary.site || (mode === 'sync' && primary.mayBeTrue.includes(site)));
   const wait = missingOf(needed, seeding);

@@ -12,7 +12,7 @@ import { assert, unreachable } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import { type Epoch, isCount, type SiteName } from '../base/units.ts';
 import { refusalText } from './refusals.ts';
-import { type CopyReport, heard, newestOf, seedOf, type Seeding } from './seeding.ts';
+import { allWait, type CopyReport, heard, newestOf, seedOf, type Seeding } from './seeding.ts';
 
 /** How a copy is mirrored. The flag of an async copy means "consistent, may be promoted by hand"; it is never claimed for automatically. */
 export type CopyMode = 'sync' | 'async';
@@ -506,7 +506,10 @@ function report(
   const epoch = Math.max(before.epoch, newest.epoch);
   const revision = Math.max(before.revision, newest.revision);
   const told: WitnessState = { ...before, epoch, revision, seeding, writes: before.writes + 1 };
-  const seed = newest.epoch < epoch ? null : seedOf(before.copies, seeding);
+  // An epoch that this witness knows of and no copy: it was granted, and the answer lost with the one that granted it.
+  const isUnknown = newest.epoch < epoch;
+  const isUnbegun = isUnknown && before.primary !== null && epoch === newest.epoch + 1 && allWait(before.copies, seeding);
+  const seed = isUnknown && !isUnbegun ? null : seedOf(before.copies, seeding);
   if (seed === null || 'why' in seed) {
     if (seeding === known && stored !== null) return { state: stored, answer: refuseUnseeded(before, operation) };
     assertState(told);
@@ -516,7 +519,7 @@ function report(
     ...told,
     // Further than any change of the old witness can have come that no copy was told of: what was asked of that one is refused here.
     revision: revision + limits.witnessSeedRevisions,
-    primary: seed.primary,
+    primary: isUnbegun ? null : seed.primary,
     copies: before.copies.map((copy) => ({ ...copy, flag: seed.able.includes(copy.site) })),
     seeded: true,
     seeding: { round: 0, reports: [] },

@@ -122,6 +122,31 @@ describe('a new witness, and nobody leads', () => {
     assert.equal(none.flags(), 'nothing');
   });
 
+  test('begins behind an epoch that was granted and not begun, once every copy says that it has not', () => {
+    const restored = (): Witness => {
+      const names = { group: 'db', from: 'prim' };
+      const created = apply(null, { kind: 'create', requestId: 'c', ...names, groupId: 'g', copies: COPIES, first: 'prim' }, 'old').state;
+      const witness = new Witness();
+      witness.state = apply(created, { kind: 'claim', requestId: 'd', ...names, epoch: 0, revision: 1 }, 'old').state;
+      return witness;
+    };
+    const behind = { epoch: 0, revision: 2 };
+    const witness = restored();
+    witness.all({ prim: waiting(7, behind), near: waiting(7, behind) });
+    assert.equal(witness.flags(), 'nothing', 'far may have begun it');
+    witness.all({ prim: waiting(7, behind), near: waiting(7, behind), far: waiting(6, behind) });
+    assert.equal(witness.flags(), 'e1 nobody prim+ near+ far-');
+    const broken = restored();
+    broken.all({ prim: { role: 'waiting', ...behind, end: null }, near: waiting(7, behind), far: waiting(6, behind) });
+    assert.equal(broken.flags(), 'nothing', 'a copy that is lost may have begun it');
+    const led = restored();
+    led.all({ prim: { role: 'primary', ...behind }, near: waiting(7, behind), far: waiting(6, behind) });
+    assert.equal(led.flags(), 'nothing');
+    // What was granted is void: whoever asked for it has given it up.
+    const late = witness.do({ kind: 'claim', requestId: 'd', group: 'db', from: 'prim', epoch: 0, revision: 1 });
+    assert.equal(late.outcome === 'refused' && late.reason, 'revision');
+  });
+
   test('waits while far holds more than any sync copy; a far copy that was promoted by hand goes on alone', () => {
     const witness = new Witness();
     witness.all({ prim: waiting(95), near: waiting(95), far: waiting(96) });
