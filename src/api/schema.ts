@@ -86,6 +86,7 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
     })
     .nullable(),
   lastError: z.string().nullable(),
+  traffic: z.object({ rawBytes: count, sentBytes: count }).default({ rawBytes: 0, sentBytes: 0 }),
   paused: z.boolean().default(false),
   paceBytesPerSecond: z.number().nullable().default(null),
 });

@@ -50,12 +50,14 @@ const checkConfigCommand: Command<CliContext> = buildCommand({
 
 /** What is allowed, and seldom meant. */
 function notesOf({ sites }: GroupConfig): readonly string[] {
-  return sites
-    .filter((site) => site.mode === 'sync' && site.linkBytesPerSecond !== undefined)
-    .map(
-      ({ name, linkBytesPerSecond = 0 }) =>
-        `${name} is sync and gets ${bytesText(linkBytesPerSecond)}/s at most: hosts write no faster than that`,
-    );
+  const notes: string[] = [];
+  for (const { name, mode, linkBytesPerSecond, compress } of sites) {
+    if (mode !== 'sync') continue;
+    if (linkBytesPerSecond !== undefined)
+      notes.push(`${name} is sync and gets ${bytesText(linkBytesPerSecond)}/s at most: hosts write no faster than that`);
+    if (compress !== undefined) notes.push(`${name} is sync and what goes to it is packed: hosts wait for that too`);
+  }
+  return notes;
 }
 
 const versionCommand: Command<CliContext> = buildCommand({

@@ -155,9 +155,11 @@ export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | n
         'must be "bitmap" for a site that is bitmap_only: no records are held for which writers could wait',
       );
   }
-  for (const site of Object.keys(fields.link_mib_per_second ?? {})) {
-    if (fields.sites !== undefined && !sites.includes(site))
-      faults.about([...path, 'link_mib_per_second', site], `is not among the sites of the group: ${sites.join(', ')}`);
+  for (const key of ['link_mib_per_second', 'compress'] as const) {
+    for (const site of Object.keys(fields[key] ?? {})) {
+      if (fields.sites !== undefined && !sites.includes(site))
+        faults.about([...path, key, site], `is not among the sites of the group: ${sites.join(', ')}`);
+    }
   }
   const firstAsync = sites.findIndex((site) => async.includes(site));
   const laterSync = sites.find((site, index) => firstAsync >= 0 && index > firstAsync && !async.includes(site));

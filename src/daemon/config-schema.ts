@@ -177,6 +177,13 @@ export const groupShape = {
       'must be a table by site, such as { far = "slow" }',
     )
     .default({}),
+  compress: z
+    .record(
+      z.string(),
+      z.enum(['off', 'zstd'], 'must be "off" or "zstd": how records and images are packed on their way to that site'),
+      'must be a table by site, such as { far = "zstd" }',
+    )
+    .default({}),
   link_mib_per_second: z
     .record(
       z.string(),

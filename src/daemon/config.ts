@@ -217,6 +217,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
         mode,
         ...(overflow !== undefined && { overflow }),
         ...(bitmapOnly && { bitmapOnly }),
+        ...(present(fields.compress)[site] === 'zstd' && { compress: 'zstd' as const }),
         ...(linkMib !== undefined && { linkBytesPerSecond: linkMib * MIB }),
       };
     }),

@@ -27,6 +27,7 @@ import { Site } from '../core/site/site.ts';
 import { type VolumeMap, VolumeSurvey } from '../core/site/volume-map.ts';
 import type { ReplicaFolder } from '../host/disk.ts';
 import { openReplicaFolder } from '../host/disk.ts';
+import { machineCompression } from '../host/zstd.ts';
 import type { TlsMaterial } from '../host/tls-material.ts';
 import type { TurnScheduler } from '../host/wake.ts';
 import { Waker } from '../host/wake.ts';
@@ -307,6 +308,7 @@ export class GroupRunner implements ExportedGroup {
       },
       storage: this.#folder.storage,
       buffers,
+      compression: machineCompression,
       witness: {
         call: (operation, done) =>
           witness.call(operation, (reply) => {

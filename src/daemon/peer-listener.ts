@@ -6,6 +6,7 @@ import { acceptLink } from '../core/mirror/accept.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { Site } from '../core/site/site.ts';
 import { machineDigests } from '../host/digests.ts';
+import { machineCompression } from '../host/zstd.ts';
 import type { StreamServer } from '../host/stream-server.ts';
 import type { SocketLink } from '../host/tcp-link.ts';
 import { openLinkServer } from '../host/tcp-link.ts';
@@ -92,7 +93,7 @@ export class PeerListener {
     attachLink(
       link,
       (port) => {
-        receiver = acceptLink(port, find, { clock, digests: machineDigests, buffers });
+        receiver = acceptLink(port, find, { clock, digests: machineDigests, buffers, compression: machineCompression ?? null });
         return receiver;
       },
       forget,

@@ -9,6 +9,7 @@ import type { SiteOptions } from '../core/site/contract.ts';
 import type { Lead } from '../core/site/lead.ts';
 import type { VerifyOrder } from '../core/scan/verify.ts';
 import { Site } from '../core/site/site.ts';
+import { simCompression } from './compression.ts';
 import type { InspectedSite, Inspection } from './check/observe.ts';
 import { type Machine, PoisoningBuffers, type SiteFactory } from './machine.ts';
 
@@ -81,7 +82,7 @@ class CoreSite implements InspectedSite {
   }
 
   inspect(): Inspection | null {
-    const { held, replica, lead, follower, promisedUntil, role, counters, pendingRequests, takingOver } = this.site.inspect();
+    const { held, replica, lead, follower, promisedUntil, role, counters, peers, pendingRequests, takingOver } = this.site.inspect();
     if (replica === null || replica.failure !== null || role === 'failed' || role === 'stopped') return null;
     return {
       epoch: replica.epoch,
@@ -109,6 +110,7 @@ class CoreSite implements InspectedSite {
       paced: [...(lead?.followed.values() ?? [])].some(
         (peer) => peer.streaming && (peer.nextSeq <= replica.marks.received || peer.copy?.hasMore === true) && !peer.pace.isOpen,
       ),
+      packed: [...peers.values()].some(({ traffic }) => traffic.sentBytes < traffic.rawBytes),
       writers: lead?.writers.status.state ?? null,
       outrun: lead?.followed.get(lead.writers.status.for ?? '')?.outrun ?? false,
       blocked: pendingRequests > 0 && replica.full,
@@ -150,6 +152,11 @@ export const coreFactory: SiteFactory<InspectedSite> = {
       const site = (machine.site as CoreSite | null)?.site ?? null;
       return site !== null && site.group === group ? site : null;
     };
-    return acceptLink(port, find, { clock: { now: () => machine.now(), wall: () => 0 }, digests, buffers: new PoisoningBuffers() });
+    return acceptLink(port, find, {
+      clock: { now: () => machine.now(), wall: () => 0 },
+      digests,
+      buffers: new PoisoningBuffers(),
+      compression: simCompression,
+    });
   },
 };

@@ -115,6 +115,7 @@ export const REQUIRED_STATES = [
   'pause ended by another primary',
   'paused mirror resumed',
   'a copy waited for the pace of its link',
+  'records or images went packed',
   'verify ended',
   'verify ended while hosts wrote',
   'verify went on at its cursor',

@@ -4,6 +4,7 @@
 import { compareAll } from './check/contents.ts';
 import type { InspectedSite, SeenSite } from './check/observe.ts';
 import { allRules } from './check/rules.ts';
+import { simCompression } from './compression.ts';
 import { coreFactory } from './core.ts';
 import type { State } from './coverage.ts';
 import { Faults } from './faults.ts';
@@ -107,6 +108,7 @@ export class Simulation {
         sites: SITES.map((spec) => ({
           ...spec,
           ...(spec.name === 'far' && { overflow: settings.overflow, bitmapOnly: settings.bitmapOnly && settings.overflow === 'bitmap' }),
+          ...(settings.packs.includes(spec.name) && { compress: 'zstd' as const }),
           ...(spec.name === settings.pace?.site && { linkBytesPerSecond: settings.pace.bytesPerSecond }),
         })),
         volumes: settings.volumes,
@@ -119,6 +121,7 @@ export class Simulation {
         resyncPieceBytes: settings.resyncPieceBytes,
         scan: settings.scan,
         scrub: settings.scrub,
+        compression: simCompression,
       },
       settings.clocks[index] as { offset: number; drift: number },
     );

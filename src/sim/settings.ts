@@ -46,6 +46,8 @@ export interface Settings {
   readonly chaosMillis: number;
   /** A site whose link is bounded, and to what; null for none. */
   readonly pace: { readonly site: string; readonly bytesPerSecond: number } | null;
+  /** Sites on whose links records and images are packed. */
+  readonly packs: readonly string[];
   /** What stays down when everything else is mended; null for nothing. */
   readonly leftOut: string | null;
 }
@@ -98,6 +100,7 @@ export function settingsOf(chance: Chance): Settings {
     overflow: chance.pick(['bitmap', 'bitmap', 'bitmap', 'slow', 'stop']),
     bitmapOnly: chance.happens(0.1),
     pace: chance.happens(0.3) ? { site: chance.pick(['far', 'far', 'near']), bytesPerSecond: chance.pick([1_000_000, 3_000_000]) } : null,
+    packs: chance.pick([[], [], ['far'], ['near', 'far']]),
   };
 }
 

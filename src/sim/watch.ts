@@ -155,6 +155,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       this.coverage.hit('lease ran out while primary');
       if (machine.thawedAt === this.world.now) this.coverage.hit('frozen primary past its lease');
     }
+    if (site.inside?.packed === true) this.coverage.hit('records or images went packed');
     if (site.inside?.paced === true) this.coverage.hit('a copy waited for the pace of its link');
     if (before === 'standby' && site.role === 'joining' && site.inside?.unclean === true) this.coverage.hit('joined as unclean');
     for (const rule of this.rules) {

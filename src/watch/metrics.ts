@@ -217,6 +217,18 @@ const peers: readonly Metric[] = [
   perPeer('tercet_peer_following', 'At the primary: whether the peer follows.', ({ attached, flag: known }) =>
     known === null ? null : flag(attached === 'following'),
   ),
+  {
+    ...perPeer(
+      'tercet_peer_raw_bytes_total',
+      'Bytes of records and images that went to the peer, before they were packed.',
+      ({ traffic }) => traffic.rawBytes,
+    ),
+    type: 'counter',
+  },
+  {
+    ...perPeer('tercet_peer_sent_bytes_total', 'The same as they went.', ({ traffic }) => traffic.sentBytes),
+    type: 'counter',
+  },
   perPeer('tercet_peer_paused', 'At the primary: whether the peer is paused by order.', ({ paused, flag: known }) =>
     known === null ? null : flag(paused),
   ),

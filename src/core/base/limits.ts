@@ -45,6 +45,10 @@ export const limits = {
   peerWindowBytes: 16 * MIB,
   /** Bytes of frames kept in memory for an async peer until its delay is over. */
   collectedBytesMax: 1 * MIB,
+  /** Frames and images below this are not packed: it would cost more than it saves. */
+  packBytesMin: 4 * KIB,
+  /** Above this neither: packing keeps everybody waiting. And so no packed message becomes larger than this. */
+  packBytesMax: 4 * MIB,
   /** Bytes of one block image message during a whole copy. */
   imageBytesMax: 1 * MIB,
   /** Image bytes of a whole copy that a mirror has not confirmed yet. */

@@ -119,6 +119,14 @@ export interface Storage {
   flush(files: readonly StoredFile[], done: DiskDone): void;
 }
 
+/** Makes bytes fewer for a link that is slow, and restores them. */
+export interface Compression {
+  /** The parts one behind the other, made fewer; null when that does not pay. */
+  pack(parts: readonly Uint8Array[]): Uint8Array | null;
+  /** What was packed; null when it is damaged, or not exactly `byteCount` bytes. Takes no more memory than those. */
+  unpack(bytes: Uint8Array, byteCount: number): Uint8Array | null;
+}
+
 /** Bytes that may be reused: taken for one frame, given back when the last user of it is done. Contents are undefined when taken. */
 export interface Buffers {
   take(byteCount: number): Uint8Array;

@@ -183,10 +183,9 @@ export class CopySender {
     this.#unconfirmed.push(cost);
     this.#unconfirmedBytes += cost;
     this.sentBytes += cost;
-    this.#pace.spend(cost);
     const head = encodeNumbers(IMAGE_BODY, [this.#epoch, this.#number, offset, length, volume, bytes === null ? 2 : 1, 0]);
     let crc = this.#digests.crc32(head, 0);
     if (bytes !== null) crc = this.#digests.crc32(bytes, crc);
-    this.#link.sendParts('image', bytes === null ? [head] : [head, bytes], crc);
+    this.#pace.spend(this.#link.sendParts('image', bytes === null ? [head] : [head, bytes], crc));
   }
 }

@@ -217,6 +217,7 @@ export class Follower {
       case 'orderAnswer':
       case 'verifyAsk':
       case 'verifyAnswer':
+      case 'packed':
         return this.#refuse(`a ${message.name} message makes no sense from a primary`);
     }
   }

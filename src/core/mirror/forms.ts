@@ -19,6 +19,8 @@ export interface Hello {
   readonly to: SiteName;
   /** Versions of the protocol that this side speaks; a hello without them is of a program that speaks the first only. */
   readonly versions: WireVersions;
+  /** Ways of packing that this side takes; left out when there are none. */
+  readonly accepts?: readonly string[];
 }
 
 const FIRST_VERSIONS: WireVersions = { min: 1, max: 1 };
@@ -210,7 +212,12 @@ export function readHello(body: Uint8Array): Hello | null {
   const texts = [text(group), text(from), text(to)];
   const versions = o['versions'] === undefined ? FIRST_VERSIONS : versionsOf(o['versions']);
   if (texts.includes(null) || !isTextOrNull(groupId) || versions === null) return null;
-  return { group: group as string, groupId, from: from as string, to: to as string, versions };
+  const hello = { group: group as string, groupId, from: from as string, to: to as string, versions };
+  const { accepts } = o;
+  if (accepts === undefined) return hello;
+  return Array.isArray(accepts) && accepts.length <= 16 && accepts.every((way) => text(way) !== null)
+    ? { ...hello, accepts: accepts as string[] }
+    : null;
 }
 
 function versionsOf(value: unknown): WireVersions | null {

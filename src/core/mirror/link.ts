@@ -7,8 +7,12 @@ import {
   encodeHeader,
   encodeJson,
   encodeMessage,
+  encodeNumbers,
   HELLO_VERSION,
+  MESSAGE_TYPES,
   MessageReader,
+  PACKED_BODY,
+  unpackMessage,
   WIRE_VERSIONS,
   type Message,
   type MessageName,
@@ -16,7 +20,7 @@ import {
 } from './messages.ts';
 import { readHello, type Hello } from './forms.ts';
 import { limits } from '../base/limits.ts';
-import type { Buffers, Clock, Digests, LinkPort } from '../base/ports.ts';
+import type { Buffers, Clock, Compression, Digests, LinkPort } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 
 /** What the shell gives the bytes of a connection to. */
@@ -42,6 +46,18 @@ export interface LinkOwner {
   linkRefused(peer: SiteName, reason: string): void;
 }
 
+/** Bytes of frames and images: as they are, and as they went. */
+export interface Traffic {
+  rawBytes: number;
+  sentBytes: number;
+}
+
+/** The one way of packing that there is. */
+const ZSTD = 'zstd';
+
+/** After a message that packing did not make smaller, so many go as they are. */
+const PACK_REST = 8;
+
 export class Link implements LinkReceiver {
   readonly #port: LinkPort;
   readonly #digests: Digests;
@@ -62,12 +78,21 @@ export class Link implements LinkReceiver {
   #version: number = HELLO_VERSION;
   lastHeard: Millis;
   lastSent: Millis;
+  /** Null where nothing can be packed or unpacked. */
+  readonly #compression: Compression | null;
+  #peerUnpacks = false;
+  #packRest = 0;
+  /** Frames and images are to be packed, where the other end takes that. */
+  packs = false;
+  /** What went over this connection, and those before it to the same peer. */
+  traffic: Traffic = { rawBytes: 0, sentBytes: 0 };
 
   constructor(options: {
     port: LinkPort;
     digests: Digests;
     clock: Clock;
     buffers: Buffers;
+    compression: Compression | null;
     dialled: { owner: LinkOwner; peer: SiteName } | null;
     findOwner: (group: string) => LinkOwner | null;
     /** Versions of the protocol that this side speaks: those of the program, unless a test says otherwise. */
@@ -79,6 +104,7 @@ export class Link implements LinkReceiver {
     this.#clock = options.clock;
     this.#reader = new MessageReader(options.digests, options.buffers);
     this.#findOwner = options.findOwner;
+    this.#compression = options.compression;
     this.dialled = options.dialled !== null;
     this.lastHeard = this.lastSent = options.clock.now();
     if (options.dialled !== null) {
@@ -105,8 +131,9 @@ export class Link implements LinkReceiver {
     if (!this.#open) return;
     this.lastHeard = this.#clock.now();
     const wrong = this.#reader.receive(bytes, (message) => {
-      if (this.up) this.#owner?.linkMessage(this, message);
-      else this.#firstMessage(message);
+      if (!this.up) this.#firstMessage(message);
+      else if (message.name === 'packed') this.#unpack(message.body);
+      else this.#owner?.linkMessage(this, message);
       return this.#open;
     });
     if (wrong !== null) this.refuse(wrong);
@@ -123,16 +150,56 @@ export class Link implements LinkReceiver {
     this.#port.send([encodeMessage(name, body, this.#digests, this.#version)]);
   }
 
-  /** Sends a message whose body is large: its parts are not copied and must not change until `sent` is called. */
-  sendParts(name: MessageName, parts: readonly Uint8Array[], bodyCrc: number, sent?: () => void): void {
+  /**
+   * Sends a message whose body is large: its parts are not copied and must not change until `sent` is called, which may be at once. Returns how
+   * many bytes of it go.
+   */
+  sendParts(name: MessageName, parts: readonly Uint8Array[], bodyCrc: number, sent?: () => void): number {
     if (!this.#open) {
       sent?.();
-      return;
+      return 0;
     }
+    let rawBytes = 0;
+    for (const part of parts) rawBytes += part.length;
+    const packed = this.#pack(name, parts, rawBytes);
     this.lastSent = this.#clock.now();
-    let bytes = 0;
-    for (const part of parts) bytes += part.length;
-    this.#port.send([encodeHeader(name, { bytes, crc: bodyCrc }, this.#digests, this.#version), ...parts], sent);
+    if (name === 'frame' || name === 'image') {
+      this.traffic.rawBytes += rawBytes;
+      this.traffic.sentBytes += packed?.length ?? rawBytes;
+    }
+    if (packed === null) {
+      this.#port.send([encodeHeader(name, { bytes: rawBytes, crc: bodyCrc }, this.#digests, this.#version), ...parts], sent);
+      return rawBytes;
+    }
+    const crc = this.#digests.crc32(packed, 0);
+    this.#port.send([encodeHeader('packed', { bytes: packed.length, crc }, this.#digests, this.#version), packed]);
+    sent?.();
+    return packed.length;
+  }
+
+  /** The body of a packed message; null where it goes as it is. */
+  #pack(name: MessageName, parts: readonly Uint8Array[], rawBytes: number): Uint8Array | null {
+    if (!this.packs || !this.#peerUnpacks || this.#compression === null || (name !== 'frame' && name !== 'image')) return null;
+    if (rawBytes < limits.packBytesMin || rawBytes > limits.packBytesMax) return null;
+    if (this.#packRest > 0) {
+      this.#packRest--;
+      return null;
+    }
+    const packed = this.#compression.pack(parts);
+    if (packed === null) {
+      this.#packRest = PACK_REST;
+      return null;
+    }
+    const body = new Uint8Array(PACKED_BODY.bytes + packed.length);
+    body.set(encodeNumbers(PACKED_BODY, [MESSAGE_TYPES[name], 0, rawBytes]));
+    body.set(packed, PACKED_BODY.bytes);
+    return body;
+  }
+
+  #unpack(body: Uint8Array): void {
+    const message = this.#compression === null ? 'packed messages are not taken here' : unpackMessage(body, this.#compression);
+    if (typeof message === 'string') this.refuse(message);
+    else this.#owner?.linkMessage(this, message);
   }
 
   /** Tells the other side why, and closes. */
@@ -179,6 +246,7 @@ export class Link implements LinkReceiver {
     this.#owner = owner;
     this.peer = hello.from;
     this.peerGroupId = hello.groupId;
+    this.#peerUnpacks = hello.accepts?.includes(ZSTD) === true;
     if (!this.dialled) this.#sendHello(owner);
     // The hellos are out: what follows, either way, is of the version that both have.
     this.#version = commonVersion(this.#versions, hello.versions) ?? HELLO_VERSION;
@@ -209,6 +277,8 @@ export class Link implements LinkReceiver {
 
   #sendHello(owner: LinkOwner): void {
     const { group, groupId, site } = owner;
-    this.send('hello', encodeJson({ group, groupId, from: site, to: this.peer, versions: this.#versions } satisfies Hello));
+    const accepts = this.#compression === null ? {} : { accepts: [ZSTD] };
+    const hello: Hello = { group, groupId, from: site, to: this.peer, versions: this.#versions, ...accepts };
+    this.send('hello', encodeJson(hello));
   }
 }

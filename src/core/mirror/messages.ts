@@ -5,7 +5,7 @@
 import { assert } from '../base/assert.ts';
 import { getU64, layout, setU64, viewOf, type Layout } from '../base/bytes.ts';
 import { limits } from '../base/limits.ts';
-import type { Buffers, Digests } from '../base/ports.ts';
+import type { Buffers, Compression, Digests } from '../base/ports.ts';
 import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
 
 /** A range of versions of the protocol between sites. */
@@ -75,6 +75,7 @@ export const MESSAGE_TYPES = {
   orderAnswer: 29,
   verifyAsk: 30,
   verifyAnswer: 31,
+  packed: 32,
 } as const;
 export type MessageName = keyof typeof MESSAGE_TYPES;
 
@@ -184,6 +185,24 @@ export const IMAGE_ASK_BODY = layout(32, [
   ['volume', 'u32', 'index of the volume'],
   ['kind', 'u32', '1: send this range; 2: everything before it was compared; 3: everything was'],
 ]);
+
+/** Each to each, on a link whose other end has said that it takes it: a frame or an image, packed by zstd; the packed bytes follow. */
+export const PACKED_BODY = layout(8, [
+  ['type', 'u16', 'kind of message that is packed: 6 or 11'],
+  ['reserved', 'u16', '0'],
+  ['rawBytes', 'u32', 'length of its body; 4 MiB at most'],
+]);
+
+/** The packed message, unpacked; or what is wrong with it. */
+export function unpackMessage(body: Uint8Array, compression: Compression): Message | string {
+  const head = decodeNumbers(PACKED_BODY, body);
+  if (head === null) return 'a packed message is malformed';
+  const name = NAMES.get(head.type);
+  if (name !== 'frame' && name !== 'image') return `a message of kind ${head.type} is never packed`;
+  if (head.rawBytes > limits.packBytesMax) return `a packed ${name} of ${head.rawBytes} bytes is over the limit of ${limits.packBytesMax}`;
+  const raw = compression.unpack(body.subarray(PACKED_BODY.bytes), head.rawBytes);
+  return raw === null ? `a packed ${name} does not unpack to the ${head.rawBytes} bytes that it tells` : { name, body: raw };
+}
 
 /** A message that was received. `body` is valid only during the call that delivers it. */
 export interface Message {

@@ -3,7 +3,7 @@
 import type { Mode, Overflow } from '../base/copies.ts';
 import type { SiteName } from '../base/units.ts';
 import type { PeerState } from './forms.ts';
-import type { Link } from './link.ts';
+import type { Link, Traffic } from './link.ts';
 
 export class Peer {
   readonly name: SiteName;
@@ -14,8 +14,12 @@ export class Peer {
   /** What it said on this connection; null until it has. */
   said: PeerState | null = null;
   lastError: string | null = null;
+  /** Frames and images are packed on the way to it. */
+  readonly packs: boolean;
+  readonly traffic: Traffic = { rawBytes: 0, sentBytes: 0 };
 
-  constructor(name: SiteName, mode: Mode, overflow: Overflow = 'bitmap') {
+  constructor(name: SiteName, mode: Mode, overflow: Overflow = 'bitmap', packs = false) {
+    this.packs = packs;
     this.name = name;
     this.mode = mode;
     this.overflow = overflow;

@@ -28,9 +28,8 @@ export function sendTail(peer: FollowedPeer, frame: TailFrame, now: Millis, asyn
   const link = peer.peer.link;
   if (link === null || peer.nextSeq !== frame.firstSeq || peer.windowBytes <= 0 || peer.copy?.holdsStream === true) return;
   if (!peer.pace.isOpen) return;
-  peer.pace.spend(frame.bytes.length);
   frame.retain();
-  link.sendParts('frame', [frame.bytes], 0, () => frame.release());
+  peer.pace.spend(link.sendParts('frame', [frame.bytes], 0, () => frame.release()));
   peer.sent(frame.lastSeq, frame.bytes.length, now);
 }
 
@@ -41,19 +40,17 @@ export function pump(peer: FollowedPeer, source: FrameSource, now: Millis): numb
   let sentBytes = 0;
   if (peer.windowBytes > 0 && peer.pace.isOpen) {
     for (const frame of peer.takeCollected()) {
-      link.sendParts('frame', [frame.bytes], 0, () => frame.release());
+      peer.pace.spend(link.sendParts('frame', [frame.bytes], 0, () => frame.release()));
       peer.sent(frame.lastSeq, frame.bytes.length, now);
       sentBytes += frame.bytes.length;
-      peer.pace.spend(frame.bytes.length);
     }
   }
   while (peer.nextSeq <= source.marks.received && peer.windowBytes > 0 && sentBytes < limits.peerWindowBytes && peer.pace.isOpen) {
     const frames = source.framesFrom(peer.nextSeq, Math.min(peer.windowBytes, COLLECTED_BYTES));
     if (frames === null) break;
-    for (const part of frames.parts) link.sendParts('frame', [part], 0);
+    for (const part of frames.parts) peer.pace.spend(link.sendParts('frame', [part], 0));
     peer.sent(frames.lastSeq, frames.bytes, now);
     sentBytes += frames.bytes;
-    peer.pace.spend(frames.bytes);
   }
   peer.sendDue = peer.nextSeq <= source.marks.received ? now : Infinity;
   return sentBytes;

@@ -22,7 +22,9 @@ export class Connections {
     this.#options = options;
     this.#state = state;
     this.peers = new Map(
-      options.sites.filter(({ name }) => name !== options.site).map(({ name, mode, overflow }) => [name, new Peer(name, mode, overflow)]),
+      options.sites
+        .filter(({ name }) => name !== options.site)
+        .map(({ name, mode, overflow, compress }) => [name, new Peer(name, mode, overflow, compress === 'zstd')]),
     );
   }
 
@@ -31,6 +33,8 @@ export class Connections {
     peer.link?.close('a newer connection has come');
     peer.link = link;
     peer.said = null;
+    link.packs = peer.packs;
+    link.traffic = peer.traffic;
     link.send('state', encodeJson(this.#state()));
   }
 

@@ -1,7 +1,7 @@
 // What a site is given and what may be asked of it: the one surface between the core and those who drive it (the daemon, the simulator).
 
 import type { FlagView, Mode, Overflow } from '../base/copies.ts';
-import type { BlockDigests, DigestAlgorithm, Buffers, Clock, Digests, Journal, Random, Storage } from '../base/ports.ts';
+import type { BlockDigests, DigestAlgorithm, Buffers, Clock, Compression, Digests, Journal, Random, Storage } from '../base/ports.ts';
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex, WallMillis } from '../base/units.ts';
 import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
 import type { Decision } from './decisions.ts';
@@ -36,6 +36,8 @@ export interface SiteSpec {
   readonly bitmapOnly?: boolean;
   /** What a primary sends it at most, records and images. No bound when left out. */
   readonly linkBytesPerSecond?: number;
+  /** How frames and images are packed on the way to it. Not at all when left out. */
+  readonly compress?: 'zstd';
 }
 
 export interface VolumeSpec {
@@ -94,6 +96,8 @@ export interface SiteOptions {
   readonly blockDigests: BlockDigests;
   readonly storage: Storage;
   readonly buffers: Buffers;
+  /** Left out where nothing can be packed or unpacked. */
+  readonly compression?: Compression | undefined;
   readonly witness: WitnessPort;
   readonly journal: Journal;
   readonly shell: SiteShell;
@@ -206,6 +210,8 @@ export interface PeerStatus {
   readonly paused: boolean;
   /** As primary: what it is sent at most in a second; null without a bound. */
   readonly paceBytesPerSecond: number | null;
+  /** Bytes of records and images that went to it since this site started: as they are, and as they went. */
+  readonly traffic: { readonly rawBytes: number; readonly sentBytes: number };
 }
 
 /** How a peer is brought up to date. */

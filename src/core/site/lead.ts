@@ -385,6 +385,7 @@ export class Lead {
       case 'orderAnswer':
       case 'verifyAsk':
       case 'verifyAnswer':
+      case 'packed':
         return `a ${message.name} message makes no sense from a mirror`;
     }
   }

@@ -37,4 +37,5 @@ export const ROUTES: Readonly<Record<MessageName, Route>> = {
   imageEnd: 'follower',
   cursor: 'follower',
   bitmap: 'follower',
+  packed: 'link',
 };

@@ -220,8 +220,8 @@ export class Site implements LinkOwner {
   }
 
   dialled(peer: SiteName, port: LinkPort): LinkReceiver {
-    const { clock, digests, buffers } = this.#options;
-    const link = new Link({ port, clock, digests, buffers, dialled: { owner: this, peer }, findOwner: () => this });
+    const { clock, digests, buffers, compression = null } = this.#options;
+    const link = new Link({ port, clock, digests, buffers, compression, dialled: { owner: this, peer }, findOwner: () => this });
     this.#connections.greeting(link);
     return link;
   }

@@ -125,6 +125,7 @@ function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
     level: inside.survivors.status(peer.name),
     resync: followed === null || inside.replica === null ? null : resyncOf(followed, inside.replica, now),
     lastError: peer.lastError,
+    traffic: { ...peer.traffic },
     paused: followed?.paused ?? false,
     paceBytesPerSecond: followed === null || followed.pace.bytesPerSecond === Infinity ? null : followed.pace.bytesPerSecond,
   };

@@ -61,6 +61,8 @@ export interface Inspection {
   readonly paused: readonly { readonly site: SiteName; readonly isLetGo: boolean }[];
   /** As primary: whether records or images of some peer wait for nothing but the pace of its link. */
   readonly paced: boolean;
+  /** Whether something went packed to some peer. */
+  readonly packed: boolean;
   /** As primary: how fast hosts may write, and whether that is for a resync that was outrun. */
   readonly writers: 'free' | 'slowed' | 'stopped' | null;
   readonly outrun: boolean;

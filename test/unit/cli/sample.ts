@@ -49,6 +49,7 @@ export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
     level: null,
     resync: null,
     lastError: null,
+    traffic: { rawBytes: 4096, sentBytes: 4096 },
     paused: false,
     paceBytesPerSecond: null,
     ...change,

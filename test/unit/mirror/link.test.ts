@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { limits } from '../../../src/core/base/limits.ts';
-import type { LinkIdentity, LinkPort } from '../../../src/core/base/ports.ts';
+import type { Compression, LinkIdentity, LinkPort } from '../../../src/core/base/ports.ts';
 import { copyOf } from '../../../src/core/base/bytes.ts';
 import { acceptLink } from '../../../src/core/mirror/accept.ts';
 import { readHello } from '../../../src/core/mirror/forms.ts';
@@ -14,9 +14,11 @@ import {
   encodeHeader,
   encodeJson,
   encodeMessage,
+  encodeNumbers,
   HELLO_VERSION,
   MESSAGE_HEADER,
   MessageReader,
+  PACKED_BODY,
   type MessageName,
   WIRE_VERSIONS,
   type WireVersions,
@@ -94,16 +96,27 @@ const clock = { time: 0, now: (): number => clock.time, wall: (): number => 0 };
 const hello = (says: Record<string, unknown>): Uint8Array => encodeMessage('hello', encodeJson(says), digests);
 const FROM_NEAR = { group: 'db', groupId: 'g1', from: 'near', to: 'alpha' };
 
+/** Packs zeroes only. */
+const compression: Compression = {
+  pack: (parts) => (parts.every((part) => part.every((byte) => byte === 0)) ? new Uint8Array([7]) : null),
+  unpack: (bytes, byteCount) => (bytes.length === 1 && bytes[0] === 7 ? new Uint8Array(byteCount) : null),
+};
+
 function accepted(owner: Owner | null = new Owner('alpha', 'g1', ['near', 'far'])): { port: Port; owner: Owner; link: Link } {
   const port = new Port();
   const found = owner ?? new Owner('alpha', 'g1', []);
-  const link = acceptLink(port, (group) => (owner !== null && group === owner.group ? owner : null), { clock, digests, buffers });
+  const link = acceptLink(port, (group) => (owner !== null && group === owner.group ? owner : null), {
+    clock,
+    digests,
+    buffers,
+    compression,
+  });
   return { port, owner: found, link: link as Link };
 }
 
 function dialled(owner: Owner = new Owner('alpha', 'g1', ['near', 'far']), peer = 'near'): { port: Port; owner: Owner; link: Link } {
   const port = new Port();
-  const link = new Link({ port, digests, clock, buffers, dialled: { owner, peer }, findOwner: () => owner });
+  const link = new Link({ port, digests, clock, buffers, compression, dialled: { owner, peer }, findOwner: () => owner });
   return { port, owner, link };
 }
 
@@ -121,7 +134,7 @@ describe('a connection that comes in', () => {
     link.receive(hello(FROM_NEAR));
     assert.deepEqual(
       port.take().map(({ name, body }) => [name, readHello(body)]),
-      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS }]],
+      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS, accepts: ['zstd'] }]],
     );
     assert.deepEqual([owner.heard, link.up, link.peer, link.peerGroupId], [['up near'], true, 'near', 'g1']);
   });
@@ -196,7 +209,7 @@ describe('a connection that goes out', () => {
     const { port, owner, link } = dialled();
     assert.deepEqual(
       port.take().map(({ name, says }) => [name, says]),
-      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS }]],
+      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS, accepts: ['zstd'] }]],
     );
     assert.equal(link.up, false);
     link.receive(hello(FROM_NEAR));
@@ -324,7 +337,7 @@ describe('two sites of different versions', () => {
   function meet(near: WireVersions, alpha: WireVersions): { near: Link; alpha: Link; heads: number[][]; refusals: (string | null)[] } {
     const ports = [new Port(), new Port()] as const;
     const owners = [new Owner('near', 'g1', ['alpha']), new Owner('alpha', 'g1', ['near'])] as const;
-    const common = { digests, clock, buffers };
+    const common = { digests, clock, buffers, compression: null };
     const first = new Link({
       ...common,
       port: ports[0],
@@ -404,5 +417,84 @@ describe('two sites of different versions', () => {
 
   test('what this program speaks includes the version of its hello, so that each can be told why', () => {
     assert.equal(commonVersion(WIRE_VERSIONS, { min: 1, max: 1 }), HELLO_VERSION);
+  });
+});
+
+describe('packing', () => {
+  const greeting = { group: 'db', groupId: 'g1', from: 'near', to: 'alpha' };
+  const up = (accepts: object): ReturnType<typeof accepted> => {
+    const end = accepted();
+    end.link.receive(encodeMessage('hello', encodeJson({ ...greeting, ...accepts }), digests));
+    end.link.packs = true;
+    end.port.take();
+    end.owner.heard.length = 0;
+    return end;
+  };
+  const zstd = { accepts: ['zstd'] };
+  const zeroes = new Uint8Array(8192);
+
+  test('is offered in the hello', () => {
+    const { port, link } = accepted();
+    link.receive(hello(FROM_NEAR));
+    assert.deepEqual(port.take()[0]?.says?.['accepts'], ['zstd']);
+  });
+
+  test('is done where the other end takes it, for what becomes smaller, and comes back as it was', () => {
+    const { port, link } = up(zstd);
+    let freed = 0;
+    assert.equal(
+      link.sendParts('frame', [zeroes, zeroes], 0, () => freed++),
+      PACKED_BODY.bytes + 1,
+    );
+    assert.equal(freed, 1);
+    assert.deepEqual(link.traffic, { rawBytes: 16_384, sentBytes: PACKED_BODY.bytes + 1 });
+    const [message] = port.take();
+    assert.equal(message?.name, 'packed');
+    const other = up(zstd);
+    other.link.receive(encodeMessage('packed', message?.body as Uint8Array, digests));
+    assert.deepEqual(other.owner.heard, ['frame from near, 16384 bytes']);
+  });
+
+  test('is not done where the other end does not take it, nor for small, very large or other messages', () => {
+    for (const [accepts, packs, name, length] of [
+      [{}, true, 'frame', 8192],
+      [{ accepts: ['other'] }, true, 'frame', 8192],
+      [zstd, false, 'frame', 8192],
+      [zstd, true, 'frame', limits.packBytesMin - 1],
+      [zstd, true, 'frame', limits.packBytesMax + 1],
+      [zstd, true, 'bitmap', 8192],
+    ] as const) {
+      const { port, link } = up(accepts);
+      link.packs = packs;
+      assert.equal(link.sendParts(name, [new Uint8Array(length)], 0), length);
+      assert.ok(link.open && port.sent.length === 2, 'head and body');
+    }
+  });
+
+  test('rests after what did not become smaller', () => {
+    const { link } = up(zstd);
+    link.sendParts('frame', [new Uint8Array(8192).fill(1)], 0);
+    const sent = Array.from({ length: 9 }, () => link.sendParts('frame', [zeroes], 0));
+    assert.deepEqual(sent, [...Array.from({ length: 8 }, () => 8192), PACKED_BODY.bytes + 1]);
+  });
+
+  test('is refused where it is of another kind, too large, or does not unpack to what it tells', () => {
+    const packed = (type: number, rawBytes: number, bytes: readonly number[]): Uint8Array =>
+      new Uint8Array([...encodeNumbers(PACKED_BODY, [type, 0, rawBytes]), ...bytes]);
+    for (const [body, why] of [
+      [packed(8, 32, [7]), /kind 8 is never packed/],
+      [packed(32, 32, [7]), /kind 32 is never packed/],
+      [packed(6, limits.packBytesMax + 1, [7]), /over the limit/],
+      [packed(6, 4096, [8]), /does not unpack to the 4096 bytes/],
+      [new Uint8Array(7), /malformed/],
+    ] as const) {
+      const { port, link, owner } = up(zstd);
+      link.receive(encodeMessage('packed', body, digests));
+      assert.match(refusal(port) ?? '', why);
+      assert.equal(owner.heard.length, 1, 'it hears of the end only');
+    }
+    const { port, link } = accepted();
+    link.receive(encodeMessage('packed', packed(6, 4096, [7]), digests));
+    assert.match(refusal(port) ?? '', /must be a hello/);
   });
 });

@@ -22,6 +22,7 @@ import {
   IMAGE_BODY,
   MESSAGE_HEADER,
   MESSAGE_TYPES,
+  PACKED_BODY,
   type Message,
   type MessageName,
   MessageReader,
@@ -40,7 +41,7 @@ import {
 import { readHeld } from '../../../src/core/mirror/held.ts';
 import { digests, equal } from '../../support/records.ts';
 import { WatchedBuffers } from './watched-buffers.ts';
-import { ANSWER, ASK, FOLLOW, HELD, HELLO, JOIN, JOINED, LEVEL, STANDING, sampleFrame, STATE, wireSamples } from './wire-sample.ts';
+import { ANSWER, ASK, FOLLOW, HELD, HELLO, JOIN, JOINED, LEVEL, PACKED, STANDING, sampleFrame, STATE, wireSamples } from './wire-sample.ts';
 import { readAnswer, readAsk } from '../../../src/core/scan/examine.ts';
 
 const GOLDEN = join(import.meta.dirname, '../../golden');
@@ -123,6 +124,8 @@ describe('the wire form, version 1', () => {
     assert.deepEqual(decodeNumbers(HELD_ACKNOWLEDGE_BODY, body('heldAcknowledge')), confirmed);
     assert.deepEqual(readAsk(decodeJson(body('verifyAsk')), [{ sizeBytes: 0 }, { sizeBytes: 65_536 }]), ASK);
     assert.deepEqual(readAnswer(decodeJson(body('verifyAnswer')), ASK), ANSWER);
+    assert.deepEqual(decodeNumbers(PACKED_BODY, body('packed')), { type: 11, reserved: 0, rawBytes: 4096 });
+    assert.deepEqual(body('packed').subarray(PACKED_BODY.bytes), PACKED);
     assert.deepEqual(decodeJson(body('refuse')), { reason: 'this is site "near", not "far"' });
   });
 

@@ -32,6 +32,7 @@ import {
   IMAGE_ACKNOWLEDGE_BODY,
   IMAGE_BODY,
   IMAGE_END_BODY,
+  PACKED_BODY,
   type MessageName,
 } from '../../../src/core/mirror/messages.ts';
 import { digests, GROUP_TAG } from '../../support/records.ts';
@@ -148,6 +149,9 @@ export const ASK: Ask = {
 };
 export const ANSWER: Answer = { kind: 'digest', digests: new Uint8Array([0xca, 0xfe, 0xf0, 0x0d]), own: { rotten: [2], unknown: [] } };
 
+/** The bytes "Te" and 4094 zeroes, packed by zstd. */
+export const PACKED: Uint8Array = new Uint8Array(Buffer.from('28b52ffd60000f550000185465000100faf7c110', 'hex'));
+
 /** All kinds, in the order of their numbers. */
 export function wireSamples(): readonly Sample[] {
   const image = encodeNumbers(IMAGE_BODY, [3, 1, 8192, 4, 1, 1, 0]);
@@ -187,5 +191,6 @@ export function wireSamples(): readonly Sample[] {
     whole('orderAnswer', 'primary to mirror: what became of it', encodeJson(ORDER_ANSWER)),
     whole('verifyAsk', 'primary to mirror: a question about a range as of a record', encodeJson(encodeAsk(ASK))),
     whole('verifyAnswer', 'mirror to primary: its answer', encodeJson(encodeAnswer(7, ANSWER))),
+    whole('packed', 'each to each: a frame or an image, packed', new Uint8Array([...encodeNumbers(PACKED_BODY, [11, 0, 4096]), ...PACKED])),
   ];
 }
