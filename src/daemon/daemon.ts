@@ -40,7 +40,7 @@ import { Exports } from './exports.ts';
 import type { SharedParts } from './group.ts';
 import { GroupRunner } from './group.ts';
 import { PeerListener } from './peer-listener.ts';
-import { startPage } from './page.ts';
+import { otherPages, startPage } from './page.ts';
 import type { Reloader } from './reload.ts';
 import { reloader } from './reload.ts';
 import type { Running } from './service.ts';
@@ -229,7 +229,9 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
   const control = await startControl(orders, site.control, { log: journal, more });
   closers.push(() => control.close());
   if (site.page !== null) {
-    const page = await startPage({ address: site.page, tokenFile: site.pageTokenFile, site: name, control: orders, journal, more: looks });
+    const { page: address, pageTokenFile: tokenFile } = site;
+    const others = otherPages(config, name);
+    const page = await startPage({ address, tokenFile, site: name, others, control: orders, journal, more: looks });
     closers.push(() => page.close());
   }
   return { orders, reload };

@@ -15,6 +15,7 @@ import { boundBodies, controlRoutes, serveRoutes } from '../api/server.ts';
 import { TercetError } from '../core/base/errors.ts';
 import type { Journal } from '../core/base/ports.ts';
 import { EVENT_KINDS } from '../watch/events.ts';
+import type { Config } from './config.ts';
 
 /** Files of the page, beside the daemon's own. */
 const FOLDER = join(import.meta.dirname, '..', 'page');
@@ -42,11 +43,33 @@ const TOKEN_CHARS_MIN = 20;
 /** A file that is longer holds something else. */
 const TOKEN_CHARS_MAX = 1024;
 
+/** The page of another site. */
+export interface OtherPage {
+  readonly site: string;
+  readonly url: string;
+}
+
+const isLoopback = (host: string): boolean => /^(127\.|\[?::1\]?$|localhost$)/.test(host);
+const isWildcard = (host: string): boolean => /^(0\.0\.0\.0|\[?::\]?)$/.test(host);
+
+/** Pages that a link can lead to: not those on unix sockets or at "any address"; those at loopback only for sites of one machine. */
+export function otherPages(config: Config, own: string): readonly OtherPage[] {
+  const page = config.sites.find(({ name }) => name === own)?.page ?? null;
+  if (page?.kind !== 'tcp') return [];
+  return config.sites.flatMap(({ name, page: other }) => {
+    if (name === own || other?.kind !== 'tcp' || isWildcard(other.host) || other.text === page.text) return [];
+    if (isLoopback(other.host) && !isLoopback(page.host)) return [];
+    return [{ site: name, url: `http://${other.text}/` }];
+  });
+}
+
 export interface PageOptions {
   readonly address: Address;
   /** File with the token that allows orders; null: nobody may order anything here. */
   readonly tokenFile: string | null;
   readonly site: string;
+  /** Pages of other sites, as far as a browser that has this one can be sent there. */
+  readonly others: readonly OtherPage[];
   readonly control: Control;
   readonly journal: Journal;
   /** Adds what can be looked at. */
@@ -61,7 +84,7 @@ export async function startPage(options: PageOptions): Promise<RunningControl> {
 
 /** The routes: docs/reference/page.md. */
 export function pageRoutes(options: PageOptions): Hono {
-  const { address, control, site, tokenFile } = options;
+  const { address, control, site, others, tokenFile } = options;
   const app = new Hono();
   const files = new Map(readdirSync(FOLDER).flatMap((name) => fileOf(name)));
   app.use(async (c, next) => {
@@ -84,7 +107,7 @@ export function pageRoutes(options: PageOptions): Hono {
       : Promise.resolve(c.text('this page only shows: orders are given with `tercet`\n', 405)),
   );
   app.get('/v1/page', (c) =>
-    c.json({ site, version: VERSION, orders: tokenFile === null ? [] : ORDERS, eventKinds: Object.keys(EVENT_KINDS) }, 200),
+    c.json({ site, version: VERSION, others, orders: tokenFile === null ? [] : ORDERS, eventKinds: Object.keys(EVENT_KINDS) }, 200),
   );
   app.get('/v1/status', (c) => c.json(control.status(), 200));
   options.more(app);

@@ -170,12 +170,25 @@ async function forever(work, millis) {
   }
 }
 
+/**
+ * Links to the pages of the other sites.
+ * @param {readonly { site: string, url: string }[]} others
+ */
+function showOthers(others) {
+  const links = others.flatMap(({ site, url }, index) => [index === 0 ? ' ' : ', ', el('a', { href: url }, site)]);
+  show('others', ...(links.length === 0 ? ['Other sites have pages of their own.'] : ['Other sites:', ...links, '.']));
+}
+
 /** Whether the daemon has said who it is. */
 async function greet() {
   try {
-    const about = /** @type {{ site: string, version: string, orders: string[], eventKinds: string[] }} */ (await ask('/v1/page'));
+    const about =
+      /** @type {{ site: string, version: string, others: { site: string, url: string }[], orders: string[], eventKinds: string[] }} */ (
+        await ask('/v1/page')
+      );
     place('site').textContent = `${about.site}, version ${about.version}`;
     document.title = `Tercet ${about.site}`;
+    showOthers(about.others);
     state.ordersAllowed = about.orders.includes('switchover');
     followEvents(about.eventKinds);
     return true;

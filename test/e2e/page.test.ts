@@ -33,6 +33,10 @@ test('the page shows who serves, what would happen, the volume and what has happ
     assert.match(await label('map-picture'), /Map of disk0, [0-9]+ cells of/);
     await browser.shows('events are told', "/hosts are served/.test(document.getElementById('timeline-table').textContent)");
 
+    const links = await browser.value<string>("[...document.querySelectorAll('#others a')].map((link) => link.href).join(' ')");
+    const pages = (['beta', 'gamma'] as const).map((site) => `http://${cluster.member(site).layout.page.text}/`);
+    assert.equal(links, pages.join(' '));
+
     await cluster.member('beta').daemon.kill();
     await browser.shows(
       'the page says that beta is gone',

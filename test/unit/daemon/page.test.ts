@@ -12,7 +12,8 @@ import type { Hono } from 'hono';
 import { readAddress } from '../../../src/api/address.ts';
 import type { Control } from '../../../src/api/server.ts';
 import type { OrderOutcome } from '../../../src/core/site/contract.ts';
-import { pageRoutes, startPage } from '../../../src/daemon/page.ts';
+import { parseConfig } from '../../../src/daemon/config.ts';
+import { otherPages, pageRoutes, startPage } from '../../../src/daemon/page.ts';
 import { statusSample } from '../cli/sample.ts';
 
 const DONE: OrderOutcome = { kind: 'done', text: 'beta is primary' };
@@ -53,6 +54,7 @@ function rig(t: TestContext, options: { token: boolean }): Rig {
     address: reading.address,
     tokenFile: options.token ? tokenFile : null,
     site: 'alpha',
+    others: [{ site: 'beta', url: 'http://10.0.0.2:7480/' }],
     control,
     journal: () => {},
     more: () => {},
@@ -135,8 +137,38 @@ test('a token that could be guessed, or is not there, keeps the page from starti
   const reading = readAddress('127.0.0.1:1');
   assert.ok('address' in reading);
   const start = (file: string): Promise<unknown> =>
-    startPage({ address: reading.address, tokenFile: file, site: 'alpha', control: {} as Control, journal: () => {}, more: () => {} });
+    startPage({
+      address: reading.address,
+      tokenFile: file,
+      site: 'alpha',
+      others: [],
+      control: {} as Control,
+      journal: () => {},
+      more: () => {},
+    });
   writeFileSync(tokenFile, 'short');
   await assert.rejects(start(tokenFile), /a token has 20 to 1024 characters/);
   await assert.rejects(start(`${tokenFile}-none`), /ENOENT/);
+});
+
+const GROUP = '[group.db]\nsites = ["alpha"]\n[[group.db.volume]]\nname = "v"\nsize = 4096\n';
+
+test('the page names the pages of other sites, as far as a link can lead there', async (t) => {
+  const about = (await (await rig(t, { token: false }).get('/v1/page')).json()) as { others: unknown };
+  assert.deepEqual(about.others, [{ site: 'beta', url: 'http://10.0.0.2:7480/' }]);
+  const others = (pages: Readonly<Record<string, string>>): readonly string[] => {
+    const site = (name: string, port: number): string =>
+      `[site.${name}]\ndata = "${name}"\nlink = "127.0.0.1:${port}"\nnbd = ["127.0.0.1:${port + 1}"]\ncontrol = "127.0.0.1:${port + 2}"\n${name in pages ? `page = "${pages[name]}"\n` : ''}`;
+    const text = `insecure = true\n[witness]\naddress = "127.0.0.1:1"\n${site('alpha', 10)}${site('beta', 20)}${site('gamma', 30)}${GROUP}`;
+    return otherPages(parseConfig(text, 'test.toml'), 'alpha').map(({ site: name, url }) => `${name} ${url}`);
+  };
+  assert.deepEqual(others({ alpha: '10.0.0.1:7480', beta: '10.0.0.2:7480', gamma: 'db3.example:7480' }), [
+    'beta http://10.0.0.2:7480/',
+    'gamma http://db3.example:7480/',
+  ]);
+  assert.deepEqual(others({ alpha: '10.0.0.1:7480', beta: '127.0.0.1:7480', gamma: '0.0.0.0:7481' }), []);
+  assert.deepEqual(others({ alpha: '127.0.0.1:7480', beta: '127.0.0.1:7481', gamma: 'unix:/run/page.sock' }), [
+    'beta http://127.0.0.1:7481/',
+  ]);
+  assert.deepEqual(others({ beta: '10.0.0.2:7480' }), []);
 });
