@@ -81,5 +81,14 @@ test('a deleted group serves nowhere again, not at a site that was away, and its
       'the new group has nothing of the old one',
     );
     await host.close();
+
+    // By force from elsewhere, as if alpha were lost: it lives, hears of it, and stops.
+    await test.member('beta').daemon.stop();
+    const byForce = await tercet(test, `delete ${group} --site beta --yes --force`);
+    assert.equal(byForce.code, 0, byForce.text);
+    await test.until('alpha has heard of it', async () => {
+      const { role, serving, witness } = await test.status('alpha');
+      return role === 'standby' && !serving && witness.trouble?.cause === 'this group was deleted, and its copies serve no more';
+    });
   });
 });

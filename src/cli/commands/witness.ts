@@ -138,7 +138,10 @@ const statusCommand: Command<CliContext> = buildCommand({
     if (flags.json) printJson(this, { address: config.witness.address.text, groups });
     else
       for (const { group, view, trouble } of groups)
-        print(this, `${group}: ${view === null ? (trouble ?? 'the witness does not know it: not created yet') : viewText(view)}`);
+        print(
+          this,
+          `${group}: ${view === null ? (trouble ?? 'the witness does not know it: not created yet, or deleted') : viewText(view)}`,
+        );
     if (groups.some(({ view }) => view === null)) this.process.exitCode = EXIT.notInState;
   },
 });

@@ -34,7 +34,10 @@ export function probeMillisOf(role: Role, { witnessRetryMillis, leaseMillis }: T
 }
 
 /** Why a primary must step down, as a view of the witness tells; null when it need not. */
-export function whyDeposed(view: WitnessView, site: SiteName, epoch: Epoch): string | null {
+export function whyDeposed(view: WitnessView, of: { site: SiteName; epoch: Epoch; groupId: string | null }): string | null {
+  const { site, epoch, groupId } = of;
+  // This copy's group was deleted, and its name given away, while this site did not hear of it: epochs of the two say nothing of each other.
+  if (view.groupId !== groupId) return 'the witness knows another group of this name, and not this one any more';
   if (view.epoch > epoch) return `the witness says that epoch ${view.epoch} has begun, with ${view.primary ?? 'nobody'} as primary`;
   const own = view.copies.find((copy) => copy.site === site);
   const isNamed = view.primary === site && own?.flag === true;

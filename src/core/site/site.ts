@@ -582,7 +582,7 @@ export class Site implements LinkOwner {
       return this.#becomePrimary(view);
     }
     if (this.#role !== 'primary' || replica === null) return;
-    const why = whyDeposed(view, this.site, replica.epoch);
+    const why = whyDeposed(view, { site: this.site, epoch: replica.epoch, groupId: this.#groupId });
     if (why !== null) this.#becomeStandby(why);
     else if (view.epoch === replica.epoch) this.#lead?.viewed(view);
   }

@@ -395,7 +395,7 @@ test('witness status says what the witness knows, or that nothing answers there'
   };
   const file = config(witness.address.port);
   const unknown = await tercet(['witness', 'status', '--config', file]);
-  assert.deepEqual(unknown, { code: EXIT.notInState, out: 'db: the witness does not know it: not created yet\n', err: '' });
+  assert.deepEqual(unknown, { code: EXIT.notInState, out: 'db: the witness does not know it: not created yet, or deleted\n', err: '' });
   const copies = [{ site: 'alpha', mode: 'sync' }];
   const operation = { kind: 'create', requestId: 'r1', group: 'db', from: 'alpha', groupId: 'g1', copies, first: 'alpha' };
   const created = await fetch(`http://127.0.0.1:${witness.address.port}/v1/groups/db/operations`, {

@@ -267,7 +267,11 @@ describe('the model and the product', () => {
         if (witness !== null) {
           const model = isDeposed(state, index);
           const view = viewOfState(realState(witness, site.believes) as WitnessState);
-          assert.equal(whyDeposed(view, name(index), site.epoch) !== null, model, JSON.stringify(state));
+          assert.equal(
+            whyDeposed(view, { site: name(index), epoch: site.epoch, groupId: view.groupId }) !== null,
+            model,
+            JSON.stringify(state),
+          );
           count[model ? 'down' : 'stays']++;
         }
         const peers = others(state, index)
