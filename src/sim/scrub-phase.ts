@@ -131,10 +131,14 @@ function rotOne(chance: Chance, copies: readonly SeenSite[], known: readonly Rot
   const length = part === 'header' ? SEGMENT_HEADER_BYTES : part === 'mark' ? MARK_BYTES : frame.byteCount;
   const at = begin + chance.integer(0, length - 1);
   const file = segmentName(frame.segment);
-  const others = copies.filter((copy) => copy !== site).map((copy) => copy.inside?.frameOf(frame.firstSeq));
-  const mendable =
-    part !== 'frame' ||
-    others.some((other) => other?.firstSeq === frame.firstSeq && other.epoch === frame.epoch && other.byteCount === frame.byteCount);
+  const others = copies.flatMap((copy) => {
+    const same = copy === site ? null : (copy.inside?.frameOf(frame.firstSeq) ?? null);
+    const holds = same?.firstSeq === frame.firstSeq && same.epoch === frame.epoch && same.byteCount === frame.byteCount;
+    return holds ? [bytesOf({ site: copy, frame: same })] : [];
+  });
+  // One that had rotted before, here or there, is put right as well, and then is not what it was before this.
+  if (others.some((bytes) => !bytes.equals(before))) return null;
+  const mendable = part !== 'frame' || others.length > 0;
   const undo = site.machine.disk.flipBitAt(file, at);
   return { site, part, frame, byte: { site: site.name, file, at }, before, undo, mendable };
 }
