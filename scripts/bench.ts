@@ -106,12 +106,14 @@ function positive(option: string, text: string): number {
   throw new Error(`${option} ${text}: it must be a whole number above 0`);
 }
 
-/** Nothing of an earlier measurement is left to be written, and for cold reads nothing is cached. */
+/** Nothing of an earlier measurement is left to be written; for cold reads nothing is cached, and for all others the whole images are. */
 async function prepare(server: Server, workload: Workload): Promise<void> {
   await server.settle();
   await mustRun('sync', []);
-  if (!workload.cold) return;
-  for (const file of server.files()) await mustRun('dd', [`if=${file}`, 'iflag=nocache', 'count=0', 'status=none']);
+  for (const file of server.files()) {
+    const how = workload.cold ? ['iflag=nocache', 'count=0'] : ['of=/dev/null', 'bs=1M'];
+    await mustRun('dd', [`if=${file}`, ...how, 'status=none']);
+  }
 }
 
 /** One round; the first of a workload warms up. */

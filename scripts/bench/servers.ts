@@ -22,7 +22,7 @@ export interface Server {
   pids(): readonly number[];
   /** Waits until nothing is left to be done behind the last request. */
   settle(): Promise<void>;
-  /** Files whose cached content is dropped for cold reads. */
+  /** Files whose content is dropped from the cache for cold reads, and read into it for all others. */
   files(): readonly string[];
   /** Bytes that its daemons have allocated on their JavaScript heaps so far; null where that is not asked for, or cannot be. */
   allocatedBytes(): number | null;

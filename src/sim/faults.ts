@@ -16,6 +16,8 @@ import type { World } from './world.ts';
 
 /** Operations whose answers are worth losing; `amount` of a fault chooses one. */
 const LOSABLE = ['admit', 'claim', 'exclude', 'resign'] as const;
+/** Longer than any seed keeps a machine away that is to come back by itself. */
+const AWAY_MILLIS_MAX = 1_000_000;
 
 function losable(amount: number): (typeof LOSABLE)[number] | 'handover' {
   return amount === LOSE_HANDOVER ? 'handover' : (LOSABLE[amount % LOSABLE.length] as (typeof LOSABLE)[number]);
@@ -192,6 +194,8 @@ export class Faults {
       if (this.leftOut.has(machine.name)) machine.end('crash');
       else if (machine.site === null) machine.start();
     }
+    // Who was to stay away for good comes back like any other when it ends once more.
+    for (const [name, millis] of this.restartAfter) if (millis > AWAY_MILLIS_MAX) this.restartAfter.delete(name);
     this.resumeAll();
   }
 
