@@ -3,7 +3,7 @@
 // no daemon of this site has the copy open; together with the witness's word that this site was the last to serve, nobody serves it.
 
 import { randomUUID } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 import type { WitnessAnswer, WitnessOperation, WitnessView } from '../core/arbiter/witness-state.ts';
@@ -11,7 +11,7 @@ import { TercetError } from '../core/base/errors.ts';
 import { DiskError } from '../core/base/ports.ts';
 import { Superblock } from '../core/replica/superblock.ts';
 import { machineDigests } from '../host/digests.ts';
-import { openReplicaFolder, type ReplicaFolder } from '../host/disk.ts';
+import { openReplicaFolder, type ReplicaFolder, syncFolder } from '../host/disk.ts';
 import { askWitness, type WitnessAddress } from '../witness/reader.ts';
 import { answerSchema, faultsOf } from '../witness/schema.ts';
 import type { SiteConfig } from './config.ts';
@@ -98,12 +98,7 @@ function diskBytesOf(folder: string): number {
 function moveAside(folder: string, aside: string): void {
   try {
     renameSync(folder, aside);
-    const parent = openSync(dirname(folder), 'r');
-    try {
-      fsyncSync(parent);
-    } finally {
-      closeSync(parent);
-    }
+    syncFolder(dirname(folder));
   } catch (cause) {
     const reason = `${folder} cannot be moved aside (${(cause as NodeJS.ErrnoException).code ?? String(cause)}): nothing was removed here`;
     throw new TercetError('TERCET_NOT_IN_STATE', { what: 'the copy is still there', reason }, { cause });

@@ -7,6 +7,7 @@ import { dirname, resolve } from 'node:path';
 import { TercetError } from '../core/base/errors.ts';
 import { failureError } from '../core/replica/options.ts';
 import type { Replica } from '../core/replica/replica.ts';
+import { syncFolder } from '../host/disk.ts';
 import type { GroupConfig, SiteConfig } from './config.ts';
 import { replicaFolder } from './config.ts';
 import { lockReplica, openDry } from './dry-replica.ts';
@@ -104,12 +105,7 @@ async function writeImage(
     closeSync(image);
   }
   renameSync(part, path);
-  const folder = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
+  syncFolder(dirname(path));
   return dataBytes;
 }
 

@@ -322,13 +322,18 @@ function createFolder(path: string): void {
   const first = attempt('open', path, () => mkdirSync(path, { recursive: true, mode: 0o700 }));
   if (first === undefined) return;
   for (let made = path; ; made = dirname(made)) {
-    const fd = attempt('open', dirname(made), () => openSync(dirname(made), constants.O_RDONLY | constants.O_DIRECTORY));
-    try {
-      attempt('flush', dirname(made), () => fsyncSync(fd));
-    } finally {
-      closeSync(fd);
-    }
+    attempt('flush', dirname(made), () => syncFolder(dirname(made)));
     if (made === first) return;
+  }
+}
+
+/** Makes the names in a folder durable, here and now. */
+export function syncFolder(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -287,11 +287,20 @@ const STORIES: readonly Story[] = [
 /** A few stories between two moments, of a kind or of several. */
 export function makeStories(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
   const kinds = chance.happens(0.5) ? [chance.pick(STORIES)] : STORIES;
+  const rhythm = { pause: Math.max(4 * leaseMillis, 2000), least: 0.5, most: 2.5 };
+  return told({ chance, from, to, leaseMillis }, rhythm, (plot) => chance.pick(kinds)(plot));
+}
+
+/** Stories one after the other, `least` to `most` pauses apart. */
+function told(
+  { chance, from, to, leaseMillis }: { chance: Chance; from: number; to: number; leaseMillis: number },
+  { pause, least, most }: { pause: number; least: number; most: number },
+  story: Story,
+): readonly Fault[] {
   const faults: Fault[] = [];
-  const pause = Math.max(4 * leaseMillis, 2000);
-  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.5, 2.5) * pause) {
+  for (let at = from + chance.between(0, pause); at < to; at += chance.between(least, most) * pause) {
     const first = chance.integer(0, 1);
-    faults.push(...chance.pick(kinds)({ chance, at, leaseMillis, first, second: 1 - first }));
+    faults.push(...story({ chance, at, leaseMillis, first, second: 1 - first }));
   }
   return faults;
 }
@@ -322,13 +331,12 @@ const brokenScan: Story = ({ chance, at, leaseMillis, first, second }) => {
 
 /** A few scans between two moments. */
 export function makeScans(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
-  const faults: Fault[] = [];
-  const pause = Math.max(4 * leaseMillis, 2000);
-  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.3, 2) * pause) {
-    const first = chance.integer(0, 1);
-    faults.push(...brokenScan({ chance, at, leaseMillis, first, second: 1 - first }));
-  }
-  return faults.sort((a, b) => a.at - b.at);
+  return told({ chance, from, to, leaseMillis }, orders(leaseMillis), brokenScan);
+}
+
+/** How often somebody orders something. */
+function orders(leaseMillis: number): { pause: number; least: number; most: number } {
+  return { pause: Math.max(4 * leaseMillis, 2000), least: 0.3, most: 2 };
 }
 
 /** A mirror is paused, and something goes wrong in the middle of it: with the primary, the mirror, the witness or its answer. */
@@ -359,36 +367,20 @@ const brokenPause: Story = ({ chance, at, leaseMillis, first, second }) => {
 
 /** A few pauses between two moments. */
 export function makePauses(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
-  const faults: Fault[] = [];
-  const pause = Math.max(4 * leaseMillis, 2000);
-  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.3, 2) * pause) {
-    const first = chance.integer(0, 1);
-    faults.push(...brokenPause({ chance, at, leaseMillis, first, second: 1 - first }));
-  }
-  return faults.sort((a, b) => a.at - b.at);
+  return told({ chance, from, to, leaseMillis }, orders(leaseMillis), brokenPause);
 }
 
 /** A few planned changes between two moments. */
 export function makeHandovers(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
-  const faults: Fault[] = [];
-  const pause = Math.max(4 * leaseMillis, 2000);
-  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.3, 2) * pause) {
-    const first = chance.integer(0, 1);
-    const plot = { chance, at, leaseMillis, first, second: 1 - first };
-    if (chance.happens(0.3))
-      faults.push(fault('switchover', at, { site: chance.integer(0, 2), other: 1 - first, amount: chance.integer(1, 1000) }));
-    else faults.push(...chance.pick([brokenHandover, brokenHandover, lateHandover])(plot));
-  }
-  return faults;
+  return told({ chance, from, to, leaseMillis }, orders(leaseMillis), (plot) => {
+    if (!chance.happens(0.3)) return chance.pick([brokenHandover, brokenHandover, lateHandover])(plot);
+    const { at, second } = plot;
+    return [fault('switchover', at, { site: chance.integer(0, 2), other: second, amount: chance.integer(1, 1000) })];
+  });
 }
 
 /** A few losses of the witness between two moments. */
 export function makeLosses(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
-  const faults: Fault[] = [];
-  const pause = Math.max(8 * leaseMillis, 5000);
-  for (let at = from + chance.between(0, pause); at < to; at += chance.between(0.5, 2) * pause) {
-    const first = chance.integer(0, 1);
-    faults.push(...chance.pick([lostWitness, lostWitness, twoWitnesses])({ chance, at, leaseMillis, first, second: 1 - first }));
-  }
-  return faults;
+  const rhythm = { pause: Math.max(8 * leaseMillis, 5000), least: 0.5, most: 2 };
+  return told({ chance, from, to, leaseMillis }, rhythm, (plot) => chance.pick([lostWitness, lostWitness, twoWitnesses])(plot));
 }
