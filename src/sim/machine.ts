@@ -89,6 +89,9 @@ export interface ClockNature {
 
 const WALL_EPOCH = 1_700_000_000_000;
 
+/** More than the shortest waits of the settings need together (a standby looks 80 times a second), and less than a deadline in the past makes. */
+const TICKS_PER_SECOND_MAX = 250;
+
 /** One machine. */
 export class Machine<S extends DrivenSite> implements Station {
   readonly name: SiteName;
@@ -112,6 +115,8 @@ export class Machine<S extends DrivenSite> implements Station {
   private held: (() => void)[] = [];
   private timer: Pending | null = null;
   private timerAt: Millis = Infinity;
+  private tickSecond = -1;
+  private tickCount = 0;
   private turnOwed = false;
   private woken = false;
   private afterTurn: (() => void)[] = [];
@@ -311,10 +316,22 @@ export class Machine<S extends DrivenSite> implements Station {
     this.timer = this.world.at(Math.max(at, this.world.now) + late, () => this.onTimer(life));
   }
 
+  /** A site whose timer goes off again and again has a deadline that it does nothing about: a process that turns in circles. */
+  private countTick(): void {
+    const second = Math.floor(this.world.now / 1000);
+    if (second !== this.tickSecond) {
+      this.tickSecond = second;
+      this.tickCount = 0;
+    }
+    if (++this.tickCount > TICKS_PER_SECOND_MAX)
+      this.world.fail('L2 restless', `the timer of ${this.name} went off ${this.tickCount} times within a second`);
+  }
+
   private onTimer(life: number): void {
     if (life !== this.life || this.frozen) return;
     this.timer = null;
     this.timerAt = Infinity;
+    this.countTick();
     this.enter('tick', life, () => this.site?.tick());
   }
 

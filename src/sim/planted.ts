@@ -27,6 +27,7 @@ function bug(name: string, breaks: string, file: string, find: string, replace: 
 }
 
 const LEAD = 'site/lead.ts';
+const MOVE = 'site/witness-move.ts';
 const HANDOVER = 'site/handover.ts';
 const SUCCESSOR = 'site/successor.ts';
 const MEMBERSHIP = 'site/membership.ts';
@@ -43,6 +44,26 @@ const OPEN = 'replica/open.ts';
 
 /** The list. */
 export const PLANTED: readonly PlantedBug[] = [
+  // Deadlines that are over and that nothing is done about. Both were there once.
+  {
+    name: 'a failed copy wants to report to the new witness at once, for ever',
+    breaks: 'L2 restless',
+    edits: [
+      { file: MOVE, find: '|| this.#unable() !== null) return Infinity;', replace: ') return Infinity;' },
+      {
+        file: MOVE,
+        find: 'return this.#nextAt > now ? this.#nextAt : now + this.#site.options.timings.witnessRetryMillis;',
+        replace: 'return this.#nextAt;',
+      },
+    ],
+  },
+  bug(
+    'a site that claims still waits for what was offered to it',
+    'L2 restless',
+    SITE,
+    "if (this.#role !== 'claiming') earliest = Math.min(earliest, this.#successor.deadline());",
+    'earliest = Math.min(earliest, this.#successor.deadline());',
+  ),
   bug(
     'a proof of the path counts as a change',
     'W5 epochs',

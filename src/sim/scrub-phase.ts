@@ -21,6 +21,8 @@ export function scrubPhase(simulation: Simulation, copies: readonly SeenSite[]):
   const { world, watch, settings } = simulation;
   if (copies.length < 2) return;
   const chance = world.chance('scrub');
+  // As much again as the rest of a short run: in half of them is enough.
+  if (chance.happens(0.5)) return;
   watch.verifies.load = false;
   if (chance.happens(0.3)) leavesAlone(simulation, copies);
   if (world.violation === null && chance.happens(0.5)) rotRecords(simulation, copies);

@@ -92,7 +92,7 @@ export function settingsOf(chance: Chance): Settings {
     doubled: chance.pick([0, 0, 0.05, 0.4]),
     cold: chance.pick([0, 0.05, 0.5, 1]),
     // Most of what goes wrong does so between a few faults: many short histories show more than a few long ones, which are needed too.
-    chaosMillis: chance.pick([5000, 5000, 10_000, 10_000, 10_000, 20_000, 20_000, 40_000]),
+    chaosMillis: chance.pick([3000, 5000, 5000, 5000, 10_000, 10_000, 10_000, 30_000]),
     leftOut: chance.happens(0.25) ? chance.pick(['prim', 'near', 'far', 'witness']) : null,
     bitmapChunkBytes: chance.pick([1, 2, 4]) * 4096,
     resyncPieceBytes: chance.pick([2, 4, 16]) * 4096,
@@ -135,14 +135,16 @@ function scrubOptions(chance: Chance): ScrubOptions | undefined {
 
 function hostNature(chance: Chance, volumes: readonly VolumeSpec[], timings: Timings): HostNature {
   const pauseLeast = chance.pick([20, 50, 100]);
+  const unitBytes = chance.pick([4096, 512, 512, 64]);
   return {
     clients: chance.integer(1, 3),
-    unitBytes: chance.pick([4096, 512, 512, 64]),
+    unitBytes,
     volumeBytes: volumes.map((volume) => volume.sizeBytes),
     depth: chance.pick([1, 4, 16]),
     pauseLeast,
     pauseMost: pauseLeast * 20,
-    requestBytes: chance.pick([4096, 16_384, 65_536]),
+    // Each unit is a register of its own to the checkers: requests of very many of them cost much and show little.
+    requestBytes: Math.min(chance.pick([4096, 16_384, 65_536]), 64 * unitBytes),
     patienceMillis: chance.pick([0.3, 1.5]) * timings.holdMillis,
     stray: 0.05,
   };

@@ -360,7 +360,9 @@ export class Site implements LinkOwner {
     const now = this.#options.clock.now();
     const { timings } = this.#options;
     let earliest = Math.min(this.#desk.deadline(), this.#desk.probeDeadline(this.#probeMillis()), this.#hosts.deadline());
-    earliest = Math.min(earliest, this.#connections.deadline(), this.#successor.deadline(), this.#witnessMove.deadline());
+    earliest = Math.min(earliest, this.#connections.deadline(), this.#witnessMove.deadline(now));
+    // One that claims by itself does nothing about an offer; its claim has a deadline of its own.
+    if (this.#role !== 'claiming') earliest = Math.min(earliest, this.#successor.deadline());
     earliest = Math.min(earliest, this.pauses.deadline());
     if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline(), this.verifies.deadline());
     if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#promised.until, now + timings.heartbeatMillis / 4));

@@ -75,8 +75,10 @@ export class WitnessMove {
     });
   }
 
-  deadline(): Millis {
-    return this.#site.desk.moving && !this.#inFlight ? this.#nextAt : Infinity;
+  /** When to report again. What holds a report up although it is due tells of its end by itself; looked at now and then all the same. */
+  deadline(now: Millis): Millis {
+    if (!this.#site.desk.moving || this.#inFlight || this.#unable() !== null) return Infinity;
+    return this.#nextAt > now ? this.#nextAt : now + this.#site.options.timings.witnessRetryMillis;
   }
 
   /** A view that is believed: the newest state is noted, so that an older one is known for what it is after a restart too. */

@@ -84,10 +84,10 @@ export class Writers {
       worst = peer;
       kept = bytes;
     }
-    if (worst === null) return this.#set(this.#eased('free', ground.now), this.#for, 0);
     const fill = kept / ground.roomBytes;
-    this.#measure(worst.site, kept, ground.now);
-    this.#set(this.#eased(this.#next(worst, fill), ground.now), worst.site, kept);
+    if (worst !== null) this.#measure(worst.site, kept, ground.now);
+    // Also where nobody is waited for any more: until that has lasted, writers go on as fast as nothing kept allows.
+    this.#set(this.#eased(worst === null ? 'free' : this.#next(worst, fill), ground.now), worst?.site ?? this.#for, kept);
     if (this.#state === 'slowed') this.#refill(fill, ground);
     this.#at = ground.now;
   }

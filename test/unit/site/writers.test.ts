@@ -86,3 +86,19 @@ test('nobody is slowed down for a copy whose blocks may be noted instead, but fo
   // It gets nothing done any more: it is not waited for.
   assert.deepEqual(run({ ...loop, outrun: true, takes: (second) => (second < 30 ? 20 * MB : 0) }).states, ['slowed', 'free']);
 });
+
+test('writers that were slowed for a copy that is given up are let through, and never look at a moment that is over', () => {
+  const states: string[] = [];
+  const writers = new Writers((_event, facts) => states.push(String(facts['state'])));
+  const peer = new FollowedPeer(new Peer('far', 'async', 'slow'), 'true', 0.02, 0);
+  peer.attach('following', { received: 0, durable: 0 }, 0);
+  const ground = (now: number, kept: number): Parameters<Writers['turn']>[1] => ({ now, roomBytes: ROOM, keptFor: () => kept });
+  writers.turn([peer], ground(0, 0.8 * ROOM));
+  while (writers.take(WRITE)); // Until there is nothing left to write with.
+  peer.uncovered = true;
+  for (let now = 10; states.length < 2 && now < 60_000; now += STEP) {
+    writers.turn([peer], ground(now, 0));
+    assert.ok(writers.deadline > now, `at ${now} it wants to look at ${writers.deadline}`);
+  }
+  assert.deepEqual(states, ['slowed', 'free']);
+});
