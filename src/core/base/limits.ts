@@ -43,8 +43,8 @@ export const limits = {
   helloBytesMax: 4 * KIB,
   /** Bytes sent to a peer and not yet acknowledged as received. */
   peerWindowBytes: 16 * MIB,
-  /** Bytes of frames kept in memory for an async peer until its delay is over. */
-  collectedBytesMax: 1 * MIB,
+  /** Bytes of frames kept in memory for an async peer until its delay is over: a few of the longest that a turn of long writes makes. */
+  collectedBytesMax: 4 * MIB,
   /** Frames and images below this are not packed: it would cost more than it saves. */
   packBytesMin: 4 * KIB,
   /** Above this neither: packing keeps everybody waiting. And so no packed message becomes larger than this. */

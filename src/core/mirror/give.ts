@@ -4,11 +4,12 @@
 import { limits } from '../base/limits.ts';
 import type { Millis, Seq } from '../base/units.ts';
 import type { Link } from './link.ts';
+import type { ReadFrames } from './tail.ts';
 
 /** What is read from: the replica of the survivor that is further on. */
 export interface GivingReplica {
   readonly marks: { readonly oldest: Seq; readonly received: Seq };
-  framesFrom(seq: Seq, bytesMax: number): { parts: readonly Uint8Array[]; lastSeq: Seq; bytes: number } | null;
+  framesFrom(seq: Seq, bytesMax: number): ReadFrames | null;
 }
 
 const RUN_BYTES = 256 * 1024;
@@ -68,7 +69,7 @@ export class Giver {
       if (received < this.target) return `the records behind ${received} are not here any more`;
       const frames = this.#replica.framesFrom(this.#nextSeq, RUN_BYTES);
       if (frames === null) return null;
-      for (const part of frames.parts) this.link.sendParts('frame', [part], 0);
+      for (const part of frames.parts) this.link.sendParts('frame', [part], 0, () => frames.release());
       this.#nextSeq = frames.lastSeq + 1;
       this.#inFlight.push({ lastSeq: frames.lastSeq, bytes: frames.bytes });
       this.#inFlightBytes += frames.bytes;

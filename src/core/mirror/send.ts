@@ -4,12 +4,12 @@
 import { limits } from '../base/limits.ts';
 import type { Millis, Seq } from '../base/units.ts';
 import type { FollowedPeer } from './followed.ts';
-import type { TailFrame } from './tail.ts';
+import type { ReadFrames, TailFrame } from './tail.ts';
 
 /** Where a lagging peer is read from. */
 export interface FrameSource {
   readonly marks: { readonly received: Seq };
-  framesFrom(seq: Seq, bytesMax: number): { parts: readonly Uint8Array[]; lastSeq: Seq; bytes: number } | null;
+  framesFrom(seq: Seq, bytesMax: number): ReadFrames | null;
 }
 
 /** Bytes for an async peer after which collecting ends early. */
@@ -48,7 +48,7 @@ export function pump(peer: FollowedPeer, source: FrameSource, now: Millis): numb
   while (peer.nextSeq <= source.marks.received && peer.windowBytes > 0 && sentBytes < limits.peerWindowBytes && peer.pace.isOpen) {
     const frames = source.framesFrom(peer.nextSeq, Math.min(peer.windowBytes, COLLECTED_BYTES));
     if (frames === null) break;
-    for (const part of frames.parts) peer.pace.spend(link.sendParts('frame', [part], 0));
+    for (const part of frames.parts) peer.pace.spend(link.sendParts('frame', [part], 0, () => frames.release()));
     peer.sent(frames.lastSeq, frames.bytes, now);
     sentBytes += frames.bytes;
   }

@@ -10,3 +10,12 @@ export interface TailFrame {
   retain(): void;
   release(): void;
 }
+
+/** Frames out of a sidefile: release() is to be called once for each of them, when its bytes are no longer needed. */
+export interface ReadFrames {
+  /** One frame each. */
+  readonly parts: readonly Uint8Array[];
+  readonly lastSeq: Seq;
+  readonly bytes: number;
+  release(): void;
+}

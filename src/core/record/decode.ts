@@ -95,8 +95,8 @@ export class FrameView {
   /** Where in `bytes` the payloads begin. */
   readonly payloadStart: number;
   /**
-   * CRC-32 of each block of the payloads, counted from payloadStart, where badPayload() has found it right; 0 for others. Null before that, and
-   * where the payloads are not whole blocks.
+   * CRC-32 of each block of the payloads, counted from payloadStart, where badPayload() was to note it and has found it right; 0 for others. Null
+   * before that, and where the payloads are not whole blocks.
    */
   blockCrcs: Uint32Array | null = null;
   readonly #view: DataView;
@@ -182,14 +182,17 @@ export class FrameView {
     };
   }
 
-  /** Index of the first record from `first` to `last` whose payload does not have its checksum; -1 when all are right. Needs the whole frame. */
-  badPayload(first: number, last: number, digests: Digests): number {
+  /**
+   * Index of the first record from `first` to `last` whose payload does not have its checksum; -1 when all are right. Needs the whole frame.
+   * `notesBlocks`: blockCrcs tells afterwards what each block has; a long payload costs more that way than as a whole.
+   */
+  badPayload(first: number, last: number, digests: Digests, notesBlocks = false): number {
     assert(this.bytes.length === this.byteCount, 'payloads are checked in a whole frame', {
       bytes: this.bytes.length,
       byteCount: this.byteCount,
     });
     const payloadBytes = this.byteCount - this.payloadStart;
-    const blockCrcs = payloadBytes % BLOCK_BYTES === 0 ? new Uint32Array(payloadBytes / BLOCK_BYTES) : null;
+    const blockCrcs = notesBlocks && payloadBytes % BLOCK_BYTES === 0 ? new Uint32Array(payloadBytes / BLOCK_BYTES) : null;
     for (let index = first; index <= last; index++) {
       const byteCount = this.payloadBytesAt(index);
       if (byteCount === 0) continue;
@@ -198,7 +201,7 @@ export class FrameView {
       const payloadCrc = this.#view.getUint32(this.#entry(index) + recordEntryLayout.at.payloadCrc, true);
       if ((crc ?? digests.crc32(this.bytes.subarray(payloadAt, payloadAt + byteCount), 0)) !== payloadCrc) return index;
     }
-    this.blockCrcs = blockCrcs;
+    if (notesBlocks) this.blockCrcs = blockCrcs;
     return -1;
   }
 

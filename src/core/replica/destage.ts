@@ -129,6 +129,11 @@ function gather(layers: DestageLayers, round: Round, touched: Touched, seqs: { f
   let cost = 0;
   let upTo = seqs.from - 1;
   round.frames = [];
+  const take = (byteCount: number): Uint8Array => {
+    const bytes = layers.buffers.take(byteCount);
+    round.memory.push(bytes);
+    return bytes;
+  };
   layers.sidefile.visit(
     seqs.from,
     seqs.target,
@@ -144,11 +149,7 @@ function gather(layers: DestageLayers, round: Round, touched: Touched, seqs: { f
       }
       return cost < layers.roundBytes;
     },
-    (byteCount) => {
-      const bytes = layers.buffers.take(byteCount);
-      round.memory.push(bytes);
-      return bytes;
-    },
+    { take, notesBlocks: true, bytesMax: layers.roundBytes },
   );
   assert(upTo >= seqs.from, 'a round has a record', seqs);
   touched.byteCount += cost;

@@ -1,6 +1,5 @@
 // What a replica is given and what it answers: the words that replica.ts and its callers share.
 
-import { assert } from '../base/assert.ts';
 import { TercetError } from '../base/errors.ts';
 import type { Buffers, Clock, Digests, DiskFailure, Journal, Storage, StoredFile } from '../base/ports.ts';
 import type { Seq, SiteName } from '../base/units.ts';
@@ -75,34 +74,6 @@ export type Adoption = 'done' | 'needs-copy' | ReplicaFailure;
 
 /** Called once when a lasting operation of the replica has ended: null when it succeeded. Never from within the call, unless said so. */
 export type ReplicaDone = (failure: ReplicaFailure | null) => void;
-
-/** A frame that was just appended, in memory that goes back to the pool with the last release(). */
-export class AppendedFrame {
-  readonly bytes: Uint8Array;
-  readonly firstSeq: Seq;
-  readonly lastSeq: Seq;
-  readonly #buffers: Buffers;
-  #users = 1;
-
-  constructor(bytes: Uint8Array, seqs: { firstSeq: Seq; lastSeq: Seq }, buffers: Buffers) {
-    this.bytes = bytes;
-    this.firstSeq = seqs.firstSeq;
-    this.lastSeq = seqs.lastSeq;
-    this.#buffers = buffers;
-  }
-
-  /** Says that one more user needs the bytes. */
-  retain(): void {
-    assert(this.#users > 0, 'memory that was given back is not taken again');
-    this.#users++;
-  }
-
-  /** Says that one user needs them no longer; the appender is the first user. */
-  release(): void {
-    assert(this.#users > 0, 'memory is given back once');
-    if (--this.#users === 0) this.#buffers.give(this.bytes);
-  }
-}
 
 /** The sentence for people that goes with a failure. */
 export function failureError(failure: ReplicaFailure): TercetError {

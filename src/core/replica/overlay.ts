@@ -17,6 +17,8 @@ export const BASE = -3;
 const PARTS = 64;
 const PART_SHIFT = 26;
 const PART_SLOTS_MIN = 16;
+/** Slots of a part that clear() keeps. */
+const PART_SLOTS_KEPT = 64;
 /** Stands for every part that has no entry yet: an overlay of nothing costs nothing. Never written. */
 const NO_ENTRIES = new Float64Array(PART_SLOTS_MIN * 4);
 /** Numbers of one slot: block + 1 (0: free), seq, segment (or ZEROES, TRIMMED), byte offset in the segment. */
@@ -138,9 +140,13 @@ export class Overlay {
     this.#kinds.length = kept;
   }
 
-  /** Forgets everything. */
+  /** Forgets everything. Parts that are small are emptied and kept: an overlay that is filled and cleared over and over takes no new memory. */
   clear(): void {
-    this.#parts.fill(NO_ENTRIES);
+    for (let index = 0; index < PARTS; index++) {
+      const part = this.#parts[index] as Float64Array;
+      if (part.length > PART_SLOTS_KEPT * STRIDE) this.#parts[index] = NO_ENTRIES;
+      else if ((this.#counts[index] as number) > 0) part.fill(0);
+    }
     this.#counts.fill(0);
     this.#blockCount = 0;
     this.removeRanges(Infinity);

@@ -17,11 +17,11 @@ import { type ImageRange, nextImage } from './copy.ts';
 import { enterRecords, recordCost } from './destage.ts';
 import { GroupCommit } from './group-commit.ts';
 import { trimHistory } from './history.ts';
+import { AppendedFrame, lendFrames, type LentFrames } from './lent.ts';
 import { assertMarks, type Marks } from './marks.ts';
 import {
   type Acceptance,
   type Adoption,
-  AppendedFrame,
   failureError,
   type ReplicaDone,
   type ReplicaFailure,
@@ -34,7 +34,7 @@ import { Reader, type VolumeExtent } from './read.ts';
 import { CopyReceiver } from './receive.ts';
 import { Records } from './records.ts';
 import { Schedule } from './schedule.ts';
-import { type FrameRun, type Sidefile, SidefileDamage } from './sidefile.ts';
+import { type Sidefile, SidefileDamage } from './sidefile.ts';
 import { Space } from './space.ts';
 import type { Superblock, SuperblockValue } from './superblock.ts';
 
@@ -378,9 +378,9 @@ export class Replica {
     this.#used(() => this.#sidefile.visitTables(from, framesMax, visitor));
   }
 
-  /** Frames for a peer that lacks everything from `seq` on, which must be held; null when there is nothing that new. */
-  framesFrom(seq: Seq, bytesMax: number): FrameRun | null {
-    return this.#used(() => this.#sidefile.framesFrom(seq, bytesMax));
+  /** Frames from `seq` on, which must be held, for a peer; null when there is none that new. The caller releases each when it was sent. */
+  framesFrom(seq: Seq, bytesMax: number): LentFrames | null {
+    return this.#used(() => lendFrames(this.#sidefile, this.#options.buffers, { seq, bytesMax }));
   }
 
   // ------------------------------------------------------------------------------------------------ reads

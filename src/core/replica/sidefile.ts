@@ -56,8 +56,21 @@ export interface AppendedFrame {
 /** Called with each frame in order and the indices of its first and last record that were asked for; false ends the visit. */
 export type FrameVisitor = (frame: FrameView, segment: number, at: number, firstIndex: number, lastIndex: number) => boolean;
 
+/** Gives memory that frames are read into. */
+export type TakeMemory = (byteCount: number) => Uint8Array;
+
 function newMemory(byteCount: number): Uint8Array {
   return new Uint8Array(byteCount);
+}
+
+/** How visit() reads. */
+export interface VisitReading {
+  /** New memory unless given. */
+  readonly take?: TakeMemory;
+  /** Whether the frames are to tell the checksum of each block of their payloads (FrameView.blockCrcs). */
+  readonly notesBlocks?: boolean;
+  /** About how many bytes of frames are wanted: no more is read ahead. */
+  readonly bytesMax?: number;
 }
 
 /** Frames read back for a peer that lags. */
@@ -366,16 +379,17 @@ export class Sidefile {
 
   /**
    * Frames for a peer that lacks everything from `seq` on, verified as they are read: at least one, and no more than bytesMax together unless
-   * the first alone is larger. The first begins exactly at `seq`. null when there is no such record yet. Throws SidefileDamage.
+   * the first alone is larger. The first begins exactly at `seq`. null when there is no such record yet. `take` gives the memory that they are read
+   * into: parts are views of it, or have memory of their own. Throws SidefileDamage.
    */
-  framesFrom(seq: Seq, bytesMax: number): FrameRun | null {
+  framesFrom(seq: Seq, bytesMax: number, take: TakeMemory = newMemory): FrameRun | null {
     if (seq > this.#received) return null;
     assert(seq >= this.oldest, 'only records that are held can be read', { seq, oldest: this.oldest });
     const parts: Uint8Array[] = [];
     let total = 0;
     let next = seq;
     for (let i = this.#index.find(seq); i < this.#index.count;) {
-      const run = this.#readRun(i, this.#index.count - 1, bytesMax - total);
+      const run = this.#readRun(i, this.#index.count - 1, bytesMax - total, take);
       for (; i <= run.last; i++) {
         const frame = this.#frameIn(run, i);
         const lastLive = this.#lastLive(i);
@@ -393,17 +407,19 @@ export class Sidefile {
 
   /**
    * Reads the records fromSeq to toSeq in order, verified with their payloads. Frames stay valid for as long as the visitor keeps them. The
-   * visitor must not change the sidefile. `take` gives the memory that frames are read into. Throws SidefileDamage.
+   * visitor must not change the sidefile. Throws SidefileDamage.
    */
-  visit(fromSeq: Seq, toSeq: Seq, visitor: FrameVisitor, take: (byteCount: number) => Uint8Array = newMemory): void {
+  visit(fromSeq: Seq, toSeq: Seq, visitor: FrameVisitor, { take = newMemory, notesBlocks = false, bytesMax = Infinity }: VisitReading = {}): void {
     if (fromSeq > toSeq) return;
     assert(fromSeq >= this.oldest, 'only records that are held can be read', { fromSeq, oldest: this.oldest });
     assert(toSeq <= this.#received, 'only records that are held can be read', { toSeq, received: this.#received });
     const end = this.#index.find(toSeq);
+    let left = bytesMax;
     for (let i = this.#index.find(fromSeq); i <= end;) {
-      const run = this.#readRun(i, end, READ_BYTES, take);
+      const run = this.#readRun(i, end, Math.min(READ_BYTES, left), take);
+      left -= run.bytes.length;
       for (; i <= run.last; i++) {
-        const frame = this.#frameIn(run, i);
+        const frame = this.#frameIn(run, i, notesBlocks);
         const firstIndex = Math.max(fromSeq - frame.firstSeq, 0);
         const lastIndex = Math.min(toSeq, this.#lastLive(i)) - frame.firstSeq;
         if (!visitor(frame, this.#index.segment(i), this.#index.at(i), firstIndex, lastIndex)) return;
@@ -442,7 +458,7 @@ export class Sidefile {
   }
 
   /** Frame i out of a run, checked: it is whole, and the one that was appended; the payloads of records that were cut off do not matter. */
-  #frameIn(run: { bytes: Uint8Array; at: number }, i: number): FrameView {
+  #frameIn(run: { bytes: Uint8Array; at: number }, i: number, notesBlocks = false): FrameView {
     const begin = this.#index.at(i) - run.at;
     const bytes = run.bytes.subarray(begin, begin + this.#index.byteCount(i));
     const { groupTag, digests } = this.#options;
@@ -451,7 +467,7 @@ export class Sidefile {
       throw this.#damage(i, this.#index.firstSeq(i), check.kind === 'short' ? 'the frame is cut short' : check.why);
     const { frame } = check;
     this.#checkIdentity(i, frame);
-    const bad = frame.badPayload(0, this.#lastLive(i) - frame.firstSeq, digests);
+    const bad = frame.badPayload(0, this.#lastLive(i) - frame.firstSeq, digests, notesBlocks);
     if (bad >= 0) throw this.#damage(i, frame.firstSeq + bad, 'the payload does not have its checksum');
     return frame;
   }

@@ -48,6 +48,7 @@ export function sidefileReport(inside: Inspected, range: RecordRange): SidefileR
     for (const part of run.parts) {
       const check = readFrame(part, 0, { groupTag, checkPayload: false, digests: options.digests });
       if (check.kind === 'frame') recordsOf(check.frame, range, given, records);
+      run.release();
     }
     bytes += run.bytes;
     seq = run.lastSeq + 1;
