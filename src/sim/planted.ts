@@ -355,6 +355,13 @@ export const PLANTED: readonly PlantedBug[] = [
     "this.#changeTo(options, (failure) => done(failure ?? 'done'));",
     "this.#changeTo(options, () => undefined);\n      this.#later((failure) => done(failure ?? 'done'));",
   ),
+  bug(
+    'what was read for a lagging peer is given back before it is sent',
+    'R5 contents',
+    'mirror/send.ts',
+    "for (const part of frames.parts) peer.pace.spend(link.sendParts('frame', [part], 0, () => frames.release()));",
+    "for (const part of frames.parts) peer.pace.spend(link.sendParts('frame', [part], 0, () => undefined));\n    frames.parts.forEach(() => frames.release());",
+  ),
   bug('a tail that the primary lacks is kept', '7 join', REPLICA, '    this.#cut(cutTo);\n', ''),
   {
     name: 'cuts below what is in the base image',

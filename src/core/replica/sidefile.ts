@@ -409,7 +409,12 @@ export class Sidefile {
    * Reads the records fromSeq to toSeq in order, verified with their payloads. Frames stay valid for as long as the visitor keeps them. The
    * visitor must not change the sidefile. Throws SidefileDamage.
    */
-  visit(fromSeq: Seq, toSeq: Seq, visitor: FrameVisitor, { take = newMemory, notesBlocks = false, bytesMax = Infinity }: VisitReading = {}): void {
+  visit(
+    fromSeq: Seq,
+    toSeq: Seq,
+    visitor: FrameVisitor,
+    { take = newMemory, notesBlocks = false, bytesMax = Infinity }: VisitReading = {},
+  ): void {
     if (fromSeq > toSeq) return;
     assert(fromSeq >= this.oldest, 'only records that are held can be read', { fromSeq, oldest: this.oldest });
     assert(toSeq <= this.#received, 'only records that are held can be read', { toSeq, received: this.#received });
