@@ -1,7 +1,8 @@
-// Asks a daemon's control API, over its unix socket or its loopback port. What comes back is checked: an answer that is none is an error.
+// Asks a daemon's control API, over its unix socket, its loopback port, or by TLS from another machine. What comes back is checked: an answer that is none is an error.
 
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
 import { request } from 'node:http';
+import { request as tlsRequest, type RequestOptions as TlsRequestOptions } from 'node:https';
 
 import type * as z from 'zod';
 
@@ -30,6 +31,19 @@ const QUESTION_MILLIS = 5_000;
 /** Largest answer that is read: a status of many groups. */
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 
+/** TLS to a daemon on another machine. */
+export interface ControlTls {
+  /** Of node:https: the own certificate, and a look at the other end's. */
+  readonly options: TlsRequestOptions;
+  /** Why a connection failed, for people. */
+  reasonOf(error: Error): string;
+}
+
+interface Way {
+  readonly address: Address;
+  readonly tls: ControlTls | null;
+}
+
 /**
  * Asks one daemon. Each call throws TERCET_UNREACHABLE when nothing that speaks the API answers in time, and what the daemon itself says is
  * wrong as an error with the daemon's code and sentence.
@@ -37,10 +51,18 @@ const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 export class ControlClient {
   readonly #address: Address;
   readonly #questionMillis: number;
+  readonly #way: Way;
 
-  constructor(address: Address, options: { questionMillis?: number } = {}) {
+  /** `tls`: the own certificate, and whom to expect at the other end; without it nothing is encrypted. */
+  constructor(address: Address, options: { questionMillis?: number; tls?: ControlTls | undefined } = {}) {
     this.#address = address;
     this.#questionMillis = options.questionMillis ?? QUESTION_MILLIS;
+    this.#way = { address, tls: options.tls ?? null };
+  }
+
+  /** Where it asks, for people. */
+  get address(): string {
+    return this.#address.text;
   }
 
   status(): Promise<DaemonStatus> {
@@ -60,14 +82,20 @@ export class ControlClient {
       return;
     }
     try {
-      for await (const data of serverSentData(this.#address, path)) {
+      for await (const data of serverSentData(this.#way, path)) {
         const event = eventSchema.safeParse(JSON.parse(data));
         if (event.success) yield event.data;
       }
     } catch (cause) {
-      const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+      const reason = this.#reasonOf(cause);
       throw new TercetError('TERCET_UNREACHABLE', { what: 'the daemon', address: this.#address.text, reason }, { cause });
     }
+  }
+
+  #reasonOf(cause: unknown): string {
+    if (!(cause instanceof Error)) return String(cause);
+    if (this.#way.tls !== null) return this.#way.tls.reasonOf(cause);
+    return 'code' in cause ? String(cause.code) : String(cause);
   }
 
   /** Has the daemon read its configuration again. */
@@ -146,9 +174,9 @@ export class ControlClient {
       new TercetError('TERCET_UNREACHABLE', { what: 'the daemon', address: this.#address.text, reason }, { cause });
     let text: string;
     try {
-      text = await exchange(this.#address, question);
+      text = await exchange(this.#way, question);
     } catch (cause) {
-      throw unreachable(cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause), cause);
+      throw unreachable(this.#reasonOf(cause), cause);
     }
     let value: unknown;
     try {
@@ -176,13 +204,16 @@ export class RemoteError extends Error {
   }
 }
 
+function begin({ address, tls }: Way, options: RequestOptions): ClientRequest {
+  const where = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
+  return (tls === null ? request : tlsRequest)({ ...tls?.options, ...where, agent: false, ...options });
+}
+
 /** Sends one request and returns the text of the answer, whatever its status. */
-function exchange(address: Address, question: { method: string; path: string; body?: object; millis: number }): Promise<string> {
+function exchange(way: Way, question: { method: string; path: string; body?: object; millis: number }): Promise<string> {
   return new Promise((resolve, reject) => {
     const body = question.body === undefined ? null : JSON.stringify(question.body);
-    const sent = request({
-      ...(address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port }),
-      agent: false,
+    const sent = begin(way, {
       method: question.method,
       path: question.path,
       headers: {
@@ -216,10 +247,9 @@ function readAnswer(response: IncomingMessage, resolve: (text: string) => void, 
 }
 
 /** The data of each message of an event stream. Ends with the stream. */
-async function* serverSentData(address: Address, path: string): AsyncGenerator<string> {
-  const where = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
+async function* serverSentData(way: Way, path: string): AsyncGenerator<string> {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    const sent = request({ ...where, agent: false, path, headers: { host: 'localhost', accept: 'text/event-stream' } });
+    const sent = begin(way, { path, headers: { host: 'localhost', accept: 'text/event-stream' } });
     sent.on('response', resolve);
     sent.on('error', reject);
     sent.end();

@@ -1,7 +1,8 @@
-// The control API of a site's daemon: what the commands ask and order, as HTTP on a unix socket or a loopback port. It obeys whoever can
-// connect, so it never listens anywhere else; and it takes no order that a web page could have sent from a browser on this machine.
+// The control API of a site's daemon: what the commands ask and order, as HTTP on a unix socket or a loopback port. There it obeys whoever can
+// connect, but takes no order that a web page could have sent from a browser on this machine. Elsewhere it listens by certificates (remote.ts).
 
 import type { IncomingMessage, Server } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 
 import { createAdaptorServer } from '@hono/node-server';
@@ -18,6 +19,7 @@ import type { Journal } from '../core/base/ports.ts';
 import type { OrderOutcome, PauseOrder, SwitchoverOrder } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
 import { listen } from './listen.ts';
+import { type CallerCheck, refusedCaller } from './remote.ts';
 import type { ApiError, DaemonStatus, Explanation, Health } from './schema.ts';
 import {
   emptySchema,
@@ -67,18 +69,29 @@ export interface ControlOptions {
   readonly bounds?: ControlBounds;
   /** Adds routes of other parts of the daemon. */
   readonly more?: (app: Hono) => void;
+  /** With it, whoever connects shows a certificate, and may come from anywhere. */
+  readonly callers?: CallerCheck;
 }
 
 /** Starts the API. Throws TERCET_PORT_IN_USE. */
-export async function startControl(control: Control, address: Address, { log, bounds, more }: ControlOptions): Promise<RunningControl> {
-  const app = controlRoutes(control, bounds);
+export async function startControl(control: Control, address: Address, options: ControlOptions): Promise<RunningControl> {
+  const { log, bounds, more, callers } = options;
+  const app = controlRoutes(control, bounds, callers);
   more?.(app);
-  return serveRoutes(app, address, { what: 'the control API', log });
+  return serveRoutes(app, address, { what: 'the control API', log, callers });
+}
+
+/** What is served, for messages; and how callers are known, where that is asked. */
+export interface ServeOptions {
+  readonly what: string;
+  readonly log: Journal;
+  readonly callers?: CallerCheck | undefined;
 }
 
 /** Serves routes for programs and people of the administrator's: bounded in connections, time and size. Throws TERCET_PORT_IN_USE. */
-export async function serveRoutes(app: Hono, address: Address, { what, log }: { what: string; log: Journal }): Promise<RunningControl> {
-  const server = createServer(app);
+export async function serveRoutes(app: Hono, address: Address, options: ServeOptions): Promise<RunningControl> {
+  const { what, log, callers } = options;
+  const server = createServer(app, callers);
   await listen(server, address, what);
   // After this, the only errors of a listener are connections that could not be accepted, for lack of file descriptors say.
   server.on('error', (error) =>
@@ -88,13 +101,9 @@ export async function serveRoutes(app: Hono, address: Address, { what, log }: { 
 }
 
 /** The routes: docs/reference/api.md. */
-export function controlRoutes(control: Control, bounds: ControlBounds = { orderMillis: limits.orderMillis }): Hono {
+export function controlRoutes(control: Control, bounds: ControlBounds = { orderMillis: limits.orderMillis }, callers?: CallerCheck): Hono {
   const app = new Hono();
-  app.use(async (c, next) => {
-    const wrong = refusedOrigin(c);
-    if (wrong !== null) return refuse(c, 403, 'TERCET_BAD_REQUEST', wrong);
-    return next();
-  });
+  knowCallers(app, callers);
   boundBodies(app);
   app.get('/v1/status', (c) => c.json(control.status(), 200));
   app.get('/v1/health', (c) => {
@@ -142,6 +151,12 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     const { site } = await readBody(c, resumeSchema);
     return answer(c, await inTime(control.resume(group, site), `resuming ${site} of group ${group}`, bounds));
   });
+  answerTheRest(app);
+  return app;
+}
+
+/** What is no route, and what goes wrong in one. */
+function answerTheRest(app: Hono): void {
   app.notFound((c) => {
     const routes =
       'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, /v1/groups/GROUP/explain, .../sidefile, .../map, ' +
@@ -154,7 +169,16 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
     if (error instanceof InvariantError) setImmediate(() => raise(error));
     return c.json(errorBody(new TercetError('TERCET_INVARIANT', { text: error.message })), 500);
   });
-  return app;
+}
+
+/** Answers nobody who may not ask. */
+function knowCallers(app: Hono, callers: CallerCheck | undefined): void {
+  app.use(async (c, next) => {
+    const wrong = webPage(c) ?? (callers === undefined ? foreignHost(c) : null);
+    if (wrong !== null) return refuse(c, 403, 'TERCET_BAD_REQUEST', wrong);
+    const forbidden = callers === undefined ? null : refusedCaller(c, callers);
+    return forbidden === null ? next() : c.json(errorBody(forbidden), 403);
+  });
 }
 
 /** Refuses bodies that are large, or whose length is not told beforehand. */
@@ -175,9 +199,13 @@ function raise(error: Error): never {
   throw error;
 }
 
-/** A page in a browser on this machine can reach a loopback port: its requests have an origin, and names of other hosts. */
-function refusedOrigin(c: Context): string | null {
-  if (c.req.header('origin') !== undefined) return 'requests from web pages are not taken';
+/** A page in a browser can reach a port, and show a certificate that the browser has: its requests have an origin. */
+function webPage(c: Context): string | null {
+  return c.req.header('origin') === undefined ? null : 'requests from web pages are not taken';
+}
+
+/** What a page in a browser on this machine asks a loopback port may name another host. */
+function foreignHost(c: Context): string | null {
   const host = c.req.header('host') ?? '';
   const local = /^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]+)?$/.test(host);
   return local ? null : `the host "${host.slice(0, 100)}" is not of this machine: use localhost or 127.0.0.1`;
@@ -250,7 +278,7 @@ function statusOf(code: ErrorCode): ErrorStatus {
   return code === 'TERCET_DEADLINE' ? 504 : 500;
 }
 
-function createServer(app: Hono): Server {
+function createServer(app: Hono, callers: CallerCheck | undefined): Server {
   const server = createAdaptorServer({
     fetch: app.fetch,
     overrideGlobalObjects: false,
@@ -259,8 +287,11 @@ function createServer(app: Hono): Server {
       requestTimeout: limits.httpRequestMillis,
       keepAliveTimeout: limits.httpIdleMillis,
       maxHeaderSize: limits.httpHeadBytesMax,
+      ...callers?.tls,
     },
+    ...(callers !== undefined && { createServer: createTlsServer }),
   }) as Server;
+  callers?.follow(server as TlsServer);
   server.maxConnections = limits.controlConnectionsMax;
   // Silence for longer than any order takes: the asker is gone, whatever its socket says.
   server.setTimeout(limits.orderMillis + limits.httpIdleMillis);

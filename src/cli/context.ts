@@ -4,9 +4,10 @@ import { styleText } from 'node:util';
 
 import type { StricliProcess } from '@stricli/core';
 
-import { ControlClient } from '../api/client.ts';
+import type { ControlClient } from '../api/client.ts';
 import { CONFIG_FILE_DEFAULT } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
+import { Reach } from './reach.ts';
 import type { Screen } from './screen.ts';
 
 // The configuration belongs to the daemon, whose modules a command loads only when it runs.
@@ -17,6 +18,8 @@ export type GroupConfig = import('../daemon/config.ts').GroupConfig;
 
 /** The configuration, with its look-ups: they throw TERCET_NO_SUCH_SITE and TERCET_NO_SUCH_GROUP. */
 export interface LoadedConfig extends ReturnType<ConfigModule['loadConfig']> {
+  /** Ways to the daemons. */
+  readonly reach: Reach;
   siteOf(name: string): SiteConfig;
   groupOf(name: string): GroupConfig;
   /** Where a site keeps the base image of a volume. */
@@ -60,6 +63,7 @@ export async function readConfig(context: CliContext, flags: ConfigFlag): Promis
   const config = loadConfig(configFile(context, flags));
   return {
     ...config,
+    reach: new Reach(config, context.env),
     siteOf: (name) => siteOf(config, name),
     groupOf: (name) => groupOf(config, name),
     baseImageOf: (site, group, volume) => {
@@ -93,13 +97,9 @@ export function toned(context: CliContext): (tone: 'plain' | 'good' | 'bad' | 'd
   return (tone, text) => (context.colour && tone !== 'plain' ? styleText(styles[tone], text, { validateStream: false }) : text);
 }
 
-/** The API of a site, after making sure that it is that site which answers: control addresses are per machine. Throws TERCET_UNREACHABLE. */
-export async function clientOf(site: SiteConfig): Promise<ControlClient> {
-  const client = new ControlClient(site.control);
-  const { site: found } = await client.status();
-  if (found === site.name) return client;
-  const reason = `site ${found} answers there; run this command on the machine of ${site.name}`;
-  throw new TercetError('TERCET_UNREACHABLE', { what: `the daemon of ${site.name}`, address: site.control.text, reason });
+/** The API of a site. Throws TERCET_UNREACHABLE. */
+export async function clientOf(config: LoadedConfig, site: string): Promise<ControlClient> {
+  return (await config.reach.site(config.siteOf(site))).client;
 }
 
 /** The volume that GROUP/VOLUME names. `command`: who asks, for the error. Throws TERCET_NO_SUCH_VOLUME. */

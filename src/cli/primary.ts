@@ -9,7 +9,7 @@ import { clientOf } from './context.ts';
 export async function primaryOf(config: LoadedConfig, group: string, sites: readonly SiteName[]): Promise<SiteName> {
   for (const site of sites) {
     try {
-      const status = await (await clientOf(config.siteOf(site))).status();
+      const status = await (await clientOf(config, site)).status();
       if (status.groups.some((each) => each.group === group && each.role === 'primary')) return site;
     } catch (error) {
       // A site that does not answer is not where the order can be given; the next one may be.

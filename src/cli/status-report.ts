@@ -1,10 +1,10 @@
 // Asks every site that can be reached from here, and puts their answers together: the contract of `tercet status --json`.
 
-import { ControlClient, RemoteError } from '../api/client.ts';
-import type { Address } from '../api/address.ts';
-import { TercetError } from '../core/base/errors.ts';
 import type { DaemonStatus, SiteStatus } from '../api/schema.ts';
 import { summarize } from '../api/summary.ts';
+import type { Reach } from './reach.ts';
+
+type SiteConfig = import('../daemon/config.ts').SiteConfig;
 
 /** One site of the configuration, and whether it answered. */
 export interface SiteAnswer {
@@ -36,28 +36,21 @@ export interface StatusReport {
   readonly groups: readonly GroupReport[];
 }
 
-interface Site {
-  readonly name: string;
-  readonly control: Address;
-}
-
 /** Asks all sites at once, each within a few seconds. `groups` are the names of those to report. */
-export async function gatherStatus(sites: readonly Site[], groups: readonly string[]): Promise<StatusReport> {
-  const answers = await Promise.all(sites.map(askSite));
+export async function gatherStatus(reach: Reach, sites: readonly SiteConfig[], groups: readonly string[]): Promise<StatusReport> {
+  const answers = await Promise.all(sites.map((site) => askSite(reach, site)));
   return reportOf(answers, groups);
 }
 
-async function askSite({ name, control }: Site): Promise<{ answer: SiteAnswer; status: DaemonStatus | null }> {
-  const at = { site: name, address: control.text };
-  try {
-    const status = await new ControlClient(control).status();
-    if (status.site === name) return { answer: { ...at, reachable: true, version: status.version, tls: status.tls, error: null }, status };
-    const error = `site ${status.site} answers at ${control.text}: that of ${name} is on another machine`;
-    return { answer: { ...at, reachable: false, version: null, tls: null, error }, status: null };
-  } catch (cause) {
-    if (!(cause instanceof TercetError) && !(cause instanceof RemoteError)) throw cause;
-    return { answer: { ...at, reachable: false, version: null, tls: null, error: cause.message }, status: null };
+async function askSite(reach: Reach, site: SiteConfig): Promise<{ answer: SiteAnswer; status: DaemonStatus | null }> {
+  const found = await reach.try(site);
+  if (found instanceof Error) {
+    const answer = { site: site.name, address: site.control.text, reachable: false, version: null, tls: null, error: found.message };
+    return { answer, status: null };
   }
+  const { client, status } = found;
+  const { version, tls } = status;
+  return { answer: { site: site.name, address: client.address, reachable: true, version, tls, error: null }, status };
 }
 
 /** Puts answers together; sorted by name, so that two reports can be compared. */

@@ -1,6 +1,6 @@
 // `tercet status --watch`: asks all sites again and again, and draws what they say on the whole terminal until it is ended.
 
-import { ControlClient, RemoteError } from '../api/client.ts';
+import { RemoteError } from '../api/client.ts';
 import type { EventLine, SiteStatus } from '../api/schema.ts';
 import { TercetError } from '../core/base/errors.ts';
 import type { CliContext, LoadedConfig } from './context.ts';
@@ -18,6 +18,7 @@ const RATE_COUNTERS = ['writes', 'writtenBytes', 'reads', 'readBytes', 'flushes'
 
 /** What is watched: some sites of a configuration, and the groups that have a copy there. */
 export interface Watched {
+  readonly reach: LoadedConfig['reach'];
   readonly sites: LoadedConfig['sites'];
   readonly groups: LoadedConfig['groups'];
 }
@@ -96,8 +97,9 @@ class Looker {
   }
 
   async look(): Promise<Scene> {
-    const { sites, groups } = this.#watched;
+    const { reach, sites, groups } = this.#watched;
     const report = await gatherStatus(
+      reach,
       sites,
       groups.map(({ name }) => name),
     );
@@ -117,8 +119,8 @@ class Looker {
   async #readEvents(site: Watched['sites'][number]): Promise<void> {
     try {
       const found: EventLine[] = [];
-      for await (const event of new ControlClient(site.control).events({ after: this.#newest.get(site.name) ?? null, follow: false }))
-        found.push(event);
+      const { client } = await this.#watched.reach.site(site);
+      for await (const event of client.events({ after: this.#newest.get(site.name) ?? null, follow: false })) found.push(event);
       const last = found.at(-1);
       if (last === undefined) return;
       this.#newest.set(site.name, last.id);

@@ -40,6 +40,7 @@ export interface SiteDraft {
   readonly nbdConnections: number | undefined;
   readonly nbdMemoryMib: number | undefined;
   readonly control: Address | undefined;
+  readonly remoteControl: Address | undefined;
   readonly page: Address | undefined;
   readonly pageTokenFile: string | undefined;
   readonly hooks: string | undefined;
@@ -58,7 +59,7 @@ export function readSite(name: string, table: unknown, { folder, faults }: Readi
     nbdConnections: read.nbd_connections,
     nbdMemoryMib: read.nbd_memory_mib,
   };
-  return { name, path, link, nbd, control, page, ...hosts, ...files };
+  return { name, path, link, nbd, control, remoteControl: read.remote_control, page, ...hosts, ...files };
 }
 
 /** A volume's table as far as it is sound. */

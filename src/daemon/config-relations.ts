@@ -41,6 +41,12 @@ export function checkAddresses(
     if (site.page !== undefined) listeners.push({ path: [...site.path, 'page'], address: site.page, machine });
     if (site.control !== undefined) checkControl(site, site.control, faults);
     if (site.control !== undefined) listeners.push({ path: [...site.path, 'control'], address: site.control, machine });
+    if (site.remoteControl !== undefined) {
+      const path = [...site.path, 'remote_control'];
+      // Whoever connects has to prove who it is: there is no way to do without.
+      if (encrypted) connected.push({ path, address: site.remoteControl, machine });
+      else faults.wrong(path, site.remoteControl.text, 'needs certificates: add [tls] with ca, cert and key');
+    }
   }
   for (const { path, address } of connected) {
     if (address.kind === 'tcp' && ANY_HOSTS.includes(address.host)) {

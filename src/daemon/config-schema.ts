@@ -133,6 +133,7 @@ export const siteShape = {
   nbd_connections: numberSchema(siteNumbers.nbd_connections),
   nbd_memory_mib: numberSchema(siteNumbers.nbd_memory_mib),
   control: addressSchema('where the commands ask', { unix: true }),
+  remote_control: addressSchema('where commands on other machines ask, with a certificate of an administrator', { unix: false }).optional(),
   page: addressSchema('where browsers see the page', { unix: true }).optional(),
   page_token_file: pathSchema('the path of a file with the token that allows orders on the page').optional(),
   hooks: pathSchema('the path of a folder with programs, such as "/etc/tercet/hooks.d"').optional(),

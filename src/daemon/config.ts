@@ -34,6 +34,8 @@ export interface SiteConfig {
   /** What all hosts together may make the site hold. */
   readonly nbdMemoryBytes: number;
   readonly control: Address;
+  /** Where commands on other machines reach the control API, by certificates; null for nowhere. */
+  readonly remoteControl: Address | null;
   /** Where browsers see the page; null for nowhere. */
   readonly page: Address | null;
   /** File with the token that allows orders there; null: it only shows. */
@@ -128,7 +130,7 @@ export function groupOf(config: Config, name: string): GroupConfig {
   throw new TercetError('TERCET_NO_SUCH_GROUP', { group: name, known: config.groups.map((each) => each.name).join(', ') });
 }
 
-/** Where a site has its certificates; null where links are not encrypted. */
+/** Where a site, or whoever else has files of that name, has its certificates; null where links are not encrypted. */
 export function tlsFilesOf(config: Config, site: SiteName): TlsPaths | null {
   if (config.tls === null) return null;
   const { ca, cert, key } = config.tls;
@@ -183,6 +185,7 @@ export function parseConfig(text: string, file: string): Config {
       nbdConnections: present(site.nbdConnections),
       nbdMemoryBytes: present(site.nbdMemoryMib) * MIB,
       control: present(site.control),
+      remoteControl: site.remoteControl ?? null,
       page: site.page ?? null,
       pageTokenFile: site.pageTokenFile ?? null,
       hooks: site.hooks ?? null,

@@ -34,6 +34,7 @@ import { TlsMaterial } from '../host/tls-material.ts';
 import { TurnScheduler } from '../host/wake.ts';
 import { WitnessClient } from '../witness/client.ts';
 import { streamAddress, waysTo } from './addresses.ts';
+import { callersBy } from './callers.ts';
 import type { Config, SiteConfig } from './config.ts';
 import { siteOf, tlsFilesOf } from './config.ts';
 import { Exports } from './exports.ts';
@@ -136,7 +137,7 @@ async function open(config: Config, name: SiteName, lines: Journal, { closers, p
   const exports = new Exports(groups, buffers, new HostMemory(site.nbdMemoryBytes));
 
   // Closed after the hosts and before the groups: what is asked last is answered.
-  const { orders, reload } = await openControl({ config, site, groups, watch, certificates }, closers);
+  const { orders, reload } = await openControl({ config, site, groups, watch, certificates, tls }, closers);
   nbd = await openHosts(exports, parts, { closers, passed });
   await peers.open({
     config,
@@ -200,6 +201,7 @@ interface ControlParts {
   readonly groups: readonly GroupRunner[];
   readonly watch: Watch;
   readonly certificates: CertificateWatch | null;
+  readonly tls: TlsMaterial | null;
 }
 
 /** The control API, with everything that can be asked and ordered there, and the page. */
@@ -228,6 +230,10 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
   };
   const control = await startControl(orders, site.control, { log: journal, more });
   closers.push(() => control.close());
+  if (site.remoteControl !== null && parts.tls !== null) {
+    const remote = await startControl(orders, site.remoteControl, { log: journal, more, callers: callersBy(parts.tls) });
+    closers.push(() => remote.close());
+  }
   if (site.page !== null) {
     const { page: address, pageTokenFile: tokenFile } = site;
     const others = otherPages(config, name);

@@ -36,7 +36,7 @@ export const createCommand: Command<CliContext> = buildCommand({
     const config = await readConfig(this, flags);
     const group = config.groupOf(name);
     const first = firstSite(group, flags.first);
-    const client = await clientOf(config.siteOf(first));
+    const client = await clientOf(config, first);
     const outcome = await client.create(name);
     if (outcome.kind === 'done') {
       print(this, outcome.text);

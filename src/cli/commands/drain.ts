@@ -34,7 +34,7 @@ export const drainCommand: Command<CliContext> = buildCommand({
       throw new TercetError('TERCET_NO_SUCH_SITE', { site: flags.site, known: known.join(', ') });
     }
     for (const site of flags.site === undefined ? known : [flags.site]) {
-      const client = await clientOf(config.siteOf(site));
+      const client = await clientOf(config, site);
       const outcome = await client.drain(name);
       if (outcome.kind === 'refused')
         throw new TercetError('TERCET_NOT_IN_STATE', { what: `${site} was not drained`, reason: `${outcome.text}; ${outcome.remedy}` });

@@ -35,14 +35,14 @@ export const eventsCommand: Command<CliContext> = buildCommand({
   async func(this: CliContext, flags: Flags) {
     const config = await readConfig(this, flags);
     const site = config.siteOf(flags.site);
-    const client = await clientOf(site);
+    const client = await clientOf(config, flags.site);
     for await (const event of client.events({ after: flags.after ?? null, follow: flags.follow })) {
       print(this, flags.json ? JSON.stringify(event) : lineOf(event));
     }
     if (!flags.follow) return;
     throw new TercetError('TERCET_UNREACHABLE', {
       what: `the daemon of ${site.name}`,
-      address: site.control.text,
+      address: client.address,
       reason: 'it has ended the stream',
     });
   },

@@ -46,7 +46,7 @@ export const explainCommand: Command<CliContext> = buildCommand({
     const silent: TercetError[] = [];
     for (const site of asked) {
       try {
-        const explanation = await (await clientOf(config.siteOf(site))).explain(name);
+        const explanation = await (await clientOf(config, site)).explain(name);
         answers.push({ ...explanation, decisions: flags.decisions === 0 ? [] : explanation.decisions.slice(-flags.decisions) });
       } catch (error) {
         if (!(error instanceof TercetError)) throw error;

@@ -72,5 +72,5 @@ async function primaryClient(context: CliContext, flags: ResumeFlags, name: stri
   const config = await readConfig(context, flags);
   const known = config.groupOf(name).sites.map((copy) => copy.name);
   if (!known.includes(flags.site)) throw new TercetError('TERCET_NO_SUCH_SITE', { site: flags.site, known: known.join(', ') });
-  return clientOf(config.siteOf(await primaryOf(config, name, known)));
+  return clientOf(config, await primaryOf(config, name, known));
 }

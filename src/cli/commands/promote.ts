@@ -62,7 +62,7 @@ export const promoteCommand: Command<CliContext> = buildCommand({
       throw new TercetError('TERCET_NO_SUCH_SITE', { site: flags.site, known: group.sites.map((copy) => copy.name).join(', ') });
     }
     if (!flags.force && (flags.dryRun || flags.export !== undefined)) throw usage('--dry-run and --export are about --force');
-    const client = await clientOf(config.siteOf(flags.site));
+    const client = await clientOf(config, flags.site);
     if (flags.force) await showLoss(this, { config, group, client, flags });
     if (flags.dryRun) return;
     if (flags.force) await confirm(this, { group: name, flags });
@@ -81,7 +81,7 @@ async function showLoss(context: CliContext, { config, group, client, flags }: O
   for (const copy of group.sites) {
     if (copy.name === flags.site) continue;
     try {
-      const other = await clientOf(config.siteOf(copy.name));
+      const other = await clientOf(config, copy.name);
       losses.push(await lossAgainst(copy.name, own, (range) => other.sidefile(name, range)));
     } catch (error) {
       if (!(error instanceof Error)) throw error;

@@ -30,7 +30,7 @@ export const reloadCommand: Command<CliContext> = buildCommand({
   },
   async func(this: CliContext, flags: Flags) {
     const config = await readConfig(this, flags);
-    const report = await (await clientOf(config.siteOf(flags.site))).reload();
+    const report = await (await clientOf(config, flags.site)).reload();
     if (flags.json) {
       printJson(this, report);
       return;

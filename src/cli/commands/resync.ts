@@ -44,7 +44,7 @@ export const resyncCommand: Command<CliContext> = buildCommand({
     const known = config.groupOf(name).sites.map((copy) => copy.name);
     if (!known.includes(flags.site)) throw new TercetError('TERCET_NO_SUCH_SITE', { site: flags.site, known: known.join(', ') });
     const at = flags.start === 'mirror' ? flags.site : await primaryOf(config, name, known);
-    const client = await clientOf(config.siteOf(at));
+    const client = await clientOf(config, at);
     // The strongest digest needs no confirmation.
     const confirm = flags.confirm && flags.digest !== 'sha256';
     const outcome = await client.resync(name, { site: flags.site, algorithm: flags.digest, compare: flags.compare, confirm });

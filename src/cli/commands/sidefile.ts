@@ -54,7 +54,7 @@ const inspectCommand: Command<CliContext> = buildCommand({
     const site = config.siteOf(flags.site);
     const range = { from: flags.from, count: flags.count };
     if (!flags.files) {
-      const client = await clientOf(site);
+      const client = await clientOf(config, flags.site);
       const report = await client.sidefile(name, range);
       if (flags.json) return printJson(this, report);
       for (const line of reportLines(report)) print(this, line);

@@ -38,10 +38,11 @@ export const statusCommand: Command<CliContext> = buildCommand({
     const sites = flags.site === undefined ? config.sites : [config.siteOf(flags.site)];
     const groups = config.groups.filter((group) => group.sites.some((copy) => sites.some((site) => site.name === copy.name)));
     if (flags.watch) {
-      await watch(this, flags, { sites, groups });
+      await watch(this, flags, { reach: config.reach, sites, groups });
       return;
     }
     const report = await gatherStatus(
+      config.reach,
       sites,
       groups.map((group) => group.name),
     );

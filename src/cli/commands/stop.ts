@@ -30,7 +30,7 @@ export const stopCommand: Command<CliContext> = buildCommand({
   },
   async func(this: CliContext, flags: Flags) {
     const config = await readConfig(this, flags);
-    const client = await clientOf(config.siteOf(flags.site));
+    const client = await clientOf(config, flags.site);
     const outcome = await client.stop({ force: flags.force });
     if (outcome.kind === 'refused') throw new TercetError('TERCET_UNSAFE', { reason: outcome.text, remedy: outcome.remedy });
     print(this, outcome.text);

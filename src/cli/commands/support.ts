@@ -68,7 +68,7 @@ export const supportCommand: Command<CliContext> = buildCommand({
 async function askedFiles(config: LoadedConfig, site: string): Promise<ReadonlyMap<string, string>> {
   const files = new Map<string, string>();
   const groups = config.groups.map(({ name }) => name);
-  const report = await gatherStatus(config.sites, groups);
+  const report = await gatherStatus(config.reach, config.sites, groups);
   files.set('status.json', JSON.stringify(report, null, 2));
   files.set('status.txt', `${statusLines(report, (_kind, text) => text).join('\n')}\n`);
   const client = new ControlClient(config.siteOf(site).control);

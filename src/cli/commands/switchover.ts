@@ -110,7 +110,7 @@ async function anyClient(config: LoadedConfig, found: GroupConfig): Promise<Cont
   let failure: unknown = null;
   for (const copy of found.sites) {
     try {
-      return await clientOf(config.siteOf(copy.name));
+      return await clientOf(config, copy.name);
     } catch (error) {
       failure ??= error;
     }

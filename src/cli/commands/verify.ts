@@ -109,12 +109,12 @@ async function primaryOf(
   const known = group.sites.map((copy) => copy.name);
   if (wanted !== undefined) {
     if (!known.includes(wanted)) throw new TercetError('TERCET_NO_SUCH_SITE', { site: wanted, known: known.join(', ') });
-    return { client: await clientOf(config.siteOf(wanted)), site: wanted };
+    return { client: await clientOf(config, wanted), site: wanted };
   }
   let unreachable: unknown = null;
   for (const site of known) {
     try {
-      const client = await clientOf(config.siteOf(site));
+      const client = await clientOf(config, site);
       const { groups } = await client.status();
       if (groups.some((status) => status.group === group.name && status.role === 'primary')) return { client, site };
     } catch (error) {

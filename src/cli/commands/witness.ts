@@ -263,7 +263,7 @@ const replaceCommand: Command<CliContext> = buildCommand({
     for (const copy of found.sites) {
       let client: Awaited<ReturnType<typeof clientOf>>;
       try {
-        client = await clientOf(config.siteOf(copy.name));
+        client = await clientOf(config, copy.name);
       } catch (error) {
         if (!(error instanceof TercetError)) throw error;
         print(this, `${copy.name}: cannot be asked from here; run this command on its machine`);

@@ -2,9 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -22,6 +19,7 @@ import { EXIT } from '../../../src/core/base/errors.ts';
 import type { Decision, OrderOutcome, SiteStatus } from '../../../src/core/site/contract.ts';
 import { memoryStore } from '../../../src/witness/memory-store.ts';
 import { startWitness } from '../../../src/witness/server.ts';
+import { freePort } from '../../support/free-port.ts';
 import { mirrorSample, statusSample } from './sample.ts';
 
 interface Outcome {
@@ -36,15 +34,6 @@ interface World {
   /** Orders that the daemons were given. */
   readonly orders: string[];
   readonly folder: string;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Runs a command line. */
@@ -211,7 +200,10 @@ test('a site whose control address is answered by another one counts as not reac
   const { run } = await world(t, { alpha: statusSample(), beta: statusSample() });
   const { out } = await run('status --json');
   const report = JSON.parse(out) as StatusReport;
-  assert.match(report.sites[1]?.error ?? '', /^site alpha answers at unix:.*beta.sock: that of beta is on another machine$/);
+  assert.match(
+    report.sites[1]?.error ?? '',
+    /^the daemon of beta at unix:.*beta.sock does not answer \(site alpha answers there; run this command on the machine of beta\)/,
+  );
   const { code, err } = await run('promote db --site beta');
   assert.equal(code, EXIT.unreachable);
   assert.match(err, /site alpha answers there; run this command on the machine of beta/);
