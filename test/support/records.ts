@@ -61,8 +61,8 @@ export function frameOf(at: { epoch: number; firstSeq: number; lastSeq: number; 
 }
 
 /** An empty sidefile with small segments. */
-export function newSidefile(storage: MemoryStorage, segmentBytes: number = 4096): Sidefile {
-  return new Sidefile({ storage, digests, groupTag: GROUP_TAG, segmentBytes }, { nextSeq: 1, chain: 0, epoch: 0 });
+export function newSidefile(storage: MemoryStorage, segmentBytes: number = 4096, more: { capacityBytes?: number } = {}): Sidefile {
+  return new Sidefile({ storage, digests, groupTag: GROUP_TAG, segmentBytes, ...more }, { nextSeq: 1, chain: 0, epoch: 0 });
 }
 
 /** Appends records up to `lastSeq`, as one frame. */

@@ -227,9 +227,9 @@ function openSidefile(
   value: SuperblockValue,
   how: { groupTag: number; powerLost: boolean },
 ): Sidefile | TercetError {
-  const { storage, digests, segmentBytes, journal, group } = options;
+  const { storage, digests, segmentBytes, capacityBytes, journal, group } = options;
   const { destaged, destageTarget, destagedChain, durable, history } = value;
-  const shared: SidefileOptions = { storage, digests, groupTag: how.groupTag, segmentBytes };
+  const shared: SidefileOptions = { storage, digests, groupTag: how.groupTag, segmentBytes, capacityBytes };
   const empty = (): Sidefile => {
     const firstSegment = discardSidefile(storage);
     return new Sidefile({ ...shared, firstSegment }, { nextSeq: destaged + 1, chain: destagedChain, epoch: epochOf(history, destaged) });

@@ -522,7 +522,7 @@ class Scan {
 
   /** Decides, and brings the files into the state that was decided on. */
   finish(): Recovery {
-    const { destaged, startChain, startSeq, history, storage, digests, groupTag, segmentBytes } = this.#options;
+    const { destaged, startChain, startSeq, history, storage, digests, groupTag, segmentBytes, capacityBytes } = this.#options;
     // All that can be read are segments that were dropped, before the torn tail if there is one: the base image holds more than they do.
     if (!this.#live.empty && this.#live.received < destaged) this.#forgetFront();
     if (this.#live.empty) {
@@ -545,7 +545,7 @@ class Scan {
     const start = { nextSeq: startSeq, chain: startChain, epoch: this.#epochBefore };
     return {
       kind: 'ok',
-      sidefile: new Sidefile({ storage, digests, groupTag, segmentBytes }, start, recovered),
+      sidefile: new Sidefile({ storage, digests, groupTag, segmentBytes, capacityBytes }, start, recovered),
       tornBytes,
       droppedTail: this.#behind,
     };

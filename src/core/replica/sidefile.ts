@@ -33,6 +33,8 @@ export interface SidefileOptions {
   readonly groupTag: number;
   /** Size that a segment reaches before the next one is begun. */
   readonly segmentBytes: number;
+  /** Size that the sidefile may reach: files that wait to be used again are a share of it. */
+  readonly capacityBytes?: number | undefined;
 }
 
 /** Where an empty sidefile begins: the next record's seq, and chain and epoch of the record before it. */
@@ -173,7 +175,7 @@ export class Sidefile {
       segmentBytes: options.segmentBytes,
     });
     this.#options = options;
-    this.#spares = new Spares(options.storage, options.segmentBytes);
+    this.#spares = new Spares(options.storage, options.segmentBytes, options.capacityBytes);
     if (recovered === null) {
       const files = segmentFiles(options.storage);
       assert(files.length === 0, 'an empty sidefile begins where no segment is', { files });

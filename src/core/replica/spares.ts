@@ -16,8 +16,10 @@ export interface SparesWork {
 }
 
 const SPARE_PREFIX = 'spare-';
-/** Files that wait: one to be used next, one that was dropped meanwhile. */
-const READY_MAX = 2;
+/** Files that wait at least: one to be used next, one that was dropped meanwhile. */
+const KEPT_MIN = 2;
+/** Share of the sidefile's room that files may wait in: about as many as a backlog of destaging takes, and gives back. */
+const KEPT_SHARE = 1 / 4;
 /** Bytes between two flushes of a file that is prepared: a flush of the sidefile may have to wait for that much. */
 const STEP_BYTES = 4 * 1024 * 1024;
 const ZEROES = new Uint8Array(256 * 1024);
@@ -35,6 +37,7 @@ function isSpareName(name: string): boolean {
 export class Spares {
   readonly #storage: Storage;
   readonly #segmentBytes: number;
+  readonly #keptMax: number;
   #work: SparesWork | null = null;
   #ready: StoredFile[] = [];
   #preparing: StoredFile | null = null;
@@ -42,10 +45,11 @@ export class Spares {
   readonly #renaming = new Set<StoredFile>();
   #made = 0;
 
-  /** Removes what an earlier process left: whatever it holds is no part of the sidefile. */
-  constructor(storage: Storage, segmentBytes: number) {
+  /** For a sidefile that may take `capacityBytes`. Removes what an earlier process left: whatever it holds is no part of the sidefile. */
+  constructor(storage: Storage, segmentBytes: number, capacityBytes = 0) {
     this.#storage = storage;
     this.#segmentBytes = segmentBytes;
+    this.#keptMax = Math.max(KEPT_MIN, Math.floor((capacityBytes * KEPT_SHARE) / segmentBytes));
     for (const name of storage.list()) if (isSpareName(name)) storage.remove(name);
   }
 
@@ -57,7 +61,8 @@ export class Spares {
   /** The file for a segment that begins with so many bytes, under a name that a restart would remove. */
   take(byteCount: number): StoredFile {
     while (byteCount <= this.#segmentBytes) {
-      const file = this.#ready.shift();
+      // The newest: most of it is still cached.
+      const file = this.#ready.pop();
       if (file === undefined) break;
       if (this.#isCached(file)) return file;
       // Each append would have to read the rest of its last page from the disk first.
@@ -72,19 +77,31 @@ export class Spares {
    */
   give(file: StoredFile): void {
     const work = this.#work;
-    const room = this.#ready.length + this.#renaming.size < READY_MAX;
-    if (work?.usable() !== true || !room || file.size() !== this.#segmentBytes) return this.#remove(file);
+    const room = this.#ready.length + this.#renaming.size < this.#keptMax;
+    if (work?.usable() !== true || !room || file.size() > this.#segmentBytes) return this.#remove(file);
     this.#storage.rename(file, this.#newName());
     this.#renaming.add(file);
     const renamed = work.begin((failure) => {
       if (!this.#renaming.delete(file)) return;
-      if (failure === null) this.#ready.push(file);
+      if (failure === null) this.#renamed(file, work);
       else {
         file.close();
         work.failed(failure);
       }
     });
     this.#storage.flush([file], renamed);
+  }
+
+  /** A file that was kept may be written to. One that began empty, as none was ready then, lacks its last bytes: it gets them now. */
+  #renamed(file: StoredFile, work: SparesWork): void {
+    if (file.size() === this.#segmentBytes) {
+      this.#ready.push(file);
+    } else if (this.#preparing === null && work.usable()) {
+      this.#preparing = file;
+      this.#step(file, work);
+    } else {
+      this.#remove(file);
+    }
   }
 
   /** The newest segment fills up: sees to it that there is a file for the next one. */

@@ -71,6 +71,32 @@ describe('spare files', () => {
     assert.equal(spareNames(storage).length, 2, 'what a reset gives up is not used again: it may hold numbers that are yet to come');
   });
 
+  test('come from as many dropped segments as take a quarter of the room, those that had begun empty at full length then', () => {
+    const storage = new MemoryStorage();
+    const sidefile = newSidefile(storage, SEGMENT_BYTES, { capacityBytes: 16 * SEGMENT_BYTES });
+    append(storage, sidefile, 60);
+    assert.deepEqual(spareNames(storage), [], 'nothing is made ahead before it may be');
+    sidefile.startSpares({ begin: (done) => done, usable: () => true, failed: (failure) => assert.fail(failure.code) });
+    const segments = (): readonly string[] => storage.list().filter((name) => name.startsWith('sidefile-'));
+    // One at a time, as destaging drops them: it takes a moment until a file is filled up.
+    for (let seq = 1; seq <= 61; seq++) {
+      sidefile.dropBefore(seq);
+      storage.settle();
+    }
+    assert.equal(segments().length, 1);
+    assert.deepEqual(
+      spareNames(storage).map((name) => storage.contentOf(name).length),
+      Array.from({ length: 4 }, () => SEGMENT_BYTES),
+    );
+    append(storage, sidefile, 120);
+    flush(storage, sidefile);
+    assert.deepEqual(contents(sidefile), names(E1, sidefile.oldest, 120));
+    const startChain = sidefile.chainAt(sidefile.oldest - 1) as number;
+    const destaged = sidefile.oldest - 1;
+    const options = { history: E1, destaged, startChain, segmentBytes: SEGMENT_BYTES };
+    assert.deepEqual(contents(recovered(storage.copy(), options)), names(E1, destaged + 1, 120));
+  });
+
   test('are done without when the disk has no room, and a disk that fails is told of', () => {
     for (const code of ['ENOSPC', 'EIO']) {
       const { storage, sidefile, failures } = started();
