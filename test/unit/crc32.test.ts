@@ -6,7 +6,7 @@ import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 
 import { viewOf } from '../../src/core/base/bytes.ts';
-import { crc32OfWords, crc32WithBlock } from '../../src/core/base/crc32.ts';
+import { crc32OfRange, crc32OfWords, crc32WithBlock } from '../../src/core/base/crc32.ts';
 import { BLOCK_BYTES } from '../../src/core/base/units.ts';
 
 test('a few words have the checksum that zlib gives them, from any seed', () => {
@@ -16,6 +16,14 @@ test('a few words have the checksum that zlib gives them, from any seed', () => 
       assert.equal(crc32OfWords(viewOf(bytes), from, words, seed), crc32(bytes.subarray(from, from + 4 * words), seed));
     }),
   );
+});
+
+test('a range has the checksum that zlib gives it, whether it is short or long', () => {
+  const bytes = Uint8Array.from({ length: 4096 }, (_, i) => (i * 31) & 0xff);
+  for (const to of [8, 12, 64, 264, 268, 4096]) {
+    const digests = { crc32: (range: Uint8Array, seed: number) => crc32(range, seed) };
+    assert.equal(crc32OfRange(bytes, viewOf(bytes), { from: 8, to }, digests), crc32(bytes.subarray(8, to)));
+  }
 });
 
 test('the checksums of blocks join to that of all of them', () => {

@@ -3,7 +3,8 @@
 
 import { assert } from './assert.ts';
 
-const FIELD_BYTES = { u8: 1, u16: 2, u32: 4, u64: 8 } as const;
+/** Widths of the fields that a layout may have. */
+export const FIELD_BYTES = { u8: 1, u16: 2, u32: 4, u64: 8 } as const;
 /** Width of a field. A u64 holds at most 2^53 - 1; anything larger read from outside is refused by the reader's caller as damage. */
 export type FieldType = keyof typeof FIELD_BYTES;
 

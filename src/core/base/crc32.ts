@@ -1,6 +1,7 @@
 // CRC-32 where the port that computes it costs more than the work: over a few words, and over blocks whose checksums are known already. The same
 // polynomial and seeds as Digests.crc32, so that either may go on where the other ended.
 
+import type { Digests } from './ports.ts';
 import { BLOCK_BYTES } from './units.ts';
 
 const POLYNOMIAL = 0xedb8_8320;
@@ -54,6 +55,16 @@ export function crc32OfWords(view: DataView, at: number, wordCount: number, seed
       (tables[register >>> 24] as number);
   }
   return ~register >>> 0;
+}
+
+/** Bytes up to which the table is faster than a call of the port and the view that it needs. */
+const SHORT_BYTES_MAX = 256;
+
+/** CRC-32 of a range of `bytes`, which `view` shows as well; of whole words, and cheap for a few of them. */
+export function crc32OfRange(bytes: Uint8Array, view: DataView, range: { from: number; to: number }, digests: Digests): number {
+  const { from, to } = range;
+  if (to - from <= SHORT_BYTES_MAX) return crc32OfWords(view, from, (to - from) / 4, 0);
+  return digests.crc32(bytes.subarray(from, to), 0);
 }
 
 /** CRC-32 of some bytes and a block behind them, from the CRC-32 of each. */

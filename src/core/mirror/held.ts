@@ -76,7 +76,9 @@ export interface HeldPauses {
 /** The primary's side of the loop with one mirror, on one connection: one message is under way at a time. */
 export class HeldTeller {
   #number = 0;
-  #text = '';
+  /** What was told last. */
+  #told: readonly HeldCopy[] = [];
+  #hasNews = false;
   #sent: readonly HeldCopy[] | null = null;
   #sentAt: Millis = -Infinity;
   /** What the mirror has confirmed to know. */
@@ -85,7 +87,8 @@ export class HeldTeller {
   /** The mirror's connection ended: it may have forgotten. */
   reset(): void {
     this.#number = 0;
-    this.#text = '';
+    this.#told = [];
+    this.#hasNews = false;
     this.#sent = null;
     this.#known = new Map();
   }
@@ -95,19 +98,23 @@ export class HeldTeller {
     return this.#known.get(site) ?? null;
   }
 
-  /** When there is something to tell or to ask next; Infinity while the last message is not confirmed, and while nothing is known at all. */
-  dueAt(copies: readonly HeldCopy[], pauses: HeldPauses): Millis {
+  /**
+   * When there is something to tell or to ask next; Infinity while the last message is not confirmed, and while nothing is known at all. `copies` are
+   * asked for only where that depends on them: this is called in every turn.
+   */
+  dueAt(copies: () => readonly HeldCopy[], pauses: HeldPauses): Millis {
     if (this.#sent !== null) return Infinity;
-    const text = textOf(copies);
-    if (text !== this.#text) return this.#sentAt + pauses.news;
-    return copies.length === 0 ? Infinity : this.#sentAt + pauses.again;
+    this.#hasNews ||= !areSame(copies(), this.#told);
+    if (this.#hasNews) return this.#sentAt + pauses.news;
+    return this.#told.length === 0 ? Infinity : this.#sentAt + pauses.again;
   }
 
   next(epoch: Epoch, copies: readonly HeldCopy[], now: Millis): Held {
     assert(this.#sent === null, 'one message at a time', { number: this.#number });
     this.#sent = copies;
     this.#sentAt = now;
-    this.#text = textOf(copies);
+    this.#told = copies;
+    this.#hasNews = false;
     // A copy that has less than it had is known to the mirror up to there only, from the moment in which that is told.
     const lower = copies.filter((copy) => copy.durable < (this.#known.get(copy.site)?.durable ?? 0));
     if (lower.length > 0) this.#known = new Map([...this.#known, ...lower.map((copy) => [copy.site, copy] as const)]);
@@ -124,6 +131,10 @@ export class HeldTeller {
   }
 }
 
-function textOf(copies: readonly HeldCopy[]): string {
-  return copies.map(({ site, received, durable }) => `${site} ${received} ${durable}`).join();
+function areSame(some: readonly HeldCopy[], others: readonly HeldCopy[]): boolean {
+  if (some.length !== others.length) return false;
+  return some.every((copy, index) => {
+    const other = others[index] as HeldCopy;
+    return copy.site === other.site && copy.received === other.received && copy.durable === other.durable;
+  });
 }

@@ -3,7 +3,8 @@
 // docs/internals/wire.md is the offset table; test/golden/ pins the bytes.
 
 import { assert } from '../base/assert.ts';
-import { getU64, layout, setU64, viewOf, type Layout } from '../base/bytes.ts';
+import { type Field, FIELD_BYTES, getU64, layout, setU64, viewOf, type Layout } from '../base/bytes.ts';
+import { crc32OfRange } from '../base/crc32.ts';
 import { limits } from '../base/limits.ts';
 import type { Buffers, Compression, Digests } from '../base/ports.ts';
 import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
@@ -41,6 +42,9 @@ export const MESSAGE_HEADER = layout(24, [
   ['bodyCrc', 'u32', 'CRC-32 of the body; 0 for a frame, which has its own'],
   ['reserved', 'u32', '0'],
 ]);
+
+/** What the checksum of a head covers. */
+const HEADER_CRC_RANGE = { from: MESSAGE_HEADER.at.version, to: MESSAGE_HEADER.bytes };
 
 /** Kinds of messages. JSON bodies for what is rare, fixed layouts for what is frequent. */
 export const MESSAGE_TYPES = {
@@ -88,6 +92,26 @@ export const ACKNOWLEDGE_BODY = layout(32, [
   ['durable', 'u64', 'highest contiguous seq on stable storage'],
   ['destaged', 'u64', 'highest seq in the base image'],
 ]);
+
+/** What a mirror says that it holds. */
+export interface HeldPositions {
+  readonly epoch: number;
+  readonly received: number;
+  readonly durable: number;
+  readonly destaged: number;
+}
+
+/** The same as decodeNumbers(ACKNOWLEDGE_BODY), of which there is one for each batch of writes. */
+export function decodeAcknowledge(body: Uint8Array): HeldPositions | null {
+  if (body.length < ACKNOWLEDGE_BODY.bytes) return null;
+  const view = viewOf(body);
+  const { at } = ACKNOWLEDGE_BODY;
+  const epoch = getU64(view, at.epoch);
+  const received = getU64(view, at.received);
+  const durable = getU64(view, at.durable);
+  const destaged = getU64(view, at.destaged);
+  return Number.isNaN(epoch + received + durable + destaged) ? null : { epoch, received, durable, destaged };
+}
 
 /** Primary to mirror: asks for a promise, and tells what is committed and what must be kept. */
 export const HEARTBEAT_BODY = layout(32, [
@@ -217,26 +241,29 @@ export function encodeHeader(
   digests: Digests,
   version: number = HELLO_VERSION,
 ): Uint8Array {
-  const { bytes: bodyBytes, crc: bodyCrc } = body;
-  assert(bodyBytes <= limits.messageBytesMax, 'a message must not be larger than its limit', { name, bodyBytes });
   const bytes = new Uint8Array(MESSAGE_HEADER.bytes);
-  const view = viewOf(bytes);
+  writeHeader(bytes, { name, version, ...body }, digests);
+  return bytes;
+}
+
+function writeHeader(into: Uint8Array, head: { name: MessageName; version: number; bytes: number; crc: number }, digests: Digests): void {
+  const { name, bytes: bodyBytes } = head;
+  assert(bodyBytes <= limits.messageBytesMax, 'a message must not be larger than its limit', { name, bodyBytes });
+  const view = viewOf(into);
   const at = MESSAGE_HEADER.at;
   view.setUint32(at.magic, MAGIC, true);
-  view.setUint16(at.version, version, true);
+  view.setUint16(at.version, head.version, true);
   view.setUint16(at.type, MESSAGE_TYPES[name], true);
   view.setUint32(at.bodyBytes, bodyBytes, true);
-  view.setUint32(at.bodyCrc, bodyCrc, true);
-  view.setUint32(at.headerCrc, digests.crc32(bytes.subarray(8), 0), true);
-  return bytes;
+  view.setUint32(at.bodyCrc, head.crc, true);
+  view.setUint32(at.headerCrc, crc32OfRange(into, view, HEADER_CRC_RANGE, digests), true);
 }
 
 /** A whole message of fixed or JSON body. */
 export function encodeMessage(name: MessageName, body: Uint8Array, digests: Digests, version: number = HELLO_VERSION): Uint8Array {
-  const header = encodeHeader(name, { bytes: body.length, crc: digests.crc32(body, 0) }, digests, version);
-  const bytes = new Uint8Array(header.length + body.length);
-  bytes.set(header, 0);
-  bytes.set(body, header.length);
+  const bytes = new Uint8Array(MESSAGE_HEADER.bytes + body.length);
+  bytes.set(body, MESSAGE_HEADER.bytes);
+  writeHeader(bytes, { name, version, bytes: body.length, crc: digests.crc32(body, 0) }, digests);
   return bytes;
 }
 
@@ -245,13 +272,15 @@ export function encodeNumbers(form: Layout<string>, values: readonly number[]): 
   const bytes = new Uint8Array(form.bytes);
   const view = viewOf(bytes);
   assert(values.length === form.fields.length, 'one value for each field', { given: values.length });
-  form.fields.forEach(([name, type], index) => {
-    const offset = form.at[name] as number;
+  let offset = 0;
+  for (let index = 0; index < values.length; index++) {
+    const type = (form.fields[index] as Field)[1];
     const value = values[index] as number;
     if (type === 'u64') setU64(view, offset, value);
     else if (type === 'u32') view.setUint32(offset, value, true);
     else view.setUint16(offset, value, true);
-  });
+    offset += FIELD_BYTES[type];
+  }
   return bytes;
 }
 
@@ -290,6 +319,7 @@ export function decodeJson(body: Uint8Array): Record<string, unknown> | null {
 export class MessageReader {
   readonly #digests: Digests;
   readonly #header = new Uint8Array(MESSAGE_HEADER.bytes);
+  readonly #headerView = viewOf(this.#header);
   #headerBytes = 0;
   #body: Uint8Array | null = null;
   #bodyFilled = 0;
@@ -359,10 +389,10 @@ export class MessageReader {
   }
 
   #readHeader(): string | null {
-    const view = viewOf(this.#header);
+    const view = this.#headerView;
     const at = MESSAGE_HEADER.at;
     if (view.getUint32(at.magic, true) !== MAGIC) return 'these are not the bytes of a Tercet site';
-    if (this.#digests.crc32(this.#header.subarray(8), 0) !== view.getUint32(at.headerCrc, true))
+    if (crc32OfRange(this.#header, view, HEADER_CRC_RANGE, this.#digests) !== view.getUint32(at.headerCrc, true))
       return 'a message header fails its checksum';
     const version = view.getUint16(at.version, true);
     if (version !== this.version)

@@ -3,7 +3,7 @@
 
 import { assert } from '../base/assert.ts';
 import { getU64, viewOf } from '../base/bytes.ts';
-import { crc32OfWords, crc32WithBlock } from '../base/crc32.ts';
+import { crc32OfRange, crc32OfWords, crc32WithBlock } from '../base/crc32.ts';
 import { limits } from '../base/limits.ts';
 import type { Digests } from '../base/ports.ts';
 import { BLOCK_BYTES, type Epoch, isCount, type Seq, type WallMillis } from '../base/units.ts';
@@ -260,7 +260,7 @@ function readHeader(bytes: Uint8Array, offset: number, options: Omit<FrameOption
   const view = viewOf(head);
   const { at } = frameHeaderLayout;
   if (view.getUint32(at.magic, true) !== FRAME_MAGIC) return { kind: 'damaged', why: 'there is no frame (no magic number)' };
-  if (view.getUint32(at.headerCrc, true) !== options.digests.crc32(head.subarray(HEADER_CRC_FROM), 0)) {
+  if (view.getUint32(at.headerCrc, true) !== crc32OfRange(head, view, { from: HEADER_CRC_FROM, to: FRAME_HEADER_BYTES }, options.digests)) {
     return { kind: 'damaged', why: 'the header of the frame does not have its checksum' };
   }
   const version = view.getUint16(at.version, true);
@@ -301,7 +301,7 @@ function tableFault(frame: Uint8Array, header: HeaderFields, digests: Digests): 
   const view = viewOf(frame);
   const { at } = recordEntryLayout;
   const tableEnd = FRAME_HEADER_BYTES + header.recordCount * RECORD_ENTRY_BYTES;
-  if (digests.crc32(frame.subarray(FRAME_HEADER_BYTES, tableEnd), 0) !== header.tableCrc)
+  if (crc32OfRange(frame, view, { from: FRAME_HEADER_BYTES, to: tableEnd }, digests) !== header.tableCrc)
     return 'the table of the frame does not have its checksum';
   let chain = header.chainBefore;
   let payloadBytes = 0;

@@ -3,7 +3,7 @@
 
 import { assert } from '../base/assert.ts';
 import { setU64, viewOf } from '../base/bytes.ts';
-import { crc32OfWords } from '../base/crc32.ts';
+import { crc32OfRange, crc32OfWords } from '../base/crc32.ts';
 import { limits } from '../base/limits.ts';
 import type { Digests } from '../base/ports.ts';
 import { type Epoch, isCount, type Seq, type WallMillis } from '../base/units.ts';
@@ -159,7 +159,7 @@ export function writeFrameHeader(head: FrameHead, recordCount: number, frame: Ui
   view.setUint32(at.recordCount, recordCount, true);
   view.setUint32(at.payloadBytes, frame.length - payloadStart, true);
   view.setUint32(at.chainBefore, head.chainBefore, true);
-  view.setUint32(at.tableCrc, digests.crc32(frame.subarray(FRAME_HEADER_BYTES, payloadStart), 0), true);
+  view.setUint32(at.tableCrc, crc32OfRange(frame, view, { from: FRAME_HEADER_BYTES, to: payloadStart }, digests), true);
   setU64(view, at.committed, head.committed);
-  view.setUint32(at.headerCrc, digests.crc32(frame.subarray(HEADER_CRC_FROM, FRAME_HEADER_BYTES), 0), true);
+  view.setUint32(at.headerCrc, crc32OfRange(frame, view, { from: HEADER_CRC_FROM, to: FRAME_HEADER_BYTES }, digests), true);
 }

@@ -3,6 +3,7 @@
 
 import { assert } from '../base/assert.ts';
 import { getU64, type Layout, layout, setU64, viewOf } from '../base/bytes.ts';
+import { crc32OfRange } from '../base/crc32.ts';
 import type { Digests, StoredFile } from '../base/ports.ts';
 import { type Epoch, isCount, type Seq } from '../base/units.ts';
 
@@ -164,7 +165,7 @@ export function encodeMark(mark: Mark, bytes: Uint8Array, groupTag: number, dige
   setU64(view, at.lastSeq, mark.lastSeq);
   setU64(view, at.durableEpoch, mark.durableEpoch);
   setU64(view, at.durable, mark.durable);
-  view.setUint32(at.markCrc, digests.crc32(bytes.subarray(CRC_FROM), 0), true);
+  view.setUint32(at.markCrc, crc32OfRange(bytes, view, { from: CRC_FROM, to: MARK_BYTES }, digests), true);
 }
 
 /** The mark at the begin of `bytes`; null when there is none that is sound, of this group and of this segment. */

@@ -31,11 +31,10 @@ export class HeldDesk {
 
   turn(now: Millis): void {
     for (const [site, peer] of this.#followed) {
-      const teller = this.#tellers.get(site) as HeldTeller;
       if (peer.attached !== 'following') continue;
-      const copies = this.#others(peer);
-      if (now >= teller.dueAt(copies, this.#pauses))
-        peer.peer.link?.send('held', encodeJson(teller.next(this.#replica.epoch, copies, now)));
+      const teller = this.#tellers.get(site) as HeldTeller;
+      if (now < teller.dueAt(() => this.#others(peer), this.#pauses)) continue;
+      peer.peer.link?.send('held', encodeJson(teller.next(this.#replica.epoch, this.#others(peer), now)));
     }
   }
 
@@ -43,7 +42,10 @@ export class HeldDesk {
     let earliest = Infinity;
     for (const [site, peer] of this.#followed) {
       if (peer.attached !== 'following') continue;
-      earliest = Math.min(earliest, (this.#tellers.get(site) as HeldTeller).dueAt(this.#others(peer), this.#pauses));
+      earliest = Math.min(
+        earliest,
+        (this.#tellers.get(site) as HeldTeller).dueAt(() => this.#others(peer), this.#pauses),
+      );
     }
     return earliest;
   }

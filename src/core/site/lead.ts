@@ -9,7 +9,7 @@ import { acknowledgedUpTo, type Acknowledged } from '../mirror/acknowledge.ts';
 import { FollowedPeer } from '../mirror/followed.ts';
 import { readHandoverReady, readJoin, readJoined, type Join, type ScanChoice } from '../mirror/forms.ts';
 import {
-  ACKNOWLEDGE_BODY,
+  decodeAcknowledge,
   decodeNumbers,
   encodeNumbers,
   FLUSH_BODY,
@@ -403,7 +403,7 @@ export class Lead {
   }
 
   #acknowledge(peer: FollowedPeer, body: Uint8Array): string | null {
-    const said = decodeNumbers(ACKNOWLEDGE_BODY, body);
+    const said = decodeAcknowledge(body);
     if (said === null) return 'an acknowledgement is malformed';
     if (said.epoch !== this.#replica.epoch || !peer.streaming) return null;
     const wrong = peer.acknowledged(said, this.#options.clock.now());

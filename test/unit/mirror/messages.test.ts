@@ -11,6 +11,7 @@ import { limits } from '../../../src/core/base/limits.ts';
 import { copyOf } from '../../../src/core/base/bytes.ts';
 import {
   ACKNOWLEDGE_BODY,
+  decodeAcknowledge,
   decodeJson,
   decodeNumbers,
   encodeHeader,
@@ -285,7 +286,9 @@ describe('bodies of numbers', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(Number.MAX_SAFE_INTEGER), { minLength: 4, maxLength: 4 }), (values) => {
         const [epoch, received, durable, destaged] = values;
-        assert.deepEqual(decodeNumbers(ACKNOWLEDGE_BODY, encodeNumbers(ACKNOWLEDGE_BODY, values)), { epoch, received, durable, destaged });
+        const body = encodeNumbers(ACKNOWLEDGE_BODY, values);
+        assert.deepEqual(decodeNumbers(ACKNOWLEDGE_BODY, body), { epoch, received, durable, destaged });
+        assert.deepEqual(decodeAcknowledge(body), { epoch, received, durable, destaged });
       }),
     );
   });
@@ -293,8 +296,10 @@ describe('bodies of numbers', () => {
   test('above that, or cut short, are none', () => {
     const body = encodeNumbers(ACKNOWLEDGE_BODY, [1, 2, 3, 4]);
     assert.equal(decodeNumbers(ACKNOWLEDGE_BODY, body.subarray(0, 31)), null);
+    assert.equal(decodeAcknowledge(body.subarray(0, 31)), null);
     body[14] = 0x20;
     assert.equal(decodeNumbers(ACKNOWLEDGE_BODY, body), null);
+    assert.equal(decodeAcknowledge(body), null);
   });
 
   test('need one value for each field', () => {
