@@ -2,8 +2,9 @@
 // from outside uses the very code that opens a replica, and can say nothing else than what that would do.
 
 import { assert } from '../core/base/assert.ts';
-import type { DiskDone, Extent, FilePart, Storage, StoredFile } from '../core/base/ports.ts';
+import type { DigestHow, DigestsDone, DiskDone, Extent, FilePart, Storage, StoredFile } from '../core/base/ports.ts';
 import { DiskError } from '../core/base/ports.ts';
+import { digestBlocks } from '../host/block-digests.ts';
 
 /** What would be written to one file is kept up to here. */
 const PATCH_BYTES_MAX = 256 * 1024 * 1024;
@@ -140,6 +141,11 @@ class DryFile implements StoredFile {
   readParts(parts: readonly FilePart[], done: DiskDone): void {
     for (const { offset, bytes } of parts) this.read(offset, bytes);
     setImmediate(() => done(null));
+  }
+
+  digestBlocks({ offset, length }: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
+    const bytes = new Uint8Array(length);
+    this.readParts([{ offset, bytes }], (failure) => done(failure ?? digestBlocks(how.algorithm, bytes, how.blockBytes)));
   }
 
   writeParts(parts: readonly FilePart[], done: DiskDone): void {

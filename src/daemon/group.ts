@@ -2,7 +2,7 @@
 
 import type { Explanation } from '../api/schema.ts';
 import type { WitnessPort } from '../core/arbiter/witness-state.ts';
-import type { BlockDigests, Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
+import type { Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
 import { BLOCK_BYTES } from '../core/base/units.ts';
 import type { Standing } from '../core/nbd/standing.ts';
@@ -25,6 +25,7 @@ import type { VerifyOrder } from '../core/scan/verify.ts';
 import { Lacks, type Stretch, type StretchRange } from '../core/site/lacks.ts';
 import { Site } from '../core/site/site.ts';
 import { type VolumeMap, VolumeSurvey } from '../core/site/volume-map.ts';
+import type { DigestThreads } from '../host/digest-threads.ts';
 import type { ReplicaFolder } from '../host/disk.ts';
 import { openReplicaFolder } from '../host/disk.ts';
 import { machineCompression } from '../host/zstd.ts';
@@ -48,7 +49,7 @@ export interface SharedParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly digests: Digests;
-  readonly blockDigests: BlockDigests;
+  readonly blockDigests: DigestThreads;
   readonly buffers: Buffers;
   readonly turns: TurnScheduler;
   readonly witness: WitnessPort;
@@ -66,6 +67,8 @@ const MIB = 1024 * 1024;
 
 /** Sizes of the ranges that a scan compares below its unit, coarse to fine. */
 const SCAN_LEVELS = [16 * MIB, MIB, MIB / 16, MIB / 256];
+/** The largest node of a scan that is digested by its bytes: what differs within is read a second time. */
+const SCAN_CHUNK_BYTES = MIB / 16;
 
 /** Drives one Site. */
 export class GroupRunner implements ExportedGroup {
@@ -120,6 +123,7 @@ export class GroupRunner implements ExportedGroup {
         config.volumes.flatMap(({ name, base }) => (base.has(site.name) ? [[`base-${name}.img`, base.get(site.name) ?? '']] : [])),
       ),
       afterCallback: () => turns.touch(this.#turn),
+      digests: parts.blockDigests,
     });
     this.#decisions = new DecisionFile(replicaFolder(site, config.name), this.#journal);
     this.#core = new Site(this.#siteOptions(config));
@@ -292,12 +296,19 @@ export class GroupRunner implements ExportedGroup {
       scrub: config.scrub ?? undefined,
       bitmapChunkBytes: config.bitmapChunkBytes,
       resyncPieceBytes: 16 * 1024 * 1024,
-      scan: { algorithm: 'sha256', compare: 'primary', confirm: false, levels: scanLevels(config.scanUnitBytes), chunkBytes: MIB },
+      scan: {
+        algorithm: 'sha256',
+        compare: 'primary',
+        confirm: false,
+        levels: scanLevels(config.scanUnitBytes),
+        chunkBytes: SCAN_CHUNK_BYTES,
+      },
       bootId,
       clock,
       random,
       digests,
       blockDigests: {
+        take: (byteCount) => blockDigests.take(byteCount),
         digest: (algorithm, bytes, blockBytes, done) =>
           blockDigests.digest(algorithm, bytes, blockBytes, (result) => {
             if (this.#stopped) return;

@@ -36,6 +36,10 @@ export class SlicedDigests implements BlockDigests {
   readonly #jobs: Job[] = [];
   #running = false;
 
+  take(byteCount: number): Uint8Array {
+    return Buffer.allocUnsafeSlow(byteCount);
+  }
+
   digest(algorithm: DigestAlgorithm, bytes: Uint8Array, blockBytes: number, done: (digests: Uint8Array) => void): void {
     this.#jobs.push({ algorithm, bytes, blockBytes, done, parts: [], at: 0 });
     if (this.#running) return;

@@ -2,7 +2,17 @@
 
 import { closeSync, fstatSync, ftruncateSync, readSync, writeSync, writevSync } from 'node:fs';
 import { assert } from '../core/base/assert.ts';
-import { DiskError, type DiskDone, type DiskFailure, type Extent, type FilePart, type StoredFile } from '../core/base/ports.ts';
+import {
+  type DigestHow,
+  type DigestsDone,
+  DiskError,
+  type DiskDone,
+  type DiskFailure,
+  type Extent,
+  type FilePart,
+  type StoredFile,
+} from '../core/base/ports.ts';
+import type { DigestThreads } from './digest-threads.ts';
 import {
   FALLOCATE_KEEP_SIZE,
   FALLOCATE_PUNCH_HOLE,
@@ -19,6 +29,7 @@ import { codeOf, joinRuns, readRun, type TransferDone, type TransferQueue, witho
 /** What a file needs of the folder it is in. */
 export interface FileOwner {
   readonly transfers: TransferQueue;
+  readonly digests: DigestThreads;
   /** An operation in the background begins; the folder stays locked until it has ended. */
   begun(): void;
   /** It has ended, and `done` is to be told unless the folder has been closed. */
@@ -176,6 +187,24 @@ export class DiskFile implements StoredFile {
   readParts(parts: readonly FilePart[], done: DiskDone): void {
     this.#checkOpen();
     this.#transfer('read', joinRuns(parts), readRun, done);
+  }
+
+  digestBlocks(range: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
+    this.#checkOpen();
+    const owner = this.#owner;
+    let digests: Uint8Array = new Uint8Array(0);
+    owner.begun();
+    this.busy(
+      (finish) =>
+        owner.digests.digestFile({ fd: this.fd, ...range }, how, (result) => {
+          if (typeof result !== 'string') digests = result;
+          finish(typeof result === 'string' ? result : null);
+        }),
+      (code) => {
+        const failure: DiskFailure | null = code === null ? null : { operation: 'read', file: this.name, code };
+        owner.ended((failed) => done(failed ?? digests), failure);
+      },
+    );
   }
 
   writeParts(parts: readonly FilePart[], done: DiskDone): void {

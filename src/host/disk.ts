@@ -20,6 +20,7 @@ import { dirname, join, resolve } from 'node:path';
 import { assert } from '../core/base/assert.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { type DiskDone, DiskError, type DiskFailure, type Storage, type StoredFile } from '../core/base/ports.ts';
+import { DigestThreads } from './digest-threads.ts';
 import { DiskFile, type FileOwner } from './disk-file.ts';
 import { type FileLock, lockFile } from './flock.ts';
 import { tryLock } from './libc.ts';
@@ -32,6 +33,8 @@ export interface FolderOptions {
   readonly afterCallback?: () => void;
   /** Where reads and writes in the background queue; the process's own queue unless given. */
   readonly transfers?: TransferQueue;
+  /** Threads that digest what lies in files; threads of its own unless given. */
+  readonly digests?: DigestThreads;
 }
 
 /** A locked data folder. */
@@ -79,6 +82,7 @@ interface Directory {
 
 class FolderStorage implements Storage, FileOwner {
   readonly transfers: TransferQueue;
+  readonly digests: DigestThreads;
   readonly #folder: string;
   readonly #paths: ReadonlyMap<string, string>;
   readonly #afterCallback: () => void;
@@ -96,6 +100,7 @@ class FolderStorage implements Storage, FileOwner {
     this.#paths = new Map(Object.entries(options.paths ?? {}).map(([name, path]) => [name, resolve(path)]));
     this.#afterCallback = options.afterCallback ?? ((): void => {});
     this.transfers = options.transfers ?? processTransfers;
+    this.digests = options.digests ?? new DigestThreads();
   }
 
   list(): readonly string[] {

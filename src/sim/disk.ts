@@ -2,11 +2,14 @@
 // durable: a power loss keeps exactly that, and of the rest any part (each write lost, kept or torn at 512 bytes, in any order). Names are
 // durable only after a flush of their file. Failures, a full disk, slowness and flipped bits are switched on from outside.
 
+import { digestBlocks } from './digests.ts';
 import { Chance } from './random.ts';
 import type { Gate } from './gate.ts';
 import type { World } from './world.ts';
 import {
   DiskError,
+  type DigestHow,
+  type DigestsDone,
   type DiskDone,
   type DiskFailure,
   type Extent,
@@ -451,6 +454,11 @@ class Handle implements StoredFile {
       };
       this.ports.later('read', this.ports.chance.spread(0.05, 1), perform, done);
     });
+  }
+
+  digestBlocks({ offset, length }: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
+    const bytes = new Uint8Array(length);
+    this.readParts([{ offset, bytes }], (failure) => done(failure ?? digestBlocks(how.algorithm, bytes, how.blockBytes)));
   }
 
   writeParts(parts: readonly FilePart[], done: DiskDone): void {

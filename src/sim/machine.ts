@@ -381,6 +381,7 @@ export class Machine<S extends DrivenSite> implements Station {
       random: { id: () => `${this.name}-${life}-${this.ids++}` },
       digests: this.factory.digests,
       blockDigests: {
+        take: (byteCount) => new Uint8Array(byteCount).fill(0xdd),
         // As slow as it likes, and in any order: other threads compute them.
         digest: (algorithm, bytes, blockBytes, done) => {
           const digests = digestBlocks(algorithm, bytes, blockBytes);

@@ -147,7 +147,7 @@ class Copying {
     this.#reading = true;
     const session = this.#session;
     const into = new Uint8Array(range.length);
-    replica.readImage(volume, range.offset, into, (failure) => {
+    replica.readCold(volume, range.offset, into, (_needSeq, failure) => {
       assert.equal(failure, null);
       if (session !== this.#session) return;
       this.#reading = false;

@@ -3,6 +3,8 @@
 
 import {
   DiskError,
+  type DigestHow,
+  type DigestsDone,
   type DiskDone,
   type DiskFailure,
   type Extent,
@@ -10,6 +12,7 @@ import {
   type Storage,
   type StoredFile,
 } from '../../src/core/base/ports.ts';
+import { digestBlocks } from '../../src/sim/digests.ts';
 
 /** Thrown out of the call at which the process dies. */
 export class Killed extends Error {
@@ -380,6 +383,11 @@ class MemoryFile implements StoredFile {
   readParts(parts: readonly FilePart[], done: DiskDone): void {
     for (const part of parts) this.read(part.offset, part.bytes);
     this.#storage.later(() => done(null));
+  }
+
+  digestBlocks({ offset, length }: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
+    const bytes = new Uint8Array(length);
+    this.readParts([{ offset, bytes }], (failure) => done(failure ?? digestBlocks(how.algorithm, bytes, how.blockBytes)));
   }
 
   writeParts(parts: readonly FilePart[], done: DiskDone): void {

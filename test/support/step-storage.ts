@@ -2,6 +2,8 @@
 // order, and reads may be cold. What was not ordered by its user shows as torn content. Stands on MemoryStorage, which can lose power.
 
 import {
+  type DigestHow,
+  type DigestsDone,
   type DiskDone,
   DiskError,
   type DiskFailure,
@@ -11,6 +13,7 @@ import {
   type StoredFile,
 } from '../../src/core/base/ports.ts';
 import { BLOCK_BYTES } from '../../src/core/base/units.ts';
+import { digestBlocks } from '../../src/sim/digests.ts';
 import type { MemoryStorage } from './memory-storage.ts';
 
 /** See the top of the file. */
@@ -155,6 +158,11 @@ class StepFile implements StoredFile {
     this.#halves(parts, done, (offset, bytes) => {
       this.inner.read(offset, bytes);
     });
+  }
+
+  digestBlocks({ offset, length }: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
+    const bytes = new Uint8Array(length);
+    this.readParts([{ offset, bytes }], (failure) => done(failure ?? digestBlocks(how.algorithm, bytes, how.blockBytes)));
   }
 
   writeParts(parts: readonly FilePart[], done: DiskDone): void {

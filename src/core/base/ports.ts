@@ -24,8 +24,16 @@ export interface Digests {
 /** How the content of blocks is digested when copies are compared. crc32 and md5 find accidents, not forgeries; sha256 is proof enough for both. */
 export type DigestAlgorithm = 'crc32' | 'md5' | 'sha1' | 'sha256';
 
+/** How bytes are digested: each `blockBytes` of them; the last block may be shorter. */
+export interface DigestHow {
+  readonly algorithm: DigestAlgorithm;
+  readonly blockBytes: number;
+}
+
 /** Digests of much data: other threads may compute them. */
 export interface BlockDigests {
+  /** Memory for bytes that are to be digested, which goes back with digest(). Contents are undefined. */
+  take(byteCount: number): Uint8Array;
   /**
    * Digests each `blockBytes` of the bytes (the last block may be shorter) and calls back, as an event of its own, with the digests one behind
    * the other. The bytes are the port's from this call on, with the whole of their buffer: they may move to another thread.
@@ -55,6 +63,9 @@ export class DiskError extends Error {
 
 /** Called once when a lasting operation ends: null when it succeeded. */
 export type DiskDone = (failure: DiskFailure | null) => void;
+
+/** Called once with digests one behind the other, or with why there are none. */
+export type DigestsDone = (digests: Uint8Array | DiskFailure) => void;
 
 /** A part of a file, and the memory that it is read into or written from. */
 export interface FilePart {
@@ -95,6 +106,11 @@ export interface StoredFile {
   extents(offset: number, length: number, extentsMax: number): readonly Extent[];
   /** Reads parts in the background, without stopping the event loop for the disk. */
   readParts(parts: readonly FilePart[], done: DiskDone): void;
+  /**
+   * Digests the blocks of a range in the background, without bringing their content here: one digest behind the other, or why it could not be
+   * read. What lies beyond the end reads as zeroes.
+   */
+  digestBlocks(range: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void;
   /** Writes parts in the background. */
   writeParts(parts: readonly FilePart[], done: DiskDone): void;
   close(): void;

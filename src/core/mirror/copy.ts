@@ -20,7 +20,7 @@ export interface ImageSource {
   readonly volumes: readonly { readonly sizeBytes: number }[];
   readonly marks: { readonly received: Seq; readonly committed: Seq };
   imageRanges(volume: VolumeIndex, fromOffset: number, lengthMax: number): { offset: number; length: number; zero: boolean } | null;
-  readImage(volume: VolumeIndex, offset: number, into: Uint8Array, done: (failure: ReplicaFailure | null) => void): void;
+  readCold(volume: VolumeIndex, offset: number, into: Uint8Array, done: (needSeq: Seq, failure: ReplicaFailure | null) => void): void;
 }
 
 /** Ranges looked at in one turn: finding out what a thin volume does not hold takes time, and hosts are waiting. */
@@ -168,7 +168,7 @@ export class CopySender {
   #readAndSend(volume: VolumeIndex, offset: number, length: number): void {
     const bytes = new Uint8Array(length);
     this.#reading = true;
-    this.#source.readImage(volume, offset, bytes, (failure) => {
+    this.#source.readCold(volume, offset, bytes, (_needSeq, failure) => {
       this.#reading = false;
       if (this.#stopped) return;
       // A failed read has failed the replica, which ends this reign; nothing is sent in its place.

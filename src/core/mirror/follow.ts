@@ -74,7 +74,7 @@ export interface FollowingReplica {
   fillBitmap(site: SiteName): boolean;
   readonly receiver: Pick<
     CopyReceiver,
-    'staged' | 'partial' | 'begin' | 'resume' | 'writeImage' | 'settled' | 'end' | 'imageRanges' | 'readCold'
+    'staged' | 'partial' | 'begin' | 'resume' | 'writeImage' | 'settled' | 'end' | 'imageRanges' | 'readCold' | 'digestBase'
   >;
   markClean(done: (failure: ReplicaFailure | null) => void): void;
 }
@@ -409,6 +409,7 @@ export class Follower {
       marks,
       imageRanges: receiver.imageRanges.bind(receiver),
       readCold: receiver.readCold.bind(receiver),
+      digestBase: receiver.digestBase.bind(receiver),
     };
     this.#scan = new ScanSide({
       link: this.link,

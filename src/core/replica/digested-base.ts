@@ -4,7 +4,9 @@
 import { assert } from '../base/assert.ts';
 import {
   type BlockDigests,
+  type DigestHow,
   type Digests,
+  type DigestsDone,
   type DiskDone,
   type DiskFailure,
   type Extent,
@@ -112,6 +114,10 @@ export class DigestedBase implements StoredFile {
     this.#file.readParts(parts, done);
   }
 
+  digestBlocks(range: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
+    this.#file.digestBlocks(range, how, done);
+  }
+
   writeParts(parts: readonly FilePart[], done: DiskDone): void {
     for (const part of parts) this.#note(part);
     this.#underWay.add(parts);
@@ -176,7 +182,7 @@ export class DigestedBase implements StoredFile {
     assert(Number.isInteger(firstBlock) && Number.isInteger(blockCount), 'a base image is looked at by whole blocks', { offset, length });
     const watch = this.watch(offset, length);
     const snapshot = this.table.snapshot(firstBlock, blockCount);
-    const bytes = new Uint8Array(length);
+    const bytes = blockDigests.take(length);
     let failure: DiskFailure | null = null;
     let left = 2;
     const read = (failed: DiskFailure | null): void => {

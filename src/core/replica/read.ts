@@ -3,7 +3,7 @@
 // the background. Destaging must not write under such a read: it waits for the ones that began before it.
 
 import { assert } from '../base/assert.ts';
-import type { DiskDone, DiskFailure, FilePart, StoredFile } from '../base/ports.ts';
+import type { DigestHow, DigestsDone, DiskDone, DiskFailure, FilePart, StoredFile } from '../base/ports.ts';
 import { BLOCK_BYTES, type Seq, type VolumeIndex } from '../base/units.ts';
 import type { Background } from './background.ts';
 import { BASE, type Overlay, TRIMMED } from './overlay.ts';
@@ -71,15 +71,42 @@ export class Reader {
   ): void {
     const parts: FilePart[] = [];
     const needSeq = this.#fill(volume, offset, into, committed, parts);
-    this.#coldBegun++;
-    const number = this.#coldBegun;
+    const ended = this.#begun((failure) => done(needSeq, failure));
+    this.#base(volume).readParts(parts, ended);
+  }
+
+  /**
+   * Digests a range in the background, where all of it comes from the base image: as of the moment of the call. False, with nothing begun, where
+   * records cover a part of it.
+   */
+  digestBase(volume: VolumeIndex, range: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): boolean {
+    const overlay = this.#overlay(volume);
+    const base = this.#base(volume);
+    const end = range.offset + range.length;
+    assert(end <= base.size(), 'a range that is digested must end within its volume', { volume, ...range });
+    for (let block = Math.floor(range.offset / BLOCK_BYTES); !overlay.empty && block * BLOCK_BYTES < end; block++)
+      if (overlay.seek(block) !== 0) return false;
+    let digests: Uint8Array | null = null;
+    const ended = this.#begun((failure) => {
+      assert(failure !== null || digests !== null, 'what was digested has digests or a failure', { volume, ...range });
+      done(failure ?? (digests as Uint8Array));
+    });
+    base.digestBlocks(range, how, (result) => {
+      if (result instanceof Uint8Array) digests = result;
+      ended(result instanceof Uint8Array ? null : result);
+    });
+    return true;
+  }
+
+  /** A background read begins: what is to be called when it has ended. */
+  #begun(done: DiskDone): DiskDone {
+    const number = ++this.#coldBegun;
     this.#cold.add(number);
-    const ended: DiskDone = (failure) => {
+    return this.#background.begin((failure) => {
       this.#cold.delete(number);
-      done(needSeq, failure);
+      done(failure);
       this.#wake();
-    };
-    this.#base(volume).readParts(parts, this.#background.begin(ended));
+    });
   }
 
   /** Calls `done` when every background read that has begun by now has ended; true, without calling it, when none is under way. */

@@ -4,7 +4,17 @@
 // or no space for both, they go straight into the bases, and the superblock says before the first of them that this copy is inconsistent.
 
 import { assert } from '../base/assert.ts';
-import { type Digests, type DiskDone, DiskError, type DiskFailure, type Journal, type Storage, type StoredFile } from '../base/ports.ts';
+import {
+  type DigestHow,
+  type Digests,
+  type DigestsDone,
+  type DiskDone,
+  DiskError,
+  type DiskFailure,
+  type Journal,
+  type Storage,
+  type StoredFile,
+} from '../base/ports.ts';
 import { assertHistory, epochOf, type History } from '../base/position.ts';
 import { BLOCK_BYTES, type Epoch, type Seq, type VolumeIndex } from '../base/units.ts';
 import type { Background } from './background.ts';
@@ -551,6 +561,22 @@ export class CopyReceiver {
       at += length;
     }
     part(null);
+  }
+
+  /** Digests what the receiver holds itself, where one file has all of a range; false, with nothing begun, where it is in several. */
+  digestBase(volume: VolumeIndex, range: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): boolean {
+    const { file, length } = this.#fileAt(volume, range.offset, range.length);
+    if (length < range.length) return false;
+    let digests: Uint8Array | null = null;
+    const ended = this.#ground.background.begin((failure) => {
+      assert(failure !== null || digests !== null, 'what was digested has digests or a failure', { volume, ...range });
+      done(failure ?? (digests as Uint8Array));
+    });
+    file.digestBlocks(range, how, (result) => {
+      if (result instanceof Uint8Array) digests = result;
+      ended(result instanceof Uint8Array ? null : result);
+    });
+    return true;
   }
 
   #fileAt(volume: VolumeIndex, offset: number, lengthMax: number): { readonly file: StoredFile; readonly length: number } {

@@ -408,6 +408,11 @@ export class Replica {
     }
   }
 
+  /** Digests a range in the background where it all comes from the base image: see Reader.digestBase. */
+  digestBase(...args: Parameters<Reader['digestBase']>): boolean {
+    return this.#used(() => this.#reader.digestBase(...args));
+  }
+
   /** What lies in a range: see Reader.extents. */
   extents(volume: VolumeIndex, offset: number, length: number, extentsMax: number): VolumeExtent[] {
     return this.#used(() => this.#reader.extents(volume, { offset, length }, extentsMax, this.#marks.committed));
@@ -485,11 +490,6 @@ export class Replica {
     return this.#used(() =>
       nextImage(this.#reader, { index: volume, sizeBytes: options.sizeBytes }, fromOffset, { bytesMax, committed: this.#marks.committed }),
     );
-  }
-
-  /** Sender: fills `into` with the newest content of a range at the moment of this call. */
-  readImage(volume: VolumeIndex, offset: number, into: Uint8Array, done: ReplicaDone): void {
-    this.readCold(volume, offset, into, (_needSeq, failure) => done(failure));
   }
 
   /** The replica has caught up with a primary: it lacks nothing that it had acknowledged. */

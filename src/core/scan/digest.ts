@@ -3,7 +3,7 @@
 
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
-import type { BlockDigests, DigestAlgorithm } from '../base/ports.ts';
+import type { BlockDigests, DigestAlgorithm, DigestHow } from '../base/ports.ts';
 import type { Seq, VolumeIndex } from '../base/units.ts';
 import type { ReplicaFailure } from '../replica/options.ts';
 
@@ -19,6 +19,13 @@ export interface DigestSource {
   /** The next range from `fromOffset` on that is data (at most `bytesMax` of it) or reads as zeroes (and may be longer); null at the end. */
   imageRanges(volume: VolumeIndex, fromOffset: number, bytesMax: number): { offset: number; length: number; zero: boolean } | null;
   readCold(volume: VolumeIndex, offset: number, into: Uint8Array, done: (needSeq: Seq, failure: ReplicaFailure | null) => void): void;
+  /** Digests a range as of this moment without bringing its content here; false, with nothing begun, where that is not possible. */
+  digestBase(
+    volume: VolumeIndex,
+    range: { readonly offset: number; readonly length: number },
+    how: DigestHow,
+    done: (digests: Uint8Array | ReplicaFailure) => void,
+  ): boolean;
 }
 
 /** A stretch of a volume: whole blocks. */
@@ -37,7 +44,7 @@ export interface RangeDigests {
 
 /**
  * Digests each `blockBytes` of a range of at most `limits.digestRangeBytesMax`. `done` comes later, with the failure of the copy if it could
- * not be read. What reads as zeroes is not read, and digested once for all.
+ * not be read. Content that nobody here looks at is digested where it is read.
  */
 export function digestRange(
   ports: {
@@ -47,7 +54,7 @@ export function digestRange(
     readonly seen?: (bytes: Uint8Array, go: () => void) => void;
   },
   range: VolumeRange,
-  how: { readonly algorithm: DigestAlgorithm; readonly blockBytes: number },
+  how: DigestHow,
   done: (result: RangeDigests | ReplicaFailure) => void,
 ): void {
   const { source, digests } = ports;
@@ -55,8 +62,9 @@ export function digestRange(
   assert(length > 0 && length <= limits.digestRangeBytesMax, 'a range is digested in bounded pieces', { length });
   const seq = source.marks.received;
   const end = offset + length;
-  // In memory of its own, which the port takes over.
-  const bytes = new Uint8Array(length);
+  const digested = (result: Uint8Array | ReplicaFailure): void => done(result instanceof Uint8Array ? { digests: result, seq } : result);
+  if (ports.seen === undefined && source.digestBase(volume, { offset, length }, how, digested)) return;
+  const bytes = digests.take(length);
   let reads = 1;
   let failed: ReplicaFailure | null = null;
   const ended = (failure: ReplicaFailure | null): void => {
@@ -71,9 +79,11 @@ export function digestRange(
     const next = source.imageRanges(volume, at, end - at);
     assert(next !== null && next.offset === at, 'a range that is digested is within its volume', { volume, at });
     const stop = Math.min(end, at + next.length);
-    if (!next.zero) {
+    const part = bytes.subarray(at - offset, stop - offset);
+    if (next.zero) part.fill(0);
+    else {
       reads++;
-      source.readCold(volume, at, bytes.subarray(at - offset, stop - offset), (_needSeq, failure) => ended(failure));
+      source.readCold(volume, at, part, (_needSeq, failure) => ended(failure));
     }
     at = stop;
   }

@@ -1,7 +1,9 @@
-// The digests of one side of a comparison, coarse and fine. A coarse node is the digest of the digests of its chunks, so a region is read once
-// however coarse it is compared; a node of a chunk or less is the digest of its bytes. A bounded number of pieces is read at a time.
+// The digests of one side of a comparison, coarse and fine. A coarse node is the digest of the digests of its chunks, and those are remembered, so
+// a region is read and digested once however often it is asked about from above; only what lies in a chunk that differs is digested once more, by
+// its bytes. A bounded number of pieces is digested at a time.
 
 import { assert } from '../base/assert.ts';
+import { limits } from '../base/limits.ts';
 import type { BlockDigests, DigestAlgorithm } from '../base/ports.ts';
 import type { ReplicaFailure } from '../replica/options.ts';
 import { DIGEST_BYTES, digestRange, type DigestSource, type VolumeRange } from './digest.ts';
@@ -14,10 +16,12 @@ export interface ScanGeometry {
   readonly chunkBytes: number;
 }
 
-/** Pieces that are read and digested at one time. */
-const PIECES_MAX = 6;
-/** Chunks whose digests are remembered, for the finer questions about a region that differs. */
-const CHUNKS_KEPT_MAX = 16_384;
+/** Bytes of a piece: a trip to another thread is worth it, and hosts are not kept waiting by what is read of it. */
+const PIECE_BYTES = limits.digestRangeBytesMax;
+/** Pieces that are digested at one time. */
+const PIECES_MAX = 4;
+/** Pieces whose digests are remembered, for the finer questions about a region that differs: 8 GiB, 4 MiB of memory by sha256. */
+const PIECES_KEPT_MAX = 2048;
 
 type Piece = { readonly range: VolumeRange; readonly blockBytes: number; readonly done: (digests: Uint8Array | ReplicaFailure) => void };
 
@@ -26,7 +30,10 @@ export class LocalDigests {
   readonly #source: DigestSource;
   readonly #digests: BlockDigests;
   readonly #geometry: ScanGeometry;
-  readonly #chunks = new Map<string, Uint8Array>();
+  /** Pieces begin at multiples of this. */
+  readonly #pieceBytes: number;
+  /** Digests of the chunks of pieces, by volume and number of the piece. */
+  readonly #kept = new Map<string, Uint8Array>();
   readonly #zeroes = new Map<number, Uint8Array>();
   #waiting: Piece[] = [];
   #running = 0;
@@ -39,6 +46,9 @@ export class LocalDigests {
     this.#digests = options.digests;
     this.algorithm = options.algorithm;
     this.#geometry = options.geometry;
+    const { levels, chunkBytes } = options.geometry;
+    const bytes = Math.min(PIECE_BYTES, levels[0] ?? chunkBytes);
+    this.#pieceBytes = Math.max(1, Math.floor(bytes / chunkBytes)) * chunkBytes;
   }
 
   /** Nobody is told anything any more. */
@@ -63,60 +73,83 @@ export class LocalDigests {
     });
   }
 
-  /** Digests by bytes, in pieces of at most a chunk. */
+  /** Digests by bytes, in pieces. */
   #pieces(range: VolumeRange, blockBytes: number, done: (digests: Uint8Array | ReplicaFailure) => void): void {
-    const { chunkBytes } = this.#geometry;
     const { volume, offset, length } = range;
     assert(length > 0 && offset % blockBytes === 0, 'a range of nodes begins with a node', { offset, length, blockBytes });
-    const count = Math.ceil(length / chunkBytes);
-    const parts: Uint8Array[] = Array.from({ length: count });
-    let left = count;
+    const end = offset + length;
+    const parts: Uint8Array[] = [];
+    let left = 1;
     let failed = false;
-    for (let index = 0; index < count; index++) {
-      const at = offset + index * chunkBytes;
-      const piece = { volume, offset: at, length: Math.min(chunkBytes, offset + length - at) };
-      const key = blockBytes === chunkBytes ? `${volume}:${at}` : null;
-      const ended = (digests: Uint8Array | ReplicaFailure): void => {
-        if (failed) return;
-        if (!(digests instanceof Uint8Array)) {
-          failed = true;
-          return done(digests);
-        }
-        if (key !== null) this.#keep(key, digests);
-        parts[index] = digests;
-        if (--left === 0) done(joined(parts));
-      };
-      const known = key === null ? undefined : this.#chunks.get(key);
-      if (known === undefined) this.#waiting.push({ range: piece, blockBytes, done: ended });
-      else ended(known);
+    const ended = (index: number, digests: Uint8Array | ReplicaFailure): void => {
+      if (failed) return;
+      if (!(digests instanceof Uint8Array)) {
+        failed = true;
+        return done(digests);
+      }
+      parts[index] = digests;
+      if (--left === 0) done(joined(parts));
+    };
+    let pieces = 0;
+    for (let at = offset; at < end;) {
+      const stop = Math.min(end, (Math.floor(at / this.#pieceBytes) + 1) * this.#pieceBytes);
+      const piece = { volume, offset: at, length: stop - at };
+      const index = pieces++;
+      left++;
+      const known = blockBytes === this.#geometry.chunkBytes ? this.#known(piece) : null;
+      if (known === null) this.#waiting.push({ range: piece, blockBytes, done: (digests) => ended(index, digests) });
+      else ended(index, known);
+      at = stop;
     }
+    // Whatever comes after this comes later or, where nothing need be read, before.
     this.#run();
+    if (--left === 0 && !failed) done(joined(parts));
   }
 
-  #keep(key: string, digests: Uint8Array): void {
-    if (this.#chunks.size >= CHUNKS_KEPT_MAX) this.#chunks.delete(this.#chunks.keys().next().value as string);
-    this.#chunks.set(key, digests);
+  /** The remembered digests of the chunks of a range within a piece; null when they are not all remembered. */
+  #known({ volume, offset, length }: VolumeRange): Uint8Array | null {
+    const size = DIGEST_BYTES[this.algorithm];
+    const { chunkBytes } = this.#geometry;
+    const within = offset % this.#pieceBytes;
+    const kept = this.#kept.get(`${volume}:${offset - within}`);
+    const from = (within / chunkBytes) * size;
+    const to = from + Math.ceil(length / chunkBytes) * size;
+    return kept === undefined || kept.length < to ? null : kept.subarray(from, to);
+  }
+
+  #keep({ volume, offset }: VolumeRange, digests: Uint8Array): void {
+    if (offset % this.#pieceBytes !== 0) return;
+    if (this.#kept.size >= PIECES_KEPT_MAX) this.#kept.delete(this.#kept.keys().next().value as string);
+    this.#kept.set(`${volume}:${offset}`, digests);
   }
 
   #run(): void {
+    // What is known to read as zeroes at this moment: a thin volume is not asked about piece by piece.
+    let zeroes = { volume: -1, end: 0 };
     while (this.#running < PIECES_MAX && !this.#stopped) {
       const piece = this.#waiting.shift();
       if (piece === undefined) return;
-      this.#digest(piece);
+      const { volume, offset, length } = piece.range;
+      if (zeroes.volume !== volume || offset >= zeroes.end) {
+        const first = this.#source.imageRanges(volume, offset, length);
+        zeroes = first?.zero === true ? { volume, end: first.offset + first.length } : { volume: -1, end: 0 };
+      }
+      this.#digest(piece, zeroes.end >= offset + length);
     }
   }
 
-  #digest({ range, blockBytes, done }: Piece): void {
+  #digest({ range, blockBytes, done }: Piece, isZero: boolean): void {
     this.digestedBytes += range.length;
-    const first = this.#source.imageRanges(range.volume, range.offset, range.length);
-    if (first !== null && first.zero && first.length >= range.length && range.length % blockBytes === 0) {
-      return done(repeated(this.#zeroOf(blockBytes), range.length / blockBytes));
-    }
+    const ended = (digests: Uint8Array | ReplicaFailure): void => {
+      if (blockBytes === this.#geometry.chunkBytes && digests instanceof Uint8Array) this.#keep(range, digests);
+      done(digests);
+    };
+    if (isZero && range.length % blockBytes === 0) return ended(repeated(this.#zeroOf(blockBytes), range.length / blockBytes));
     this.#running++;
     digestRange({ source: this.#source, digests: this.#digests }, range, { algorithm: this.algorithm, blockBytes }, (result) => {
       this.#running--;
       if (this.#stopped) return;
-      done('digests' in result ? result.digests : result);
+      ended('digests' in result ? result.digests : result);
       this.#run();
     });
   }

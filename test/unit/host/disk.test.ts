@@ -17,12 +17,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { InvariantError } from '../../../src/core/base/assert.ts';
 import { TercetError } from '../../../src/core/base/errors.ts';
 import { DiskError, type DiskFailure, type Extent, type FilePart, type Storage, type StoredFile } from '../../../src/core/base/ports.ts';
+import { digestBlocks } from '../../../src/sim/digests.ts';
+import { DigestThreads } from '../../../src/host/digest-threads.ts';
 import { openFolder, openReplicaFolder } from '../../../src/host/disk.ts';
 import { lockFile } from '../../../src/host/flock.ts';
 import { joinRuns, TransferQueue, withoutFirst } from '../../../src/host/transfers.ts';
@@ -119,6 +121,40 @@ describe('a file', () => {
         assert.deepEqual([...bytes], offset === 4998 ? [1, 1, 0, 0] : [0, 0, 0, 0]);
       }
     }
+  });
+
+  test('digests its blocks on another thread, cached or not, and its end as zeroes', async () => {
+    const threads = new DigestThreads();
+    const path = join(newFolder(), 'data');
+    const storage = openFolder(dirname(path), { digests: threads });
+    const file = storage.open('data', { create: true });
+    const content = Uint8Array.from({ length: 1_500_000 }, (_, at) => (at * 37) % 251);
+    file.write(0, [content]);
+    assert.equal(await flushed(storage, [file]), null);
+    const digest = (offset: number, length: number, blockBytes: number): Promise<Uint8Array | DiskFailure> =>
+      new Promise((resolve) => {
+        file.digestBlocks({ offset, length }, { algorithm: 'sha256', blockBytes }, resolve);
+      });
+    // Threads do not keep a process alive; a test does.
+    const timer = setInterval(() => {}, 1000);
+    for (const cached of [true, false]) {
+      if (!cached) spawnSync('dd', [`of=${path}`, 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none']);
+      for (const [offset, length, blockBytes] of [
+        [4096, 1_048_576, 65_536],
+        [0, 2_097_152, 1_048_576],
+        [1_490_944, 16_384, 4096],
+      ] as const) {
+        const bytes = new Uint8Array(length);
+        bytes.set(content.subarray(offset, offset + length));
+        assert.deepEqual(Buffer.from((await digest(offset, length, blockBytes)) as Uint8Array), digestBlocks('sha256', bytes, blockBytes));
+      }
+    }
+    const failed = await new Promise((resolve) => {
+      threads.digestFile({ fd: 1_000_000, offset: 0, length: 4096 }, { algorithm: 'sha256', blockBytes: 4096 }, resolve);
+    });
+    assert.equal(failed, 'EBADF');
+    clearInterval(timer);
+    await threads.close();
   });
 
   test('takes more parts than one system call does', async () => {

@@ -12,7 +12,7 @@ import { LocalDigests } from '../../../src/core/scan/local.ts';
 import { digestBlocks, digestOf } from '../../../src/sim/digests.ts';
 
 const MIB = 1024 * 1024;
-const GEOMETRY = { levels: [16 * MIB, MIB, 64 * 1024, BLOCK_BYTES], chunkBytes: MIB };
+const GEOMETRY = { levels: [16 * MIB, MIB, 64 * 1024, BLOCK_BYTES], chunkBytes: 64 * 1024 };
 const VOLUMES = [{ sizeBytes: 128 * MIB }, { sizeBytes: 5 * MIB + BLOCK_BYTES }];
 /** What was begun and calls back later. */
 const later: (() => void)[] = [];
@@ -21,6 +21,7 @@ const later: (() => void)[] = [];
 class Thin implements DigestSource {
   readonly marks = { received: 7 as Seq };
   readonly #blocks: ReadonlySet<number>;
+  readBytes = 0;
 
   constructor(blocks: Iterable<number>) {
     this.#blocks = new Set(blocks);
@@ -38,9 +39,14 @@ class Thin implements DigestSource {
   }
 
   readCold(_volume: VolumeIndex, offset: number, into: Uint8Array, done: (needSeq: Seq, failure: null) => void): void {
+    this.readBytes += into.length;
     const view = new DataView(into.buffer, into.byteOffset, into.byteLength);
     for (let at = 0; at < into.length; at += BLOCK_BYTES) view.setUint32(at, (offset + at) / BLOCK_BYTES + 1, true);
     later.push(() => done(0, null));
+  }
+
+  digestBase(): boolean {
+    return false;
   }
 }
 
@@ -52,6 +58,7 @@ interface Outcome {
 }
 
 const digests: BlockDigests = {
+  take: (byteCount) => new Uint8Array(byteCount).fill(0xdd),
   digest: (algorithm, bytes, blockBytes, done) => void later.push(() => done(digestBlocks(algorithm, bytes, blockBytes))),
   digestNow: digestOf,
 };
@@ -126,4 +133,12 @@ test('the last block of a volume is compared', () => {
   const last = 128 * MIB - BLOCK_BYTES;
   const { found } = compare(new Thin([last / BLOCK_BYTES]), new Thin([]));
   assert.deepEqual(found, [{ volume: 0, offset: last, length: BLOCK_BYTES }]);
+});
+
+test('what is asked about level by level is read once, and once more only what lies in a chunk that differs', () => {
+  const all = Array.from({ length: (128 * MIB) / BLOCK_BYTES }, (_, block) => block);
+  const [mine, theirs] = [new Thin(all), new Thin(all.filter((block) => block % 5000 !== 17))];
+  const { found } = compare(mine, theirs);
+  assert.equal(found.length, 7);
+  assert.equal(mine.readBytes, 128 * MIB + 7 * 64 * 1024);
 });

@@ -13,6 +13,9 @@ import { ReplicaRig, write, zero } from '../../support/replica-rig.ts';
 /** Digests at once, and says so when it is told to. */
 class HeldDigests implements BlockDigests {
   readonly held: (() => void)[] = [];
+  take(byteCount: number): Uint8Array {
+    return new Uint8Array(byteCount).fill(0xdd);
+  }
   digest(...[algorithm, bytes, blockBytes, done]: Parameters<BlockDigests['digest']>): void {
     const digests = digestBlocks(algorithm, bytes, blockBytes);
     this.held.push(() => done(digests));

@@ -122,6 +122,8 @@ test('a thread gives the digests that the main thread gives', async () => {
     // Threads do not keep a process alive; a test does.
     const timer = setInterval(() => {}, 1000);
     assert.deepEqual(Buffer.from(await waiting), Buffer.from(digestBlocks(algorithm, bytes(), 65_536)));
+    // Its memory has come back: a fresh piece would cost more than the digest.
+    assert.equal(threads.take(256 * 1024)[1], 31);
     clearInterval(timer);
   }
   await threads.close();
