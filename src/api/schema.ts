@@ -143,7 +143,7 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
     .nullable(),
   waiting: z.array(z.object({ what: z.string(), cause: z.string(), deadlineMillis: millis.nullable(), next: z.string() })),
   heldRequests: count,
-  volumes: z.array(z.object({ name: nameSchema, sizeBytes: count })),
+  volumes: z.array(z.object({ name: nameSchema, sizeBytes: count, heldBytes: count.nullable().default(null) })),
   counters: countersSchema,
   failure: z.string().nullable(),
   verify: verifyProgressSchema,

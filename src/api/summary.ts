@@ -41,18 +41,21 @@ function names(statuses: readonly SiteStatus[]): string {
   return statuses.map((status) => status.site).join(' and ');
 }
 
-/** A volume that is being made larger is so at one site after the other. */
+/** A volume that is being made larger is so at one site after the other; a primary that is larger itself says what it waits for. */
 function sizeProblems(statuses: readonly SiteStatus[]): readonly string[] {
   const all = [...new Set(statuses.flatMap(({ volumes }) => volumes.map(({ name }) => name)))];
   return all.flatMap((name) => {
     const sites = new Map<number, SiteStatus[]>();
     for (const status of statuses) {
-      const size = status.volumes.find((volume) => volume.name === name)?.sizeBytes;
-      if (size !== undefined) sites.set(size, [...(sites.get(size) ?? []), status]);
+      const size = status.volumes.find((volume) => volume.name === name)?.heldBytes ?? null;
+      if (size !== null) sites.set(size, [...(sites.get(size) ?? []), status]);
     }
-    if (sites.size < 2) return [];
+    if (sites.size < 2 || statuses.some(({ waiting }) => waiting.some(({ what }) => what.startsWith(`to serve volume ${name} `))))
+      return [];
     const parts = [...sites].sort(([a], [b]) => a - b).map(([size, which]) => `${bytesText(size)} at ${names(which)}`);
-    return [`volume ${name} has ${parts.join(', ')}: give the others the new size and restart their daemons, the one that serves last`];
+    return [
+      `the copies of volume ${name} can hold ${parts.join(', ')}: write the new size into the configuration of each site, and \`tercet reload\``,
+    ];
   });
 }
 

@@ -37,6 +37,8 @@ export interface AttachOptions {
 
 /** An attachment that runs. */
 export interface RunningAttachment {
+  /** Looks again at whoever serves: clients that connect from then on see a volume that has grown. */
+  renew(): void;
   /** Takes no more requests, answers what is under way as far as a site answers in time, and ends. */
   close(): Promise<void>;
 }
@@ -62,7 +64,9 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
   const catalog = catalogOf({
     name,
     description: `volume ${volume} of group ${group}`,
-    sizeBytes,
+    get sizeBytes() {
+      return upstream.tellSize();
+    },
     volume: 0,
     readOnly: false,
     multiConn: true,
@@ -111,6 +115,7 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
   }
   const open = listener;
   return {
+    renew: () => upstream.renew(),
     close: async () => {
       await open.close({ graceMillis: limits.shutdownMillis });
       upstream.stop();
@@ -120,7 +125,6 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
 
 /** The one volume, by its full name, its own name or none. */
 function catalogOf(volume: NbdExport): NbdCatalog {
-  const readOnly: NbdExport = { ...volume, readOnly: true };
   return {
     // The way to the sites has 32-bit lengths.
     extended: false,
@@ -131,7 +135,7 @@ function catalogOf(volume: NbdExport): NbdCatalog {
       const known = ['', volume.name, volume.name.slice(volume.name.indexOf('/') + 1)];
       if (!known.includes(wishes.name)) return { refused: 'unknown', text: `there is no export "${name}" here: this is ${volume.name}` };
       if (wishes.direct) return { refused: 'unknown', text: 'this is an attached volume, and no site' };
-      return wishes.readOnly ? readOnly : volume;
+      return { ...volume, readOnly: wishes.readOnly };
     },
   };
 }

@@ -19,6 +19,7 @@ import { type Found, Search, type Target } from './search.ts';
 export interface UpstreamOptions {
   /** Name of the export. */
   readonly name: string;
+  /** What the configuration says, which counts until a site has said. */
   readonly sizeBytes: number;
   readonly targets: readonly Target[];
   /** A name that no other attachment has. */
@@ -66,6 +67,9 @@ export class Upstream {
   #renewedAt: Millis = -Infinity;
   #soughtAt: Millis = -Infinity;
   #isOver = false;
+  #sizeBytes: number;
+  /** The largest size that a client was told. */
+  #toldBytes = 0;
   /** The newest record that a client has been answered for, and the newest that a flush has covered. */
   #answered: Position = ORIGIN;
   #flushed: Position = ORIGIN;
@@ -78,6 +82,7 @@ export class Upstream {
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
+    this.#sizeBytes = options.sizeBytes;
     this.#watch = setInterval(() => this.#look(), WATCH_MILLIS);
     this.#seek();
   }
@@ -85,6 +90,19 @@ export class Upstream {
   /** The site in use; null while none is. */
   get site(): string | null {
     return this.#path?.site ?? null;
+  }
+
+  /** The size that a client is told which connects now. */
+  tellSize(): number {
+    this.#toldBytes = Math.max(this.#toldBytes, this.#sizeBytes);
+    return this.#sizeBytes;
+  }
+
+  /** Connects anew to whoever serves, and so learns of a volume that has grown: nothing is lost, what is under way is sent again. */
+  renew(): void {
+    if (this.#path === null) return;
+    this.#leave('it is connected to anew, by order');
+    this.#seek();
   }
 
   request(request: NbdRequest): void {
@@ -159,14 +177,12 @@ export class Upstream {
         this.#notFound(new Map([[site, answer.reason]]));
         return;
       }
-      if (answer.sizeBytes < this.#options.sizeBytes) {
+      if (answer.sizeBytes < this.#toldBytes) {
         connection.destroy('it is smaller than the volume');
-        this.#options.broken(
-          'size',
-          `at ${site} it has ${answer.sizeBytes} bytes, and not the ${this.#options.sizeBytes} of the configuration`,
-        );
+        this.#options.broken('size', `at ${site} it has ${answer.sizeBytes} bytes, and not the ${this.#toldBytes} that were told here`);
         return;
       }
+      this.#learn(answer.sizeBytes);
       this.#begin({ connection, site, standing });
     });
   }
@@ -236,6 +252,18 @@ export class Upstream {
     const position = positionIn(standing, seq);
     if (comparePositions(position, this.#answered) > 0) this.#answered = position;
     if (isFlushed && comparePositions(position, this.#flushed) > 0) this.#flushed = position;
+  }
+
+  /** What the volume has at the site that serves: clients that connect from now on see that. */
+  #learn(sizeBytes: number): void {
+    if (sizeBytes === this.#sizeBytes) return;
+    const before = this.#sizeBytes;
+    this.#sizeBytes = sizeBytes;
+    this.#options.journal(
+      'attach.size',
+      { before, now: sizeBytes },
+      `the volume has ${sizeBytes} bytes, not ${before}: clients see that when they connect`,
+    );
   }
 
   #lost(path: Path, reason: string): void {

@@ -210,7 +210,13 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
   const { name } = site;
   const { journal } = watch;
   const orders = controlOf(name, groups, certificates);
-  const apply = (next: Config): void => watch.change(watchSettings(next, siteOf(next, name)));
+  const apply = (next: Config): void => {
+    watch.change(watchSettings(next, siteOf(next, name)));
+    for (const group of groups) {
+      const changed = next.groups.find((each) => each.name === group.group);
+      if (changed !== undefined) group.resize(changed);
+    }
+  };
   const reload = reloader({ config, name, journal, certificates, apply });
   const looks = (app: Hono): void => {
     addWatchRoutes(app, watch);

@@ -1,7 +1,7 @@
 // A raw image of one volume, out of the copy of a site whose daemon is stopped: the volume as of the newest record that is there, which is one moment
 // of the group. Hosts may go on at another site meanwhile. The file appears under its name when it is whole and on stable storage, or not at all.
 
-import { closeSync, existsSync, fsyncSync, ftruncateSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, ftruncateSync, linkSync, openSync, rmSync, writeSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 
 import { TercetError } from '../core/base/errors.ts';
@@ -68,7 +68,10 @@ export async function exportVolume(
       };
     } catch (error) {
       if (signal.aborted) throw wrong('it was interrupted', error);
-      const { code } = error as NodeJS.ErrnoException;
+      const { code, syscall } = error as NodeJS.ErrnoException;
+      if (code === 'EEXIST' && syscall === 'link') throw wrong(`${path} has appeared meanwhile, and nothing is written over`, error);
+      if (syscall === 'link')
+        throw wrong(`${part} cannot be named ${path} (${code}): choose a folder whose file system has hard links`, error);
       throw error instanceof TercetError || code === undefined ? error : wrong(`${part} cannot be written (${code})`, error);
     } finally {
       rmSync(part, { force: true });
@@ -104,7 +107,8 @@ async function writeImage(
   } finally {
     closeSync(image);
   }
-  renameSync(part, path);
+  // Unlike a rename, this leaves a file alone that has appeared under that name meanwhile.
+  linkSync(part, path);
   syncFolder(dirname(path));
   return dataBytes;
 }

@@ -10,13 +10,14 @@ import { standingText, type Standing } from '../core/nbd/standing.ts';
 import type { NbdHandler, NbdRequest } from '../core/nbd/session.ts';
 import { NbdSession } from '../core/nbd/session.ts';
 import type { Stretch, StretchRange } from '../core/site/lacks.ts';
-import type { HostRequest, Role, VolumeSpec } from '../core/site/contract.ts';
+import type { HostRequest, Role } from '../core/site/contract.ts';
 
 /** A group as far as its exports need it. */
 export interface ExportedGroup {
   readonly group: string;
   readonly site: SiteName;
-  readonly volumes: readonly VolumeSpec[];
+  /** As large as hosts that connect now see them. */
+  readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];
   /** All that have a copy, in the group's order. */
   readonly sites: readonly SiteName[];
   readonly role: Role;
@@ -30,8 +31,9 @@ export interface ExportedGroup {
 }
 
 interface OneExport {
+  readonly name: string;
+  /** As it is now. */
   readonly export: NbdExport;
-  readonly readOnly: NbdExport;
   readonly volume: string;
   readonly group: ExportedGroup;
 }
@@ -51,12 +53,16 @@ export class Exports implements NbdCatalog, NbdHandler {
     this.buffers = buffers;
     this.memory = memory;
     this.#all = groups.flatMap((group) =>
-      group.volumes.map((volume, index) => {
-        const plain = exportOf(group, volume, index);
-        return { export: plain, readOnly: { ...plain, readOnly: true }, volume: volume.name, group };
-      }),
+      group.volumes.map(({ name: volume }, index) => ({
+        name: `${group.group}/${volume}`,
+        get export() {
+          return exportOf(group, index);
+        },
+        volume,
+        group,
+      })),
     );
-    this.#groups = new Map(this.#all.map((each) => [each.export.name, each.group]));
+    this.#groups = new Map(this.#all.map((each) => [each.name, each.group]));
   }
 
   /** Only what may be attached now, here or through here. */
@@ -71,15 +77,15 @@ export class Exports implements NbdCatalog, NbdHandler {
     const wishes = readExportName(name);
     if ('wrong' in wishes) return { refused: 'unknown', text: wishes.wrong };
     const own = this.#of(holder);
-    const found = own.filter((each) => wishes.name === '' || wishes.name === each.export.name || wishes.name === each.volume);
+    const found = own.filter((each) => wishes.name === '' || wishes.name === each.name || wishes.name === each.volume);
     const [only] = found;
-    const known = own.map((each) => each.export.name).join(', ');
+    const known = own.map((each) => each.name).join(', ');
     const whose = holder === null || holder.groups === null ? 'here' : `for the certificate of ${holder.text}`;
     if (only === undefined) return { refused: 'unknown', text: `there is no export "${wishes.name}" ${whose}: known are ${known}` };
     if (found.length > 1)
-      return { refused: 'unknown', text: `"${wishes.name}" is not clear: say one of ${found.map((each) => each.export.name).join(', ')}` };
+      return { refused: 'unknown', text: `"${wishes.name}" is not clear: say one of ${found.map((each) => each.name).join(', ')}` };
     const { readOnly, direct, attachment } = wishes;
-    const plain = readOnly ? only.readOnly : only.export;
+    const plain = { ...only.export, readOnly };
     if (only.group.role !== 'primary') {
       const site = only.group.knownPrimary;
       if (direct || site === null || site === only.group.site) return { refused: 'not-serving', text: notServingText(only.group) };
@@ -167,7 +173,9 @@ class CountedSession extends NbdSession {
   }
 }
 
-function exportOf({ group, sites }: ExportedGroup, volume: VolumeSpec, index: number): NbdExport {
+function exportOf({ group, sites, volumes }: ExportedGroup, index: number): NbdExport {
+  const volume = volumes[index];
+  assert(volume !== undefined, 'an export is of a volume of its group', { group, index });
   return {
     name: `${group}/${volume.name}`,
     description: `volume ${volume.name} of group ${group}`,

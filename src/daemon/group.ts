@@ -18,6 +18,7 @@ import type {
   SwitchoverOrder,
   VerifyStatus,
   VolumeSpec,
+  VolumeStatus,
 } from '../core/site/contract.ts';
 import { explainSite } from '../core/site/explain.ts';
 import { sidefileReport, type SidefileReport } from '../core/site/sidefile-report.ts';
@@ -74,7 +75,7 @@ const SCAN_CHUNK_BYTES = MIB / 16;
 export class GroupRunner implements ExportedGroup {
   readonly group: string;
   readonly site: SiteName;
-  readonly volumes: readonly VolumeSpec[];
+  readonly #volumes: readonly VolumeSpec[];
   readonly sites: readonly SiteName[];
   readonly #lacks: Lacks;
   readonly #core: Site;
@@ -102,7 +103,7 @@ export class GroupRunner implements ExportedGroup {
     const { site, turns, clock } = parts;
     this.group = config.name;
     this.site = site.name;
-    this.volumes = config.volumes.map(({ name, sizeBytes, holdMillis }) => ({
+    this.#volumes = config.volumes.map(({ name, sizeBytes, holdMillis }) => ({
       name,
       sizeBytes,
       baseFile: `base-${name}.img`,
@@ -133,6 +134,17 @@ export class GroupRunner implements ExportedGroup {
     return this.#core.role;
   }
 
+  /** As hosts that connect now see them. */
+  get volumes(): readonly VolumeStatus[] {
+    return this.#core.growth.volumes();
+  }
+
+  /** The configuration was read again: volumes may have become larger. */
+  resize({ volumes }: GroupConfig): void {
+    const sizeOf = (wanted: string): number => volumes.find(({ name }) => name === wanted)?.sizeBytes ?? 0;
+    this.#core.growth.resize(this.#volumes.map(({ name }) => sizeOf(name)));
+  }
+
   get knownPrimary(): SiteName | null {
     return this.#core.status().knownPrimary;
   }
@@ -161,7 +173,7 @@ export class GroupRunner implements ExportedGroup {
 
   /** A volume from above, as of about now; null for one that the group does not have. Without a name: the first one. */
   async map(volume: string | null, cellsMax: number): Promise<VolumeMap | null> {
-    const index = volume === null ? 0 : this.volumes.findIndex(({ name }) => name === volume);
+    const index = volume === null ? 0 : this.#volumes.findIndex(({ name }) => name === volume);
     if (index < 0) return null;
     return this.#maps.map(`${index} ${cellsMax}`, () => {
       const survey = new VolumeSurvey(() => this.#core.inspect(), index, { cellsMax, unitBytes: BLOCK_BYTES });
@@ -287,7 +299,7 @@ export class GroupRunner implements ExportedGroup {
       group: config.name,
       site: this.site,
       sites: config.sites,
-      volumes: this.volumes,
+      volumes: this.#volumes,
       timings: config.timings,
       segmentBytes: config.segmentBytes,
       capacityBytes: config.capacityBytes,

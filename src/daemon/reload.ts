@@ -30,6 +30,9 @@ export interface ReloadReport {
 /** Keys that take effect without a restart. */
 const LIVE_KEYS: readonly RegExp[] = [/^site\.[^.]+\.hooks$/, /^group\.[^.]+\.rpo_(seconds|alert_percent)$/];
 
+/** Takes effect without a restart where it was there before, as the size of a volume that there is. */
+const SIZE_KEY = /^group\.[^.]+\.volume\[[^\]]+\]\.size$/;
+
 /** Keys of another site by which this one reaches it. */
 const REACHED_BY: ReadonlySet<string> = new Set(['link', 'nbd', 'nbd_tls']);
 
@@ -40,7 +43,8 @@ export function changesOf(before: string, after: string, site: string): readonly
   const keys = [...new Set([...was.keys(), ...now.keys()])].sort();
   return keys.flatMap((key) => {
     const [old, young] = [was.get(key) ?? null, now.get(key) ?? null];
-    return old === young ? [] : [{ key, was: old, now: young, takes: takes(key, site) }];
+    const grows = SIZE_KEY.test(key) && old !== null && young !== null;
+    return old === young ? [] : [{ key, was: old, now: young, takes: grows ? 'now' : takes(key, site) }];
   });
 }
 
@@ -102,20 +106,32 @@ export interface ReloaderOptions {
 
 /** Reads again by order, which is told everything, and by signal, which can be told nothing. */
 export interface Reloader {
-  /** Throws TERCET_CONFIG and TERCET_CONFIG_UNREADABLE: then nothing was changed. */
+  /** Throws TERCET_CONFIG, TERCET_CONFIG_UNREADABLE and TERCET_VOLUME_SHRINKS: then nothing was changed. */
   readonly byOrder: () => ReloadReport;
   readonly bySignal: () => void;
 }
 
+/** Throws TERCET_VOLUME_SHRINKS when a volume is smaller than before. */
+export function refuseSmaller(before: Config, after: Config): void {
+  for (const { name: group, volumes } of after.groups) {
+    const known = before.groups.find(({ name }) => name === group)?.volumes ?? [];
+    for (const { name: volume, sizeBytes } of volumes) {
+      const had = known.find(({ name }) => name === volume)?.sizeBytes ?? 0;
+      if (sizeBytes < had) throw new TercetError('TERCET_VOLUME_SHRINKS', { group, volume, had, wanted: sizeBytes });
+    }
+  }
+}
+
 /** Reads the configuration and the certificates again, each time against what was read last. */
 export function reloader({ config, name, journal, certificates, apply }: ReloaderOptions): Reloader {
-  let { text } = config;
+  let current = config;
   const byOrder = (): ReloadReport => {
     certificates?.reload();
     const next = loadConfig(config.file);
     siteOf(next, name);
-    const report = { file: config.file, changes: changesOf(text, next.text, name) };
-    text = next.text;
+    refuseSmaller(current, next);
+    const report = { file: config.file, changes: changesOf(current.text, next.text, name) };
+    current = next;
     apply(next);
     journal('reload', { changes: report.changes }, reloadText(report));
     return report;

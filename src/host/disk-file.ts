@@ -140,7 +140,11 @@ export class DiskFile implements StoredFile {
   truncate(size: number): void {
     this.#checkOpen();
     if (this.#isDevice) {
-      if (size !== this.#size) throw this.#error('truncate', 'EINVAL');
+      // It may have been made larger since it was opened.
+      const found = seekEnd(this.fd);
+      if (typeof found === 'string') throw this.#error('truncate', found);
+      this.#size = found;
+      if (size !== found) throw this.#error('truncate', 'EINVAL');
       return;
     }
     this.#attempt('truncate', () => ftruncateSync(this.fd, size));

@@ -65,6 +65,12 @@ class CoreSite implements InspectedSite {
   deadline(): number {
     return this.site.deadline();
   }
+  resize(sizes: readonly number[]): void {
+    this.site.growth.resize(sizes);
+  }
+  get sizes(): readonly number[] {
+    return this.site.growth.sizes;
+  }
   get serving(): boolean {
     return this.site.serving;
   }
@@ -82,7 +88,8 @@ class CoreSite implements InspectedSite {
   }
 
   inspect(): Inspection | null {
-    const { held, replica, lead, follower, promisedUntil, role, counters, peers, pendingRequests, takingOver } = this.site.inspect();
+    const { held, replica, lead, follower, promisedUntil, role, counters, peers, pendingRequests, takingOver, growth } =
+      this.site.inspect();
     if (replica === null || replica.failure !== null || role === 'failed' || role === 'stopped') return null;
     return {
       epoch: replica.epoch,
@@ -101,6 +108,8 @@ class CoreSite implements InspectedSite {
       believed: lead === null ? [] : believedBy(lead),
       handover: lead?.handover?.stopped === true ? 'gives' : takingOver ? 'takes' : null,
       coldReads: counters.coldReads,
+      volumeBytes: replica.volumes.map(({ sizeBytes }) => sizeBytes),
+      served: lead === null ? null : [...growth.sizes],
       heldBytes: replica.heldBytes,
       capacityBytes: replica.heldBytes + replica.spaceLeft(),
       forgotten: forgottenBy(lead),
@@ -120,8 +129,9 @@ class CoreSite implements InspectedSite {
       chainAt: (seq) => replica.chainAt(seq),
       frameOf: (seq) => replica.records.placeOf(seq),
       readNow: (volume, offset, into) => {
-        // The oracle's reads never wait for the disk (Gate.quiet).
-        replica.read(volume, offset, into);
+        // The oracle's reads never wait for the disk (Gate.quiet). What a copy is too small for yet is zeroes everywhere.
+        const length = Math.max(0, Math.min(into.length, (replica.volumes[volume]?.sizeBytes ?? 0) - offset));
+        if (length > 0) replica.read(volume, offset, into.subarray(0, length));
       },
     };
   }

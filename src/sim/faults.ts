@@ -10,6 +10,7 @@ import type { Machine } from './machine.ts';
 import type { Network } from './network.ts';
 import type { Fault, FaultKind } from './schedule.ts';
 import { LOSE_HANDOVER } from './stories.ts';
+import type { Settings } from './settings.ts';
 import type { Watch } from './watch.ts';
 import type { SimWitness } from './witness.ts';
 import type { World } from './world.ts';
@@ -31,6 +32,7 @@ export class Faults {
   private readonly witness: SimWitness;
   private readonly machines: readonly Machine<InspectedSite>[];
   private readonly watch: Watch;
+  private readonly settings: Settings;
   /** Rises when everything is mended: what was to end by itself later is over already. */
   private round = 0;
   private readonly cuts = new Map<string, number>();
@@ -40,13 +42,21 @@ export class Faults {
   /** Machines that stay down for good. */
   readonly leftOut = new Set<string>();
 
-  constructor(parts: { world: World; network: Network; witness: SimWitness; machines: readonly Machine<InspectedSite>[]; watch: Watch }) {
+  constructor(parts: {
+    world: World;
+    network: Network;
+    witness: SimWitness;
+    machines: readonly Machine<InspectedSite>[];
+    watch: Watch;
+    settings: Settings;
+  }) {
     this.world = parts.world;
     this.chance = parts.world.chance('faults');
     this.network = parts.network;
     this.witness = parts.witness;
     this.machines = parts.machines;
     this.watch = parts.watch;
+    this.settings = parts.settings;
     parts.watch.onEnded = (machine) => this.restartLater(machine);
     parts.watch.onFailed = (machine, reason) => this.mendLater(machine, reason);
   }
@@ -94,6 +104,8 @@ export class Faults {
         return this.orderScan(machine, fault);
       case 'pause':
         return this.orderPause(machine, fault);
+      case 'grow':
+        return machine.configure(this.sizes(fault.amount % 3 === 0 ? 0.5 : 1));
       case 'witness-cut':
       case 'witness-down':
       case 'witness-lossy':
@@ -174,6 +186,12 @@ export class Faults {
     look();
   }
 
+  /** The volumes with a share of what they grow by. */
+  private sizes(share: number): readonly number[] {
+    const { volumes, growthBlocks } = this.settings;
+    return volumes.map(({ sizeBytes }, index) => sizeBytes + (index === 0 ? Math.ceil(growthBlocks * share) * 4096 : 0));
+  }
+
   /** Ends every trouble and starts every machine that is not left out. */
   heal(): void {
     this.round++;
@@ -196,6 +214,7 @@ export class Faults {
     }
     // Who was to stay away for good comes back like any other when it ends once more.
     for (const [name, millis] of this.restartAfter) if (millis > AWAY_MILLIS_MAX) this.restartAfter.delete(name);
+    for (const machine of this.machines) machine.configure(this.sizes(1));
     this.resumeAll();
   }
 

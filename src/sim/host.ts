@@ -60,10 +60,17 @@ export class Session implements HostSession {
   readonly waiting = new Map<HostRequest, HostOperation>();
   readonly machine: Machine<DrivenSite>;
   readonly life: number;
+  /** Of each volume, as the site said when the client connected. */
+  readonly sizes: readonly number[];
   private readonly onReply: (operation: HostOperation, error: HostError, data: Uint8Array | null) => void;
 
-  constructor(machine: Machine<DrivenSite>, onReply: (operation: HostOperation, error: HostError, data: Uint8Array | null) => void) {
+  constructor(
+    machine: Machine<DrivenSite>,
+    sizes: readonly number[],
+    onReply: (operation: HostOperation, error: HostError, data: Uint8Array | null) => void,
+  ) {
     this.machine = machine;
+    this.sizes = sizes;
     this.life = machine.life;
     this.onReply = onReply;
   }
@@ -199,7 +206,7 @@ export class Hosts<S extends DrivenSite> {
 
   /** Reads a whole volume through one site, in pieces. */
   readAll(machine: Machine<S>): void {
-    this.nature.volumeBytes.forEach((bytes, volume) => {
+    (machine.site?.sizes ?? this.nature.volumeBytes).forEach((bytes, volume) => {
       const session = this.connect(machine);
       const step = Math.min(bytes, 64 * 1024);
       for (let offset = 0; offset < bytes; offset += step) {
@@ -227,7 +234,7 @@ export class Hosts<S extends DrivenSite> {
     if (current.waiting.size === 0) client.lastHeard = this.world.now;
     const count = this.chance.integer(1, Math.min(6, this.nature.depth - current.waiting.size));
     const batch: Wanted[] = [];
-    for (let i = 0; i < count; i++) batch.push(this.wanted());
+    for (let i = 0; i < count; i++) batch.push(this.wanted(current.sizes));
     this.send(current.machine as unknown as Machine<S>, current, batch);
   }
 
@@ -243,7 +250,8 @@ export class Hosts<S extends DrivenSite> {
   }
 
   private connect(machine: Machine<S>, client: Client | null = null): Session {
-    const session: Session = new Session(machine as unknown as Machine<DrivenSite>, (operation, error, data) => {
+    const sizes = machine.site?.sizes ?? this.nature.volumeBytes;
+    const session: Session = new Session(machine as unknown as Machine<DrivenSite>, [...sizes], (operation, error, data) => {
       if (client !== null) client.lastHeard = this.world.now;
       this.answered(machine, operation, error, data);
       if (error !== 0 && client !== null) this.disconnect(session);
@@ -257,10 +265,10 @@ export class Hosts<S extends DrivenSite> {
     this.sessions.delete(session);
   }
 
-  private wanted(): Wanted {
-    const { unitBytes, volumeBytes, requestBytes } = this.nature;
-    const volume = this.chance.integer(0, volumeBytes.length - 1);
-    const size = volumeBytes[volume] as number;
+  private wanted(sizes: readonly number[]): Wanted {
+    const { unitBytes, requestBytes } = this.nature;
+    const volume = this.chance.integer(0, sizes.length - 1);
+    const size = sizes[volume] as number;
     const dice = this.chance.unit();
     const command: HostCommand =
       dice < 0.5

@@ -38,6 +38,10 @@ export interface DrivenSite {
   resume(site: SiteName, done: (outcome: OrderOutcome) => void): void;
   stop(done: () => void): void;
   request(request: HostRequest): void;
+  /** The configuration has other sizes of its volumes. */
+  resize?(sizes: readonly number[]): void;
+  /** As hosts that connect now are served. */
+  readonly sizes?: readonly number[];
   turn(): void;
   tick(): void;
   deadline(): Millis;
@@ -206,6 +210,14 @@ export class Machine<S extends DrivenSite> implements Station {
     }
     this.listener.ended(this, kind);
     this.listener.afterEvent(this, kind);
+  }
+
+  /** Its configuration has other sizes of the volumes now; a process that runs reads it again, one that begins finds it so. */
+  configure(sizes: readonly number[]): void {
+    const larger = sizes.map((size, index) => Math.max(size, this.options.volumes[index]?.sizeBytes ?? 0));
+    if (this.site?.resize === undefined) {
+      for (const [index, volume] of this.options.volumes.entries()) volume.sizeBytes = larger[index] as number;
+    } else this.enter('reload', this.life, () => this.site?.resize?.(larger));
   }
 
   /** Stops the process for a while without its noticing. */

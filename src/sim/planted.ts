@@ -41,6 +41,7 @@ const WITNESS = 'arbiter/witness-state.ts';
 const SEEDING = 'arbiter/seeding.ts';
 const REPLICA = 'replica/replica.ts';
 const OPEN = 'replica/open.ts';
+const GROWTH = 'site/growth.ts';
 
 /** The list. */
 export const PLANTED: readonly PlantedBug[] = [
@@ -168,6 +169,29 @@ export const PLANTED: readonly PlantedBug[] = [
   ),
   bug('a restart forgets a pause', '16 pause', LEAD, 'followed.paused = pausedOf(given.replica).includes(peer.name);', ''),
   bug('a paused mirror joins all the same', '16 pause', LEAD, '(peer.paused && !peer.required) || (decision', '(decision'),
+
+  // Volumes that grow.
+  bug(
+    'serves as much as its own copy can hold',
+    '17 growth',
+    GROWTH,
+    'const now = leastOf(sizeBytes, said, (state) => state.agreedBytes?.[index]);',
+    'const now = replica.volumes[index]?.sizeBytes ?? sizeBytes;',
+  ),
+  bug(
+    'serves what is agreed before every copy has noted it',
+    '17 growth',
+    GROWTH,
+    'const now = leastOf(sizeBytes, said, (state) => state.agreedBytes?.[index]);',
+    'const now = sizeBytes;',
+  ),
+  bug(
+    'what is agreed is not kept over a restart',
+    '17 growth',
+    'replica/volume-sizes.ts',
+    'this.#ground.update(sizesPatch(this.#held, next), (failure)',
+    'this.#ground.update({}, (failure)',
+  ),
 
   // Whether copies are equal.
   bug(

@@ -12,7 +12,7 @@ import type { CrashKind, CrashMoment } from './gate.ts';
 import { Hosts } from './host.ts';
 import { Machine } from './machine.ts';
 import { Network } from './network.ts';
-import { type Fault, handoverFaults, makeSchedule, pauseFaults, scanFaults, witnessFaults } from './schedule.ts';
+import { type Fault, handoverFaults, makeSchedule, growthFaults, pauseFaults, scanFaults, witnessFaults } from './schedule.ts';
 import { scrubPhase } from './scrub-phase.ts';
 import { type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
@@ -64,13 +64,17 @@ export class Simulation {
   readonly machines: readonly Machine<InspectedSite>[];
   readonly hosts: Hosts<InspectedSite>;
   readonly faults: Faults;
+  /** Once they have grown. */
+  readonly volumeBytes: readonly number[];
 
   constructor(seed: number, trace: TraceSink | null, given: Partial<Settings> = {}) {
     this.world = new World(seed, trace);
     const { world } = this;
     this.settings = { ...settingsOf(world.chance('settings')), ...given };
     const { settings } = this;
-    const volumeBytes = settings.volumes.map((volume) => volume.sizeBytes);
+    const initialBytes = settings.volumes.map((volume) => volume.sizeBytes);
+    const volumeBytes = initialBytes.map((bytes, index) => bytes + (index === 0 ? settings.growthBlocks * 4096 : 0));
+    this.volumeBytes = volumeBytes;
     this.network = new Network(world, settings.network);
     this.witness = new SimWitness(world, settings.witnessTimeoutMillis);
     this.witness.baseDoubled = settings.doubled;
@@ -78,7 +82,7 @@ export class Simulation {
       world,
       network: this.network,
       witness: this.witness,
-      rules: allRules(volumeBytes, settings.hosts.unitBytes),
+      rules: allRules(volumeBytes, settings.hosts.unitBytes, initialBytes),
       specs: SITES,
       unitCounts: volumeBytes.map((bytes) => bytes / settings.hosts.unitBytes),
       unitBytes: settings.hosts.unitBytes,
@@ -86,9 +90,9 @@ export class Simulation {
     });
     this.machines = SITES.map((_spec, index) => this.makeMachine(index));
     this.watch.setMachines(this.machines);
-    this.hosts = new Hosts(world, settings.hosts, this.machines, this.watch);
+    this.hosts = new Hosts(world, { ...settings.hosts, volumeBytes }, this.machines, this.watch);
     this.watch.hosts = this.hosts;
-    this.faults = new Faults({ world, network: this.network, witness: this.witness, machines: this.machines, watch: this.watch });
+    this.faults = new Faults({ world, network: this.network, witness: this.witness, machines: this.machines, watch: this.watch, settings });
   }
 
   private makeMachine(index: number): Machine<InspectedSite> {
@@ -111,7 +115,7 @@ export class Simulation {
           ...(settings.packs.includes(spec.name) && { compress: 'zstd' as const }),
           ...(spec.name === settings.pace?.site && { linkBytesPerSecond: settings.pace.bytesPerSecond }),
         })),
-        volumes: settings.volumes,
+        volumes: settings.volumes.map((volume) => ({ ...volume })),
         timings: settings.timings,
         segmentBytes: settings.segmentBytes,
         capacityBytes: settings.capacityBytes,
@@ -271,11 +275,16 @@ export class Simulation {
       return;
     }
     const primary = this.watch.sites.find((site) => site.serving) as SeenSite;
+    const served = primary.inside?.served ?? [];
+    if (this.faults.leftOut.size === 0 && served.join() !== this.volumeBytes.join())
+      world.fail(
+        'L1 liveness',
+        `${primary.name} serves ${served.join(', ')} bytes, and each configuration says ${this.volumeBytes.join(', ')}`,
+      );
     this.hosts.readAll(primary.machine);
     world.runUntil(world.now + 1000);
     const copies = this.watch.sites.filter((site) => !this.faults.leftOut.has(site.name));
-    for (const site of copies)
-      if (world.violation === null) compareAll(this.watch, site, this.settings.hosts.volumeBytes, this.settings.hosts.unitBytes);
+    for (const site of copies) if (world.violation === null) compareAll(this.watch, site, this.volumeBytes, this.settings.hosts.unitBytes);
     const drained = (site: SeenSite): boolean => site.inside !== null && site.inside.marks.destaged === site.inside.marks.received;
     if (!this.waitUntil(SETTLE_MILLIS, () => copies.every((site) => drained(site)))) {
       world.fail(
@@ -294,7 +303,9 @@ export class Simulation {
    */
   private waits(): readonly string[] {
     const ordered = (cause: string): boolean =>
-      [...this.faults.leftOut].some((site) => cause.includes(`records that ${site} lacks, and its overflow`));
+      [...this.faults.leftOut].some(
+        (site) => cause.includes(`records that ${site} lacks, and its overflow`) || cause.includes(`${site} is not connected`),
+      );
     return this.watch.sites.flatMap((site) =>
       (site.machine.site?.status().waiting ?? [])
         .filter(({ cause }) => !ordered(cause))
@@ -331,6 +342,7 @@ function scheduleOf(world: World, settings: Settings): readonly Fault[] {
     ...planned,
     ...scanFaults(world.chance('scans'), span),
     ...pauseFaults(world.chance('pauses'), span),
+    ...(settings.growthBlocks > 0 ? growthFaults(world.chance('growths'), span) : []),
   ];
   return faults.sort((a, b) => a.at - b.at);
 }

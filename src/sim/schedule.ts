@@ -4,7 +4,7 @@
 
 import type { CrashMoment } from './gate.ts';
 import { Chance } from './random.ts';
-import { makeHandovers, makeLosses, makePauses, makeScans, makeStories } from './stories.ts';
+import { makeGrowths, makeHandovers, makeLosses, makePauses, makeScans, makeStories } from './stories.ts';
 
 /** Kinds of faults. */
 export const FAULT_KINDS = [
@@ -38,6 +38,7 @@ export const FAULT_KINDS = [
   'witness-two',
   'scan',
   'pause',
+  'grow',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -60,10 +61,10 @@ export interface Fault {
 }
 
 /**
- * Those that are drawn here. Planned changes, lost witnesses, scans and pauses have streams of chance of their own (handoverFaults, witnessFaults,
- * scanFaults, pauseFaults), so that runs without them stay what they were.
+ * Those that are drawn here. Planned changes, lost witnesses, scans, pauses and growing have streams of chance of their own (handoverFaults,
+ * witnessFaults, scanFaults, pauseFaults, growthFaults), so that runs without them stay what they were.
  */
-const OWN_STREAM: ReadonlySet<FaultKind> = new Set(['switchover', 'cut-asker', 'witness-lost', 'witness-two', 'scan', 'pause']);
+const OWN_STREAM: ReadonlySet<FaultKind> = new Set(['switchover', 'cut-asker', 'witness-lost', 'witness-two', 'scan', 'pause', 'grow']);
 const DRAWN_KINDS = FAULT_KINDS.filter((kind) => !OWN_STREAM.has(kind));
 
 /** How often each kind is chosen when it is on, relative to the others. */
@@ -98,6 +99,7 @@ const WEIGHTS: Record<FaultKind, number> = {
   'witness-two': 1,
   scan: 5,
   pause: 5,
+  grow: 5,
 };
 
 /** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
@@ -136,6 +138,11 @@ export function scanFaults(chance: Chance, span: Parameters<typeof makeSchedule>
 export function pauseFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
   if (!chance.happens(0.3)) return [];
   return makePauses(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
+}
+
+/** The volume is made larger at one site after the other, where the run is one in which it grows. */
+export function growthFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  return makeGrowths(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
 }
 
 function makeFaults(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {

@@ -55,7 +55,7 @@ export function scrubPhase(simulation: Simulation, copies: readonly SeenSite[]):
   count(simulation, copies, expected);
   watch.verifies.flipped.clear();
   simulation.compareBases(copies);
-  for (const site of copies) if (world.violation === null) compareAll(watch, site, settings.hosts.volumeBytes, settings.hosts.unitBytes);
+  for (const site of copies) if (world.violation === null) compareAll(watch, site, simulation.volumeBytes, settings.hosts.unitBytes);
 }
 
 function orderVerify(copies: readonly SeenSite[], algorithm: DigestAlgorithm): void {

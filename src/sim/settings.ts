@@ -48,6 +48,8 @@ export interface Settings {
   readonly pace: { readonly site: string; readonly bytesPerSecond: number } | null;
   /** Sites on whose links records and images are packed. */
   readonly packs: readonly string[];
+  /** Blocks by which the first volume grows; 0: it does not. */
+  readonly growthBlocks: number;
   /** What stays down when everything else is mended; null for nothing. */
   readonly leftOut: string | null;
 }
@@ -101,6 +103,7 @@ export function settingsOf(chance: Chance): Settings {
     bitmapOnly: chance.happens(0.1),
     pace: chance.happens(0.3) ? { site: chance.pick(['far', 'far', 'near']), bytesPerSecond: chance.pick([1_000_000, 3_000_000]) } : null,
     packs: chance.pick([[], [], ['far'], ['near', 'far']]),
+    growthBlocks: chance.happens(0.35) ? chance.pick([1, 8, 24]) : 0,
   };
 }
 

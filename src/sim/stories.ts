@@ -365,6 +365,53 @@ const brokenPause: Story = ({ chance, at, leaseMillis, first, second }) => {
   return [order, ...Array.from({ length: count }, trouble)];
 };
 
+/** The volume is made larger in the configuration of each site, in any order, and something goes wrong in the middle of it. */
+const brokenGrowth: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const span = leaseMillis * chance.spread(0.01, 6);
+  const soon = (): number => at + span * chance.between(0, 1.3);
+  const away = leaseMillis * chance.between(0.1, 4);
+  const grows = [0, 1, 2].map((site) => fault('grow', at + span * chance.between(0, 1), { site, amount: chance.integer(1, 1000) }));
+  const trouble = (): Fault =>
+    chance.pick([
+      fault(chance.pick(['crash', 'power']), (chance.pick(grows) as Fault).at, {
+        site: chance.pick([first, second, 2]),
+        millis: away,
+        calls: Math.floor(chance.spread(1, 40)),
+        moment: chance.pick(['before', 'after', 'torn']),
+      }),
+      fault(chance.pick(['crash', 'power', 'freeze']), soon(), { site: chance.pick([first, first, second, 2]), millis: away }),
+      fault('double-power', soon(), { site: first, other: second, millis: away }),
+      fault(chance.pick(['cut', 'reset', 'stall']), soon(), { site: first, other: chance.pick([second, 2]), millis: away }),
+      fault('switchover', soon(), { site: first, other: second, amount: chance.integer(1, 1000) }),
+      fault('scan', soon(), { site: chance.pick([second, 2]), amount: chance.integer(1, 1000) }),
+      fault('wipe', soon(), { site: chance.pick([second, 2]), millis: away }),
+      fault('slow-disk', at, { site: chance.pick([first, second, 2]), millis: 4 * away, amount: 100 }),
+    ]);
+  const count = chance.pick([0, 1, 1, 2, 3]);
+  return [...grows, ...Array.from({ length: count }, trouble)];
+};
+
+/** The primary is lost right after the last copy has become larger, and its heir ends before what was agreed is on its slow disk. */
+const growthCutShort: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const last = at + leaseMillis;
+  const end = last + chance.spread(1, 1000);
+  return [
+    fault('grow', at, { site: first, amount: 1 }),
+    fault('grow', at + chance.between(0, 1) * leaseMillis, { site: second, amount: 1 }),
+    fault('grow', last, { site: 2, amount: 1 }),
+    fault('slow-disk', last - 1, { site: second, millis: 4 * leaseMillis, amount: chance.integer(50, 3000) }),
+    fault('crash', end, { site: second, millis: chance.spread(1, 50) }),
+    fault('crash', end + chance.between(0, 20), { site: first, millis: leaseMillis * 6 }),
+  ];
+};
+
+/** A few growings between two moments. */
+export function makeGrowths(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  return told({ chance, from, to, leaseMillis }, orders(leaseMillis), (plot) =>
+    chance.pick([brokenGrowth, brokenGrowth, growthCutShort])(plot),
+  );
+}
+
 /** A few pauses between two moments. */
 export function makePauses(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
   return told({ chance, from, to, leaseMillis }, orders(leaseMillis), brokenPause);

@@ -226,6 +226,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'copy.resume') coverage.hit(facts['rung'] === 'scan' ? 'scan goes on after a cut' : 'resync goes on after a cut');
     else if (event === 'copy.begin' && facts['staged'] === true) coverage.hit('older volume kept until the end');
     else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
+    else if (event === 'replica.grown') this.countGrown(machine);
     else if (event === 'scan.confirm') coverage.hit('scan confirmed by a stronger digest');
     else if (event === 'copy.unstaged') coverage.hit('staging given up for want of space');
     else if (event === 'link.down' && isScanned(this.site(machine))) coverage.hit('link lost in a scan');
@@ -440,6 +441,12 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (operation.fua) this.coverage.hit('answer with FUA');
     if (peers.length > 0 && (!this.witnessMachine.up || this.witnessMachine.cut.has(site.name)))
       this.coverage.hit('witness away while mirrored, and hosts were served');
+  }
+
+  private countGrown(machine: Machine<InspectedSite>): void {
+    const { inside, role } = this.site(machine);
+    if (inside === null) this.coverage.hit('a copy has grown at a start');
+    else if (role === 'mirror') this.coverage.hit('a copy has grown while it followed');
   }
 
   private countRole(facts: Readonly<Record<string, unknown>>, text: string): void {

@@ -31,14 +31,17 @@ test('a clean stop and start of everything keeps every write, flushed or not', a
   });
 });
 
-test('each site may be restarted in order while a host writes, and a volume grows by it', async () => {
+test('each site may be restarted in order while a host writes, and a volume grows by it, and then without', async () => {
   await withCluster({}, async (test) => {
     const watch = test.watch();
     const load = test.load();
     await test.acknowledged(load, 200);
     const { configFile, sizeBytes } = test.layout;
     const larger = sizeBytes + 16 * MIB;
-    writeFileSync(configFile, readFileSync(configFile, 'utf8').replace(`size = ${sizeBytes}`, `size = ${larger}`));
+    const largest = larger + 16 * MIB;
+    const resize = (from: number, to: number): void =>
+      writeFileSync(configFile, readFileSync(configFile, 'utf8').replace(`size = ${from}`, `size = ${to}`));
+    resize(sizeBytes, larger);
     for (const site of ['gamma', 'beta', 'alpha'] as const) {
       const ending = await test.member(site).daemon.stop();
       assert.deepEqual(ending, { code: 0, signal: null });
@@ -46,9 +49,12 @@ test('each site may be restarted in order while a host writes, and a volume grow
       await test.member(site).daemon.start();
       await test.healed();
       const { out } = await tercet(test, 'status');
-      assert.equal(/volume disk0 has 64\.0 MiB at .*, 80\.0 MiB at /.test(out), site !== 'alpha', out);
+      assert.equal(/the copies of volume disk0 can hold 64\.0 MiB at .*, 80\.0 MiB at /.test(out), site !== 'alpha', out);
     }
-    const tail = await writeTail(test, larger);
+    await writeTail(test, larger);
+    resize(larger, largest);
+    await growOnline(test, largest);
+    const tail = await writeTail(test, largest);
     assert.deepEqual(await test.cluster.witness.stop(), { code: 0, signal: null });
     await test.acknowledged(load, 200);
     await test.cluster.witness.start();
@@ -58,8 +64,8 @@ test('each site may be restarted in order while a host writes, and a volume grow
     await test.verify(load);
     await test.compareCopies(load);
     const bases = test.layout.sites.map((site) => baseImage(test.layout, site));
-    assert.equal(firstDifference(bases, larger), null);
-    const grown = readFileSync(bases[0] as string).subarray(sizeBytes);
+    assert.equal(firstDifference(bases, largest), null);
+    const grown = readFileSync(bases[0] as string).subarray(larger);
     assert.ok(grown.subarray(grown.length - tail.length).equals(tail), 'what was written into the new part is at every site');
     assert.ok(
       grown.subarray(0, grown.length - tail.length).every((byte) => byte === 0),
@@ -68,9 +74,30 @@ test('each site may be restarted in order while a host writes, and a volume grow
   });
 });
 
+/** Each site reads its configuration again, the one that serves first: only the last one lets hosts see more. */
+async function growOnline(test: TestCluster, largest: number): Promise<void> {
+  const serving = await test.healed();
+  const sites = [serving, ...(['alpha', 'beta', 'gamma'] as const).filter((name) => name !== serving)];
+  for (const [index, site] of sites.entries()) {
+    const reloaded = await tercet(test, `reload --site ${site}`);
+    assert.match(reloaded.out, /volume\[disk0\]\.size: .* \(in effect\)/);
+    await test.until(`the copy at ${site} is larger`, async () => (await test.status(site)).volumes[0]?.heldBytes === largest);
+    if (index === sites.length - 1) continue;
+    assert.ok(((await test.status(serving)).volumes[0]?.sizeBytes ?? 0) < largest);
+    assert.match((await tercet(test, 'status')).out, /waits to serve volume disk0 with [0-9]+ bytes: the copy at [a-z]+ can hold/);
+  }
+  const { configFile } = test.layout;
+  const text = readFileSync(configFile, 'utf8');
+  writeFileSync(configFile, text.replace(`size = ${largest}`, `size = ${largest - MIB}`));
+  const smaller = await tercet(test, `reload --site ${serving}`);
+  assert.deepEqual([smaller.code, /never becomes smaller/.test(smaller.err)], [78, true], smaller.text);
+  writeFileSync(configFile, text);
+}
+
 /** A host that connects now sees the new size, and writes the last part. */
 async function writeTail(test: TestCluster, larger: number): Promise<Buffer> {
   const serving = await test.healed();
+  await test.until('hosts see the new size', async () => (await test.status(serving)).volumes[0]?.sizeBytes === larger);
   assert.equal((await mustRun('nbdinfo', ['--size', test.uri(serving)])).trim(), String(larger));
   const host = await test.attach(serving);
   assert.equal(host.sizeBytes, larger);

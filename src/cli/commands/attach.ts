@@ -35,7 +35,7 @@ export const attachCommand: Command<CliContext> = buildCommand({
       'Serves the volume over NBD on a local socket. Requests are held while no site serves, and sent again to the site that takes over, so that ' +
       'a failover is a pause and no error. A request that was held for too long is answered with an error. ' +
       'Exit code 5: a site has lost writes that were answered here; the clients were cut off, look at the volume before you attach it again. ' +
-      'A daemon: ends cleanly at SIGTERM or SIGINT, and logs JSON lines to standard error.',
+      'A daemon: ends cleanly at SIGTERM or SIGINT, looks again for a volume that has grown at SIGHUP, and logs JSON lines to standard error.',
   },
   parameters: {
     positional: { kind: 'tuple', parameters: [{ brief: 'The volume', parse: String, placeholder: 'GROUP/VOLUME' }] },
@@ -101,7 +101,11 @@ export const attachCommand: Command<CliContext> = buildCommand({
         certificates?.stop();
         await running.close();
       };
-      return certificates === null ? { close } : { close, reload: () => void certificates.reload() };
+      const reload = (): void => {
+        certificates?.reload();
+        running.renew();
+      };
+      return { close, reload };
     });
   },
 });

@@ -78,6 +78,11 @@ const table = {
     text: (f) =>
       `volume ${f['volume']}: the base ${f['path']} has ${f['found']} bytes, the configuration says ${f['wanted']}: make them equal`,
   },
+  TERCET_VOLUME_SHRINKS: {
+    exit: EXIT.configuration,
+    text: (f) =>
+      `volume ${f['group']}/${f['volume']} has ${f['had']} bytes, and the configuration now says ${f['wanted']}: a volume never becomes smaller`,
+  },
   TERCET_UNREACHABLE: {
     exit: EXIT.unreachable,
     text: (f) => `${f['what']} at ${f['address']} does not answer (${f['reason']}): is it running, and is this its address?`,
@@ -95,8 +100,7 @@ const table = {
   },
   TERCET_VOLUME_SIZE_SERVED: {
     exit: EXIT.configuration,
-    text: (f) =>
-      `volume ${f['volume']} is not as large as the configuration says: ${f['reason']}; give this host the configuration of the sites`,
+    text: (f) => `volume ${f['volume']} is smaller than clients were told: ${f['reason']}; give this host the configuration of the sites`,
   },
   TERCET_WITNESS_REFUSED: {
     exit: EXIT.unsafe,

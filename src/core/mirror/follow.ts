@@ -52,7 +52,9 @@ export interface FollowingReplica {
   /** A change of epoch, or a copy's begin or end, is under way. */
   readonly changing: boolean;
   retainFrom: Seq;
+  /** What this copy can hold, and what every copy can: that is compared. */
   readonly volumes: readonly { readonly sizeBytes: number }[];
+  readonly sizes: { readonly agreed: readonly { readonly sizeBytes: number }[] };
   chainAt(seq: Seq): number | null;
   /** Bytes that the sidefile may still grow. */
   spaceLeft(): number;
@@ -397,7 +399,7 @@ export class Follower {
     this.#scan?.stop();
     this.#scan = null;
     if (follow.scan === null) return;
-    const { receiver, volumes, marks, epoch } = this.#replica;
+    const { receiver, sizes, marks, epoch } = this.#replica;
     const ask = (kind: number, volume: number, offset: number, length: number): void =>
       this.link.send('imageAsk', encodeNumbers(IMAGE_ASK_BODY, [epoch, offset, length, volume, kind]));
     const findings: Findings = {
@@ -415,7 +417,7 @@ export class Follower {
       link: this.link,
       epoch,
       how: follow.scan,
-      volumes,
+      volumes: follow.sizes?.map((sizeBytes) => ({ sizeBytes })) ?? sizes.agreed,
       source,
       digests: this.#blockDigests,
       from: follow.from,

@@ -43,6 +43,9 @@ export interface PeerState {
   readonly primary: SiteName | null;
   /** Of a primary: mirrors that it sends nothing by order. Left out when there are none. */
   readonly paused?: readonly SiteName[];
+  /** By volume: what its copy can hold, and what it knows every copy of the group to hold, both as on its disk. Left out without a copy. */
+  readonly heldBytes?: readonly number[];
+  readonly agreedBytes?: readonly number[];
 }
 
 /** A mirror asks the primary to let it follow. */
@@ -97,6 +100,8 @@ export interface Follow {
   readonly resume: boolean;
   /** scan: how. */
   readonly scan: ScanHow | null;
+  /** scan: how much of each volume is compared. Older programs leave it out: everything. */
+  readonly sizes?: readonly number[];
   /** Bytes of all images that will come, at most: the mirror sets space aside for them. Null when that is not known. */
   readonly imageBytes: number | null;
   /** scan that goes on: from where. */
@@ -233,13 +238,20 @@ export function readState(body: Uint8Array): PeerState | null {
   if (text(role) === null || !isTextOrNull(groupId) || !isTextOrNull(primary)) return null;
   if (!isCount(epoch) || !isCount(endEpoch) || !isCount(endSeq) || !isCount(chain) || !isCount(startCount)) return null;
   if (typeof unclean !== 'boolean' || typeof consistent !== 'boolean') return null;
-  const state = { role: role as string, groupId, epoch, endEpoch, endSeq, chain, unclean, consistent, startCount, primary };
-  const { paused } = o;
+  const { paused, heldBytes, agreedBytes } = o;
+  if ((heldBytes === undefined) !== (agreedBytes === undefined) || (heldBytes !== undefined && !isSizes(heldBytes))) return null;
+  if (agreedBytes !== undefined && !isSizes(agreedBytes)) return null;
+  const sizes = heldBytes === undefined ? {} : { heldBytes, agreedBytes: agreedBytes as readonly number[] };
+  const state = { role: role as string, groupId, epoch, endEpoch, endSeq, chain, unclean, consistent, startCount, primary, ...sizes };
   if (paused === undefined) return state;
   const named = Array.isArray(paused) ? paused.filter((site) => text(site) !== null) : null;
   return named === null || named.length !== (paused as unknown[]).length || named.length >= limits.groupSitesMax
     ? null
     : { ...state, paused: named as string[] };
+}
+
+function isSizes(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.length <= limits.groupVolumesMax && value.every((each) => isCount(each) && each % BLOCK_BYTES === 0);
 }
 
 function isRung(value: unknown): value is ResyncRung {
@@ -317,10 +329,12 @@ export function readFollow(body: Uint8Array): Follow | null {
   if (cutTo !== null && !isCount(cutTo)) return null;
   const scan = readHow(o['scan']);
   const from = readCursor(o['from']);
-  const { imageBytes } = o;
+  const { imageBytes, sizes } = o;
+  if (sizes !== undefined && !isSizes(sizes)) return null;
   if (scan === undefined || from === null || (imageBytes !== null && !isCount(imageBytes))) return null;
   if (!isCount(epoch) || !isCount(position) || !isCount(chain) || !isCount(target) || !isCount(retain)) return null;
-  return { epoch, history, rung, resume, scan, imageBytes, from, position, cutTo, chain, target, retain };
+  const compared = sizes === undefined ? {} : { sizes };
+  return { epoch, history, rung, resume, scan, imageBytes, from, position, cutTo, chain, target, retain, ...compared };
 }
 
 export function readJoined(body: Uint8Array): Joined | null {

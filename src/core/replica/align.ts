@@ -4,8 +4,8 @@
 import { assert } from '../base/assert.ts';
 import type { Digests } from '../base/ports.ts';
 import { type History, inHistory } from '../base/position.ts';
-import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
-import { type FrameView, readFrame } from '../record/decode.ts';
+import { BLOCK_BYTES, type Seq, type VolumeIndex } from '../base/units.ts';
+import { type FrameView, readFrame, subFrame } from '../record/decode.ts';
 import type { NewRecord } from '../record/encode.ts';
 import { RECORD_KIND } from '../record/layout.ts';
 
@@ -57,6 +57,13 @@ export function peerFrame(
   if (frame.bytes.length !== bytes.length) return { kind: 'damaged', why: 'there are bytes behind the frame' };
   const fault = frameFault(frame, replica.history, replica.volumes);
   return fault === null ? frame : { kind: 'foreign', why: fault };
+}
+
+/** The records of a sound frame from one on, as a frame of their own. */
+export function restOf(frame: FrameView, from: Seq, options: { readonly groupTag: number; readonly digests: Digests }): FrameView {
+  const part = readFrame(subFrame(frame, from, frame.lastSeq, options.digests), 0, { ...options, checkPayload: false });
+  assert(part.kind === 'frame', 'a part of a sound frame is sound');
+  return part.frame;
 }
 
 /**

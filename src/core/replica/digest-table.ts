@@ -76,7 +76,7 @@ export class DigestTable {
   /** Bytes of the image for each byte of the table. */
   static readonly bytesPerByte: number = BLOCK_BYTES / ENTRY_BYTES;
   readonly file: StoredFile;
-  readonly #blockCount: number;
+  #blockCount: number;
   /** Pages with changes that are not in the file: crc and check of each entry in turn. */
   #changed = new Map<number, Uint32Array>();
   /** Pages that are being written. */
@@ -88,9 +88,15 @@ export class DigestTable {
   /** Takes over the file, and makes it as long as it has to be: what was never written is unknown. Throws DiskError. */
   constructor(file: StoredFile, blockCount: number) {
     this.file = file;
+    this.#blockCount = 0;
+    this.resize(blockCount);
+  }
+
+  /** The image has so many blocks: what is new is unknown. Throws DiskError. */
+  resize(blockCount: number): void {
     this.#blockCount = blockCount;
     const size = Math.ceil(blockCount / PAGE_ENTRIES) * PAGE_BYTES;
-    if (file.size() !== size) file.truncate(size);
+    if (this.file.size() !== size) this.file.truncate(size);
   }
 
   /** Makes everything unknown, here and now. Throws DiskError. */

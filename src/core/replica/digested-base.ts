@@ -92,6 +92,7 @@ export class DigestedBase implements StoredFile {
 
   truncate(size: number): void {
     this.#file.truncate(size);
+    this.table.resize(Math.ceil(size / BLOCK_BYTES));
   }
 
   reserve(size: number): boolean {

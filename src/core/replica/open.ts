@@ -13,6 +13,7 @@ import { failureError, type ReplicaOptions, type ReplicaParts, type VolumeOption
 import { recoverSidefile } from './recover.ts';
 import { Replica } from './replica.ts';
 import { discardSidefile, Sidefile, SidefileDamage, type SidefileOptions } from './sidefile.ts';
+import { agreedOf, sizesPatch } from './volume-sizes.ts';
 import { Superblock, SUPERBLOCK_FILE, SUPERBLOCK_FORMAT, type SuperblockValue } from './superblock.ts';
 
 /** What a folder turned out to hold. */
@@ -115,7 +116,8 @@ function openParts(options: ReplicaOptions): PartsFound {
     const start = { bootId: options.bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1 };
     // The bases are being brought to an end that the sidefile does not reach any more: they are of no moment in time, and nothing else is left.
     const broken = (value.staging?.endSeq ?? 0) > sidefile.received;
-    const volumes = grown ? { volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })) } : {};
+    // Hosts see nothing of it before every copy is known to hold as much.
+    const volumes = grown ? sizesPatch(options.volumes, agreedOf(value)) : {};
     const startPatch = { ...start, ...volumes, ...(broken && { staging: null }) };
     forgetUnsettled(bases, sidefile, broken ? { ...value, staging: null } : value);
     return { kind: 'parts', parts: { superblock: found, sidefile, bases, groupTag, startPatch } };
@@ -154,8 +156,9 @@ function forgetUnsettled(bases: readonly StoredFile[], sidefile: Sidefile, value
  */
 function grow(options: ReplicaOptions, base: StoredFile, { volume, before }: { volume: VolumeOptions; before: number }): void {
   // What a file gains is a hole.
-  if (base.size() === before) base.truncate(volume.sizeBytes);
-  else base.punch(before, volume.sizeBytes - before);
+  const clean = base.size() === before;
+  if (base.size() < volume.sizeBytes) base.truncate(volume.sizeBytes);
+  if (!clean) base.punch(before, volume.sizeBytes - before);
   options.journal(
     'replica.grown',
     { group: options.group, volume: volume.name, before, now: volume.sizeBytes },
@@ -288,11 +291,12 @@ export function createReplica(
       return end({ why: new TercetError('TERCET_REPLICA_EXISTS', { group: options.group, site: options.site }).message });
     const wrong = makeBases(options, bases);
     if (wrong !== null) return end({ why: wrong.message });
+    const value = firstValue(options, how);
     // The bases first: once there is a superblock, there is a replica.
     storage.flush(bases, (unflushed) => {
       if (unflushed !== null) return end(unflushed);
       try {
-        const superblock = Superblock.create(storage, digests, firstValue(options, how), (failure) => {
+        const superblock = Superblock.create(storage, digests, value, (failure) => {
           superblock.close();
           end(failure);
         });
@@ -330,7 +334,11 @@ function firstValue(options: ReplicaOptions, how: { readonly consistent: boolean
     group: options.group,
     groupId: options.groupId,
     site: options.site,
-    volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
+    // A copy that is to be filled hears from its primary what is agreed.
+    ...sizesPatch(
+      options.volumes,
+      options.volumes.map(({ sizeBytes }) => (how.consistent ? sizeBytes : 0)),
+    ),
     epoch: how.startEpoch ?? 0,
     history: [],
     destaged: 0,

@@ -10,7 +10,7 @@ import type { Superblock, SuperblockValue } from './superblock.ts';
 /** A volume of a replica. */
 export interface VolumeOptions {
   readonly name: string;
-  /** A multiple of a block. */
+  /** A multiple of a block. As the configuration has it, which may be more than a replica holds yet (VolumeSizes). */
   readonly sizeBytes: number;
   /** Name of its base image in the storage: a file or a block device. */
   readonly baseFile: string;

@@ -6,9 +6,9 @@ import { assert } from '../base/assert.ts';
 import { type DiskDone, DiskError, type StoredFile } from '../base/ports.ts';
 import { assertHistory, type History, lastSharedSeq, type Position } from '../base/position.ts';
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex, WallMillis } from '../base/units.ts';
-import { FrameView, readFrame, subFrame } from '../record/decode.ts';
+import { FrameView } from '../record/decode.ts';
 import { encodeFrame, frameBytes, type NewRecord } from '../record/encode.ts';
-import { alignRecord, peerFrame, rangeFault } from './align.ts';
+import { alignRecord, peerFrame, rangeFault, restOf } from './align.ts';
 import { Amount } from './amount.ts';
 import { Background, type SharedSuperblock, trackUpdates } from './background.ts';
 import { Bitmaps } from './bitmaps.ts';
@@ -37,6 +37,7 @@ import { Schedule } from './schedule.ts';
 import { type Sidefile, SidefileDamage } from './sidefile.ts';
 import { Space } from './space.ts';
 import type { Superblock, SuperblockValue } from './superblock.ts';
+import { agreedOf, VolumeSizes } from './volume-sizes.ts';
 
 /**
  * A replica that is open. Synchronous calls throw DiskError or SidefileDamage when they meet a failure or come after one; lasting ones call
@@ -60,6 +61,7 @@ export class Replica {
   readonly records: Records;
   /** By peer: the blocks of records that the sidefile forgot. */
   readonly bitmaps: Bitmaps;
+  readonly sizes: VolumeSizes;
   readonly #amount: Amount;
   readonly #changes = new Changes();
   readonly #groupTag: number;
@@ -85,17 +87,14 @@ export class Replica {
     this.#marks = { oldest, destaged, destageTarget, committed: Math.max(destaged, Math.min(committed, received)), durable, received };
     const { capacityBytes } = options;
     this.#amount = new Amount(capacityBytes);
-    this.#space = new Space({
-      capacityBytes,
-      sidefile: this.#sidefile,
-      overlays: this.#overlays,
-      marks: this.#marks,
-      amount: this.#amount,
-    });
+    const room = { sidefile: this.#sidefile, overlays: this.#overlays, marks: this.#marks, amount: this.#amount };
+    this.#space = new Space({ capacityBytes, ...room });
     this.superblock = trackUpdates(this.#block, this.#background);
     this.#commit = this.#makeCommit();
     this.#schedule = this.#makeSchedule();
     this.receiver = this.#makeReceiver();
+    const given = { ...options, bases: this.#bases, block: this.#block, background: this.#background, update: this.#update.bind(this) };
+    this.sizes = new VolumeSizes({ ...given, usable: () => this.#usable }, options.volumes, agreedOf(this.#block.value));
     const parted = { ...options, groupTag: this.#groupTag, overlays: this.#overlays, note: (e: unknown): void => this.#note(e) };
     this.records = new Records(this.#sidefile, this.#background, parted);
     this.bitmaps = new Bitmaps(options.volumes.length, options.bitmapChunkBytes);
@@ -109,8 +108,9 @@ export class Replica {
     return this.#marks;
   }
 
+  /** What this copy can hold: more than what is agreed while a volume is being made larger. */
   get volumes(): readonly VolumeOptions[] {
-    return this.#options.volumes;
+    return this.sizes.held;
   }
 
   /** Epochs of the records, as adopted; durable once the change that brought them has called back. */
@@ -236,14 +236,8 @@ export class Replica {
     if (frame.firstSeq > received) {
       this.#take(frame, frame.bytes);
     } else {
-      const { digests } = this.#options;
-      const part = readFrame(subFrame(frame, received + 1, frame.lastSeq, digests), 0, {
-        groupTag: this.#groupTag,
-        checkPayload: false,
-        digests,
-      });
-      assert(part.kind === 'frame', 'a part of a sound frame is sound');
-      this.#take(part.frame, part.frame.bytes);
+      const rest = restOf(frame, received + 1, { groupTag: this.#groupTag, digests: this.#options.digests });
+      this.#take(rest, rest.bytes);
     }
     this.commit(frame.committed);
     return { kind: 'appended', lastSeq: frame.lastSeq };
@@ -485,7 +479,7 @@ export class Replica {
   // ------------------------------------------------------------------------------------------------ whole copy
   /** Sender: the next range of a volume to send from `fromOffset` on, at most `bytesMax` of data; null at its end. */
   imageRanges(volume: VolumeIndex, fromOffset: number, bytesMax: number): ImageRange | null {
-    const options = this.#options.volumes[volume];
+    const options = this.volumes[volume];
     assert(options !== undefined, 'there is no such volume', { volume });
     return this.#used(() =>
       nextImage(this.#reader, { index: volume, sizeBytes: options.sizeBytes }, fromOffset, { bytesMax, committed: this.#marks.committed }),
@@ -537,7 +531,7 @@ export class Replica {
   }
 
   #makeCommit(): GroupCommit {
-    const usable = (): boolean => !this.#stopped && this.#failure === null;
+    const usable = (): boolean => this.#usable;
     this.#sidefile.startSpares({ begin: (done) => this.#background.attempt(done), usable, failed: (failure) => this.#fail(failure) });
     return new GroupCommit({
       storage: this.#options.storage,
@@ -605,7 +599,7 @@ export class Replica {
       background: this.#background,
       commit: this.#commit,
       marks: this.#marks,
-      usable: () => !this.#stopped && this.#failure === null && this.consistent && this.#block.durableValue.consistent,
+      usable: () => this.#usable && this.consistent && this.#block.durableValue.consistent,
       pressed: () => this.#space.pressed(this.backlogBytes),
       update: (patch, done) => this.#update(patch, done),
       aimed: (target) => {
@@ -630,6 +624,10 @@ export class Replica {
   #update(patch: Partial<SuperblockValue>, done: DiskDone): void {
     const { durable, committed } = this.#marks;
     this.#block.update({ durable, committed, ...patch }, this.#background.begin(done));
+  }
+
+  get #usable(): boolean {
+    return !this.#stopped && this.#failure === null;
   }
 
   #assertUsable(): void {

@@ -29,7 +29,10 @@ export interface SuperblockValue {
   /** Made once for the group and never again, unlike its name: sites of two groups of one name do not mix. */
   readonly groupId: string;
   readonly site: SiteName;
+  /** What this copy can hold of each volume. */
   readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];
+  /** What every copy of the group is known to hold of each volume: no host is served more. Left out while it is what this copy can hold. */
+  readonly agreedBytes?: readonly number[] | undefined;
   /** Newest epoch that this replica has adopted. */
   readonly epoch: Epoch;
   /** Which epoch each record belongs to. A record that is not named by it is void, also where its bytes still lie in the sidefile. */
@@ -170,7 +173,8 @@ export class Superblock {
   }
 
   /** Writes the first superblock of a new replica. Calls `done` when it is durable; until then the replica may not be used. Throws DiskError. */
-  static create(storage: Storage, digests: Digests, value: SuperblockValue, done: DiskDone): Superblock {
+  static create(storage: Storage, digests: Digests, given: SuperblockValue, done: DiskDone): Superblock {
+    const value = withoutUnset(given);
     const fault = superblockFault(value as unknown as Json);
     assert(fault === null, 'a superblock holds what it must', { fault });
     const file = storage.open(SUPERBLOCK_FILE, { create: true });
@@ -195,7 +199,7 @@ export class Superblock {
 
   /** Changes the value at once and makes it durable; `done` is called when a write with this change in it is. A failure is final. */
   update(patch: Partial<SuperblockValue>, done: DiskDone): void {
-    const next = { ...this.#value, ...patch };
+    const next = withoutUnset({ ...this.#value, ...patch });
     assertMove(this.#value, next);
     this.#value = next;
     this.#waiting.push(done);
@@ -236,6 +240,13 @@ export class Superblock {
       this.#failure = failure.failure;
     }
   }
+}
+
+/** What is not set is not written: programs that do not know a field can read a superblock without it. */
+function withoutUnset(value: SuperblockValue): SuperblockValue {
+  if (value.agreedBytes !== undefined) return value;
+  const { agreedBytes: _unset, ...rest } = value;
+  return rest;
 }
 
 /** Checks that a value may follow another: what a fault of the program could break, before it is on disk. */
@@ -286,6 +297,8 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
   groupId: isText,
   site: isText,
   volumes: isListOf(limits.groupVolumesMax, { name: isText, sizeBytes: (value) => isCount(value) && value <= limits.volumeBytesMax }),
+  agreedBytes: (value) =>
+    value === undefined || (Array.isArray(value) && value.length <= limits.groupVolumesMax && value.every((each) => isCount(each))),
   epoch: isCount,
   history: isListOf(limits.historyEpochsMax, { epoch: isCount, firstSeq: isCount }),
   destaged: isCount,
@@ -341,6 +354,10 @@ function superblockFault(value: Json): string | null {
   const newest = block.history[block.history.length - 1];
   if (newest !== undefined && newest.epoch > block.epoch) return 'its history names an epoch that was not adopted';
   if (block.staging !== null && (block.consistent || block.copying === null)) return 'images are staged, and no copy is under way';
+  const { agreedBytes, volumes } = block;
+  if (agreedBytes !== undefined && agreedBytes.length !== volumes.length) return 'sizes were agreed of other volumes than it has';
+  if (agreedBytes?.some((bytes, index) => bytes > (volumes[index]?.sizeBytes ?? 0)) === true)
+    return 'a size was agreed that it cannot hold';
   if (block.destaged > block.destageTarget) return 'its "destaged" is behind its "destageTarget"';
   return null;
 }

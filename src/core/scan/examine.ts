@@ -55,7 +55,9 @@ export interface Examined {
     readonly changing: boolean;
     readonly marks: { readonly received: Seq };
     readonly records: { waitingBlocks(volume: VolumeIndex, offset: number, length: number): readonly number[] };
+    /** What this copy can hold, and what every copy can: that is compared. */
     readonly volumes: readonly { readonly sizeBytes: number }[];
+    readonly sizes: { readonly agreed: readonly { readonly sizeBytes: number }[] };
   };
   readonly bases: readonly DigestedBase[];
   readonly digests: BlockDigests;

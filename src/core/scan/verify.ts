@@ -236,7 +236,7 @@ export class Verifier {
   }
 
   get #volumes(): readonly { readonly sizeBytes: number }[] {
-    return this.#ground.examined.replica.volumes;
+    return this.#ground.examined.replica.sizes.agreed;
   }
 
   /** Copies that no longer follow are not waited for; what is waited for too long is asked anew. */
@@ -260,10 +260,13 @@ export class Verifier {
 
   #nextPiece(stepBytes: number): Piece | null {
     for (; this.#volume < this.#volumes.length; this.#volume++, this.#offset = 0) {
+      const end = this.#volumes[this.#volume]?.sizeBytes ?? 0;
+      if (this.#offset >= end) continue;
       const next = this.#ground.examined.replica.imageRanges(this.#volume, this.#offset, stepBytes);
-      if (next === null) continue;
-      this.#offset = next.offset + next.length;
-      const { offset, length, zero } = next;
+      if (next === null || next.offset >= end) continue;
+      const { offset, zero } = next;
+      const length = Math.min(next.length, end - offset);
+      this.#offset = offset + length;
       return { kind: zero ? 'empty' : 'digest', volume: this.#volume, offset, length, fine: false, tries: 0 };
     }
     return null;

@@ -70,7 +70,9 @@ export class Connections {
       told.unclean === now.unclean &&
       told.consistent === now.consistent &&
       told.primary === now.primary &&
-      (told.paused ?? []).join() === (now.paused ?? []).join();
+      (told.paused ?? []).join() === (now.paused ?? []).join() &&
+      (told.heldBytes ?? []).join() === (now.heldBytes ?? []).join() &&
+      (told.agreedBytes ?? []).join() === (now.agreedBytes ?? []).join();
     if (unchanged) return;
     this.#told = now;
     const body = encodeJson(now);

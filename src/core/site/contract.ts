@@ -42,7 +42,8 @@ export interface SiteSpec {
 
 export interface VolumeSpec {
   readonly name: string;
-  readonly sizeBytes: number;
+  /** As the configuration has it; rises while the site runs (Growth.resize), which the copy then follows. */
+  sizeBytes: number;
   /** Name of the base image for Storage.open. */
   readonly baseFile: string;
   /** How long requests for it are held while nobody may serve, in place of Timings.holdMillis; Infinity: they are never failed. */
@@ -312,6 +313,15 @@ export interface VerifyStatus extends VerifyProgress {
   readonly findings: readonly Finding[];
 }
 
+/** How large a volume is. */
+export interface VolumeStatus {
+  readonly name: string;
+  /** What hosts that connect now are served. */
+  readonly sizeBytes: number;
+  /** What the copy here can hold; null while there is none. */
+  readonly heldBytes: number | null;
+}
+
 /** Everything that may honestly be said of a site now: computed when asked, never stored. */
 export interface SiteStatus {
   readonly group: string;
@@ -351,7 +361,7 @@ export interface SiteStatus {
   readonly writers: WritersStatus | null;
   readonly waiting: readonly Waiting[];
   readonly heldRequests: number;
-  readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];
+  readonly volumes: readonly VolumeStatus[];
   readonly counters: Readonly<Record<SiteCounter, number>>;
   readonly failure: string | null;
   readonly verify: VerifyProgress;

@@ -82,6 +82,7 @@ export class Resyncs {
       rung,
       resume: decision.rung === 'resume',
       scan,
+      ...(scan !== null && { sizes: replica.sizes.agreed.map(({ sizeBytes }) => sizeBytes) }),
       imageBytes: decision.rung === 'bitmap' ? (peer.copy?.totalBytes ?? null) : null,
       from: decision.rung === 'resume' ? (join.staged?.cursor ?? START) : START,
       position,
@@ -113,7 +114,7 @@ export class Resyncs {
     const replica = this.#replica;
     const from = decision.rung === 'resume' ? (join.staged?.cursor ?? START) : START;
     const why = 'why' in decision ? decision.why : '';
-    const ranges = scan === null ? this.#rangesOf(peer, rung, from) : new ScanRanges(replica.volumes, from);
+    const ranges = scan === null ? this.#rangesOf(peer, rung, from) : new ScanRanges(replica.sizes.agreed, from);
     const side =
       scan === null || !(ranges instanceof ScanRanges)
         ? null
@@ -121,7 +122,7 @@ export class Resyncs {
             link,
             epoch: replica.epoch,
             how: scan,
-            volumes: replica.volumes,
+            volumes: replica.sizes.agreed,
             source: replica,
             digests: this.#options.blockDigests,
             from,
@@ -187,8 +188,8 @@ export class Resyncs {
     const replica = this.#replica;
     const map = replica.bitmaps.get(peer.site);
     if (rung === 'bitmap' && map !== null)
-      return new BitmapRanges(replica.volumes, replica.bitmaps, map, this.#options.resyncPieceBytes, from);
-    return new WholeRanges(replica.volumes, this.#options.resyncPieceBytes, from);
+      return new BitmapRanges(replica.sizes.agreed, replica.bitmaps, map, this.#options.resyncPieceBytes, from);
+    return new WholeRanges(replica.sizes.agreed, this.#options.resyncPieceBytes, from);
   }
 
   #tell(peer: FollowedPeer, decision: JoinDecision, position: Seq, scan: ScanHow | null): void {

@@ -27,6 +27,10 @@ export function stateOf(site: { role: Role; groupId: string | null; replica: Rep
     startCount: replica?.startCount ?? 0,
     primary,
     ...(paused.length > 0 && { paused }),
+    ...(replica !== null && {
+      heldBytes: replica.volumes.map(({ sizeBytes }) => sizeBytes),
+      agreedBytes: replica.sizes.agreed.map(({ sizeBytes }) => sizeBytes),
+    }),
   };
 }
 

@@ -30,6 +30,7 @@ import {
   type SwitchoverOrder,
   type Waiting,
 } from './contract.ts';
+import { Growth } from './growth.ts';
 import { HostDesk } from './hosts.ts';
 import { bitmapOnlyOf, Lead } from './lead.ts';
 import { Creations, orderDrain, orderPromote, orderResync, type OrderGround, type WantedScan } from './orders.ts';
@@ -55,6 +56,8 @@ export class Site implements LinkOwner {
   readonly verifies: VerifyDesk;
   /** Orders to pause and to resume mirrors. */
   readonly pauses: Pauses;
+  /** How large the volumes are. */
+  readonly growth: Growth;
   readonly #options: SiteOptions;
   readonly #connections: Connections;
   readonly #peers: ReadonlyMap<SiteName, Peer>;
@@ -112,6 +115,7 @@ export class Site implements LinkOwner {
       stepBack: (why) => this.#becomeStandby(why),
     });
     this.pauses = new Pauses(looking);
+    this.growth = new Growth({ ...looking, peers: this.#peers, primaryPeer: () => this.#primaryPeer() });
     this.#successor = new Successor(options, this.#desk);
     this.#switchovers = new Switchovers({
       options,
@@ -318,6 +322,7 @@ export class Site implements LinkOwner {
     this.#witnessMove.turn(now);
     if (this.#role === 'primary' && this.#desk.trouble?.kind === 'deleted') this.#becomeStandby('this group was deleted');
     this.pauses.turn(now);
+    this.growth.turn();
     if (replica !== null && replica.failure === null) {
       this.#duties(replica, now);
       if (this.#role !== 'failed') this.#upkeep.turn(replica, now);
@@ -394,6 +399,7 @@ export class Site implements LinkOwner {
       claimWaits: this.#claimWaits(this.#options.clock.now()),
       serving: this.serving,
       takingOver: this.#successor.waits,
+      growth: this.growth,
       verifies: this.verifies,
     };
   }
@@ -494,6 +500,7 @@ export class Site implements LinkOwner {
       if (said.groupId !== null) this.#copy.createEmpty(said.groupId);
       return;
     }
+    if (!this.growth.mayFollow(said)) return;
     const { clock, journal, timings, shell } = this.#options;
     this.#successor.forget();
     this.#setRole('joining', `it joins ${peer.name}, primary of epoch ${said.epoch}`);

@@ -9,6 +9,7 @@ import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, VerifyProgress, VerifyStatus, Waiting } from './contract.ts';
 import { coverageOf } from './coverage.ts';
+import type { Growth } from './growth.ts';
 import type { Lead } from './lead.ts';
 import { resyncOf } from './progress.ts';
 import type { Survivors } from './survivors.ts';
@@ -34,6 +35,7 @@ export interface Inspected {
   readonly serving: boolean;
   /** It has confirmed an offer of the reign and knows nothing of the witness's answer. */
   readonly takingOver: boolean;
+  readonly growth: Growth;
   /** Asked only where it is shown: it is put together anew each time. */
   readonly verifies: { status(): VerifyStatus };
 }
@@ -67,7 +69,7 @@ export function siteStatus(inside: Inspected): SiteStatus {
     writers: lead?.writers.status ?? null,
     waiting: waits(inside, now),
     heldRequests: inside.heldRequests,
-    volumes: options.volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
+    volumes: inside.growth.volumes(),
     counters: { ...inside.counters },
     failure: inside.failure,
     verify: progressOf(inside.verifies.status()),
@@ -182,6 +184,7 @@ function waits(inside: Inspected, now: Millis): Waiting[] {
       next: 'it asks again until the answer is known',
     });
   }
+  list.push(...inside.growth.waiting());
   const { lead, options } = inside;
   const pausedBy = inside.role === 'joining' ? whoPaused(inside) : null;
   if (pausedBy !== null)

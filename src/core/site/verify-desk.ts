@@ -168,7 +168,8 @@ export class VerifyDesk {
   }
 
   status(): VerifyStatus {
-    const { clock, volumes } = this.#options;
+    const { clock } = this.#options;
+    const volumes = this.#examined?.replica.sizes.agreed ?? [];
     const verifier = this.#run?.verifier ?? this.#last;
     const memory = this.#store.value;
     const totalBytes = volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0);

@@ -8,7 +8,7 @@ import type { FollowedPeer } from '../mirror/followed.ts';
 import { FOUND_CHUNK_BYTES, ScanRanges } from '../mirror/ranges.ts';
 import type { FrameView } from '../record/decode.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
-import type { Role } from './contract.ts';
+import type { Role, VolumeStatus } from './contract.ts';
 import type { Inspected } from './status.ts';
 
 /** How long one step may take, and frames between two looks at the clock. */
@@ -67,6 +67,8 @@ interface Tally {
 /** Gathers one map: step() until it says that it is done. */
 export class VolumeSurvey {
   readonly #inspect: () => Inspected;
+  /** As of its begin. */
+  readonly #volumes: readonly VolumeStatus[];
   readonly #volume: VolumeIndex;
   readonly #cellBytes: number;
   readonly #sidefile: Float64Array;
@@ -78,8 +80,9 @@ export class VolumeSurvey {
 
   /** `inspect` is asked anew at each step. The volume is one of the group's. */
   constructor(inspect: () => Inspected, volume: VolumeIndex, options: { cellsMax: number; unitBytes: number }) {
-    const { lead, options: site, peers, replica } = inspect();
-    const sizeBytes = site.volumes[volume]?.sizeBytes;
+    const { growth, lead, peers, replica } = inspect();
+    this.#volumes = growth.volumes();
+    const sizeBytes = this.#volumes[volume]?.sizeBytes;
     assert(sizeBytes !== undefined && options.cellsMax > 0, 'a map is of a volume of the group', { volume });
     this.#inspect = inspect;
     this.#volume = volume;
@@ -131,7 +134,7 @@ export class VolumeSurvey {
     const inside = this.#inspect();
     const { options, replica, role } = inside;
     const verify = inside.verifies.status();
-    const { name, sizeBytes } = options.volumes[this.#volume] as { name: string; sizeBytes: number };
+    const { name, sizeBytes } = this.#volumes[this.#volume] as VolumeStatus;
     return {
       group: options.group,
       site: options.site,
@@ -146,13 +149,13 @@ export class VolumeSurvey {
       wrong: this.#wrongOf(inside),
       verifiedSince:
         verify.oldestUnverifiedSeconds === null ? null : Math.round(options.clock.wall() - verify.oldestUnverifiedSeconds * 1000),
-      verifyDoneBytes: verify.running ? this.#within(inside, verify.passedBytes) : null,
+      verifyDoneBytes: verify.running ? this.#within(verify.passedBytes) : null,
       peers: this.#tallies.map(({ site, followed, awaiting }) => ({
         site,
         awaiting: awaiting === null ? null : [...awaiting],
         bitmap: replica === null ? null : this.#bitmapOf(inside, site),
         differing: this.#differingOf(followed),
-        resync: this.#resyncOf(inside, followed),
+        resync: this.#resyncOf(followed),
       })),
     };
   }
@@ -180,16 +183,16 @@ export class VolumeSurvey {
     return [...counts];
   }
 
-  #resyncOf(inside: Inspected, followed: FollowedPeer | null): PeerCells['resync'] {
+  #resyncOf(followed: FollowedPeer | null): PeerCells['resync'] {
     const copy = followed?.copy ?? null;
     if (copy === null) return null;
-    return { rung: copy.rung, doneBytes: copy.rung === 'bitmap' ? null : this.#within(inside, copy.passedBytes) };
+    return { rung: copy.rung, doneBytes: copy.rung === 'bitmap' ? null : this.#within(copy.passedBytes) };
   }
 
   /** How much of this volume lies before a place that is counted over all volumes. */
-  #within({ options }: Inspected, passedBytes: number): number {
-    const before = options.volumes.slice(0, this.#volume).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    return Math.max(0, Math.min(options.volumes[this.#volume]?.sizeBytes ?? 0, passedBytes - before));
+  #within(passedBytes: number): number {
+    const before = this.#volumes.slice(0, this.#volume).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return Math.max(0, Math.min(this.#volumes[this.#volume]?.sizeBytes ?? 0, passedBytes - before));
   }
 
   #wrongOf({ verifies }: Inspected): CellCounts {

@@ -53,6 +53,9 @@ export interface Inspection {
   readonly handover: 'gives' | 'takes' | null;
   /** Reads that had to wait for the disk, in this life of the process. */
   readonly coldReads: number;
+  /** What its copy can hold of each volume, and as primary what hosts that connect now are served. */
+  readonly volumeBytes: readonly number[];
+  readonly served: readonly number[] | null;
   readonly heldBytes: number;
   readonly capacityBytes: number;
   /** As primary: peers whose records were forgotten although writers are to wait for them. */

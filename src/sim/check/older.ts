@@ -36,10 +36,11 @@ function compareOlder(scene: Scene, site: SeenSite, volumeBytes: readonly number
   const image = scene.truth.image(history, seq);
   volumeBytes.forEach((size, volume) => {
     const base = site.machine.disk.contentsOf(`base-vol${volume}`);
-    if (base === null || base.length !== size) return;
+    // It may be on its way to being larger.
+    if (base === null) return;
     const words = new Uint32Array(new Uint8Array(base).buffer);
     const wordsPerUnit = unitBytes / 4;
-    for (let unit = 0; unit < size / unitBytes; unit++) {
+    for (let unit = 0; unit < Math.min(size, base.length) / unitBytes; unit++) {
       const tag = tagOf(words, unit * wordsPerUnit, wordsPerUnit, unit);
       if (tag === image.volumes[volume]?.[unit] || image.unsure[volume]?.has(unit) === true) continue;
       const unplaced = [...scene.truth.unplaced.values()].some(

@@ -8,6 +8,7 @@ import { contents } from './contents.ts';
 import { covered } from './covered.ts';
 import { decided } from './decided.ts';
 import { exclude } from './exclude.ts';
+import { growth } from './growth.ts';
 import { held } from './held.ts';
 import { handover } from './handover.ts';
 import { honest } from './honest.ts';
@@ -25,7 +26,7 @@ import { replaced } from './replaced.ts';
 import { unclean } from './unclean.ts';
 
 /** The oracles of one run. */
-export function allRules(volumeBytes: readonly number[], unitBytes: number): readonly Rule[] {
+export function allRules(volumeBytes: readonly number[], unitBytes: number, initialBytes = volumeBytes): readonly Rule[] {
   return [
     onePrimary(),
     lease(),
@@ -48,6 +49,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number): rea
     held(),
     overflow(),
     paused(),
+    growth(initialBytes),
     covered(),
   ];
 }

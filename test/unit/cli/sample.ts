@@ -130,7 +130,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
     writers: { state: 'free', for: null, bytesPerSecond: null },
     waiting: [],
     heldRequests: 0,
-    volumes: [{ name: 'disk0', sizeBytes: 1024 * MIB }],
+    volumes: [{ name: 'disk0', sizeBytes: 1024 * MIB, heldBytes: 1024 * MIB }],
     counters: Object.fromEntries(SITE_COUNTERS.map((counter) => [counter, 0])) as SiteStatus['counters'],
     failure: null,
     verify: VERIFY_NONE,

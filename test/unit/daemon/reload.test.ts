@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { changesOf } from '../../../src/daemon/reload.ts';
+import { parseConfig } from '../../../src/daemon/config.ts';
+import { changesOf, refuseSmaller } from '../../../src/daemon/reload.ts';
 import { SAMPLE } from '../config/sample.ts';
 
 test('each key that differs is told, with whether it is in effect', () => {
@@ -16,10 +17,17 @@ test('each key that differs is told, with whether it is in effect', () => {
     [
       'group.db.lease_millis 1800 1900 restart',
       'group.db.rpo_seconds null 5 now',
-      'group.db.volume[log].size 8192 16384 restart',
+      'group.db.volume[log].size 8192 16384 now',
       'site.beta.data "/srv/beta" "/srv/b" elsewhere',
       'site.beta.link "127.0.0.1:7411" "127.0.0.1:7419" restart',
     ],
   );
   assert.deepEqual(changesOf(SAMPLE, `${SAMPLE}\n# a remark\n`, 'alpha'), []);
+});
+
+test('a volume never becomes smaller', () => {
+  const config = (text: string): Parameters<typeof refuseSmaller>[0] => parseConfig(text, 'tercet.toml');
+  const larger = SAMPLE.replace('size = 8192', 'size = 16384');
+  refuseSmaller(config(SAMPLE), config(larger));
+  assert.throws(() => refuseSmaller(config(larger), config(SAMPLE)), /volume db\/log has 16384 bytes, and the configuration now says 8192/);
 });

@@ -90,6 +90,24 @@ describe('mirrors that a primary has paused', () => {
   });
 });
 
+describe('sizes that a site tells of its copy', () => {
+  const state = (heldBytes: unknown, agreedBytes: unknown): unknown => readState(encodeJson({ ...STATE, heldBytes, agreedBytes }));
+
+  test('come in pairs, each a list of whole blocks', () => {
+    assert.deepEqual(state([8192, 4096], [4096, 4096]), { ...STATE, heldBytes: [8192, 4096], agreedBytes: [4096, 4096] });
+    assert.deepEqual(readFollow(encodeJson({ ...FOLLOW, sizes: [4096] })), { ...FOLLOW, sizes: [4096] });
+  });
+
+  test('are nothing else', () => {
+    for (const wrong of [null, 7, 'x', [7], [-4096], ['4096'], Array.from({ length: limits.groupVolumesMax + 1 }, () => 4096)]) {
+      assert.equal(state(wrong, [4096]), null, JSON.stringify(wrong));
+      assert.equal(state([4096], wrong), null, JSON.stringify(wrong));
+      assert.equal(readFollow(encodeJson({ ...FOLLOW, sizes: wrong })), null, JSON.stringify(wrong));
+    }
+    assert.equal(readState(encodeJson({ ...STATE, heldBytes: [4096] })), null);
+  });
+});
+
 describe('a history on the wire', () => {
   const history = (list: unknown): unknown => readJoin(encodeJson({ ...JOIN, history: list }));
 

@@ -83,6 +83,58 @@ test('cut off at any step, by a crash or a loss of power, it is the old one or t
   }
 });
 
+test('while it is open it takes records in its new part once the superblock says so, and not what was not agreed by all', () => {
+  const rig = filled();
+  const sizes = (which: 'held' | 'agreed'): number => rig.replica.sizes[which][SMALL]?.sizeBytes ?? 0;
+  const before = sizes('held');
+  rig.replica.sizes.grow(LARGER);
+  assert.deepEqual([sizes('held'), sizes('agreed')], [before, before]);
+  rig.storage.settle();
+  assert.deepEqual([sizes('held'), sizes('agreed')], [MORE_BLOCKS * BLOCK_BYTES, before]);
+  assert.ok(rig.journal.includes('replica.grown'));
+  checkLarger(rig);
+  rig.replica.sizes.agree([2 * MORE_BLOCKS * BLOCK_BYTES, 0]);
+  rig.storage.settle();
+  assert.equal(sizes('agreed'), MORE_BLOCKS * BLOCK_BYTES);
+  rig.replica.append([write(SMALL, MORE_BLOCKS - 1, 1, 0x44)]);
+  rig.replica.commit(4);
+  rig.replica.flush();
+  rig.storage.settle();
+  rig.wait((done) => rig.replica.drain(done));
+  rig.crash();
+  const again = new ReplicaRig({ volumes: LARGER }, rig.disk);
+  again.open();
+  assert.deepEqual([bytesAt(again, MORE_BLOCKS - 1), bytesAt(again, SMALL_BLOCKS)], [0x44, 0]);
+  assert.equal(again.replica.sizes.agreed[SMALL]?.sizeBytes, MORE_BLOCKS * BLOCK_BYTES);
+});
+
+test('a start that makes it larger leaves what is agreed as it was', () => {
+  const before = filled();
+  before.crash();
+  const rig = new ReplicaRig({ volumes: LARGER }, before.disk);
+  rig.open();
+  rig.crash();
+  rig.open();
+  assert.equal(rig.replica.sizes.held[SMALL]?.sizeBytes, MORE_BLOCKS * BLOCK_BYTES);
+  assert.equal(rig.replica.sizes.agreed[SMALL]?.sizeBytes, SMALL_BLOCKS * BLOCK_BYTES);
+});
+
+test('cut off while it grows open, by a crash or a loss of power, the next start ends it', () => {
+  for (const power of [false, true]) {
+    for (let steps = 0; steps < 8; steps++) {
+      const cut = filled();
+      cut.replica.sizes.grow(LARGER);
+      for (let step = 0; step < steps; step++) cut.storage.step(1);
+      cut.replica.sizes.agree([MORE_BLOCKS * BLOCK_BYTES]);
+      cut.crash();
+      if (power) cut.disk.losePower(() => 0.5, 0.5);
+      const rig = new ReplicaRig({ volumes: LARGER, bootId: power ? 'later' : 'boot-0' }, cut.disk);
+      assert.equal(rig.tryOpen(), 'ready', `after ${steps} steps, ${power ? 'a loss of power' : 'a crash'}`);
+      checkLarger(rig);
+    }
+  }
+});
+
 /** Begins to open and ends the process after so many steps of its disk. */
 function openAndStop(rig: ReplicaRig, steps: number): void {
   let left = steps;

@@ -18,6 +18,7 @@ function inside(rig: ReplicaRig, followed: Readonly<Record<string, object>> = {}
     options: { group: 'db', site: 'alpha', volumes: VOLUMES, clock: { now: () => rig.now, wall: () => 0 } },
     role: 'primary',
     replica: rig.replica,
+    growth: { volumes: () => VOLUMES },
     lead: { followed: new Map(Object.entries(followed)) },
     verifies: {
       status: () => ({
