@@ -148,6 +148,10 @@ class DryFile implements StoredFile {
     this.readParts([{ offset, bytes }], (failure) => done(failure ?? digestBlocks(how.algorithm, bytes, how.blockBytes)));
   }
 
+  cloneFrom(_source: StoredFile, done: DiskDone): void {
+    setImmediate(() => done({ operation: 'write', file: this.name, code: 'EOPNOTSUPP' }));
+  }
+
   writeParts(parts: readonly FilePart[], done: DiskDone): void {
     for (const { offset, bytes } of parts) this.#patch(offset, bytes.slice());
     setImmediate(() => done(null));

@@ -22,6 +22,7 @@ import {
   seekData,
   seekEnd,
   seekHole,
+  shareBlocks,
 } from './libc.ts';
 import { piecesOf, scattered, worthScattering, writeScattered } from './scatter.ts';
 import { codeOf, joinRuns, readRun, type TransferDone, type TransferQueue, withoutFirst, writeRun } from './transfers.ts';
@@ -207,6 +208,20 @@ export class DiskFile implements StoredFile {
       (code) => {
         const failure: DiskFailure | null = code === null ? null : { operation: 'read', file: this.name, code };
         owner.ended((failed) => done(failed ?? digests), failure);
+      },
+    );
+  }
+
+  cloneFrom(source: StoredFile, done: DiskDone): void {
+    this.#checkOpen();
+    assert(source instanceof DiskFile, 'a file shares the blocks of a file of the same kind', { file: source.name });
+    const owner = this.#owner;
+    owner.begun();
+    source.busy(
+      (finish) => this.busy((cloned) => shareBlocks(source.fd, this.fd, cloned), finish),
+      (code) => {
+        if (code === null) this.#size = Math.max(this.#size, source.size());
+        owner.ended(done, code === null ? null : { operation: 'write', file: this.name, code });
       },
     );
   }

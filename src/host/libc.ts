@@ -72,6 +72,27 @@ export function readCachedPart(fd: number, offset: number, into: Uint8Array): Ca
   return named(native.preadv2(fd, native.vectorAddress, 1, offset, RWF_NOWAIT));
 }
 
+/** FICLONE of ioctl(2). */
+const SHARE_BLOCKS = 0x4004_9409;
+
+/**
+ * Makes a file hold what another one holds, by sharing its blocks, on a thread of the pool. `done` comes later with null, or with the name of the
+ * error: EOPNOTSUPP, EXDEV, EINVAL and others where that is not possible.
+ */
+export function shareBlocks(from: number, to: number, done: (code: string | null) => void): void {
+  if (native === null) {
+    setImmediate(done, 'ENOSYS');
+    return;
+  }
+  const { ioctl } = native;
+  ioctl.async(to, SHARE_BLOCKS, from, (error, result) => {
+    if (error === null && result === 0) return done(null);
+    // The number of an error stays on its thread: what was refused there is refused here too, and says why.
+    const again = named(ioctl(to, SHARE_BLOCKS, from));
+    done(typeof again === 'string' ? again : null);
+  });
+}
+
 /** Milliseconds since the machine started, the time that it was suspended included; null where that cannot be had. */
 export function bootMillis(): number | null {
   if (native === null || native.clockGettime(CLOCK_BOOTTIME, native.timeAddress) !== 0) return null;
@@ -218,6 +239,7 @@ interface Native {
   readonly lseek: NativeCall;
   readonly flock: NativeCall;
   readonly preadv2: NativeCall;
+  readonly ioctl: NativeCall;
   readonly clockGettime: NativeCall;
   readonly syscall: NativeCall;
   /** One struct iovec, and its address. It is filled anew for each call; encoding an object each time would double the call's cost. */
@@ -241,6 +263,7 @@ function bind(): Native | null {
       lseek: bound('lseek', 'int64_t', ['int', 'int64_t', 'int']),
       flock: bound('flock', 'int', ['int', 'int']),
       preadv2: bound('preadv2', 'int64_t', ['int', 'uintptr_t', 'int', 'int64_t', 'int']),
+      ioctl: bound('ioctl', 'int', ['int', 'uint64_t', 'int']),
       clockGettime: bound('clock_gettime', 'int', ['int', 'uintptr_t']),
       syscall: bound('syscall', 'int64_t', ['int64_t', 'uintptr_t', 'int64_t', 'uintptr_t', 'uintptr_t', 'uintptr_t']),
       vector,

@@ -124,6 +124,7 @@ class CoreSite implements InspectedSite {
       outrun: lead?.followed.get(lead.writers.status.for ?? '')?.outrun ?? false,
       blocked: pendingRequests > 0 && replica.full,
       staged: replica.receiver.staged,
+      protectedOlder: replica.receiver.staged === null ? replica.receiver.older : null,
       inBitmap: (site, volume, offset) =>
         replica.bitmaps.get(site)?.volumes[volume]?.has(Math.floor(offset / replica.bitmaps.chunkBytes)) ?? false,
       chainAt: (seq) => replica.chainAt(seq),

@@ -138,6 +138,8 @@ export class SimDisk implements Storage {
   private durableNames = new Map<string, Inode>();
   private underWay = new Set<UnderWay>();
   private incarnation = 0;
+  /** While nothing grows: what is free and not for everybody. */
+  private readonly quotaBytes: number;
   private readonly world: World;
   private readonly chance: Chance;
   private readonly gate: Gate;
@@ -146,6 +148,7 @@ export class SimDisk implements Storage {
   constructor(world: World, site: string, gate: Gate, deliver: Deliver) {
     this.world = world;
     this.chance = world.chance(`disk ${site}`);
+    this.quotaBytes = world.chance(`quota ${site}`).pick([0, 64 * 1024 * 1024]);
     this.gate = gate;
     this.deliver = deliver;
   }
@@ -187,7 +190,7 @@ export class SimDisk implements Storage {
   }
 
   freeBytes(): number {
-    return this.gate.pass('freeBytes', () => (this.trouble.full ? 0 : Infinity));
+    return this.gate.pass('freeBytes', () => (this.trouble.full ? this.quotaBytes : Infinity));
   }
 
   flush(files: readonly StoredFile[], done: DiskDone): void {
@@ -459,6 +462,20 @@ class Handle implements StoredFile {
   digestBlocks({ offset, length }: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
     const bytes = new Uint8Array(length);
     this.readParts([{ offset, bytes }], (failure) => done(failure ?? digestBlocks(how.algorithm, bytes, how.blockBytes)));
+  }
+
+  cloneFrom(source: StoredFile, done: DiskDone): void {
+    this.assertOpen('write');
+    this.ports.gate.pass('cloneFrom', () => {
+      const { cache } = (source as Handle).inode;
+      // Shared blocks take no space, but it may fail as any write does.
+      const perform = (): DiskFailure | null => {
+        const failure = this.writeFailure(0);
+        if (failure === null) this.inode.change({ kind: 'write', offset: 0, bytes: cache.bytes.slice(0, cache.size) });
+        return failure;
+      };
+      this.ports.later('written', this.ports.chance.spread(0.05, 2), perform, done);
+    });
   }
 
   writeParts(parts: readonly FilePart[], done: DiskDone): void {

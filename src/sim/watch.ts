@@ -228,6 +228,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
     else if (event === 'replica.grown') this.countGrown(machine);
     else if (event === 'scan.confirm') coverage.hit('scan confirmed by a stronger digest');
+    else if (event === 'copy.protected') coverage.hit('older volume kept as protection images');
     else if (event === 'copy.unstaged') coverage.hit('staging given up for want of space');
     else if (event === 'link.down' && isScanned(this.site(machine))) coverage.hit('link lost in a scan');
     else if (event === 'bitmap.begin') this.bitmapsBegun.set(String(facts['site']), machine.name);

@@ -108,6 +108,10 @@ export class MemoryStorage implements Storage {
 
   /** Bytes that files may take altogether, holes left out. */
   spaceBytes = Infinity;
+  /** Whether files can share their blocks. */
+  clones = false;
+  /** So long a file may hold its space in advance: a quota can forbid more while there is space. */
+  reserveBytesMax = Infinity;
 
   /** By blocks that were written, or set aside. */
   get usedBytes(): number {
@@ -314,7 +318,7 @@ function tear(durable: Content, change: Change, kept: () => boolean): void {
   }
 }
 
-class MemoryFile implements StoredFile {
+export class MemoryFile implements StoredFile {
   name: string;
   readonly inode: Inode;
   readonly #storage: MemoryStorage;
@@ -366,7 +370,7 @@ class MemoryFile implements StoredFile {
   }
 
   reserve(size: number): boolean {
-    const code = this.#storage.takeSpace(this.inode.space, 0, size);
+    const code = size <= this.#storage.reserveBytesMax ? this.#storage.takeSpace(this.inode.space, 0, size) : 'EDQUOT';
     if (code !== null) throw new DiskError({ operation: 'write', file: this.name, code });
     if (size > this.size()) this.truncate(size);
     return true;
@@ -388,6 +392,25 @@ class MemoryFile implements StoredFile {
   digestBlocks({ offset, length }: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
     const bytes = new Uint8Array(length);
     this.readParts([{ offset, bytes }], (failure) => done(failure ?? digestBlocks(how.algorithm, bytes, how.blockBytes)));
+  }
+
+  cloneFrom(source: StoredFile, done: DiskDone): void {
+    const failure = this.clone(source);
+    this.#storage.later(() => done(failure));
+  }
+
+  /** The same, here and now. */
+  clone(source: StoredFile): DiskFailure | null {
+    const storage = this.#storage;
+    if (!storage.clones) return { operation: 'write', file: this.name, code: 'EOPNOTSUPP' };
+    const bytes = new Uint8Array(source.size());
+    source.read(0, bytes);
+    // Shared blocks take no space.
+    const { spaceBytes } = storage;
+    storage.spaceBytes = Infinity;
+    this.write(0, [bytes]);
+    storage.spaceBytes = spaceBytes;
+    return null;
   }
 
   writeParts(parts: readonly FilePart[], done: DiskDone): void {

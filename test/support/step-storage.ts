@@ -14,7 +14,7 @@ import {
 } from '../../src/core/base/ports.ts';
 import { BLOCK_BYTES } from '../../src/core/base/units.ts';
 import { digestBlocks } from '../../src/sim/digests.ts';
-import type { MemoryStorage } from './memory-storage.ts';
+import type { MemoryFile, MemoryStorage } from './memory-storage.ts';
 
 /** See the top of the file. */
 export class StepStorage implements Storage {
@@ -163,6 +163,14 @@ class StepFile implements StoredFile {
   digestBlocks({ offset, length }: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
     const bytes = new Uint8Array(length);
     this.readParts([{ offset, bytes }], (failure) => done(failure ?? digestBlocks(how.algorithm, bytes, how.blockBytes)));
+  }
+
+  cloneFrom(source: StoredFile, done: DiskDone): void {
+    this.#busy++;
+    this.#storage.later(() => {
+      this.#busy--;
+      done((this.inner as MemoryFile).clone((source as StepFile).inner));
+    });
   }
 
   writeParts(parts: readonly FilePart[], done: DiskDone): void {

@@ -111,6 +111,11 @@ export interface StoredFile {
    * read. What lies beyond the end reads as zeroes.
    */
   digestBlocks(range: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void;
+  /**
+   * Makes this file hold what another open one of this storage holds, in the background and without a copy of it: both share their blocks until one
+   * of them is written to. Fails with EOPNOTSUPP, EXDEV and the like where the file system cannot do that. Cut off by a crash, it may hold anything.
+   */
+  cloneFrom(source: StoredFile, done: DiskDone): void;
   /** Writes parts in the background. */
   writeParts(parts: readonly FilePart[], done: DiskDone): void;
   close(): void;

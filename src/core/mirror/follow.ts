@@ -76,7 +76,7 @@ export interface FollowingReplica {
   fillBitmap(site: SiteName): boolean;
   readonly receiver: Pick<
     CopyReceiver,
-    'staged' | 'partial' | 'begin' | 'resume' | 'writeImage' | 'settled' | 'end' | 'imageRanges' | 'readCold' | 'digestBase'
+    'staged' | 'partial' | 'begin' | 'resume' | 'writeImage' | 'spare' | 'settled' | 'end' | 'imageRanges' | 'readCold' | 'digestBase'
   >;
   markClean(done: (failure: ReplicaFailure | null) => void): void;
 }
@@ -443,6 +443,7 @@ export class Follower {
   }
 
   #accept(body: Uint8Array): void {
+    this.#replica.receiver.spare();
     const accepted = this.#replica.accept(body);
     switch (accepted.kind) {
       case 'appended':

@@ -119,6 +119,14 @@ export class DigestedBase implements StoredFile {
     this.#file.digestBlocks(range, how, done);
   }
 
+  /** Its digests are not known any more: they are learnt again by comparing. */
+  cloneFrom(source: StoredFile, done: DiskDone): void {
+    const size = this.#file.size();
+    this.#touch(0, size);
+    this.table.clear(0, size / BLOCK_BYTES);
+    this.#file.cloneFrom(source, done);
+  }
+
   writeParts(parts: readonly FilePart[], done: DiskDone): void {
     for (const part of parts) this.#note(part);
     this.#underWay.add(parts);

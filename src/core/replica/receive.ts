@@ -25,6 +25,7 @@ import { trimHistory } from './history.ts';
 import type { Marks } from './marks.ts';
 import type { ReplicaDone, ReplicaFailure } from './options.ts';
 import type { Sidefile, SidefileStart } from './sidefile.ts';
+import { Protection } from './protection.ts';
 import { discardStaging, failureOf, Staging } from './staging.ts';
 import { isSpaceLacking, ROOM_STEP_BYTES } from './staging-room.ts';
 import type { ResyncRung, ScanChoice, StagingValue, Superblock, SuperblockValue } from './superblock.ts';
@@ -90,6 +91,7 @@ export interface Cursor {
 /** Fills a replica from a primary. */
 export class CopyReceiver {
   readonly #ground: CopyGround;
+  readonly #protection: Protection;
   #staging: Staging | null = null;
   #imagesUnderWay = 0;
   /** Images that came while what is staged is brought into the bases, because no space is left for both. */
@@ -102,11 +104,24 @@ export class CopyReceiver {
 
   constructor(ground: CopyGround) {
     this.#ground = ground;
+    this.#protection = new Protection(ground);
   }
 
   /** The resync whose images are staged, as the superblock has it; null when there is none. */
   get staged(): StagingValue | null {
     return this.#ground.block.value.staging;
+  }
+
+  /** The volume that this copy goes back to if a resync is given up: staged images, or protection images, are kept beside it; null: none. */
+  get older(): StagingValue['older'] | null {
+    const { staged } = this;
+    if (staged !== null) return staged.endSeq === null ? staged.older : null;
+    return this.#protection.older;
+  }
+
+  /** Something is about to be written: protection images are given up where the space that they keep would be missing. */
+  spare(): void {
+    this.#protection.spare();
   }
 
   /** A copy to this replica is under way, or was cut off, whose images went straight into the bases. */
@@ -207,9 +222,14 @@ export class CopyReceiver {
       this.#makeRoom(options, () => {
         this.#ground.stop(changes.closed);
         changes.end();
-        const kept = this.staged;
-        const text = kept === null ? 'this copy is inconsistent' : `the volume as of record ${kept.older.seq} is kept until it ends`;
-        journal('copy.begin', { group, fromSeq: position, rung, staged: kept !== null, lost }, `a resync by ${rung} has begun: ${text}`);
+        const kept = this.older;
+        const beside = this.staged === null ? 'this copy is inconsistent, and as protection images ' : '';
+        const text = kept === null ? 'this copy is inconsistent' : `${beside}the volume as of record ${kept.seq} is kept until it ends`;
+        journal(
+          'copy.begin',
+          { group, fromSeq: position, rung, staged: this.staged !== null, lost },
+          `a resync by ${rung} has begun: ${text}`,
+        );
         done(this.#ground.failure());
       });
     });
@@ -255,13 +275,23 @@ export class CopyReceiver {
     if (lack === null || this.#ground.failure() !== null) return done();
     const facts = { group, ...(lack as DiskFailure), ...this.#staging?.lack, begun: false };
     journal('copy.unstaged', facts, 'there is no space to keep the older volume beside a resync, and what the sidefile may need');
-    this.#ground.update({ staging: null }, (unwritten) => {
-      if (unwritten === null) {
-        const undiscarded = failureOf(() => this.#discard());
-        if (undiscarded !== null) this.#ground.note(new DiskError(undiscarded));
-      }
-      done();
+    this.#protection.keep((staged as StagingValue).older, 0, (protection) => {
+      this.#ground.update({ staging: null, protection }, (unwritten) => {
+        if (unwritten === null) {
+          const undiscarded = failureOf(() => this.#discard());
+          if (undiscarded !== null) this.#ground.note(new DiskError(undiscarded));
+        }
+        done();
+      });
     });
+  }
+
+  /** Images that have waited are written. */
+  #goOn(failed: DiskFailure | null): void {
+    const waiting = this.#spilling ?? [];
+    this.#spilling = null;
+    // Another copy may be about to begin: then these are of the one before.
+    if (failed === null && this.#ground.failure() === null && this.#ground.changes.current === null) for (const run of waiting) run();
   }
 
   /** An empty area in place of the one that counts for nothing. Throws DiskError. */
@@ -275,6 +305,7 @@ export class CopyReceiver {
     this.#staging?.close();
     this.#staging = null;
     discardStaging(this.#ground.storage, this.#ground.bases.length);
+    this.#protection.discard();
   }
 
   #resetSidefile(start: SidefileStart): void {
@@ -317,6 +348,7 @@ export class CopyReceiver {
   writeImage(volume: VolumeIndex, offset: number, content: ImageContent, done: ReplicaDone): void {
     if (this.#ground.refused(done)) return;
     const { block, changes, bases, background } = this.#ground;
+    this.#protection.spare();
     if (this.#spilling !== null) {
       this.#spilling.push(() => this.writeImage(volume, offset, content, done));
       return;
@@ -360,28 +392,26 @@ export class CopyReceiver {
   #spill(failure: DiskFailure): void {
     const staging = this.#staging;
     if (this.#spilling !== null || staging === null) return;
-    const { journal, group, background, bases, changes } = this.#ground;
+    const { journal, group, background, bases } = this.#ground;
     this.#spilling = [];
     journal(
       'copy.unstaged',
       { group, ...failure, ...staging.lack, begun: true },
       'no space is left to keep the older volume: this copy is inconsistent until the resync ends',
     );
-    const over = background.begin((failed) => {
-      const waiting = this.#spilling ?? [];
-      this.#spilling = null;
-      // Another copy may be about to begin: then these are of the one before.
-      if (failed === null && this.#ground.failure() === null && changes.current === null) for (const run of waiting) run();
-    });
-    this.#ground.update({ staging: null }, (unwritten) => {
-      if (unwritten !== null) return over(unwritten);
-      // Those that were begun before count too: what is staged is complete only with them.
-      this.#whenWritten(() => {
-        if (this.#ground.failure() !== null) return over(null);
-        staging.apply(bases, (unapplied) => {
-          if (unapplied !== null) return over(unapplied);
-          this.#removeStaging();
-          over(null);
+    const over = background.begin((failed) => this.#goOn(failed));
+    const { older } = this.staged as StagingValue;
+    this.#protection.keep(older, staging.stagedBytes, (protection) => {
+      this.#ground.update({ staging: null, protection }, (unwritten) => {
+        if (unwritten !== null) return over(unwritten);
+        // Those that were begun before count too: what is staged is complete only with them.
+        this.#whenWritten(() => {
+          if (this.#ground.failure() !== null) return over(null);
+          staging.apply(bases, (unapplied) => {
+            if (unapplied !== null) return over(unapplied);
+            this.#removeStaging();
+            over(null);
+          });
         });
       });
     });
@@ -396,7 +426,10 @@ export class CopyReceiver {
   #removeStaging(): void {
     const staging = this.#staging;
     this.#staging = null;
-    const failure = staging === null ? null : failureOf(() => staging.remove());
+    const failure = failureOf(() => {
+      staging?.remove();
+      this.#protection.discard();
+    });
     if (failure !== null) this.#ground.note(new DiskError(failure));
   }
 
@@ -486,7 +519,7 @@ export class CopyReceiver {
         if (failure !== null) return ended(failure);
         marks.destageTarget = endSeq;
         this.#ground.moved();
-        this.#ground.update({ consistent: true, copying: null, staging: null, destageTarget: endSeq }, (unwritten) => {
+        this.#ground.update({ consistent: true, copying: null, staging: null, protection: null, destageTarget: endSeq }, (unwritten) => {
           if (unwritten === null) this.#removeStaging();
           ended(unwritten ?? this.#ground.failure());
         });
@@ -509,17 +542,29 @@ export class CopyReceiver {
   }
 
   #fallBack(epoch: Epoch, done: ReplicaDone): void {
-    const { changes, journal, group } = this.#ground;
-    const staged = this.staged;
+    const { changes, background } = this.#ground;
+    const { older } = this;
     if (this.#ground.failure() !== null) {
       changes.end();
       return this.#ground.later(done);
     }
-    assert(staged !== null && staged.endSeq === null, 'an older volume that is gone back to is there');
-    const { history, seq, chain } = staged.older;
+    assert(older !== null, 'an older volume that is gone back to is there');
+    if (this.staged !== null) return this.#beOlder(older, epoch, done);
+    const put = background.begin((failure) => {
+      if (failure === null) return this.#beOlder(older, epoch, done);
+      changes.end();
+      done(this.#ground.failure());
+    });
+    this.#protection.putBack(put);
+  }
+
+  /** The bases hold the older volume: nothing else counts any more. */
+  #beOlder({ history, seq, chain }: StagingValue['older'], epoch: Epoch, done: ReplicaDone): void {
+    const { changes, journal, group } = this.#ground;
     this.#ground.startOver(seq);
     const begun = [...history, { epoch, firstSeq: seq + 1 }];
-    const whole = { destaged: seq, destageTarget: seq, destagedChain: chain, consistent: true, copying: null, staging: null };
+    const marks = { destaged: seq, destageTarget: seq, destagedChain: chain };
+    const whole = { ...marks, consistent: true, copying: null, staging: null, protection: null };
     this.#ground.update({ epoch, history: trimHistory(begun, this.#ground.marks), ...whole }, (failure) => {
       if (failure === null) {
         this.#resetSidefile({ nextSeq: seq + 1, chain, epoch: epochOf(begun, seq) });

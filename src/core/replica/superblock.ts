@@ -54,6 +54,11 @@ export interface SuperblockValue {
    * the new one. null while none do: a copy under way is then written straight into the bases.
    */
   readonly staging: null | StagingValue;
+  /**
+   * A copy under way is written straight into the bases, and copies of them are kept as protection images: they are the volume as of this record. null,
+   * or left out, while there are none.
+   */
+  readonly protection?: null | { readonly older: StagingValue['older'] };
   /** May lack records that it had acknowledged without having them on stable storage. */
   readonly unclean: boolean;
   /** Boot id of the machine at the last start. */
@@ -291,6 +296,12 @@ const isListOf =
   (value) =>
     Array.isArray(value) && value.length <= countMax && value.every((item) => fieldFault(item, fields) === null);
 
+const isOlder = isObject({
+  history: isListOf(limits.historyEpochsMax, { epoch: isCount, firstSeq: isCount }),
+  seq: isCount,
+  chain: (value) => isCount(value) && value <= 0xffff_ffff,
+});
+
 const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
   format: (value) => value === SUPERBLOCK_FORMAT,
   group: isText,
@@ -310,16 +321,13 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
   staging: isNullOr({
     rung: (value) => value === 'bitmap' || value === 'scan' || value === 'copy',
     scan: (value) => value === undefined || isNullOr({ algorithm: isText, compare: isText, confirm: isFlag })(value),
-    older: isObject({
-      history: isListOf(limits.historyEpochsMax, { epoch: isCount, firstSeq: isCount }),
-      seq: isCount,
-      chain: (value) => isCount(value) && value <= 0xffff_ffff,
-    }),
+    older: isOlder,
     entries: isCount,
     cursor: isObject({ volume: isCount, offset: isCount }),
     upTo: isObject({ epoch: isCount, seq: isCount }),
     endSeq: (value) => value === null || isCount(value),
   }),
+  protection: (value) => value === undefined || isNullOr({ older: isOlder })(value),
   unclean: isFlag,
   bootId: isText,
   cleanShutdown: isFlag,
@@ -358,6 +366,8 @@ function superblockFault(value: Json): string | null {
   if (agreedBytes !== undefined && agreedBytes.length !== volumes.length) return 'sizes were agreed of other volumes than it has';
   if (agreedBytes?.some((bytes, index) => bytes > (volumes[index]?.sizeBytes ?? 0)) === true)
     return 'a size was agreed that it cannot hold';
+  if ((block.protection ?? null) !== null && (block.staging !== null || block.copying === null))
+    return 'an older volume is protected, and no copy is written into the bases';
   if (block.destaged > block.destageTarget) return 'its "destaged" is behind its "destageTarget"';
   return null;
 }

@@ -149,8 +149,7 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
 
 /** The record whose volume a resync that is under way would leave behind, if it were given up; null when there is none. */
 function olderSeq(replica: Replica): number | null {
-  const { staged } = replica.receiver;
-  return staged !== null && staged.endSeq === null ? staged.older.seq : null;
+  return replica.receiver.older?.seq ?? null;
 }
 
 /** The scan that was ordered at a site that follows: its next join asks for it. */

@@ -73,6 +73,8 @@ export interface Inspection {
   readonly blocked: boolean;
   /** A resync whose images are staged beside an older volume. */
   readonly staged: StagingValue | null;
+  /** A resync whose images go straight into the bases, of which protection images are kept: the volume that those are. */
+  readonly protectedOlder: StagingValue['older'] | null;
   /** Whether the bitmap of a peer names a place. */
   inBitmap(site: SiteName, volume: number, offset: number): boolean;
   chainAt(seq: Seq): number | null;

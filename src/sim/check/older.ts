@@ -1,8 +1,10 @@
-// Safety rule 9 during a resync whose images are staged: the base images are exactly the older volume until the end marker counts, after every
-// crash too. And B1: a bitmap that a peer is brought up to date by has the blocks of every record that the peer lacks.
+// Safety rule 9 during a resync: where its images are staged, the base images are exactly the older volume until the end marker counts, after every
+// crash too; where they are not and there are protection images, those are.
+// And B1: a bitmap that a peer is brought up to date by has the blocks of every record that the peer lacks.
 
 import { inHistory } from '../../core/base/position.ts';
 import type { Rule, Scene, SeenSite } from './observe.ts';
+import type { StagingValue } from '../../core/replica/superblock.ts';
 import { tagOf } from '../history.ts';
 
 /** Events of one site between two looks. */
@@ -18,24 +20,30 @@ export function older(volumeBytes: readonly number[], unitBytes: number): Rule {
       fresh.add(site.name);
     },
     afterEvent: (scene, site) => {
-      const staged = site.inside?.staged ?? null;
-      if (staged === null || staged.endSeq !== null || scene.forced || site.flipped || site.harmed) return;
+      const { staged = null, protectedOlder = null } = site.inside ?? {};
+      const kept = staged === null ? protectedOlder : staged.endSeq === null ? staged.older : null;
+      if (kept === null || scene.forced || site.flipped || site.harmed) return;
       const count = (events.get(site.name) ?? 0) + 1;
       events.set(site.name, count);
       const isFresh = fresh.delete(site.name);
-      if (isFresh) scene.reached('older volume kept over a restart');
-      if (isFresh || count % SAMPLE_EVENTS === 0) compareOlder(scene, site, volumeBytes, unitBytes);
+      if (isFresh) scene.reached(staged === null ? 'protection images kept over a restart' : 'older volume kept over a restart');
+      if (!isFresh && count % SAMPLE_EVENTS !== 0) return;
+      compareOlder(scene, { site, file: staged === null ? 'protection-' : 'base-vol', older: kept }, volumeBytes, unitBytes);
     },
   };
 }
 
-function compareOlder(scene: Scene, site: SeenSite, volumeBytes: readonly number[], unitBytes: number): void {
-  const staged = site.inside?.staged;
-  if (staged === null || staged === undefined) return;
-  const { history, seq } = staged.older;
+function compareOlder(
+  scene: Scene,
+  kept: { readonly site: SeenSite; readonly file: string; readonly older: StagingValue['older'] },
+  volumeBytes: readonly number[],
+  unitBytes: number,
+): void {
+  const { site, file } = kept;
+  const { history, seq } = kept.older;
   const image = scene.truth.image(history, seq);
   volumeBytes.forEach((size, volume) => {
-    const base = site.machine.disk.contentsOf(`base-vol${volume}`);
+    const base = site.machine.disk.contentsOf(`${file}${volume}`);
     // It may be on its way to being larger.
     if (base === null) return;
     const words = new Uint32Array(new Uint8Array(base).buffer);

@@ -7,7 +7,7 @@ import { BLOCK_BYTES } from '../../../src/core/base/units.ts';
 import { StagingRoom } from '../../../src/core/replica/staging-room.ts';
 import { discardStaging, Staging, stagingEntryLayout } from '../../../src/core/replica/staging.ts';
 import { chance, digests } from '../../support/records.ts';
-import { assertSame, ReplicaRig, SMALL_BLOCKS } from '../../support/replica-rig.ts';
+import { assertSame, ReplicaRig, SMALL_BLOCKS, WIDE_BLOCKS } from '../../support/replica-rig.ts';
 import { MemoryStorage } from '../../support/memory-storage.ts';
 import { StepStorage } from '../../support/step-storage.ts';
 
@@ -192,4 +192,133 @@ test('a loss of power while a second resync begins leaves the older volume, and 
     else after++;
   }
   assert.ok(before > 0 && after > 0, 'it came before and after the second one counted');
+});
+
+const VOLUME_BYTES = (SMALL_BLOCKS + WIDE_BLOCKS) * BLOCK_BYTES;
+
+/**
+ * A copy of 0x0d as of record 1, and a resync whose images may not be staged, though there is space for what they write over. `later`: only once the first
+ * 8 blocks are staged.
+ */
+function crowded(clones: boolean, later: boolean): { readonly rig: ReplicaRig; readonly begin: () => void; readonly image: () => void } {
+  const rig = new ReplicaRig().start();
+  rig.disk.clones = clones;
+  rig.write(0, 0, SMALL_BLOCKS, 0x0d);
+  rig.replica.commit(1);
+  rig.wait((done) => rig.replica.drain(done));
+  const { epoch, history, chain } = rig.replica;
+  const copy = { epoch: epoch + 1, history: [...history, { epoch: epoch + 1, firstSeq: 2 }], position: 1, chain, rung: 'copy' } as const;
+  rig.disk.reserveBytesMax = later ? 8 * BLOCK_BYTES : 0;
+  const begin = (): void => rig.replica.receiver.begin({ ...copy, imageBytes: later ? 0 : null }, () => undefined);
+  const image = (): void => {
+    if (later) rig.wait((done) => rig.replica.receiver.writeImage(0, 0, new Uint8Array(8 * BLOCK_BYTES).fill(0x11), done));
+    rig.disk.reserveBytesMax = 0;
+    rig.replica.receiver.writeImage(0, 8 * BLOCK_BYTES, new Uint8Array(8 * BLOCK_BYTES).fill(0x12), () => undefined);
+  };
+  return { rig, begin, image };
+}
+
+function assertOlder(rig: ReplicaRig, note: string): void {
+  const { receiver, superblock, epoch } = rig.replica;
+  assert.equal(receiver.older?.seq, 1, note);
+  assert.equal(
+    rig.wait((done) => receiver.fallBack(epoch + 1, done)),
+    null,
+    note,
+  );
+  assertSame(rig.disk.contentOf('base-small'), new Uint8Array(SMALL_BLOCKS * BLOCK_BYTES).fill(0x0d), note);
+  const { consistent, copying, staging, protection = null } = superblock.durableValue;
+  assert.deepEqual(
+    { consistent, copying, staging, protection },
+    { consistent: true, copying: null, staging: null, protection: null },
+    note,
+  );
+  assert.deepEqual(
+    rig.disk.list().filter((name) => name.startsWith('protection') || name.startsWith('staging')),
+    [],
+    note,
+  );
+}
+
+for (const later of [false, true]) {
+  test(`where space forbids staging ${later ? 'in the middle' : 'from the beginning'}, protection images are what force goes back to`, () => {
+    const { rig, begin, image } = crowded(true, later);
+    begin();
+    rig.storage.settle();
+    image();
+    rig.storage.settle();
+    assert.ok(rig.journal.includes('copy.unstaged') && rig.journal.includes('copy.protected'));
+    const { consistent, staging, protection } = rig.replica.superblock.durableValue;
+    assert.deepEqual([consistent, staging, protection?.older.seq], [false, null, 1]);
+    assert.equal(rig.disk.contentOf('base-small')[8 * BLOCK_BYTES], 0x12, 'images go straight into the base');
+    rig.losePower(chance(1), 0.5);
+    rig.open();
+    // Anybody who opens it goes on from there.
+    assertOlder(rig, 'after a restart');
+  });
+}
+
+test('a loss of power at any moment of it leaves the older volume to go back to, and so does one while it is gone back to', () => {
+  const kinds = { staged: 0, protected: 0, back: 0 };
+  for (let run = 0; run < 240; run++) {
+    const { rig, begin, image } = crowded(true, run % 2 === 1);
+    begin();
+    if (run % 3 > 0) {
+      rig.storage.settle();
+      image();
+    }
+    const back = run % 3 === 2;
+    if (back) {
+      rig.storage.settle();
+      rig.replica.receiver.fallBack(rig.replica.epoch + 1, () => undefined);
+    }
+    for (let step = 0; step < Math.floor(run / 6) % 24; step++) rig.storage.step();
+    rig.losePower(chance(run), 0.5);
+    rig.open();
+    const { consistent, staging } = rig.replica.superblock.value;
+    kinds[consistent ? 'back' : staging === null ? 'protected' : 'staged']++;
+    const content = new Uint8Array(SMALL_BLOCKS * BLOCK_BYTES);
+    if (consistent) {
+      rig.wait((done) => rig.replica.readCold(0, 0, content, (_needSeq, failure) => done(failure)));
+      assertSame(content, content.slice().fill(0x0d), `run ${run}`);
+    } else assertOlder(rig, `run ${run}`);
+  }
+  assert.ok(kinds.staged > 0 && kinds.protected > 0 && kinds.back > 0, JSON.stringify(kinds));
+});
+
+test('where files cannot share blocks there are no protection images, and a resync that ends needs them no more', () => {
+  for (const clones of [false, true]) {
+    const { rig, begin, image } = crowded(clones, false);
+    begin();
+    rig.storage.settle();
+    assert.equal(rig.replica.receiver.older?.seq, clones ? 1 : undefined);
+    assert.equal(rig.journal.includes('copy.unprotected'), !clones);
+    image();
+    rig.storage.settle();
+    assert.equal(
+      rig.wait((done) => rig.replica.receiver.end(1, done)),
+      null,
+    );
+    assert.equal(rig.replica.consistent, true);
+    assert.ok(!rig.disk.list().some((name) => name.startsWith('protection')));
+    assert.deepEqual(rig.failures, []);
+  }
+});
+
+test('protection images are given up before what they keep is missing elsewhere', () => {
+  const { rig, begin, image } = crowded(true, false);
+  begin();
+  rig.storage.settle();
+  assert.equal(rig.replica.receiver.older?.seq, 1);
+  rig.disk.spaceBytes = rig.disk.usedBytes + VOLUME_BYTES - BLOCK_BYTES;
+  image();
+  rig.storage.settle();
+  assert.equal(rig.replica.receiver.older, null);
+  assert.equal(rig.replica.superblock.durableValue.protection, null);
+  assert.ok(!rig.disk.list().some((name) => name.startsWith('protection')));
+  assert.equal(
+    rig.wait((done) => rig.replica.receiver.end(1, done)),
+    null,
+  );
+  assert.deepEqual(rig.failures, []);
 });
