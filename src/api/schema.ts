@@ -129,6 +129,7 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
   sidefileBytes: count,
   sidefileCapacityBytes: count,
   sidefileFullSeconds: z.number().nullable(),
+  sidefileSetAsideBytes: count.nullable(),
   witness: z.object({
     reachable: z.boolean().nullable(),
     view: witnessViewSchema.nullable(),

@@ -208,6 +208,7 @@ export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
     peer_timeout_millis: timeout,
     segment_mib: segment,
     sidefile_mib: sidefile,
+    sidefile_min_mib: least,
     destage_backlog_mib: backlog,
     bitmap_kib: bitmap,
     scan_unit_mib: unit,
@@ -227,6 +228,8 @@ export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
     const text = `must be at most a quarter of sidefile_mib (${sidefile}), because whole segments are given back: at most ${Math.floor(sidefile / 4)}`;
     faults.wrong([...path, 'segment_mib'], segment, text);
   }
+  if (least !== undefined && sidefile !== undefined && least > sidefile)
+    faults.wrong([...path, 'sidefile_min_mib'], least, `must be at most sidefile_mib (${sidefile})`);
   if (backlog !== undefined && sidefile !== undefined && backlog * 2 > sidefile) {
     const text = `must be at most half of sidefile_mib (${sidefile}): at most ${Math.floor(sidefile / 2)}`;
     faults.wrong([...path, 'destage_backlog_mib'], backlog, text);

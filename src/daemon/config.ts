@@ -62,6 +62,8 @@ export interface GroupConfig {
   readonly timings: Timings;
   readonly segmentBytes: number;
   readonly capacityBytes: number;
+  /** Disk space that is set aside for the sidefile at least. */
+  readonly setAsideBytes: number;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
   /** Null: copies are compared only by order. */
@@ -235,6 +237,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     },
     segmentBytes: present(fields.segment_mib) * MIB,
     capacityBytes: present(fields.sidefile_mib) * MIB,
+    setAsideBytes: present(fields.sidefile_min_mib) * MIB,
     destageIdleMillis: present(fields.destage_idle_millis),
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
     rpoSeconds: present(fields.rpo_seconds),

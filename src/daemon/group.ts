@@ -2,6 +2,7 @@
 
 import type { Explanation } from '../api/schema.ts';
 import type { WitnessPort } from '../core/arbiter/witness-state.ts';
+import { limits } from '../core/base/limits.ts';
 import type { Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
 import { BLOCK_BYTES } from '../core/base/units.ts';
@@ -303,6 +304,7 @@ export class GroupRunner implements ExportedGroup {
       timings: config.timings,
       segmentBytes: config.segmentBytes,
       capacityBytes: config.capacityBytes,
+      setAside: { leastBytes: config.setAsideBytes, calmMillis: limits.setAsideCalmMillis },
       destageIdleMillis: config.destageIdleMillis,
       destageBacklogBytes: config.destageBacklogBytes,
       scrub: config.scrub ?? undefined,

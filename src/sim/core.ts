@@ -112,6 +112,8 @@ class CoreSite implements InspectedSite {
       served: lead === null ? null : [...growth.sizes],
       heldBytes: replica.heldBytes,
       capacityBytes: replica.heldBytes + replica.spaceLeft(),
+      setAside:
+        replica.use.setAside === null ? null : { heldBytes: replica.use.setAside.heldBytes, wantedBytes: replica.use.setAside.wantedBytes },
       forgotten: forgottenBy(lead),
       paused: [...(lead?.followed.values() ?? [])]
         .filter((peer) => peer.paused)

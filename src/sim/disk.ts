@@ -112,6 +112,8 @@ export interface DiskTrouble {
   flushErrors: number;
   /** No space for what would make a file longer. */
   full: boolean;
+  /** Bytes that were given back since it was full: so much may files grow. */
+  freedBytes: number;
   /** Times are multiplied with this. */
   slowness: number;
   /** Probability that a read needs the disk. */
@@ -126,7 +128,7 @@ export type Undo = () => void;
 
 /** The disk of one machine. */
 export class SimDisk implements Storage {
-  readonly trouble: DiskTrouble = { writeErrors: 0, readErrors: 0, flushErrors: 0, full: false, slowness: 1, cold: 0.1 };
+  readonly trouble: DiskTrouble = { writeErrors: 0, readErrors: 0, flushErrors: 0, full: false, freedBytes: 0, slowness: 1, cold: 0.1 };
   /** Times are multiplied with this too, always. */
   baseSlowness = 1;
   flushes = 0;
@@ -171,7 +173,10 @@ export class SimDisk implements Storage {
 
   remove(name: string): void {
     this.gate.pass('remove', () => {
-      if (!this.names.delete(name)) throw new DiskError({ operation: 'remove', file: name, code: 'ENOENT' });
+      const inode = this.names.get(name);
+      if (inode === undefined) throw new DiskError({ operation: 'remove', file: name, code: 'ENOENT' });
+      this.names.delete(name);
+      this.trouble.freedBytes += inode.cache.size;
     });
   }
 
@@ -190,7 +195,7 @@ export class SimDisk implements Storage {
   }
 
   freeBytes(): number {
-    return this.gate.pass('freeBytes', () => (this.trouble.full ? this.quotaBytes : Infinity));
+    return this.gate.pass('freeBytes', () => (this.trouble.full ? this.quotaBytes + this.trouble.freedBytes : Infinity));
   }
 
   flush(files: readonly StoredFile[], done: DiskDone): void {
@@ -422,7 +427,10 @@ class Handle implements StoredFile {
 
   truncate(size: number): void {
     this.assertOpen('truncate');
-    this.ports.gate.pass('truncate', () => this.inode.change({ kind: 'truncate', size }));
+    this.ports.gate.pass('truncate', () => {
+      this.ports.trouble.freedBytes += Math.max(0, this.inode.cache.size - size);
+      this.inode.change({ kind: 'truncate', size });
+    });
   }
 
   reserve(size: number): boolean {
@@ -532,7 +540,9 @@ class Handle implements StoredFile {
 
   private writeFailure(end: number): DiskFailure | null {
     const { trouble } = this.ports;
-    if (trouble.full && end > this.inode.cache.size) return { operation: 'write', file: this.name, code: 'ENOSPC' };
+    const growth = Math.max(0, end - this.inode.cache.size);
+    if (trouble.full && growth > trouble.freedBytes) return { operation: 'write', file: this.name, code: 'ENOSPC' };
+    trouble.freedBytes -= Math.min(growth, trouble.freedBytes);
     if (trouble.writeErrors === 0) return null;
     trouble.writeErrors--;
     return { operation: 'write', file: this.name, code: 'EIO' };

@@ -388,6 +388,7 @@ export class Faults {
         return undefined;
       case 'full':
         trouble.full = true;
+        trouble.freedBytes = 0;
         return this.later(fault.millis, () => {
           trouble.full = false;
         });

@@ -120,6 +120,7 @@ const QUIET: Partial<Settings> = {
   },
   segmentBytes: 256 * 1024,
   capacityBytes: 8 * 1024 * 1024,
+  setAsideBytes: 0,
   destageIdleMillis: 100,
   destageBacklogBytes: 1024 * 1024,
   hosts: {

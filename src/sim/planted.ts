@@ -45,6 +45,13 @@ const GROWTH = 'site/growth.ts';
 
 /** The list. */
 export const PLANTED: readonly PlantedBug[] = [
+  bug(
+    'a file of the sidefile does not take the space that is set aside for it',
+    '17 set aside',
+    'replica/spares.ts',
+    'this.#work?.making(Math.max(byteCount, this.#segmentBytes));',
+    '',
+  ),
   // Deadlines that are over and that nothing is done about. Both were there once.
   {
     name: 'a failed copy wants to report to the new witness at once, for ever',

@@ -119,6 +119,7 @@ export class Simulation {
         timings: settings.timings,
         segmentBytes: settings.segmentBytes,
         capacityBytes: settings.capacityBytes,
+        setAside: { leastBytes: settings.setAsideBytes, calmMillis: 1500 },
         destageIdleMillis: settings.destageIdleMillis,
         destageBacklogBytes: settings.destageBacklogBytes,
         bitmapChunkBytes: settings.bitmapChunkBytes,

@@ -88,7 +88,7 @@ const WEIGHTS: Record<FaultKind, number> = {
   'write-error': 1,
   'flush-error': 1,
   'read-error': 0.5,
-  full: 0.5,
+  full: 2,
   flip: 1,
   wipe: 0.5,
   wall: 1,

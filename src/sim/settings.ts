@@ -21,6 +21,8 @@ export interface Settings {
   readonly timings: Timings;
   readonly segmentBytes: number;
   readonly capacityBytes: number;
+  /** Disk space that is set aside for the sidefile at least; 0: none. */
+  readonly setAsideBytes: number;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
   readonly bitmapChunkBytes: number;
@@ -104,6 +106,7 @@ export function settingsOf(chance: Chance): Settings {
     pace: chance.happens(0.3) ? { site: chance.pick(['far', 'far', 'near']), bytesPerSecond: chance.pick([1_000_000, 3_000_000]) } : null,
     packs: chance.pick([[], [], ['far'], ['near', 'far']]),
     growthBlocks: chance.happens(0.35) ? chance.pick([1, 8, 24]) : 0,
+    setAsideBytes: chance.pick([0, 0, 128, 192]) * 1024,
   };
 }
 

@@ -8,6 +8,7 @@ import type { Machine, MachineListener } from './machine.ts';
 import type { Network } from './network.ts';
 import type { SimWitness, WitnessStep } from './witness.ts';
 import type { World } from './world.ts';
+import { ONE_REQUEST_BYTES } from './check/overflow.ts';
 import { endOf, flagOf, holds, type InspectedSite, NOTHING, type Rule, type Scene, type SeenSite, trueSyncPeers } from './check/observe.ts';
 import { checkBitmap } from './check/older.ts';
 import { Truth } from './check/truth.ts';
@@ -150,7 +151,10 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   afterEvent(machine: Machine<InspectedSite>, _what: string): void {
     const site = this.site(machine);
     const before = site.role;
+    const setAside = site.inside?.setAside?.heldBytes ?? 0;
     this.refresh(site);
+    if (machine.disk.trouble.full && (site.inside?.setAside?.heldBytes ?? setAside) < setAside)
+      this.coverage.hit('a full disk, and space that was set aside taken');
     if (site.role === 'primary' && !site.serving) {
       this.coverage.hit('lease ran out while primary');
       if (machine.thawedAt === this.world.now) this.coverage.hit('frozen primary past its lease');
@@ -170,6 +174,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
 
   failed(machine: Machine<InspectedSite>, reason: string): void {
     const damaged = reason.includes('damaged');
+    const { inside } = this.site(machine);
+    if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && (inside?.setAside?.heldBytes ?? 0) >= ONE_REQUEST_BYTES)
+      this.world.fail('17 set aside', `${machine.name} has ${inside?.setAside?.heldBytes} bytes set aside for its sidefile: ${reason}`);
     const { flipped } = this.site(machine);
     if (damaged && !flipped)
       this.world.fail('C3 damage', `${machine.name} finds its copy damaged although nothing has harmed its disk: ${reason}`);
@@ -229,6 +236,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'replica.grown') this.countGrown(machine);
     else if (event === 'scan.confirm') coverage.hit('scan confirmed by a stronger digest');
     else if (event === 'copy.protected') coverage.hit('older volume kept as protection images');
+    else if (event === 'sidefile.set-aside')
+      coverage.hit(Number(facts['bytes']) > Number(facts['was']) ? 'more space set aside' : 'space set aside was given back');
+    else if (event === 'sidefile.set-aside-lack') coverage.hit('no room for what is to be set aside');
     else if (event === 'copy.unstaged') coverage.hit('staging given up for want of space');
     else if (event === 'link.down' && isScanned(this.site(machine))) coverage.hit('link lost in a scan');
     else if (event === 'bitmap.begin') this.bitmapsBegun.set(String(facts['site']), machine.name);

@@ -125,6 +125,11 @@ const states: readonly Metric[] = [
   },
   perGroup('tercet_sidefile_bytes', 'What the sidefile takes.', ({ sidefileBytes }) => sidefileBytes),
   perGroup('tercet_sidefile_capacity_bytes', 'What the sidefile may take.', ({ sidefileCapacityBytes }) => sidefileCapacityBytes),
+  perGroup(
+    'tercet_sidefile_set_aside_bytes',
+    'Disk space that the sidefile has or that is set aside for it; missing where none is set aside.',
+    ({ sidefileSetAsideBytes }) => sidefileSetAsideBytes,
+  ),
   {
     name: 'tercet_writers',
     type: 'gauge',

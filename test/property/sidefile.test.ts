@@ -80,7 +80,12 @@ class Run {
 
   startSpares(): void {
     if (!this.spares) return;
-    this.sidefile.startSpares({ begin: (done) => done, usable: () => true, failed: (failure) => assert.fail(JSON.stringify(failure)) });
+    this.sidefile.startSpares({
+      begin: (done) => done,
+      usable: () => true,
+      making: () => {},
+      failed: (failure) => assert.fail(JSON.stringify(failure)),
+    });
   }
 
   get epoch(): number {

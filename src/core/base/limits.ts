@@ -53,6 +53,8 @@ export const limits = {
   imageBytesMax: 1 * MIB,
   /** Image bytes of a whole copy that a mirror has not confirmed yet. */
   imageWindowBytes: 32 * MIB,
+  /** How long little must have been kept in the sidefile before space that is set aside for it is given back to the disk, in milliseconds. */
+  setAsideCalmMillis: 10 * 60_000,
   /** Longest range that is digested as of one moment: its content is held in memory meanwhile. */
   digestRangeBytesMax: 4 * MIB,
   /** Coarsest node of a scan. */

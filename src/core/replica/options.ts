@@ -4,6 +4,7 @@ import { TercetError } from '../base/errors.ts';
 import type { Buffers, Clock, Digests, DiskFailure, Journal, Storage, StoredFile } from '../base/ports.ts';
 import type { Seq, SiteName } from '../base/units.ts';
 import type { DestageOptions } from './schedule.ts';
+import type { SetAsideOptions } from './set-aside.ts';
 import { type Sidefile, SidefileDamage } from './sidefile.ts';
 import type { Superblock, SuperblockValue } from './superblock.ts';
 
@@ -37,6 +38,8 @@ export interface ReplicaOptions {
   readonly segmentBytes: number;
   /** Size of the sidefile above which it is full. It may be exceeded by what was admitted before. */
   readonly capacityBytes: number;
+  /** Disk space that is set aside for it; undefined where nothing may be touched. */
+  readonly setAside?: SetAsideOptions | undefined;
   readonly destage: DestageOptions;
   /** What one bit of a peer's bitmap stands for: a multiple of a block, the same at all sites. */
   readonly bitmapChunkBytes: number;

@@ -85,10 +85,9 @@ export class Replica {
     const { destaged, destageTarget, committed } = parts.superblock.value;
     const { received, oldest, durable } = parts.sidefile;
     this.#marks = { oldest, destaged, destageTarget, committed: Math.max(destaged, Math.min(committed, received)), durable, received };
-    const { capacityBytes } = options;
-    this.#amount = new Amount(capacityBytes);
+    this.#amount = new Amount(options.capacityBytes);
     const room = { sidefile: this.#sidefile, overlays: this.#overlays, marks: this.#marks, amount: this.#amount };
-    this.#space = new Space({ capacityBytes, ...room });
+    this.#space = new Space({ options, ...room });
     this.superblock = trackUpdates(this.#block, this.#background);
     this.#commit = this.#makeCommit();
     this.#schedule = this.#makeSchedule();
@@ -423,7 +422,7 @@ export class Replica {
   }
 
   /** How the room is being used, and when there will be none. */
-  get use(): Pick<Space, 'written' | 'neededBytes' | 'fullInSeconds'> {
+  get use(): Pick<Space, 'written' | 'neededBytes' | 'fullInSeconds' | 'setAside'> {
     return this.#space;
   }
 
@@ -456,7 +455,7 @@ export class Replica {
   // ------------------------------------------------------------------------------------------------ background
   /** Does what is due in the background: begins destaging when it is time. */
   work(now: Millis): void {
-    this.#space.watch(now);
+    if (!this.#stopped) this.#used(() => this.#space.watch(now));
     this.#schedule.work(now);
   }
 
@@ -502,6 +501,7 @@ export class Replica {
       this.#background.whenIdle(() => {
         this.#closed = true;
         this.#sidefile.close();
+        this.#space.setAside?.close();
         for (const base of this.#bases) base.close();
         this.receiver.close();
         this.#block.close();
@@ -532,7 +532,13 @@ export class Replica {
 
   #makeCommit(): GroupCommit {
     const usable = (): boolean => this.#usable;
-    this.#sidefile.startSpares({ begin: (done) => this.#background.attempt(done), usable, failed: (failure) => this.#fail(failure) });
+    const making = (byteCount: number): void => this.#space.setAside?.give(byteCount);
+    this.#sidefile.startSpares({
+      begin: (done) => this.#background.attempt(done),
+      usable,
+      making,
+      failed: (failure) => this.#fail(failure),
+    });
     return new GroupCommit({
       storage: this.#options.storage,
       sidefile: this.#sidefile,
@@ -548,7 +554,7 @@ export class Replica {
 
   #makeReceiver(): CopyReceiver {
     const { group, storage, digests, journal, segmentBytes } = this.#options;
-    const given = { group, storage, digests, journal, sidefileLeftBytes: () => this.spaceLeft() + segmentBytes };
+    const given = { group, storage, digests, journal, sidefileLeftBytes: () => this.#space.lackingBytes + segmentBytes };
     return new CopyReceiver({
       ...given,
       bases: this.#bases,

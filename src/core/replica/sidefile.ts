@@ -277,6 +277,13 @@ export class Sidefile {
     return { segment: segment.number, at };
   }
 
+  /** What all its files take, or may come to take before another one is begun. */
+  get filesBytes(): number {
+    const { segmentBytes } = this.#options;
+    const retired = this.#retired.length + this.#spares.count;
+    return this.#segments.reduce((sum, { size }) => sum + Math.max(size, segmentBytes), retired * segmentBytes);
+  }
+
   /** Lets files for the segments to come be made ahead, and used again. */
   startSpares(work: SparesWork): void {
     this.#spares.start(work);

@@ -6,12 +6,14 @@ import { Rate, Trend } from '../base/rate.ts';
 import type { Millis, Seq } from '../base/units.ts';
 import type { Amount } from './amount.ts';
 import type { Marks } from './marks.ts';
+import type { ReplicaOptions } from './options.ts';
 import type { Overlay } from './overlay.ts';
+import { SetAside } from './set-aside.ts';
 import type { Sidefile } from './sidefile.ts';
 
 /** What the space of a replica is computed from. */
 export interface SpaceParts {
-  readonly capacityBytes: number;
+  readonly options: Pick<ReplicaOptions, 'capacityBytes' | 'segmentBytes' | 'setAside' | 'storage' | 'journal'>;
   readonly sidefile: Sidefile;
   readonly overlays: readonly Overlay[];
   readonly marks: Readonly<Marks>;
@@ -25,9 +27,17 @@ export class Space {
   readonly #needed = new Trend();
   /** Records from here on are kept for peers also when they are destaged; Infinity when nobody needs any. */
   retainFrom: Seq = Infinity;
+  /** Disk space that waits for it; null where the replica is only looked at. */
+  readonly setAside: SetAside | null;
 
   constructor(parts: SpaceParts) {
     this.#parts = parts;
+    const { capacityBytes, segmentBytes, setAside, storage, journal } = parts.options;
+    this.setAside = setAside === undefined ? null : new SetAside({ ...setAside, storage, journal, segmentBytes, mostBytes: capacityBytes });
+  }
+
+  get #capacityBytes(): number {
+    return this.#parts.options.capacityBytes;
   }
 
   /** Bytes of the sidefile's files. */
@@ -37,7 +47,12 @@ export class Space {
 
   /** Bytes that the sidefile may still grow; negative when what was admitted before exceeded it. */
   get leftBytes(): number {
-    return this.#parts.capacityBytes - this.heldBytes;
+    return this.#capacityBytes - this.heldBytes;
+  }
+
+  /** Of these, what the disk must have left: what is set aside for them is had already. */
+  get lackingBytes(): number {
+    return this.leftBytes - (this.setAside?.heldBytes ?? 0);
   }
 
   /** Bytes of records that may not go yet: they wait for the base image, or a copy may need them. */
@@ -58,16 +73,17 @@ export class Space {
     return { bytesPerSecond: this.#bytes.perSecond(now), recordsPerSecond: this.#records.perSecond(now) };
   }
 
-  /** Called now and then, for the forecast. */
+  /** Called each turn: for the forecast, and for what is set aside. */
   watch(now: Millis): void {
     this.#needed.sample(now, () => this.neededBytes);
+    this.setAside?.turn(now, () => ({ neededBytes: this.neededBytes, filesBytes: this.#parts.sidefile.filesBytes }));
   }
 
   /** When there will be no room left, if what is needed goes on growing as in the last seconds; null when it does not grow. */
   get fullInSeconds(): number | null {
     const growth = this.#needed.perSecond;
     if (growth === null || growth < 1) return null;
-    return Math.max(0, this.#parts.capacityBytes - this.neededBytes) / growth;
+    return Math.max(0, this.#capacityBytes - this.neededBytes) / growth;
   }
 
   /** Whether writers must wait: until records have been destaged and dropped, or nobody needs them any more. */
@@ -81,7 +97,7 @@ export class Space {
 
   /** Whether destaging should begin at once, with so much that waits for it. */
   pressed(backlogBytes: number): boolean {
-    const { capacityBytes } = this.#parts;
+    const capacityBytes = this.#capacityBytes;
     return this.#rangeCount() > limits.overlayZeroRangesMax / 2 || (this.leftBytes < capacityBytes / 4 && backlogBytes > capacityBytes / 8);
   }
 

@@ -11,6 +11,8 @@ export interface SparesWork {
   readonly begin: (done: DiskDone) => DiskDone;
   /** Whether files may be prepared: not while the replica closes or has failed. */
   readonly usable: () => boolean;
+  /** A file is about to be made, which may take so much of the disk. */
+  readonly making: (byteCount: number) => void;
   /** The disk failed, otherwise than by being full. */
   readonly failed: (failure: DiskFailure) => void;
 }
@@ -68,7 +70,7 @@ export class Spares {
       // Each append would have to read the rest of its last page from the disk first.
       this.#remove(file);
     }
-    return this.#create();
+    return this.#create(byteCount);
   }
 
   /**
@@ -107,8 +109,13 @@ export class Spares {
   /** The newest segment fills up: sees to it that there is a file for the next one. */
   prepare(): void {
     if (this.#ready.length + this.#renaming.size > 0 || this.#preparing !== null || this.#work?.usable() !== true) return;
-    this.#preparing = this.#create();
+    this.#preparing = this.#create(0);
     this.#step(this.#preparing, this.#work);
+  }
+
+  /** Files that wait, or are made ready to. */
+  get count(): number {
+    return this.#ready.length + this.#renaming.size + (this.#preparing === null ? 0 : 1);
   }
 
   /** Closes the files; a restart removes them. Nothing is under way any more. */
@@ -120,7 +127,8 @@ export class Spares {
     this.#work = null;
   }
 
-  #create(): StoredFile {
+  #create(byteCount: number): StoredFile {
+    this.#work?.making(Math.max(byteCount, this.#segmentBytes));
     return this.#storage.open(this.#newName(), { create: true });
   }
 

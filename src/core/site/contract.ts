@@ -7,6 +7,7 @@ import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
 import type { Decision } from './decisions.ts';
 
 import type { ScanHow } from '../mirror/forms.ts';
+import type { SetAsideOptions } from '../replica/set-aside.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
 
 import type { Finding } from '../scan/verify.ts';
@@ -78,6 +79,8 @@ export interface SiteOptions {
   readonly timings: Timings;
   readonly segmentBytes: number;
   readonly capacityBytes: number;
+  /** Disk space that is set aside for it, whatever else fills the disk: how much at least. Between that and the capacity it follows the lag. */
+  readonly setAside: SetAsideOptions;
   /** Destaging begins when records are this old, and at once when this much is waiting. */
   readonly destageIdleMillis: Millis;
   readonly destageBacklogBytes: number;
@@ -345,6 +348,8 @@ export interface SiteStatus {
   readonly sidefileCapacityBytes: number;
   /** When the sidefile will be full if it goes on as in the last seconds; null when it does not grow, or that is not known. */
   readonly sidefileFullSeconds: number | null;
+  /** What its files take together with what is set aside for it on the disk; null where nothing is, or the file system cannot. */
+  readonly sidefileSetAsideBytes: number | null;
   readonly witness: {
     readonly reachable: boolean | null;
     readonly view: WitnessView | null;

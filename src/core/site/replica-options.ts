@@ -24,6 +24,7 @@ export function replicaOptionsOf(
     bootId: o.bootId,
     segmentBytes: o.segmentBytes,
     capacityBytes: o.capacityBytes,
+    setAside: o.setAside,
     bitmapChunkBytes: o.bitmapChunkBytes,
     destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes },
     onDurable: () => {

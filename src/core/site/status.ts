@@ -57,6 +57,7 @@ export function siteStatus(inside: Inspected): SiteStatus {
     sidefileBytes: replica?.heldBytes ?? 0,
     sidefileCapacityBytes: options.capacityBytes,
     sidefileFullSeconds: replica?.use.fullInSeconds ?? null,
+    sidefileSetAsideBytes: replica?.use.setAside?.bytes ?? null,
     witness: {
       reachable: desk.reachable,
       view: desk.view,

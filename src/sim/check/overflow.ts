@@ -5,7 +5,7 @@ import type { SiteName } from '../../core/base/units.ts';
 import type { Rule } from './observe.ts';
 
 /** What one request may take beyond the room, being looked at as a whole: 64 KiB, its edges, a frame's head and that of a segment. */
-const ONE_REQUEST_BYTES = 64 * 1024 + 3 * 4096;
+export const ONE_REQUEST_BYTES = 64 * 1024 + 3 * 4096;
 
 /** Writers that change their pace more often than that in a second go back and forth. */
 const CHANGES_PER_SECOND_MAX = 8;

@@ -101,6 +101,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
     sidefileBytes: 48 * MIB,
     sidefileCapacityBytes: 1024 * MIB,
     sidefileFullSeconds: null,
+    sidefileSetAsideBytes: null,
     witness: {
       reachable: true,
       view: {
