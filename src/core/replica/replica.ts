@@ -533,12 +533,8 @@ export class Replica {
   #makeCommit(): GroupCommit {
     const usable = (): boolean => this.#usable;
     const making = (byteCount: number): void => this.#space.setAside?.give(byteCount);
-    this.#sidefile.startSpares({
-      begin: (done) => this.#background.attempt(done),
-      usable,
-      making,
-      failed: (failure) => this.#fail(failure),
-    });
+    const begin = (done: DiskDone): DiskDone => this.#background.attempt(done);
+    this.#sidefile.startSpares({ begin, usable, making, failed: (failure) => this.#fail(failure) });
     return new GroupCommit({
       storage: this.#options.storage,
       sidefile: this.#sidefile,
