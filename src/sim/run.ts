@@ -276,12 +276,13 @@ export class Simulation {
       return;
     }
     const primary = this.watch.sites.find((site) => site.serving) as SeenSite;
-    const served = primary.inside?.served ?? [];
-    if (this.faults.leftOut.size === 0 && served.join() !== this.volumeBytes.join())
-      world.fail(
-        'L1 liveness',
-        `${primary.name} serves ${served.join(', ')} bytes, and each configuration says ${this.volumeBytes.join(', ')}`,
-      );
+    const served = (): string => (primary.inside?.served ?? []).join(', ');
+    // A site that was given the new size only now may still have to note it.
+    const grown = (): boolean => this.faults.leftOut.size > 0 || served() === this.volumeBytes.join(', ');
+    if (!this.waitUntil(SETTLE_MILLIS, grown)) {
+      world.fail('L1 liveness', `${primary.name} serves ${served()} bytes, and each configuration says ${this.volumeBytes.join(', ')}`);
+      return;
+    }
     this.hosts.readAll(primary.machine);
     world.runUntil(world.now + 1000);
     const copies = this.watch.sites.filter((site) => !this.faults.leftOut.has(site.name));

@@ -298,8 +298,11 @@ describe('a file', () => {
       assert.equal(file.readCached(4096, bytes), true);
       assert.ok(bytes.every((byte) => byte === 5));
       assert.equal(await flushed(storage, [file]), null);
-      const dropped = spawnSync('dd', [`if=${path}`, 'iflag=nocache', 'count=0'], { stdio: 'ignore' });
-      assert.equal(dropped.status, 0);
+      // Asked for more than once: pages that another core has just put away are not dropped by the first.
+      for (let tries = 0; file.readCached(4096, bytes) && tries < 50; tries++) {
+        const dropped = spawnSync('dd', [`if=${path}`, 'iflag=nocache', 'count=0'], { stdio: 'ignore' });
+        assert.equal(dropped.status, 0);
+      }
       assert.equal(file.readCached(4096, bytes), false);
       bytes.fill(0);
       assert.equal(await outcome((done) => file.readParts([{ offset: 4096, bytes }], done)), null);
