@@ -51,7 +51,6 @@ export const REQUIRED_STATES = [
   'older volume kept until the end',
   'older volume kept over a restart',
   'older volume kept as protection images',
-  'protection images kept over a restart',
   'scan begun, compared at the primary',
   'scan begun, compared at the mirror',
   'scan ended',

@@ -26,7 +26,7 @@ export function older(volumeBytes: readonly number[], unitBytes: number): Rule {
       const count = (events.get(site.name) ?? 0) + 1;
       events.set(site.name, count);
       const isFresh = fresh.delete(site.name);
-      if (isFresh) scene.reached(staged === null ? 'protection images kept over a restart' : 'older volume kept over a restart');
+      if (isFresh && staged !== null) scene.reached('older volume kept over a restart');
       if (!isFresh && count % SAMPLE_EVENTS !== 0) return;
       compareOlder(scene, { site, file: staged === null ? 'protection-' : 'base-vol', older: kept }, volumeBytes, unitBytes);
     },
