@@ -1,6 +1,6 @@
 // Asks a daemon's control API, over its unix socket, its loopback port, or by TLS from another machine. What comes back is checked: an answer that is none is an error.
 
-import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
+import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders, RequestOptions } from 'node:http';
 import { request } from 'node:http';
 import { request as tlsRequest, type RequestOptions as TlsRequestOptions } from 'node:https';
 
@@ -22,6 +22,8 @@ import {
   outcomeSchema,
   reloadSchema,
 } from './schema.ts';
+import { type ImageEnd, ImageFailure, type ImagePiece } from '../core/base/image.ts';
+import { readImageStream } from './image.ts';
 import type { SidefileReport } from './sidefile.ts';
 import { sidefileSchema } from './sidefile.ts';
 import { type VerifyRequest, type VerifyStatus, verifyStatusSchema } from './verify.ts';
@@ -107,6 +109,22 @@ export class ControlClient {
   sidefile(group: string, range: { from: number; count: number }): Promise<SidefileReport> {
     const path = `/v1/groups/${encodeURIComponent(group)}/sidefile?from=${range.from}&count=${range.count}`;
     return this.#ask({ method: 'GET', path, schema: sidefileSchema, millis: this.#questionMillis });
+  }
+
+  /** The image of a volume, as of one moment, piece by piece. Throws ImageFailure too. */
+  async *image(group: string, volume: string): AsyncGenerator<ImagePiece, ImageEnd> {
+    const path = `/v1/groups/${encodeURIComponent(group)}/export?volume=${encodeURIComponent(volume)}`;
+    try {
+      const response = await beginStream(this.#way, { method: 'POST', path });
+      if (response.statusCode === 200) return yield* readImageStream(response);
+      const refused = apiErrorSchema.safeParse(JSON.parse(await textOf(response)));
+      if (refused.success) throw new RemoteError(refused.data.error.code, refused.data.error.text);
+      throw Object.assign(new Error('no image'), { code: `HTTP status ${response.statusCode}` });
+    } catch (cause) {
+      if (cause instanceof RemoteError || cause instanceof ImageFailure) throw cause;
+      const reason = this.#reasonOf(cause);
+      throw new TercetError('TERCET_UNREACHABLE', { what: 'the daemon', address: this.#address.text, reason }, { cause });
+    }
   }
 
   explain(group: string): Promise<Explanation> {
@@ -246,14 +264,25 @@ function readAnswer(response: IncomingMessage, resolve: (text: string) => void, 
   response.on('end', () => resolve(Buffer.concat(parts).toString('utf8')));
 }
 
-/** The data of each message of an event stream. Ends with the stream. */
-async function* serverSentData(way: Way, path: string): AsyncGenerator<string> {
-  const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    const sent = begin(way, { path, headers: { host: 'localhost', accept: 'text/event-stream' } });
+/** Sends a request without a body whose answer may last. */
+function beginStream(way: Way, { headers, ...options }: RequestOptions): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const sent = begin(way, { ...options, headers: { host: 'localhost', 'content-length': 0, ...(headers as OutgoingHttpHeaders) } });
     sent.on('response', resolve);
     sent.on('error', reject);
     sent.end();
   });
+}
+
+function textOf(response: IncomingMessage): Promise<string> {
+  return new Promise((resolve, reject) => {
+    readAnswer(response, resolve, reject);
+  });
+}
+
+/** The data of each message of an event stream. Ends with the stream. */
+async function* serverSentData(way: Way, path: string): AsyncGenerator<string> {
+  const response = await beginStream(way, { path, headers: { accept: 'text/event-stream' } });
   if (response.statusCode !== 200) throw Object.assign(new Error('no event stream'), { code: `HTTP status ${response.statusCode}` });
   response.setEncoding('utf8');
   let text = '';

@@ -8,6 +8,7 @@ import type { Hono } from 'hono';
 import type { DaemonStatus } from '../api/schema.ts';
 import type { Control } from '../api/server.ts';
 import { startControl } from '../api/server.ts';
+import { addImageRoute } from '../api/image.ts';
 import { addSidefileRoute } from '../api/sidefile.ts';
 import { addStopRoute } from '../api/stop.ts';
 import { addVerifyRoutes } from '../api/verify.ts';
@@ -226,6 +227,7 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
     looks(app);
     app.post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
     addSidefileRoute(app, (group, range) => groupIn(groups, group).sidefile(range));
+    addImageRoute(app, (group, volume) => groupIn(groups, group).image(volume));
     addStopRoute(app, (force) => {
       const outcome = stopOutcome(orders.status().groups, force);
       // As if by a signal, once the answer is on its way: the listeners and the copies are closed in order.

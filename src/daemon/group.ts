@@ -9,6 +9,8 @@ import { BLOCK_BYTES } from '../core/base/units.ts';
 import type { Standing } from '../core/nbd/standing.ts';
 import type { ScanChoice } from '../core/mirror/forms.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
+import { takeImage } from './take-image.ts';
+import type { Replica } from '../core/replica/replica.ts';
 import type {
   HostRequest,
   OrderOutcome,
@@ -180,6 +182,18 @@ export class GroupRunner implements ExportedGroup {
       const survey = new VolumeSurvey(() => this.#core.inspect(), index, { cellsMax, unitBytes: BLOCK_BYTES });
       return () => survey.step();
     });
+  }
+
+  /** A volume as of one moment, out of the copy here; null for one that the group does not have. */
+  image(volume: string): ReturnType<typeof takeImage> | null {
+    const index = this.#volumes.findIndex(({ name }) => name === volume);
+    const replica = (): Replica | null => (this.#stopped ? null : this.#core.inspect().replica);
+    const pause = (millis: number): Promise<void> =>
+      new Promise((resolve) => {
+        if (millis === 0) setImmediate(resolve);
+        else setTimeout(resolve, millis);
+      });
+    return index < 0 ? null : takeImage({ replica, pause }, index);
   }
 
   explain(): Explanation {

@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { firstDifference } from '../../demo/image.ts';
 import { LEDGER_BLOCK_BYTES } from '../../demo/ledger.ts';
 import { MIB, type TestCluster, type TestLoad, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
@@ -36,16 +37,20 @@ test('a deleted group serves nowhere again, not at a site that was away, and its
     const { group } = test.layout;
     const load = test.load();
     await test.acknowledged(load, 100);
+    const running = join(test.layout.folder, 'running.img');
+    const live = await tercet(test, `export ${test.exportName} --site gamma ${join(test.layout.folder, 'busy.img')}`);
+    assert.deepEqual([live.code, /as of record \([0-9]+, [0-9]+\) of 20/.test(live.out)], [0, true], live.text);
     await load.workload.stop();
+    assert.equal((await tercet(test, `export ${test.exportName} --site beta ${running}`)).code, 0);
     const refused = async (line: string, code: number, why: RegExp): Promise<void> => {
       const answer = await tercet(test, `delete ${group} ${line}`);
       assert.equal(answer.code, code, answer.text);
       assert.match(answer.err, why);
     };
     await refused('--site alpha --yes --force', 5, /the daemon of alpha runs with group/);
-    assert.equal((await tercet(test, `export ${test.exportName} --site beta ${join(test.layout.folder, 'early.raw')}`)).code, 3);
     for (const site of ['gamma', 'beta', 'alpha'] as const) await test.member(site).daemon.stop();
     await exported(test, load);
+    assert.equal(firstDifference([running, join(test.layout.folder, 'image.raw')], test.layout.sizeBytes), null);
     await refused('--site beta --yes', 5, /alpha is primary of/);
     await refused('--site alpha', 2, /it asks first/);
     const folder = join(test.member('alpha').layout.data, group);
