@@ -100,7 +100,18 @@ export class Growth {
       deadlineMillis: null,
       next: 'make the device as large, and then `tercet reload`',
     }));
-    return [...refused, ...this.#smallWaits(), ...this.#copiesWait(replica)];
+    return [...refused, ...this.#growsHere(replica), ...this.#smallWaits(), ...this.#copiesWait(replica)];
+  }
+
+  /** A device takes its time to be zeroed. */
+  #growsHere(replica: Replica): readonly Waiting[] {
+    const isRefused = (name: string): boolean => replica.sizes.refused.some(({ volume }) => volume === name);
+    return this.#ground.options.volumes.flatMap(({ name, sizeBytes }, index) => {
+      const held = replica.volumes[index]?.sizeBytes ?? sizeBytes;
+      if (held >= sizeBytes || isRefused(name)) return [];
+      const cause = `its base image is being brought from ${held} to ${sizeBytes} bytes, the new part zeroes`;
+      return [{ what: `to make volume ${name} larger`, cause, deadlineMillis: null, next: 'the other copies are told' }];
+    });
   }
 
   #agreed(): readonly number[] | null {
