@@ -236,8 +236,8 @@ export class TestCluster {
   }
 
   /** Every byte between two ends arrives so much later. */
-  delay(a: End, b: End, millis: number): void {
-    for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.delay(millis);
+  delay(a: End, b: End, millis: number, queueBytes?: number): void {
+    for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.delay(millis, queueBytes);
   }
 
   /** The links between two ends work again, both ways. */

@@ -12,6 +12,7 @@ export type Direction = 'out' | 'back';
 interface Weather {
   readonly stopped: Record<Direction, boolean>;
   delayMillis: number;
+  queueBytes: number;
   /** Connections are cut and new ones refused. */
   severed: boolean;
 }
@@ -23,7 +24,7 @@ export class Proxy {
   readonly listens: Address;
   readonly #server: Server;
   readonly #target: Address;
-  readonly #weather: Weather = { stopped: { out: false, back: false }, delayMillis: 0, severed: false };
+  readonly #weather: Weather = { stopped: { out: false, back: false }, delayMillis: 0, queueBytes: QUEUE_BYTES_MAX, severed: false };
   readonly #relays = new Set<Relay>();
 
   /** Listens on `listens` and relays to `target`. */
@@ -55,9 +56,10 @@ export class Proxy {
     if (severed) for (const relay of this.#relays) relay.destroy();
   }
 
-  /** Every byte arrives so much later, in order. */
-  delay(millis: number): void {
+  /** Every byte arrives so much later, in order; so many may be on their way at once, in each direction. */
+  delay(millis: number, queueBytes: number = QUEUE_BYTES_MAX): void {
     this.#weather.delayMillis = millis;
+    this.#weather.queueBytes = queueBytes;
   }
 
   /** Good weather again. */
@@ -151,7 +153,7 @@ class Flow {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     if (!this.#weather.stopped[this.#direction]) this.#send();
-    if (this.#queuedBytes > QUEUE_BYTES_MAX || this.#to.writableNeedDrain) this.#from.pause();
+    if (this.#queuedBytes > this.#weather.queueBytes || this.#to.writableNeedDrain) this.#from.pause();
     else this.#from.resume();
   }
 
