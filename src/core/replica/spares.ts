@@ -22,6 +22,8 @@ const SPARE_PREFIX = 'spare-';
 const KEPT_MIN = 2;
 /** Share of the sidefile's room that files may wait in: about as many as a backlog of destaging takes, and gives back. */
 const KEPT_SHARE = 1 / 4;
+/** And no more than this: a sidefile that was long for the sake of a peer that was away gives its space back. */
+const KEPT_BYTES_MAX = 512 * 1024 * 1024;
 /** Bytes between two flushes of a file that is prepared: a flush of the sidefile may have to wait for that much. */
 const STEP_BYTES = 4 * 1024 * 1024;
 const ZEROES = new Uint8Array(256 * 1024);
@@ -51,7 +53,7 @@ export class Spares {
   constructor(storage: Storage, segmentBytes: number, capacityBytes = 0) {
     this.#storage = storage;
     this.#segmentBytes = segmentBytes;
-    this.#keptMax = Math.max(KEPT_MIN, Math.floor((capacityBytes * KEPT_SHARE) / segmentBytes));
+    this.#keptMax = Math.max(KEPT_MIN, Math.floor(Math.min(capacityBytes * KEPT_SHARE, KEPT_BYTES_MAX) / segmentBytes));
     for (const name of storage.list()) if (isSpareName(name)) storage.remove(name);
   }
 

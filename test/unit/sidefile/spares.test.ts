@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import type { DiskFailure } from '../../../src/core/base/ports.ts';
 import { MARK_BYTES, SEGMENT_HEADER_BYTES, segmentName } from '../../../src/core/replica/segment.ts';
 import type { Sidefile } from '../../../src/core/replica/sidefile.ts';
+import { Spares } from '../../../src/core/replica/spares.ts';
 import { MemoryStorage } from '../../support/memory-storage.ts';
 import { appendUpTo, contents, flush, names, newSidefile, recover, recovered } from '../../support/records.ts';
 
@@ -95,6 +96,20 @@ describe('spare files', () => {
     const destaged = sidefile.oldest - 1;
     const options = { history: E1, destaged, startChain, segmentBytes: SEGMENT_BYTES };
     assert.deepEqual(contents(recovered(storage.copy(), options)), names(E1, destaged + 1, 120));
+  });
+
+  test('are two at most where two take more than may wait, however large the sidefile may become', () => {
+    const storage = new MemoryStorage();
+    const segmentBytes = 300 * 1024 * 1024;
+    const spares = new Spares(storage, segmentBytes, 1024 * segmentBytes);
+    spares.start({ begin: (done) => done, usable: () => true, making: () => {}, failed: (failure) => assert.fail(failure.code) });
+    for (let number = 0; number < 4; number++) {
+      const file = storage.open(segmentName(number), { create: true });
+      file.truncate(segmentBytes);
+      spares.give(file);
+      storage.settle();
+    }
+    assert.equal(spareNames(storage).length, 2);
   });
 
   test('are done without when the disk has no room, and a disk that fails is told of', () => {
