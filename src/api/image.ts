@@ -1,7 +1,10 @@
 // POST /v1/groups/GROUP/export?volume=V: the image of a volume as of one moment, as a stream of pieces. A piece is a head and its bytes; one of kind
 // `end` says as of which record they are, one of kind `failed` why there is no image. A stream that ends without either was cut off.
 
-import type { Hono } from 'hono';
+import type { IncomingMessage } from 'node:http';
+import { TLSSocket } from 'node:tls';
+
+import type { Context, Hono } from 'hono';
 import * as z from 'zod';
 
 import { TercetError } from '../core/base/errors.ts';
@@ -95,9 +98,22 @@ function readEnd(kind: number, body: Uint8Array): ImageEnd {
   throw new ImageFailure(kind === FAILED && failed.success ? failed.data.why : 'what answers there is no image');
 }
 
+/** Whether the asker may be any user of this machine: a port asks for nothing, a unix socket has a mode, and TLS wants a certificate. */
+function isOpenToAll(c: Context): boolean {
+  const { incoming } = c.env as { incoming?: IncomingMessage };
+  return incoming !== undefined && !(incoming.socket instanceof TLSSocket) && incoming.socket.remoteAddress !== undefined;
+}
+
 /** Adds the route. `image` throws TERCET_NO_SUCH_GROUP, and answers null for a volume that the group does not have. */
 export function addImageRoute(app: Hono, image: (group: string, volume: string) => AsyncGenerator<ImagePiece, ImageEnd> | null): void {
   app.post('/v1/groups/:group/export', (c) => {
+    if (isOpenToAll(c))
+      throw new TercetError('TERCET_FORBIDDEN', {
+        what: 'the control API',
+        who: 'a loopback port',
+        reason:
+          "contents of a volume go over a unix socket, or to an administrator's certificate, because any user of the machine reaches the port",
+      });
     const group = c.req.param('group');
     const found = image(group, c.req.query('volume') ?? '');
     if (found === null)

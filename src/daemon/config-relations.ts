@@ -43,6 +43,9 @@ export function checkAddresses(
     if (site.control !== undefined) listeners.push({ path: [...site.path, 'control'], address: site.control, machine });
     if (site.remoteControl !== undefined) {
       const path = [...site.path, 'remote_control'];
+      // On the machine of an administrator anybody could listen at a loopback port, and be taken for the site.
+      if (site.control?.kind === 'tcp')
+        faults.wrong([...site.path, 'control'], site.control.text, 'must be unix:/PATH where there is a remote_control');
       // Whoever connects has to prove who it is: there is no way to do without.
       if (encrypted) connected.push({ path, address: site.remoteControl, machine });
       else faults.wrong(path, site.remoteControl.text, 'needs certificates: add [tls] with ca, cert and key');

@@ -105,8 +105,11 @@ export async function* takeImage(ground: ImageGround, volume: VolumeIndex): Asyn
     while (!touched.upToDate()) await ground.pause(0);
     const [extent] = replica.extents(volume, at, Math.min(limits.zeroesBytesMax, sizeBytes - at), EXTENTS_MAX);
     const length = extent?.length ?? 0;
-    if (extent?.zero === true) at += length;
-    else {
+    if (extent?.zero === true) {
+      at += length;
+      // Holes cost little to step over, but an empty volume has very many of them: leases are at stake in longer turns.
+      await ground.pause(0);
+    } else {
       const piece = read(at, Math.min(PIECE_BYTES, length));
       at += Math.min(PIECE_BYTES, length);
       yield await piece;
@@ -136,8 +139,11 @@ export async function* takeImage(ground: ImageGround, volume: VolumeIndex): Asyn
       await ground.pause(10);
     }
     touched.check();
+    if (replica.sizes.agreed[volume]?.sizeBytes !== sizeBytes) throw new ImageFailure('the volume has grown meanwhile: try again');
     if ((replica.chainAt(seq) ?? chain) !== chain) throw new ImageFailure('the newest records were cut off meanwhile: try again');
     return { sizeBytes, epoch, seq, timeMillis };
   }
-  throw new ImageFailure('hosts write faster than it can be read: pause this mirror (`tercet pause`), export, and resume it');
+  throw new ImageFailure(
+    'hosts write faster than it can be read: stop this mirror (`tercet stop`), export from its files, and start it again',
+  );
 }

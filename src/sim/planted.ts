@@ -27,6 +27,7 @@ function bug(name: string, breaks: string, file: string, find: string, replace: 
 }
 
 const LEAD = 'site/lead.ts';
+const SET_ASIDE = 'replica/set-aside.ts';
 const MOVE = 'site/witness-move.ts';
 const HANDOVER = 'site/handover.ts';
 const SUCCESSOR = 'site/successor.ts';
@@ -45,13 +46,14 @@ const GROWTH = 'site/growth.ts';
 
 /** The list. */
 export const PLANTED: readonly PlantedBug[] = [
-  bug(
-    'a file of the sidefile does not take the space that is set aside for it',
-    '17 set aside',
-    'replica/spares.ts',
-    'this.#work?.making(Math.max(byteCount, this.#segmentBytes));',
-    '',
-  ),
+  {
+    name: 'a file of the sidefile does not take the space that is set aside for it',
+    breaks: '18 set aside',
+    edits: [
+      { file: SET_ASIDE, find: 'if (this.#held > 0) this.#hold(Math.max(0, this.#held - byteCount));', replace: '' },
+      { file: SET_ASIDE, find: 'else if (missing < 0) this.#hold(Math.max(0, this.#held + missing));', replace: '' },
+    ],
+  },
   // Deadlines that are over and that nothing is done about. Both were there once.
   {
     name: 'a failed copy wants to report to the new witness at once, for ever',

@@ -83,7 +83,7 @@ class Run {
     this.sidefile.startSpares({
       begin: (done) => done,
       usable: () => true,
-      making: () => {},
+      making: () => false,
       failed: (failure) => assert.fail(JSON.stringify(failure)),
     });
   }

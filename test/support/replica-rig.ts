@@ -176,9 +176,9 @@ export class ReplicaRig {
     };
   }
 
-  create(consistent = true): void {
+  create(consistent = true, agreedBytes?: readonly number[]): void {
     let result: unknown = 'not called';
-    createReplica(this.options(), { consistent }, (failure) => {
+    createReplica(this.options(), { consistent, agreedBytes }, (failure) => {
       result = failure;
     });
     this.storage.settle();

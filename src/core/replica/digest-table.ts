@@ -101,7 +101,8 @@ export class DigestTable {
 
   /** Makes everything unknown, here and now. Throws DiskError. */
   reset(): void {
-    assert(!this.#busy && this.#changed.size === 0, 'a table begins anew before it is used');
+    assert(!this.#busy, 'a table begins anew before it is used');
+    this.#changed.clear();
     const size = this.file.size();
     this.file.truncate(0);
     this.file.truncate(size);

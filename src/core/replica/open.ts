@@ -266,16 +266,20 @@ function openSidefile(
   return sidefile;
 }
 
+/** What a new copy is. */
+interface NewCopy {
+  /** Whether the bases count as the volume as it is now, or wait to be filled from a primary. */
+  readonly consistent: boolean;
+  readonly startEpoch?: Epoch;
+  /** Of one that is to be filled: what its primary says that every copy can hold. It is filled so far, and grows from there. */
+  readonly agreedBytes?: readonly number[] | undefined;
+}
+
 /**
- * Makes a replica: its base images (sparse when they are not there; what is there is taken as it is) and, last, its superblock. `consistent`
- * tells whether the bases count as the volume as it is now, or wait to be filled from a primary. `done` gets null when it is durable; it is
- * called before this returns when nothing could be begun.
+ * Makes a replica: its base images (sparse when they are not there; what is there is taken as it is) and, last, its superblock.
+ * `done` gets null when it is durable; it is called before this returns when nothing could be begun.
  */
-export function createReplica(
-  given: ReplicaOptions,
-  how: { readonly consistent: boolean; readonly startEpoch?: Epoch },
-  done: (failure: CreateFailure | null) => void,
-): void {
+export function createReplica(given: ReplicaOptions, how: NewCopy, done: (failure: CreateFailure | null) => void): void {
   const options = withDigests(given);
   assert(options.groupId !== '', 'a replica is made for a group that has an id', { group: options.group });
   const { storage, digests } = options;
@@ -328,7 +332,12 @@ function makeBases(options: ReplicaOptions, bases: StoredFile[]): TercetError | 
   return null;
 }
 
-function firstValue(options: ReplicaOptions, how: { readonly consistent: boolean; readonly startEpoch?: Epoch }): SuperblockValue {
+function firstValue(options: ReplicaOptions, how: NewCopy): SuperblockValue {
+  const sizes = options.volumes.map((volume, index) => ({
+    ...volume,
+    // What lies behind that in a base image that was something else's is never copied: the next start makes zeroes of it.
+    sizeBytes: Math.min(volume.sizeBytes, how.agreedBytes?.[index] ?? volume.sizeBytes),
+  }));
   return {
     format: SUPERBLOCK_FORMAT,
     group: options.group,
@@ -336,8 +345,8 @@ function firstValue(options: ReplicaOptions, how: { readonly consistent: boolean
     site: options.site,
     // A copy that is to be filled hears from its primary what is agreed.
     ...sizesPatch(
-      options.volumes,
-      options.volumes.map(({ sizeBytes }) => (how.consistent ? sizeBytes : 0)),
+      sizes,
+      sizes.map(({ sizeBytes }) => (how.consistent ? sizeBytes : 0)),
     ),
     epoch: how.startEpoch ?? 0,
     history: [],

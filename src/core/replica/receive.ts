@@ -115,6 +115,8 @@ export class CopyReceiver {
   /** The volume that this copy goes back to if a resync is given up: staged images, or protection images, are kept beside it; null: none. */
   get older(): StagingValue['older'] | null {
     const { staged } = this;
+    // Whether protection images can be kept in place of what is staged is being found out.
+    if (this.#spilling !== null) return null;
     if (staged !== null) return staged.endSeq === null ? staged.older : null;
     return this.#protection.older;
   }

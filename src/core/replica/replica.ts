@@ -532,7 +532,7 @@ export class Replica {
 
   #makeCommit(): GroupCommit {
     const usable = (): boolean => this.#usable;
-    const making = (byteCount: number): void => this.#space.setAside?.give(byteCount);
+    const making = (size: number, isAhead: boolean): boolean => this.#space.setAside?.give(size, isAhead) ?? false;
     const begin = (done: DiskDone): DiskDone => this.#background.attempt(done);
     this.#sidefile.startSpares({ begin, usable, making, failed: (failure) => this.#fail(failure) });
     return new GroupCommit({

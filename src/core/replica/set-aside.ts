@@ -20,6 +20,8 @@ const SHRINK_SHARE = 1 / 8;
 /** Between two steps of shrinking, of the time that it waits before the first one. */
 const STEP_SHARE = 1 / 6;
 
+const NO_ROOM: DiskFailure = { operation: 'write', file: SET_ASIDE_FILE, code: 'ENOSPC' };
+
 /** How much is set aside. */
 export interface SetAsideOptions {
   /** Always; 0: nothing is set aside, and the sidefile takes space as it needs it. */
@@ -83,11 +85,15 @@ export class SetAside {
     return this.#wanted;
   }
 
-  /** A file of the sidefile is about to take so much: it takes it from here. */
-  give(byteCount: number): void {
-    if (this.#file === null || this.#held === 0) return;
-    this.#hold(Math.max(0, this.#held - byteCount));
+  /**
+   * A file of the sidefile is about to take so much: it takes it from here, and at once. One that is only made ahead gets nothing where there is less.
+   * Returns whether it got something.
+   */
+  give(byteCount: number, isAhead = false): boolean {
+    if (this.bytes === null || (isAhead && this.#held < byteCount)) return false;
+    if (this.#held > 0) this.#hold(Math.max(0, this.#held - byteCount));
     this.#filesBytes += byteCount;
+    return true;
   }
 
   /** Looks now and then whether it is the right amount. */
@@ -139,13 +145,19 @@ export class SetAside {
   #take(byteCount: number): void {
     if (this.#lacking > 0 && --this.#lacking > 0) return;
     const before = this.#held;
-    const failure = this.#reserve(before + byteCount);
+    const failure = this.#isTooMuch(byteCount) ? NO_ROOM : this.#reserve(before + byteCount);
     if (failure === null) return;
     this.#hold(before);
     this.#lacking = LACKING_LOOKS;
     const { storage, journal } = this.#parts;
     const facts = { wantedBytes: this.#wanted, bytes: this.bytes, freeBytes: storage.freeBytes(), code: failure.code };
     journal('sidefile.set-aside-lack', facts, 'the disk has no room for what is to be set aside for the sidefile');
+  }
+
+  /** Beyond the least no more than half of what is free is taken: base images grow as well, and have nothing set aside. */
+  #isTooMuch(byteCount: number): boolean {
+    const free = this.#parts.storage.freeBytes();
+    return free !== null && this.#wanted > this.#parts.leastBytes && byteCount > free / 2;
   }
 
   #reserve(size: number): DiskFailure | null {

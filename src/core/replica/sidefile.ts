@@ -18,7 +18,7 @@ import {
   segmentName,
   segmentNumberOf,
 } from './segment.ts';
-import { Spares, type SparesWork } from './spares.ts';
+import { lengthen, Spares, type SparesWork } from './spares.ts';
 
 /** Where a frame begins: number of its segment, and byte in it. The payload of a record lies at `at` plus its payloadAt in the frame. */
 export interface Place {
@@ -282,6 +282,18 @@ export class Sidefile {
     const { segmentBytes } = this.#options;
     const retired = this.#retired.length + this.#spares.count;
     return this.#segments.reduce((sum, { size }) => sum + Math.max(size, segmentBytes), retired * segmentBytes);
+  }
+
+  /**
+   * Gives the newest file its full length: one that a restart has cut off, or that was begun before anything was set aside. `making` is told how much
+   * it takes now.
+   */
+  lengthen(making: (byteCount: number) => void): void {
+    const { segmentBytes } = this.#options;
+    const newest = this.#segments.at(-1);
+    if (newest === undefined || this.#failed || newest.file.size() >= segmentBytes) return;
+    making(segmentBytes - newest.file.size());
+    lengthen(newest.file, segmentBytes);
   }
 
   /** Lets files for the segments to come be made ahead, and used again. */

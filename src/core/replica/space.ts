@@ -76,7 +76,12 @@ export class Space {
   /** Called each turn: for the forecast, and for what is set aside. */
   watch(now: Millis): void {
     this.#needed.sample(now, () => this.neededBytes);
-    this.setAside?.turn(now, () => ({ neededBytes: this.neededBytes, filesBytes: this.#parts.sidefile.filesBytes }));
+    const { setAside } = this;
+    const { sidefile } = this.#parts;
+    setAside?.turn(now, () => {
+      if (setAside.wantedBytes > 0) sidefile.lengthen((byteCount) => setAside.give(byteCount));
+      return { neededBytes: this.neededBytes, filesBytes: sidefile.filesBytes };
+    });
   }
 
   /** When there will be no room left, if what is needed goes on growing as in the last seconds; null when it does not grow. */

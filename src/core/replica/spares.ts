@@ -2,8 +2,9 @@
 // that has had its full length before, and was on the disk once, costs neither. So the next segment's file is written with zeroes ahead of its
 // time, and files of segments that were dropped are used again. What is in such a file means nothing: the marks in a segment name its number.
 
-import type { DiskDone, DiskFailure, FilePart, Storage, StoredFile } from '../base/ports.ts';
+import { type DiskDone, DiskError, type DiskFailure, type FilePart, type Storage, type StoredFile } from '../base/ports.ts';
 import { segmentName } from './segment.ts';
+import { isSpaceLacking } from './staging-room.ts';
 
 /** What preparing in the background needs of the replica. */
 export interface SparesWork {
@@ -11,8 +12,8 @@ export interface SparesWork {
   readonly begin: (done: DiskDone) => DiskDone;
   /** Whether files may be prepared: not while the replica closes or has failed. */
   readonly usable: () => boolean;
-  /** A file is about to be made, which may take so much of the disk. */
-  readonly making: (byteCount: number) => void;
+  /** A file is about to be made, which may take so much of the disk. Returns whether that is set aside for it: then it takes it at once. */
+  readonly making: (byteCount: number, isAhead: boolean) => boolean;
   /** The disk failed, otherwise than by being full. */
   readonly failed: (failure: DiskFailure) => void;
 }
@@ -35,6 +36,15 @@ const NO_ROOM: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 /** Whether a file is of no use to a restart: a segment that was never begun. */
 function isSpareName(name: string): boolean {
   return name.startsWith(SPARE_PREFIX);
+}
+
+/** Gives a file its full length, so that what is written to it takes nothing more of the disk; a disk without room leaves it as it is. */
+export function lengthen(file: StoredFile, size: number): void {
+  try {
+    file.reserve(size);
+  } catch (error) {
+    if (!(error instanceof DiskError) || !isSpaceLacking(error.failure)) throw error;
+  }
 }
 
 /** The spare files of one sidefile. */
@@ -102,7 +112,7 @@ export class Spares {
       this.#ready.push(file);
     } else if (this.#preparing === null && work.usable()) {
       this.#preparing = file;
-      this.#step(file, work);
+      this.#step(file, work, file.size());
     } else {
       this.#remove(file);
     }
@@ -111,8 +121,9 @@ export class Spares {
   /** The newest segment fills up: sees to it that there is a file for the next one. */
   prepare(): void {
     if (this.#ready.length + this.#renaming.size > 0 || this.#preparing !== null || this.#work?.usable() !== true) return;
-    this.#preparing = this.#create(0);
-    this.#step(this.#preparing, this.#work);
+    const file = this.#create(0);
+    this.#preparing = file;
+    this.#step(file, this.#work, 0);
   }
 
   /** Files that wait, or are made ready to. */
@@ -130,8 +141,12 @@ export class Spares {
   }
 
   #create(byteCount: number): StoredFile {
-    this.#work?.making(Math.max(byteCount, this.#segmentBytes));
-    return this.#storage.open(this.#newName(), { create: true });
+    const size = Math.max(byteCount, this.#segmentBytes);
+    const isSetAside = this.#work?.making(size, byteCount === 0) ?? false;
+    const file = this.#storage.open(this.#newName(), { create: true });
+    // At once: nobody else gets what was just given back for it.
+    if (isSetAside) lengthen(file, size);
+    return file;
   }
 
   #newName(): string {
@@ -149,9 +164,8 @@ export class Spares {
     return true;
   }
 
-  /** Writes and flushes the next bytes of the file. */
-  #step(file: StoredFile, work: SparesWork): void {
-    const from = file.size();
+  /** Writes and flushes the next bytes of the file, from a place on. */
+  #step(file: StoredFile, work: SparesWork, from: number): void {
     const end = Math.min(from + STEP_BYTES, this.#segmentBytes);
     const parts: FilePart[] = [];
     for (let at = from; at < end; at += ZEROES.length) parts.push({ offset: at, bytes: ZEROES.subarray(0, end - at) });
@@ -168,7 +182,7 @@ export class Spares {
     };
     const stored = (failure: DiskFailure | null): void =>
       ended(failure, () => {
-        if (end < this.#segmentBytes) return this.#step(file, work);
+        if (end < this.#segmentBytes) return this.#step(file, work, end);
         this.#preparing = null;
         this.#ready.push(file);
       });

@@ -42,10 +42,10 @@ export class OwnCopy {
   }
 
   /** Makes an empty replica that is marked inconsistent, to be filled by the primary, and opens it. */
-  createEmpty(groupId: string): void {
+  createEmpty(groupId: string, agreedBytes: readonly number[] | undefined): void {
     if (this.#creating) return;
     this.#creating = true;
-    createReplica(this.options(groupId), { consistent: false }, (failure) => {
+    createReplica(this.options(groupId), { consistent: false, agreedBytes }, (failure) => {
       if (failure !== null) return this.#owner.failed('why' in failure ? failure.why : failureError(failure).message);
       if (this.#owner.absent()) this.open();
     });

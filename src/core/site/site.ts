@@ -497,7 +497,7 @@ export class Site implements LinkOwner {
     const { said, link } = peer;
     if (said === null || link === null) return;
     if (replica === null) {
-      if (said.groupId !== null) this.#copy.createEmpty(said.groupId);
+      if (said.groupId !== null) this.#copy.createEmpty(said.groupId, said.agreedBytes);
       return;
     }
     if (!this.growth.mayFollow(said)) return;

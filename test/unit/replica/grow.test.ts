@@ -165,3 +165,24 @@ test('where something lies in the new part, as on a device that was made larger 
   checkLarger(rig);
   assert.ok(before.disk.list().includes(SUPERBLOCK_FILE));
 });
+
+test('a new copy on an image of something else has zeroes behind what is agreed, where it is filled later', () => {
+  const rig = new ReplicaRig({ volumes: LARGER });
+  const base = rig.storage.open('base-small', { create: true });
+  base.write(0, [new Uint8Array(MORE_BLOCKS * BLOCK_BYTES).fill(0x77)]);
+  base.close();
+  rig.create(
+    false,
+    VOLUMES.map(({ sizeBytes }) => sizeBytes),
+  );
+  rig.open();
+  assert.equal(rig.replica.sizes.held[SMALL]?.sizeBytes, MORE_BLOCKS * BLOCK_BYTES);
+  const held = rig.storage.open('base-small', { create: false });
+  const bytes = new Uint8Array(MORE_BLOCKS * BLOCK_BYTES);
+  held.read(0, bytes);
+  assert.ok(
+    bytes.subarray(0, SMALL_BLOCKS * BLOCK_BYTES).every((byte) => byte === 0x77),
+    'what is filled from the primary is not touched: it may be compared',
+  );
+  assert.ok(bytes.subarray(SMALL_BLOCKS * BLOCK_BYTES).every((byte) => byte === 0));
+});

@@ -21,7 +21,12 @@ function started(): { storage: MemoryStorage; sidefile: Sidefile; failures: Disk
   const sidefile = newSidefile(storage, SEGMENT_BYTES);
   const failures: DiskFailure[] = [];
   const usable = { now: true };
-  sidefile.startSpares({ begin: (done) => done, usable: () => usable.now, making: () => {}, failed: (failure) => failures.push(failure) });
+  sidefile.startSpares({
+    begin: (done) => done,
+    usable: () => usable.now,
+    making: () => false,
+    failed: (failure) => failures.push(failure),
+  });
   return { storage, sidefile, failures, usable };
 }
 
@@ -77,7 +82,12 @@ describe('spare files', () => {
     const sidefile = newSidefile(storage, SEGMENT_BYTES, { capacityBytes: 16 * SEGMENT_BYTES });
     append(storage, sidefile, 60);
     assert.deepEqual(spareNames(storage), [], 'nothing is made ahead before it may be');
-    sidefile.startSpares({ begin: (done) => done, usable: () => true, making: () => {}, failed: (failure) => assert.fail(failure.code) });
+    sidefile.startSpares({
+      begin: (done) => done,
+      usable: () => true,
+      making: () => false,
+      failed: (failure) => assert.fail(failure.code),
+    });
     const segments = (): readonly string[] => storage.list().filter((name) => name.startsWith('sidefile-'));
     // One at a time, as destaging drops them: it takes a moment until a file is filled up.
     for (let seq = 1; seq <= 61; seq++) {
@@ -102,7 +112,7 @@ describe('spare files', () => {
     const storage = new MemoryStorage();
     const segmentBytes = 300 * 1024 * 1024;
     const spares = new Spares(storage, segmentBytes, 1024 * segmentBytes);
-    spares.start({ begin: (done) => done, usable: () => true, making: () => {}, failed: (failure) => assert.fail(failure.code) });
+    spares.start({ begin: (done) => done, usable: () => true, making: () => false, failed: (failure) => assert.fail(failure.code) });
     for (let number = 0; number < 4; number++) {
       const file = storage.open(segmentName(number), { create: true });
       file.truncate(segmentBytes);
