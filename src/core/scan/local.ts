@@ -125,14 +125,15 @@ export class LocalDigests {
 
   #run(): void {
     // What is known to read as zeroes at this moment: a thin volume is not asked about piece by piece.
-    let zeroes = { volume: -1, end: 0 };
+    let zeroes = { volume: -1, from: 0, end: 0 };
     while (this.#running < PIECES_MAX && !this.#stopped) {
       const piece = this.#waiting.shift();
       if (piece === undefined) return;
       const { volume, offset, length } = piece.range;
-      if (zeroes.volume !== volume || offset >= zeroes.end) {
+      // Finer pieces come in any order: one before the stretch is not part of it.
+      if (zeroes.volume !== volume || offset < zeroes.from || offset >= zeroes.end) {
         const first = this.#source.imageRanges(volume, offset, length);
-        zeroes = first?.zero === true ? { volume, end: first.offset + first.length } : { volume: -1, end: 0 };
+        zeroes = first?.zero === true ? { volume, from: first.offset, end: first.offset + first.length } : { volume: -1, from: 0, end: 0 };
       }
       this.#digest(piece, zeroes.end >= offset + length);
     }

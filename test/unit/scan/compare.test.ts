@@ -107,6 +107,27 @@ function compare(mine: Thin, theirs: Thin): Outcome {
   return { found, rounds, asked, answeredBytes };
 }
 
+test('pieces that wait are digested as they are, in whatever order: what lies before a stretch of zeroes is no part of it', () => {
+  const blocks = [0, 1, 2, 3, 1000, 5];
+  // As many as are digested at a time, and then, waiting, one of zeroes and one before it.
+  const digested = (oneByOne: boolean): ReadonlyMap<number, Uint8Array> => {
+    const local = new LocalDigests({ source: new Thin([0, 1, 2, 3, 4, 5]), digests, algorithm: 'sha256', geometry: GEOMETRY });
+    const answers = new Map<number, Uint8Array>();
+    for (const block of blocks) {
+      local.nodes({ volume: 0, offset: block * BLOCK_BYTES, length: BLOCK_BYTES }, BLOCK_BYTES, (answer) => {
+        assert.ok(answer instanceof Uint8Array);
+        answers.set(block, answer);
+      });
+      if (oneByOne) settle();
+    }
+    settle();
+    return answers;
+  };
+  const right = digested(true);
+  const together = digested(false);
+  for (const block of blocks) assert.deepEqual(together.get(block), right.get(block), `block ${block}`);
+});
+
 test('equal volumes cost a question for each unit, and several units are asked about at a time', () => {
   const { found, rounds, asked } = compare(new Thin([3, 20_000]), new Thin([3, 20_000]));
   assert.deepEqual(found, []);
