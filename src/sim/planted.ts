@@ -202,6 +202,22 @@ export const PLANTED: readonly PlantedBug[] = [
     'this.#ground.update({}, (failure)',
   ),
 
+  // The end of a group.
+  bug(
+    'a tombstone is taken for a group',
+    '18 deleted',
+    WITNESS,
+    'if (state.deleted === true) return applyDeleted(state, operation, instance);',
+    '',
+  ),
+  bug(
+    'a primary serves on after its group was deleted',
+    '18 deleted',
+    SITE,
+    "if (this.#role === 'primary' && this.#desk.trouble?.kind === 'deleted') this.#becomeStandby('this group was deleted');",
+    '',
+  ),
+
   // Whether copies are equal.
   bug(
     'digests are not flushed with their image',

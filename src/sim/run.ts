@@ -13,6 +13,7 @@ import { Hosts } from './host.ts';
 import { Machine } from './machine.ts';
 import { Network } from './network.ts';
 import { type Fault, handoverFaults, makeSchedule, growthFaults, pauseFaults, scanFaults, witnessFaults } from './schedule.ts';
+import { deletePhase } from './delete-phase.ts';
 import { scrubPhase } from './scrub-phase.ts';
 import { type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
@@ -297,6 +298,7 @@ export class Simulation {
     }
     this.compareBases(copies);
     if (world.violation === null) scrubPhase(this, copies);
+    if (world.violation === null) deletePhase(this);
   }
 
   /**

@@ -125,6 +125,11 @@ export class SimWitness {
     this.storeFree = this.world.now;
   }
 
+  /** An operator asks from a site's machine, and is heard. */
+  operate(asker: Asker, operation: WitnessOperation): WitnessReply {
+    return this.step(asker, operation);
+  }
+
   private call(asker: Asker, operation: WitnessOperation, done: (reply: WitnessReply) => void): void {
     const { life } = asker;
     if (!this.asked.has(operation.requestId)) this.asked.set(operation.requestId, this.world.now);

@@ -41,7 +41,8 @@ function checkClaimant(scene: Scene, site: SeenSite): void {
 function checkAlgebra(scene: Scene, { operation, before, after, reply }: WitnessStep): void {
   if (before === null || after === null) return;
   const able = after.copies.some((copy) => copy.flag && (copy.mode === 'sync' || copy.site === after.primary));
-  if (!able) scene.world.fail('W1 never all false', `after ${operation.kind} by ${operation.from} no copy may serve`);
+  if (!able && after.deleted !== true)
+    scene.world.fail('W1 never all false', `after ${operation.kind} by ${operation.from} no copy may serve`);
   // A new witness begins with what the copies have adopted, which may be less than the old one had granted (check/replaced.ts).
   if (operation.kind === 'report') return;
   const decided = ({ revision, epoch, primary, copies, seeded }: WitnessState): string =>

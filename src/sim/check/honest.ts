@@ -30,7 +30,8 @@ export function honest(): Rule {
 }
 
 function checkProtection(scene: Scene, site: SeenSite, status: SiteStatus): void {
-  if (scene.forced) return;
+  // Of a group that was deleted by force a primary that lives hears later: until then it tells what it knows.
+  if (scene.forced || scene.witness?.deleted === true) return;
   const peers = scene.sites.filter((other) => other.name !== site.name && other.mode === 'sync');
   const anyTrue = peers.some((peer) => flagOf(scene.witness, peer.name));
   const seenTrue = peers.some((peer) => status.witness.view?.copies.some((copy) => copy.site === peer.name && copy.flag) === true);

@@ -7,6 +7,7 @@ import { claim } from './claim.ts';
 import { contents } from './contents.ts';
 import { covered } from './covered.ts';
 import { decided } from './decided.ts';
+import { deleted } from './deleted.ts';
 import { exclude } from './exclude.ts';
 import { growth } from './growth.ts';
 import { held } from './held.ts';
@@ -50,6 +51,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number, init
     overflow(),
     paused(),
     growth(initialBytes),
+    deleted(),
     covered(),
   ];
 }
