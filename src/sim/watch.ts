@@ -176,7 +176,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     const damaged = reason.includes('damaged');
     const { inside } = this.site(machine);
     if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && (inside?.setAside?.heldBytes ?? 0) >= ONE_REQUEST_BYTES)
-      this.world.fail('18 set aside', `${machine.name} has ${inside?.setAside?.heldBytes} bytes set aside for its sidefile: ${reason}`);
+      this.world.fail('19 set aside', `${machine.name} has ${inside?.setAside?.heldBytes} bytes set aside for its sidefile: ${reason}`);
     const { flipped } = this.site(machine);
     if (damaged && !flipped)
       this.world.fail('C3 damage', `${machine.name} finds its copy damaged although nothing has harmed its disk: ${reason}`);
