@@ -1,8 +1,6 @@
 // The way to a site's daemon. On the site's own machine that is its socket. From anywhere else it is `remote_control`, with a certificate: that of an
 // administrator where this user has one, or else that of the site whose key can be read here, which is enough for looking.
 
-import { accessSync, constants } from 'node:fs';
-
 import { ControlClient, type ControlTls, RemoteError } from '../api/client.ts';
 import type { DaemonStatus } from '../api/schema.ts';
 import { TercetError } from '../core/base/errors.ts';
@@ -71,24 +69,14 @@ export class Reach {
 
   async #load(): Promise<TlsMaterial | null> {
     const { tlsFilesOf } = await import('../daemon/config.ts');
-    const { machineTls } = await import('../daemon/machine-tls.ts');
+    const { canRead, machineTls } = await import('../daemon/machine-tls.ts');
     const { TlsMaterial: Material } = await import('../host/tls-material.ts');
     const files = tlsFilesOf(this.#config, 'admin');
     if (files === null) return null;
     const { TERCET_ADMIN_CERT: cert, TERCET_ADMIN_KEY: key } = this.#env;
     if (cert !== undefined && key !== undefined) return new Material({ ca: files.ca, cert, key }, { kind: 'admin', name: '' });
     // `tercet cert issue --admin` makes admin.crt and admin.key, which lie where {site} stands for a site's name.
-    return isReadable(files.key) ? new Material(files, null) : machineTls(this.#config);
-  }
-}
-
-function isReadable(path: string): boolean {
-  try {
-    accessSync(path, constants.R_OK);
-    return true;
-  } catch {
-    // Not there, or not for this user.
-    return false;
+    return canRead(files.key) ? new Material(files, null) : machineTls(this.#config);
   }
 }
 

@@ -13,7 +13,8 @@ export function machineTls(config: Config): TlsMaterial | null {
   return own === undefined ? null : new TlsMaterial(own, null);
 }
 
-function canRead(path: string): boolean {
+/** Whether this user can read a file. */
+export function canRead(path: string): boolean {
   try {
     accessSync(path, constants.R_OK);
     return true;

@@ -15,6 +15,7 @@ import { PeerListener } from '../../../src/daemon/peer-listener.ts';
 import { BufferPool } from '../../../src/host/buffers.ts';
 import { machineClock } from '../../../src/host/clock.ts';
 import { TurnScheduler } from '../../../src/host/wake.ts';
+import { freePort } from '../../support/free-port.ts';
 import { SAMPLE } from '../config/sample.ts';
 
 const clock = machineClock();
@@ -107,12 +108,3 @@ test('a stranger that sends garbage to the port for peers is turned away, and th
   await listener.gone();
   await once(silent.resume(), 'close');
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
