@@ -60,7 +60,7 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
   // Runs in a browser, which gets these files as they are.
   page: { folders: [], node: false, packages: [] },
   attach: { folders: ['core/base', 'core/nbd', 'host'], node: true, packages: [] },
-  preflight: { folders: ['api', 'core/base'], node: true, packages: [] },
+  preflight: { folders: ['api', 'core/base', 'host'], node: true, packages: [] },
   demo: { folders: ['api', 'core/base'], node: true, packages: [] },
   // A second opinion on the rules: it shares no line with what it judges.
   spec: { folders: [], node: true, packages: [] },

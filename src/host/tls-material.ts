@@ -40,7 +40,7 @@ interface Loaded {
 }
 
 /** With fewer days left than this there is a warning. */
-const EXPIRY_WARNING_DAYS = 30;
+export const EXPIRY_WARNING_DAYS = 30;
 const DAY_MILLIS = 24 * 3_600_000;
 const FILE_BYTES_MAX = 1024 * 1024;
 

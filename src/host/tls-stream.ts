@@ -36,10 +36,24 @@ export function followMaterial(server: Pick<Server, 'setSecureContext' | 'on'>, 
   server.on('close', forget);
 }
 
-/** Who is at the other end of a connection whose handshake is done; null for a certificate that names nobody of Tercet. */
-export function peerIdentity(socket: TLSSocket): TlsIdentity | null {
+/** What the other end of a connection has shown. */
+export interface PeerProof {
+  /** Null when no certificate was shown, or one that names nobody of Tercet. */
+  readonly identity: TlsIdentity | null;
+  /** When the certificate stops being valid, in milliseconds of the wall clock; NaN without one. */
+  readonly expiresAt: number;
+}
+
+/** What the other end of a connection has shown whose handshake is done. To be asked once: a client has the certificate the first time only (Node.js 24). */
+function peerProof(socket: TLSSocket): PeerProof {
   const certificate = socket.getPeerX509Certificate();
-  return certificate === undefined ? null : readIdentity(certificate);
+  if (certificate === undefined) return { identity: null, expiresAt: NaN };
+  return { identity: readIdentity(certificate), expiresAt: Date.parse(certificate.validTo) };
+}
+
+/** Who a server has at the other end, which may be asked again; null for a certificate that names nobody of Tercet. */
+export function peerIdentity(socket: TLSSocket): TlsIdentity | null {
+  return peerProof(socket).identity;
 }
 
 /**
@@ -49,7 +63,7 @@ export function peerIdentity(socket: TLSSocket): TlsIdentity | null {
 const HOST_OPTIONS = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION } as const;
 
 /** What came of a handshake. */
-export type Handshake = { readonly socket: TLSSocket; readonly identity: TlsIdentity | null } | { readonly failed: string };
+export type Handshake = ({ readonly socket: TLSSocket } & PeerProof) | { readonly failed: string };
 
 /**
  * Makes the server's side of TLS on a connection that is in use already (NBD's STARTTLS). Nobody reads from `socket` any more. `done` is called
@@ -68,7 +82,7 @@ export function upgradeServer(
     isOver = true;
     done(handshake);
   };
-  server.on('secureConnection', (secured) => finish({ socket: secured, identity: peerIdentity(secured) }));
+  server.on('secureConnection', (secured) => finish({ socket: secured, ...peerProof(secured) }));
   server.on('tlsClientError', (error: NodeJS.ErrnoException, failed) => {
     failed.destroy();
     finish({ failed: tlsReason(error) });
@@ -101,14 +115,20 @@ export function upgradeClient(
   const failed = (error: NodeJS.ErrnoException): void => finish({ failed: tlsReason(error) });
   secured.on('error', failed);
   socket.once('close', () => finish({ failed: 'closed by the other side' }));
-  secured.once('secureConnect', () => finish({ socket: secured, identity: peerIdentity(secured) }));
+  secured.once('secureConnect', () => finish({ socket: secured, ...peerProof(secured) }));
+}
+
+/** A connection whose other end has the identity that was expected. */
+export interface Connected extends PeerProof {
+  readonly socket: TLSSocket;
+  readonly identity: TlsIdentity;
 }
 
 /** Opens a TLS connection. `done` is called once, later; with a socket whose other end has the identity that is expected. Returns what gives up. */
 export function connectTls(
   address: StreamAddress,
   { material, expected }: { readonly material: TlsMaterial; readonly expected: ExpectedIdentity },
-  done: (handshake: { readonly socket: TLSSocket; readonly identity: TlsIdentity } | { readonly failed: string }) => void,
+  done: (handshake: Connected | { readonly failed: string }) => void,
 ): () => void {
   const socket = connect({ ...address, ...tlsClientOptions(material, expected) });
   let isOver = false;
@@ -124,14 +144,14 @@ export function connectTls(
   socket.once('close', closed);
   socket.once('secureConnect', () => {
     if (isOver) return;
-    const identity = peerIdentity(socket);
+    const { identity, expiresAt } = peerProof(socket);
     if (identity === null) {
       fail('its certificate names nobody of Tercet');
       return;
     }
     isOver = true;
     socket.off('close', closed);
-    done({ socket, identity });
+    done({ socket, identity, expiresAt });
     // Whoever took it listens by now.
     socket.off('error', failed);
   });

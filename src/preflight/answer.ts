@@ -5,6 +5,8 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
 import type { Address } from '../api/address.ts';
+import { upgradeServer } from '../host/tls-stream.ts';
+import type { TlsMaterial } from '../host/tls-material.ts';
 
 /** First word of each request line: GREETING VERB [ARGUMENT]. */
 export const CHECK_GREETING = 'TERCET-CHECK/1';
@@ -20,16 +22,22 @@ const REACH_MILLIS = 3_000;
 /** Where the sites of the configuration listen for each other: the only addresses that an answering side ever connects to. */
 export type SiteAddresses = ReadonlyMap<string, Address>;
 
+/** What an answering side knows: the other sites, and its own certificates; null where links are not encrypted. */
+export interface AnswerMeans {
+  readonly sites: SiteAddresses;
+  readonly tls: TlsMaterial | null;
+}
+
 /** Listens and answers until close() is called on what is returned. Rejects with the system's error when it cannot listen. */
-export async function answerChecks(address: Address, sites: SiteAddresses): Promise<Server> {
-  const server = createServer((socket) => attend(socket, sites));
+export async function answerChecks(address: Address, means: AnswerMeans): Promise<Server> {
+  const server = createServer((socket) => attend(socket, means));
   server.maxConnections = CONNECTIONS_MAX;
   server.listen(address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port });
   await once(server, 'listening');
   return server;
 }
 
-function attend(socket: Socket, sites: SiteAddresses): void {
+function attend(socket: Socket, means: AnswerMeans): void {
   socket.setNoDelay(true);
   socket.setTimeout(IDLE_MILLIS, () => socket.destroy());
   // The other side may go at any moment; that is its business.
@@ -43,12 +51,12 @@ function attend(socket: Socket, sites: SiteAddresses): void {
       return;
     }
     socket.off('data', read);
-    carryOut(socket, line.slice(0, end), Buffer.from(line.slice(end + 1), 'latin1'), sites);
+    carryOut(socket, line.slice(0, end), Buffer.from(line.slice(end + 1), 'latin1'), means);
   };
   socket.on('data', read);
 }
 
-function carryOut(socket: Socket, line: string, rest: Buffer, sites: SiteAddresses): void {
+function carryOut(socket: Socket, line: string, rest: Buffer, { sites, tls }: AnswerMeans): void {
   const [greeting, verb, argument = ''] = line.split(' ');
   if (greeting !== CHECK_GREETING) {
     socket.end('this is `tercet check --answer`; it understands nothing else\n');
@@ -66,9 +74,29 @@ function carryOut(socket: Socket, line: string, rest: Buffer, sites: SiteAddress
       (outcome) => socket.end(`${outcome}\n`),
       (cause: unknown) => socket.destroy(cause instanceof Error ? cause : undefined),
     );
+  } else if (verb === 'tls') {
+    shake(socket, tls);
   } else {
     socket.end('unknown request\n');
   }
+}
+
+/** Makes the connection an encrypted one, and says so on it when the other end has proved to be a site. */
+function shake(socket: Socket, tls: TlsMaterial | null): void {
+  if (tls === null) {
+    socket.end('plain\n');
+    return;
+  }
+  socket.write('tls\n');
+  upgradeServer(socket, tls, 'needed', (handshake) => {
+    if ('failed' in handshake) {
+      socket.destroy();
+      return;
+    }
+    handshake.socket.on('error', () => socket.destroy());
+    if (handshake.identity?.kind === 'site') handshake.socket.end(`${handshake.identity.name}\n`);
+    else handshake.socket.destroy();
+  });
 }
 
 /** Throws so many bytes away, and then says so. */

@@ -65,7 +65,7 @@ async function echo(address: Address): Promise<PathMeasures['roundTripMillis'] |
     for (let count = 0; count < ECHOES; count++) {
       const begun = performance.now();
       socket.write(ECHO_LINE);
-      const answered = await line(socket);
+      const answered = await socketLine(socket);
       if (answered !== ECHO_LINE.trimEnd()) return null;
       millis.push(performance.now() - begun);
     }
@@ -77,7 +77,7 @@ async function echo(address: Address): Promise<PathMeasures['roundTripMillis'] |
 }
 
 /** The next line that a socket brings; null when it ends before one does. */
-function line(socket: Socket): Promise<string | null> {
+export function socketLine(socket: Socket): Promise<string | null> {
   return new Promise((resolve, reject) => {
     let text = '';
     const settle = (found: string | null): void => {
@@ -102,7 +102,7 @@ async function ask(address: Address, request: string): Promise<string> {
   const socket = await open(address);
   try {
     socket.write(`${CHECK_GREETING} ${request}\n`);
-    const answer = await line(socket);
+    const answer = await socketLine(socket);
     if (answer === null) throw new Error('the other side hung up');
     return answer;
   } finally {
@@ -116,7 +116,7 @@ async function sendBytes(address: Address, bytes: number): Promise<number> {
   try {
     const begun = performance.now();
     socket.write(`${CHECK_GREETING} sink ${bytes}\n`);
-    const answered = line(socket);
+    const answered = socketLine(socket);
     for (let left = bytes; left > 0;) {
       const chunk = CHUNK.subarray(0, Math.min(left, CHUNK.length));
       left -= chunk.length;

@@ -12,6 +12,9 @@ import { configFlag, print, printJson, readConfig, styled } from '../context.ts'
 import { countText } from '../../api/text.ts';
 
 type Finding = import('../../preflight/findings.ts').Finding;
+type PathOutcome = import('../../preflight/ask.ts').PathOutcome;
+type Certificates = typeof import('../../preflight/certificates.ts');
+type TlsMaterial = import('../../host/tls-material.ts').TlsMaterial;
 
 interface Flags extends ConfigFlag {
   readonly site: string;
@@ -39,8 +42,8 @@ export const checkCommand: Command<CliContext> = buildCommand({
   docs: {
     brief: 'Check this machine and the paths to the others before a group is created',
     fullDescription:
-      'Measures the disk (space, time to stable storage), the path to each other site (time there and back, rate, clock, and the way back) and to the witness, and says what ' +
-      'to expect of an async mirror at a rate of writes. The other machines run `tercet check --answer` meanwhile, with the daemons stopped: it listens where the daemon will. ' +
+      'Measures the disk (space, time to stable storage), the path to each other site (time there and back, rate, clock, and the way back) and to the witness, shows ' +
+      'certificates to each of them where links are encrypted, and says what to expect of an async mirror at a rate of writes. The other machines run `tercet check --answer` meanwhile, with the daemons stopped: it listens where the daemon will. ' +
       'Exit code 3 when something does not work as it is.',
   },
   parameters: {
@@ -69,20 +72,25 @@ export const checkCommand: Command<CliContext> = buildCommand({
     const config = await readConfig(this, flags);
     const self = config.siteOf(flags.site);
     const { answerChecks } = await import('../../preflight/answer.ts');
-    const addresses = new Map(config.sites.map((site) => [site.name, site.link]));
+    const own = await certificatePart(config, self.name);
+    const means = { sites: new Map(config.sites.map((site) => [site.name, site.link])), tls: own.material };
     if (flags.answer) {
-      const server = await answerChecks(self.link, addresses).catch((cause: unknown) => cannotListen(self.link.text, cause));
+      tell(
+        this,
+        own.findings.filter(({ level }) => level !== 'good'),
+      );
+      const server = await answerChecks(self.link, means).catch((cause: unknown) => cannotListen(self.link.text, cause));
       print(this, `answering checks for site ${self.name} on ${self.link.text}, until Ctrl-C`);
       await once(server, 'close');
       return;
     }
     // The other sides try the way back to here; where a daemon listens already, that serves as well.
-    const server = await answerChecks(self.link, addresses).catch(() => null);
-    const findings: Finding[] = [];
+    const server = await answerChecks(self.link, means).catch(() => null);
+    const findings: Finding[] = [...own.findings];
     try {
       findings.push(...(await diskPart(config, self.name, flags.seconds)));
-      findings.push(...(await pathPart(config, self.name, flags)));
-      findings.push(await witnessPart(config));
+      findings.push(...(await pathPart(config, self.name, flags, own.material)));
+      findings.push(...(await witnessPart(config, own.material)));
     } finally {
       server?.close();
     }
@@ -103,6 +111,22 @@ function groupsOf(config: LoadedConfig, site: string): readonly GroupConfig[] {
   return config.groups.filter((group) => group.sites.some((copy) => copy.name === site));
 }
 
+/** The own certificate, and what is to be said of it; no material where links are not encrypted, or the files are not sound. */
+async function certificatePart(
+  config: LoadedConfig,
+  self: string,
+): Promise<{ readonly material: TlsMaterial | null; readonly findings: readonly Finding[] }> {
+  const { tlsFilesOf } = await import('../../daemon/config.ts');
+  const files = tlsFilesOf(config, self);
+  if (files === null) {
+    const text = 'the configuration says insecure = true: whoever reaches the ports of the links reads and changes what is on them';
+    return { material: null, findings: config.insecure ? [{ level: 'doubtful', subject: 'certificate', text }] : [] };
+  }
+  const { ownCertificate } = await import('../../preflight/certificates.ts');
+  const groups = groupsOf(config, self).map(({ name }) => name);
+  return ownCertificate(files, { kind: 'site', name: self }, groups, Date.now());
+}
+
 async function diskPart(config: LoadedConfig, site: string, seconds: number): Promise<readonly Finding[]> {
   const { measureDisk } = await import('../../preflight/disk.ts');
   const { diskFindings } = await import('../../preflight/findings.ts');
@@ -121,7 +145,7 @@ async function diskPart(config: LoadedConfig, site: string, seconds: number): Pr
   }
 }
 
-async function pathPart(config: LoadedConfig, self: string, flags: Flags): Promise<readonly Finding[]> {
+async function pathPart(config: LoadedConfig, self: string, flags: Flags, material: TlsMaterial | null): Promise<readonly Finding[]> {
   const { measurePath } = await import('../../preflight/ask.ts');
   const { expect } = await import('../../preflight/expectation.ts');
   const { expectationFinding, pathFindings } = await import('../../preflight/findings.ts');
@@ -134,6 +158,7 @@ async function pathPart(config: LoadedConfig, self: string, flags: Flags): Promi
     const sync = shared.some((group) => group.sites.some((copy) => copy.name === site.name && copy.mode === 'sync'));
     const lease = Math.min(...shared.map((group) => group.timings.leaseMillis));
     found.push(...pathFindings(site.name, sync ? 'sync' : 'async', lease, outcome));
+    if (material !== null) found.push(...(await shakePart(site, outcome, material)));
     if (outcome.kind !== 'measured') continue;
     for (const group of shared) {
       if (group.sites.find((copy) => copy.name === site.name)?.mode !== 'async') continue;
@@ -150,16 +175,36 @@ async function pathPart(config: LoadedConfig, self: string, flags: Flags): Promi
   return found;
 }
 
-async function witnessPart(config: LoadedConfig): Promise<Finding> {
+/** Shows certificates with another site, whatever answers there. */
+async function shakePart(site: LoadedConfig['sites'][number], outcome: PathOutcome, material: TlsMaterial): Promise<readonly Finding[]> {
+  if (outcome.kind === 'unreachable') return [];
+  const { shakeWithAnswer, shakeWithDaemon, shakenFinding }: Certificates = await import('../../preflight/certificates.ts');
+  const shake = outcome.kind === 'measured' ? shakeWithAnswer : shakeWithDaemon;
+  return [shakenFinding(site.name, await shake(site.link, material, { kind: 'site', name: site.name }), Date.now())];
+}
+
+async function witnessPart(config: LoadedConfig, material: TlsMaterial | null): Promise<readonly Finding[]> {
   const { reach } = await import('../../preflight/answer.ts');
   const { address } = config.witness;
   const outcome = await reach(address);
-  if (outcome === 'ok') return { level: 'good', subject: 'witness', text: `something listens on ${address.text}` };
-  return {
-    level: 'bad',
-    subject: 'witness',
-    text: `nothing answers on ${address.text} (${outcome}): start \`tercet witness run\` there, and look at its firewall`,
-  };
+  if (outcome !== 'ok') {
+    const text = `nothing answers on ${address.text} (${outcome}): start \`tercet witness run\` there, and look at its firewall`;
+    return [{ level: 'bad', subject: 'witness', text }];
+  }
+  const found: Finding = { level: 'good', subject: 'witness', text: `something listens on ${address.text}` };
+  if (material === null) return [found];
+  const { shakeWithDaemon, shakenFinding }: Certificates = await import('../../preflight/certificates.ts');
+  return [found, shakenFinding('the witness', await shakeWithDaemon(address, material, { kind: 'witness', name: '' }), Date.now())];
+}
+
+/** One line for each finding. */
+function tell(context: CliContext, findings: readonly Finding[]): void {
+  const mark = styled(context);
+  const words = { good: 'good    ', doubtful: 'doubtful', bad: 'BAD     ' } as const;
+  for (const { level, subject, text } of findings) {
+    const word = words[level];
+    print(context, `${level === 'bad' ? mark('bad', word) : word}  ${subject}: ${text}`);
+  }
 }
 
 function report(context: CliContext, flags: Flags, findings: readonly Finding[]): void {
@@ -167,12 +212,7 @@ function report(context: CliContext, flags: Flags, findings: readonly Finding[])
   const doubtful = findings.filter((finding) => finding.level === 'doubtful').length;
   if (flags.json) printJson(context, { site: flags.site, bad, doubtful, findings });
   else {
-    const mark = styled(context);
-    const words = { good: 'good    ', doubtful: 'doubtful', bad: 'BAD     ' } as const;
-    for (const { level, subject, text } of findings) {
-      const word = words[level];
-      print(context, `${level === 'bad' ? mark('bad', word) : word}  ${subject}: ${text}`);
-    }
+    tell(context, findings);
     print(
       context,
       bad === 0

@@ -33,7 +33,7 @@ async function freeAddress(): Promise<Address> {
 
 async function answering(context: TestContext, sites: ReadonlyMap<string, Address>): Promise<Address> {
   const address = await freeAddress();
-  const server = await answerChecks(address, sites);
+  const server = await answerChecks(address, { sites, tls: null });
   context.after(() => server.close());
   return address;
 }
