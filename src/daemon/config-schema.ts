@@ -198,6 +198,9 @@ export const groupShape = {
     NumberKey,
     z.ZodDefault<z.ZodNumber>
   >),
+  sidefile_guide: z
+    .enum(['newest', 'oldest'], 'must be "newest" or "oldest": by which record of the other copies the size of the sidefile goes')
+    .default('newest'),
   scrub: z.enum(['off', 'daily', 'weekly', 'monthly'], SCRUB_TEXT).default('off'),
   scrub_window: windowSchema.optional(),
   volume: z

@@ -9,6 +9,7 @@ import type { Address } from '../api/address.ts';
 import { assert } from '../core/base/assert.ts';
 import { TercetError } from '../core/base/errors.ts';
 import type { SiteName } from '../core/base/units.ts';
+import type { SidefileGuide } from '../core/replica/set-aside.ts';
 import type { ScrubOptions, SiteSpec, Timings } from '../core/site/contract.ts';
 import type { GroupDraft } from './config-draft.ts';
 import { namedTables, readGroup, readSite } from './config-draft.ts';
@@ -64,6 +65,8 @@ export interface GroupConfig {
   readonly capacityBytes: number;
   /** Disk space that is set aside for the sidefile at least. */
   readonly setAsideBytes: number;
+  /** By which record of the other copies what is set aside goes. */
+  readonly sidefileGuide: SidefileGuide;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
   /** Null: copies are compared only by order. */
@@ -238,6 +241,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     segmentBytes: present(fields.segment_mib) * MIB,
     capacityBytes: present(fields.sidefile_mib) * MIB,
     setAsideBytes: present(fields.sidefile_min_mib) * MIB,
+    sidefileGuide: present(fields.sidefile_guide),
     destageIdleMillis: present(fields.destage_idle_millis),
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
     rpoSeconds: present(fields.rpo_seconds),

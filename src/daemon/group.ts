@@ -318,7 +318,7 @@ export class GroupRunner implements ExportedGroup {
       timings: config.timings,
       segmentBytes: config.segmentBytes,
       capacityBytes: config.capacityBytes,
-      setAside: { leastBytes: config.setAsideBytes, calmMillis: limits.setAsideCalmMillis },
+      setAside: { guide: config.sidefileGuide, leastBytes: config.setAsideBytes, calmMillis: limits.setAsideCalmMillis },
       destageIdleMillis: config.destageIdleMillis,
       destageBacklogBytes: config.destageBacklogBytes,
       scrub: config.scrub ?? undefined,

@@ -121,6 +121,7 @@ const QUIET: Partial<Settings> = {
   segmentBytes: 256 * 1024,
   capacityBytes: 8 * 1024 * 1024,
   setAsideBytes: 0,
+  guide: 'newest',
   destageIdleMillis: 100,
   destageBacklogBytes: 1024 * 1024,
   hosts: {

@@ -71,7 +71,7 @@ export class Simulation {
   constructor(seed: number, trace: TraceSink | null, given: Partial<Settings> = {}) {
     this.world = new World(seed, trace);
     const { world } = this;
-    this.settings = { ...settingsOf(world.chance('settings')), ...given };
+    this.settings = { ...settingsOf(world.chance('settings'), world.chance('later settings')), ...given };
     const { settings } = this;
     const initialBytes = settings.volumes.map((volume) => volume.sizeBytes);
     const volumeBytes = initialBytes.map((bytes, index) => bytes + (index === 0 ? settings.growthBlocks * 4096 : 0));
@@ -120,7 +120,7 @@ export class Simulation {
         timings: settings.timings,
         segmentBytes: settings.segmentBytes,
         capacityBytes: settings.capacityBytes,
-        setAside: { leastBytes: settings.setAsideBytes, calmMillis: 1500 },
+        setAside: { guide: settings.guide, leastBytes: settings.setAsideBytes, calmMillis: 1500 },
         destageIdleMillis: settings.destageIdleMillis,
         destageBacklogBytes: settings.destageBacklogBytes,
         bitmapChunkBytes: settings.bitmapChunkBytes,

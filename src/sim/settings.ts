@@ -5,6 +5,7 @@ import type { HostNature } from './host.ts';
 import type { ClockNature } from './machine.ts';
 import type { NetworkNature } from './network.ts';
 import { Chance } from './random.ts';
+import type { SidefileGuide } from '../core/replica/set-aside.ts';
 import type { ScanHow } from '../core/mirror/forms.ts';
 import type { ScrubOptions, Overflow, SiteOptions, SiteSpec, Timings, VolumeSpec } from '../core/site/contract.ts';
 
@@ -23,6 +24,8 @@ export interface Settings {
   readonly capacityBytes: number;
   /** Disk space that is set aside for the sidefile at least; 0: none. */
   readonly setAsideBytes: number;
+  /** By which record of the other copies that goes. */
+  readonly guide: SidefileGuide;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
   readonly bitmapChunkBytes: number;
@@ -56,8 +59,8 @@ export interface Settings {
   readonly leftOut: string | null;
 }
 
-/** The settings of a seed. */
-export function settingsOf(chance: Chance): Settings {
+/** The settings of a seed. `later`: for those that were added since, so that the others stay as they are. */
+export function settingsOf(chance: Chance, later: Chance): Settings {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,
@@ -107,6 +110,7 @@ export function settingsOf(chance: Chance): Settings {
     packs: chance.pick([[], [], ['far'], ['near', 'far']]),
     growthBlocks: chance.happens(0.35) ? chance.pick([1, 8, 24]) : 0,
     setAsideBytes: chance.pick([0, 0, 128, 192]) * 1024,
+    guide: later.pick(['newest', 'oldest']),
   };
 }
 

@@ -11,6 +11,8 @@ export interface HeldCopy {
   readonly site: SiteName;
   readonly received: Seq;
   readonly durable: Seq;
+  /** First record that its sidefile still holds, as it said last; told only where the size of sidefiles goes by it. */
+  readonly oldest?: Seq;
 }
 
 /** Primary to mirror: what the other copies hold. */
@@ -28,10 +30,10 @@ export function readHeld(body: Uint8Array): Held | null {
   const copies: HeldCopy[] = [];
   for (const item of o['copies'] as unknown[]) {
     if (typeof item !== 'object' || item === null) return null;
-    const { site, received, durable } = item as Record<string, unknown>;
+    const { site, received, durable, oldest } = item as Record<string, unknown>;
     if (typeof site !== 'string' || site.length === 0 || site.length > 128 || !isCount(received) || !isCount(durable)) return null;
-    if (durable > received) return null;
-    copies.push({ site, received, durable });
+    if (durable > received || (oldest !== undefined && !isCount(oldest))) return null;
+    copies.push({ site, received, durable, ...(oldest !== undefined && { oldest }) });
   }
   return { epoch: o['epoch'], number: o['number'], copies };
 }

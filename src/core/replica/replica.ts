@@ -422,7 +422,7 @@ export class Replica {
   }
 
   /** How the room is being used, and when there will be none. */
-  get use(): Pick<Space, 'written' | 'neededBytes' | 'fullInSeconds' | 'setAside'> {
+  get use(): Pick<Space, 'written' | 'neededBytes' | 'fullInSeconds' | 'setAside' | 'guideFrom'> {
     return this.#space;
   }
 

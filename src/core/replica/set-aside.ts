@@ -22,8 +22,16 @@ const STEP_SHARE = 1 / 6;
 
 const NO_ROOM: DiskFailure = { operation: 'write', file: SET_ASIDE_FILE, code: 'ENOSPC' };
 
+/**
+ * By which record of the other copies the size goes. newest: the newest one up to which a copy is known to hold everything on stable storage; there is
+ * room for what it lacks. oldest: the oldest one that its sidefile still holds; there is room for what it lacks and for what it holds there.
+ */
+export type SidefileGuide = 'newest' | 'oldest';
+
 /** How much is set aside. */
 export interface SetAsideOptions {
+  /** 'newest' when left out. */
+  readonly guide?: SidefileGuide | undefined;
   /** Always; 0: nothing is set aside, and the sidefile takes space as it needs it. */
   readonly leastBytes: number;
   /** How long little must have been kept before space is given back. */

@@ -27,6 +27,8 @@ export class Space {
   readonly #needed = new Trend();
   /** Records from here on are kept for peers also when they are destaged; Infinity when nobody needs any. */
   retainFrom: Seq = Infinity;
+  /** There is to be room for records from here on, whether they are kept or not; Infinity when only what is kept counts. */
+  guideFrom: Seq = Infinity;
   /** Disk space that waits for it; null where the replica is only looked at. */
   readonly setAside: SetAside | null;
 
@@ -57,9 +59,17 @@ export class Space {
 
   /** Bytes of records that may not go yet: they wait for the base image, or a copy may need them. */
   get neededBytes(): number {
+    return this.#bytesFrom(Math.min(this.#parts.marks.destaged + 1, this.retainFrom));
+  }
+
+  /** What there is to be room for. */
+  get guideBytes(): number {
+    return Math.max(this.neededBytes, this.#bytesFrom(this.guideFrom));
+  }
+
+  #bytesFrom(seq: Seq): number {
     const { amount, marks } = this.#parts;
-    const from = Math.min(marks.destaged + 1, this.retainFrom);
-    return from > marks.received ? 0 : (amount.from(from) ?? this.heldBytes);
+    return seq > marks.received ? 0 : (amount.from(seq) ?? this.heldBytes);
   }
 
   /** A frame was appended. */
@@ -80,7 +90,7 @@ export class Space {
     const { sidefile } = this.#parts;
     setAside?.turn(now, () => {
       if (setAside.wantedBytes > 0) sidefile.lengthen((byteCount) => setAside.give(byteCount));
-      return { neededBytes: this.neededBytes, filesBytes: sidefile.filesBytes };
+      return { neededBytes: this.guideBytes, filesBytes: sidefile.filesBytes };
     });
   }
 

@@ -21,6 +21,8 @@ export class HeldDesk {
   readonly #followed: ReadonlyMap<SiteName, FollowedPeer>;
   readonly #tellers = new Map<SiteName, HeldTeller>();
   readonly #rooms = new Map<SiteName, MirrorRoom>();
+  /** First record that each mirror's sidefile holds, as it said last in this reign, also while it is away. */
+  readonly #oldest = new Map<SiteName, Seq>();
 
   constructor(options: SiteOptions, replica: Replica, followed: ReadonlyMap<SiteName, FollowedPeer>) {
     this.#options = options;
@@ -61,6 +63,7 @@ export class HeldDesk {
     const said = decodeNumbers(HELD_ACKNOWLEDGE_BODY, body);
     if (said === null) return 'a confirmation of what is held is malformed';
     if (said.epoch !== this.#replica.epoch || peer.attached !== 'following') return null;
+    this.#oldest.set(peer.site, said.oldest);
     this.#rooms.set(peer.site, { oldest: said.oldest, spaceBytes: said.spaceBytes, received: peer.received });
     return this.#tellers.get(peer.site)?.confirmed(said.number) ?? null;
   }
@@ -68,6 +71,11 @@ export class HeldDesk {
   /** Up to where `mirror` is known to know that `site` holds records on stable storage; null when it is not. */
   knownTo(mirror: SiteName, site: SiteName): Seq | null {
     return this.#tellers.get(mirror)?.known(site)?.durable ?? null;
+  }
+
+  /** First record that the sidefile of some mirror still holds, as far as they have said; Infinity when none has. */
+  get oldest(): Seq {
+    return Math.min(Infinity, ...this.#oldest.values());
   }
 
   room(mirror: SiteName): MirrorRoom | null {
@@ -85,7 +93,8 @@ export class HeldDesk {
     for (const other of this.#followed.values()) {
       const durable = other.knownDurable;
       if (other === peer || durable === null) continue;
-      copies.push({ site: other.site, received: Math.max(durable, other.received), durable });
+      const oldest = this.#options.setAside.guide === 'oldest' ? this.#oldest.get(other.site) : undefined;
+      copies.push({ site: other.site, received: Math.max(durable, other.received), durable, ...(oldest !== undefined && { oldest }) });
     }
     return copies;
   }

@@ -96,7 +96,7 @@ export class Site implements LinkOwner {
     this.#peers = this.#connections.peers;
     assert(this.#peers.size === options.sites.length - 1, 'a site must be one of the sites of its group', { site: options.site });
     this.#promised = new Promised(options.clock.now(), options.timings.leaseMillis);
-    this.#upkeep = new Upkeep(options.destageIdleMillis);
+    this.#upkeep = new Upkeep(options, { lead: () => this.#lead, held: this.#held });
     this.verifies = new VerifyDesk(options, () => this.#lead);
     this.#hosts = new HostDesk(options, this.#counters, (millis, now) => this.verifies.pace.answered(millis, now));
     this.#desk = deskOf(options, (work) => this.#guarded(work), { groupId: () => this.#groupId, view: (view) => this.#onView(view) });

@@ -1,26 +1,48 @@
-// What a copy needs from time to time whatever its site's role: records made durable that nobody waits for, and moved to the base image.
+// What a copy needs from time to time whatever its site's role: records made durable that nobody waits for, and moved to the base image; and the word
+// of how far back its sidefile is to have room.
 
-import type { Millis } from '../base/units.ts';
+import type { Millis, Seq } from '../base/units.ts';
+import type { HeldTable } from '../mirror/held.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { SiteOptions } from './contract.ts';
+
+/** Who knows what the other copies hold. */
+interface Knowledge {
+  /** As primary; null elsewhere. */
+  readonly lead: () => { readonly held: { readonly oldest: Seq } } | null;
+  readonly held: HeldTable;
+}
 
 export class Upkeep {
-  readonly #idleMillis: Millis;
+  readonly #options: Pick<SiteOptions, 'destageIdleMillis' | 'setAside'>;
+  readonly #knowledge: Knowledge;
   #lastFlush: Millis = -Infinity;
 
-  constructor(idleMillis: Millis) {
-    this.#idleMillis = idleMillis;
+  constructor(options: Pick<SiteOptions, 'destageIdleMillis' | 'setAside'>, knowledge: Knowledge) {
+    this.#options = options;
+    this.#knowledge = knowledge;
   }
 
   turn(replica: Replica, now: Millis): void {
-    if (replica.marks.durable < replica.marks.received && now - this.#lastFlush >= this.#idleMillis) {
+    if (replica.marks.durable < replica.marks.received && now - this.#lastFlush >= this.#options.destageIdleMillis) {
       this.#lastFlush = now;
       replica.flush();
     }
+    if (this.#options.setAside.guide === 'oldest') replica.use.guideFrom = this.#oldestElsewhere(replica);
     replica.work(now);
   }
 
   deadline(replica: Replica, now: Millis): Millis {
-    const flushAt = replica.marks.durable < replica.marks.received ? Math.max(this.#lastFlush, now - 1) + this.#idleMillis : Infinity;
+    const { destageIdleMillis } = this.#options;
+    const flushAt = replica.marks.durable < replica.marks.received ? Math.max(this.#lastFlush, now - 1) + destageIdleMillis : Infinity;
     return Math.min(replica.nextWork, flushAt);
+  }
+
+  /** First record that the sidefile of another copy still holds; Infinity when that is not known in this epoch. */
+  #oldestElsewhere(replica: Replica): Seq {
+    const lead = this.#knowledge.lead();
+    if (lead !== null) return lead.held.oldest;
+    const { epoch, copies } = this.#knowledge.held;
+    return epoch === replica.epoch ? Math.min(Infinity, ...[...copies.values()].map(({ oldest }) => oldest ?? Infinity)) : Infinity;
   }
 }

@@ -79,6 +79,7 @@ test('a sound configuration becomes complete values with every default', () => {
     segmentBytes: 64 * 1024 * 1024,
     capacityBytes: 1024 * 1024 * 1024,
     setAsideBytes: 0,
+    sidefileGuide: 'newest',
     destageIdleMillis: 1000,
     rpoSeconds: 0,
     rpoAlertPercent: 100,

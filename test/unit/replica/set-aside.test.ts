@@ -2,7 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SetAside } from '../../../src/core/replica/set-aside.ts';
+import { HeldTable } from '../../../src/core/mirror/held.ts';
+import { Amount } from '../../../src/core/replica/amount.ts';
+import type { Replica } from '../../../src/core/replica/replica.ts';
+import { SetAside, type SidefileGuide } from '../../../src/core/replica/set-aside.ts';
+import { Space, type SpaceParts } from '../../../src/core/replica/space.ts';
+import { Upkeep } from '../../../src/core/site/upkeep.ts';
 import { MemoryStorage } from '../../support/memory-storage.ts';
 
 const MIB = 1024 * 1024;
@@ -117,4 +122,42 @@ test('a restart keeps what was set aside; where nothing is to be any more it is 
   pass(none, 1, { neededMib: 20, files: 20 });
   assert.equal(none.bytes, null);
   assert.deepEqual(disk.list(), []);
+});
+
+/** What is set aside at a copy that has 100 records of half a segment each, all in its base image and all held by far, which still keeps those from 41 on. */
+function guided(guide: SidefileGuide, from: { primary: boolean; oldest?: number; epoch?: number }): number | null {
+  const disk = new MemoryStorage();
+  disk.spaceBytes = 200 * MIB;
+  const marks = { oldest: 90, destaged: 100, destageTarget: 100, committed: 100, durable: 100, received: 100 };
+  const amount = new Amount(64 * MIB);
+  for (let seq = 1; seq <= 100; seq++) amount.add(seq, SEGMENT / 2);
+  const sidefile = { heldBytes: 11 * (SEGMENT / 2), filesBytes: 6 * SEGMENT, lengthen: () => undefined };
+  const options = {
+    capacityBytes: 64 * MIB,
+    segmentBytes: SEGMENT,
+    setAside: { guide, leastBytes: 4 * MIB, calmMillis: CALM },
+    storage: disk,
+    journal: () => undefined,
+  };
+  const space = new Space({ options, sidefile, overlays: [], marks, amount } as unknown as SpaceParts);
+  space.retainFrom = 101;
+  const held = new HeldTable();
+  const oldest = from.oldest === undefined ? {} : { oldest: from.oldest };
+  held.take({ epoch: from.epoch ?? 3, number: 1, copies: [{ site: 'far', received: 100, durable: 100, ...oldest }] });
+  const lead = from.primary ? { held: { oldest: from.oldest ?? Infinity } } : null;
+  const upkeep = new Upkeep({ destageIdleMillis: 1000, setAside: options.setAside }, { lead: () => lead, held });
+  const replica = { marks, epoch: 3, use: space, work: (now: number) => space.watch(now) };
+  for (let now = 0; now < 10_000; now += 500) upkeep.turn(replica as unknown as Replica, now);
+  assert.equal(space.neededBytes, 0, 'what is kept is not touched by it');
+  return space.setAside?.bytes ?? null;
+}
+
+test('by its newest record a copy that lacks nothing needs no room, by its oldest one as much as its sidefile holds', () => {
+  for (const primary of [true, false]) {
+    assert.equal(guided('newest', { primary, oldest: 41 }), 6 * MIB, 'the files that are there');
+    assert.equal(guided('oldest', { primary, oldest: 41 }), 60 * MIB, 'twice the 60 records from its oldest on');
+    assert.equal(guided('oldest', { primary, oldest: 101 }), 6 * MIB);
+    assert.equal(guided('oldest', { primary }), 6 * MIB, 'of one that has said nothing nothing is known');
+  }
+  assert.equal(guided('oldest', { primary: false, oldest: 41, epoch: 2 }), 6 * MIB, 'what was told in another epoch does not count');
 });
