@@ -112,6 +112,7 @@ class CoreSite implements InspectedSite {
       served: lead === null ? null : [...growth.sizes],
       heldBytes: replica.heldBytes,
       capacityBytes: replica.heldBytes + replica.spaceLeft(),
+      keptBytes: replica.use.neededBytes,
       setAside:
         replica.use.setAside === null ? null : { heldBytes: replica.use.setAside.heldBytes, wantedBytes: replica.use.setAside.wantedBytes },
       forgotten: forgottenBy(lead),

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { PLANTED, plantInto } from '../../src/sim/planted.ts';
+import { DAY_PLANTED } from '../../src/sim/planted-day.ts';
 import { Chance } from '../../src/sim/random.ts';
 import { makeSchedule } from '../../src/sim/schedule.ts';
 import { shrink } from '../../src/sim/shrink.ts';
@@ -90,7 +91,7 @@ describe('planted bugs', () => {
   });
 
   test('each fits the source as it is now', () => {
-    for (const bug of PLANTED) {
+    for (const bug of [...PLANTED, ...DAY_PLANTED]) {
       const sources = new Map<string, string>();
       for (const edit of bug.edits) {
         const source = sources.get(edit.file) ?? readFileSync(new URL(`../../src/core/${edit.file}`, import.meta.url), 'utf8');

@@ -58,6 +58,8 @@ export interface Inspection {
   readonly served: readonly number[] | null;
   readonly heldBytes: number;
   readonly capacityBytes: number;
+  /** Of records that may not go yet. */
+  readonly keptBytes: number;
   /** Disk space that no file of the sidefile has yet but is held for it, and how much it is to have in all. */
   readonly setAside: { readonly heldBytes: number; readonly wantedBytes: number } | null;
   /** As primary: peers whose records were forgotten although writers are to wait for them. */
