@@ -1,0 +1,119 @@
+// The rest of docs/recovery.md, rehearsed with real daemons: a site that is down, a disk that was replaced, a configuration with a fault, nobody who
+// serves, a resync that is cut off with nobody left who could end it, and the lost sites' return behind a promotion by force.
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { runTool } from '../../demo/tools.ts';
+import { EXIT } from '../../src/core/base/errors.ts';
+import type { TestCluster } from '../support/cluster.ts';
+import { MIB, withCluster } from '../support/cluster.ts';
+import { tercet } from '../support/command.ts';
+
+const NODE = process.execPath;
+const COMMAND = join(import.meta.dirname, '../../bin/tercet.js');
+const DAEMON = join(import.meta.dirname, '../../bin/tercetd.js');
+
+const says = (cluster: TestCluster, command: string, pattern: RegExp): Promise<true> =>
+  cluster.until(`\`tercet ${command}\` says ${pattern}`, async () => pattern.test((await tercet(cluster, command)).text));
+
+/** The configuration of one site has a fault: it is named, a daemon that runs goes on as it was, and none starts with it. */
+async function faultyConfig(cluster: TestCluster): Promise<void> {
+  const file = join(cluster.layout.folder, 'beta.toml');
+  const sound = readFileSync(file, 'utf8');
+  writeFileSync(file, sound.replace(/^lease_millis = .*$/m, 'lease_millis = "long"'));
+  const checked = await runTool(NODE, [COMMAND, 'check-config', '--config', file]);
+  assert.match(checked.stdout + checked.stderr, /line [0-9]+: group\.demo\.lease_millis = "long": must be/);
+  const reloaded = await tercet(cluster, 'reload --site beta');
+  assert.notEqual(reloaded.code, EXIT.done, reloaded.text);
+  assert.match(reloaded.text, /lease_millis = "long"/);
+  assert.equal((await cluster.status('beta')).role, 'mirror', 'a running daemon keeps what it runs with');
+  await cluster.member('beta').daemon.stop();
+  const started = await runTool(NODE, [DAEMON, '--config', file, '--site', 'beta']);
+  assert.equal(started.code, 78, started.stderr);
+  writeFileSync(file, sound);
+}
+
+test('a site that is down, a faulty configuration, a replaced disk, and nobody who serves', { timeout: 240_000 }, async () => {
+  await withCluster({ network: true }, async (cluster) => {
+    const load = cluster.load();
+    const beta = cluster.member('beta');
+    await cluster.acknowledged(load, 100);
+
+    // A site is down.
+    await beta.daemon.kill();
+    await says(cluster, 'status', /beta is not connected to alpha/);
+    await says(cluster, 'status', /new writes are on alpha alone/);
+    await cluster.acknowledged(load, 50);
+    const archive = join(cluster.layout.folder, 'support.tar.gz');
+    const support = await tercet(cluster, `support --site beta --out ${archive}`);
+    assert.equal(support.code, EXIT.done, support.text);
+    assert.ok(existsSync(archive));
+    await beta.daemon.start();
+    assert.equal(await cluster.healed(), 'alpha');
+
+    // The configuration has a fault; then, while the daemon is stopped, its disk is replaced.
+    await faultyConfig(cluster);
+    rmSync(beta.layout.data, { recursive: true });
+    await beta.daemon.start();
+    assert.equal(await cluster.healed(), 'alpha');
+    await cluster.acknowledged(load, 50);
+
+    // Nobody serves, and one whose flag is true comes back.
+    await cluster.member('alpha').daemon.kill();
+    await beta.daemon.kill();
+    await says(cluster, 'status', /nobody serves/);
+    assert.match((await tercet(cluster, 'witness status')).text, /true/);
+    // Whichever of the two the witness names may serve; both do no harm.
+    await cluster.member('alpha').daemon.start();
+    await beta.daemon.start();
+    await cluster.healed();
+    await cluster.acknowledged(load, 50);
+    await cluster.compareCopies(load);
+  });
+});
+
+test('a resync is cut off and nobody is left: the older volume by force, and the lost sites follow it', { timeout: 240_000 }, async () => {
+  await withCluster({ network: true, sizeBytes: 32 * MIB, group: { bitmap_only: '["gamma"]' } }, async (cluster) => {
+    const load = cluster.load({ blockCount: 2048 });
+    await cluster.acknowledged(load, 100);
+    const gone = ['alpha', 'beta'] as const;
+    for (const site of gone) cluster.sever(site, 'gamma');
+    await cluster.acknowledged(load, 4000);
+    // Slow enough to be caught in the middle: 64 KiB in a tenth of a second.
+    for (const site of gone) cluster.delay(site, 'gamma', 100, 64 * 1024);
+    for (const site of gone) cluster.sever(site, 'gamma', false);
+    await cluster.until('gamma is in the middle of a resync', async () => {
+      const peer = (await cluster.status('alpha')).peers.find(({ site }) => site === 'gamma');
+      return peer?.attached === 'copying' && (peer.copiedBytes ?? 0) > 0;
+    });
+    await load.workload.stop();
+    for (const site of gone) cluster.sever(site, 'gamma');
+    for (const site of gone) await cluster.member(site).daemon.kill();
+    await says(cluster, 'status', /nobody serves/);
+
+    const group = cluster.layout.group;
+    await cluster.until('gamma says which volume it can go back to', async () => {
+      const asked = await tercet(cluster, `promote ${group} --site gamma`);
+      assert.notEqual(asked.code, EXIT.done, asked.text);
+      return /go back to the volume as of record [0-9]+/.test(asked.text);
+    });
+    const dry = await tercet(cluster, `promote ${group} --site gamma --force --dry-run`);
+    assert.match(dry.text, /lost|lose/i);
+    await cluster.until('gamma is promoted by force', async () => {
+      const forced = await tercet(cluster, `promote ${group} --site gamma --force --yes`);
+      if (forced.code !== EXIT.done) assert.match(forced.text, /has promised not to claim/);
+      return forced.code === EXIT.done;
+    });
+    await cluster.until('gamma serves', async () => (await cluster.servingSite()) === 'gamma');
+
+    // The lost sites come back, and follow: what only they had is cut off there.
+    cluster.healNetwork();
+    for (const site of gone) cluster.sever(site, 'gamma', false);
+    for (const site of gone) await cluster.member(site).daemon.start();
+    assert.equal(await cluster.healed(), 'gamma');
+    await cluster.compareCopies();
+  });
+});
