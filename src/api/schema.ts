@@ -87,6 +87,10 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
     .nullable(),
   lastError: z.string().nullable(),
   traffic: z.object({ rawBytes: count, sentBytes: count }).default({ rawBytes: 0, sentBytes: 0 }),
+  streams: z
+    .object({ wanted: count, open: count, waitingBytes: count, aheadBytes: count, early: count, lost: count, again: count })
+    .nullable()
+    .default(null),
   paused: z.boolean().default(false),
   paceBytesPerSecond: z.number().nullable().default(null),
 });

@@ -159,6 +159,8 @@ const LINK_MIB_MIN = 0.25;
 const LINK_MIB_MAX = 1024 * 1024;
 const LINK_TEXT = `must be a number from ${LINK_MIB_MIN} to ${LINK_MIB_MAX}: what a primary sends that site at most in a second, in MiB`;
 
+const STREAMS_TEXT = `must be a whole number from 1 to ${limits.linkStreamsMax}: over how many connections records and images go to that site`;
+
 const siteListText = 'a list of names of sites, such as ["near", "far"]';
 type NumberKey = keyof typeof groupNumbers;
 
@@ -184,6 +186,13 @@ export const groupShape = {
       z.string(),
       z.enum(['off', 'zstd'], 'must be "off" or "zstd": how records and images are packed on their way to that site'),
       'must be a table by site, such as { far = "zstd" }',
+    )
+    .default({}),
+  streams: z
+    .record(
+      z.string(),
+      z.int(STREAMS_TEXT).min(1, STREAMS_TEXT).max(limits.linkStreamsMax, STREAMS_TEXT),
+      'must be a table by site, such as { far = 4 }',
     )
     .default({}),
   link_mib_per_second: z

@@ -220,12 +220,14 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
       const bitmapOnly = present(fields.bitmap_only).includes(site);
       const linkMib = present(fields.link_mib_per_second)[site];
       const mode = async.includes(site) ? 'async' : 'sync';
+      const streams = present(fields.streams)[site];
       return {
         name: site,
         mode,
         ...(overflow !== undefined && { overflow }),
         ...(bitmapOnly && { bitmapOnly }),
         ...(present(fields.compress)[site] === 'zstd' && { compress: 'zstd' as const }),
+        ...(streams !== undefined && { streams }),
         ...(linkMib !== undefined && { linkBytesPerSecond: linkMib * MIB }),
       };
     }),

@@ -31,22 +31,32 @@ export interface DialerOptions {
   readonly connected: (port: LinkPort) => LinkReceiver;
   /** The peer could not be reached; called for the first failure in a row only. */
   readonly failed: (reason: string) => void;
+  /** Whether a connection is wanted; asked before each try. Always when left out. */
+  readonly wanted?: () => boolean;
 }
 
-/** Dials one peer of one group until it is stopped. */
+/** Dials one peer of one group until it is stopped, and rests while no connection is wanted. */
 export class Dialer {
   readonly #options: DialerOptions;
   #pauseMillis = PAUSE_MILLIS_MIN;
   #failures = 0;
   #stopped = false;
   #giveUp: () => void = () => undefined;
+  #resting = true;
 
   constructor(options: DialerOptions) {
     this.#options = options;
   }
 
+  /** Begins, where it rests and a connection is wanted. */
   start(): void {
+    const { wanted = (): boolean => true } = this.#options;
+    if (this.#resting && !this.#stopped && wanted()) this.#try();
+  }
+
+  #try(): void {
     const { address, buffers, turns, connected, failed, now, tls } = this.#options;
+    this.#resting = false;
     this.#giveUp = dial(address, { buffers, turns, timeoutMillis: CONNECT_MILLIS_MAX, tls }, (outcome) => {
       if (outcome.kind === 'failed') {
         if (this.#failures++ === 0) failed(outcome.reason);
@@ -72,7 +82,10 @@ export class Dialer {
     if (this.#stopped) return;
     const pause = this.#pauseMillis - (this.#pauseMillis * randomInt(JITTER_PERCENT + 1)) / 100;
     this.#pauseMillis = Math.min(2 * this.#pauseMillis, PAUSE_MILLIS_MAX);
-    const timer = setTimeout(() => this.start(), pause);
+    const timer = setTimeout(() => {
+      this.#resting = true;
+      this.start();
+    }, pause);
     this.#giveUp = () => clearTimeout(timer);
   }
 }

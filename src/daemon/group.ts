@@ -4,7 +4,7 @@ import type { Explanation } from '../api/schema.ts';
 import type { WitnessPort } from '../core/arbiter/witness-state.ts';
 import { limits } from '../core/base/limits.ts';
 import type { Buffers, Clock, Digests, Journal, LinkPort, Random } from '../core/base/ports.ts';
-import type { SiteName } from '../core/base/units.ts';
+import type { Millis, SiteName } from '../core/base/units.ts';
 import { BLOCK_BYTES } from '../core/base/units.ts';
 import type { Standing } from '../core/nbd/standing.ts';
 import type { ScanChoice } from '../core/mirror/forms.ts';
@@ -88,9 +88,11 @@ export class GroupRunner implements ExportedGroup {
   readonly #journal: Journal;
   readonly #waker: Waker;
   readonly #dialers: Dialer[] = [];
+  readonly #streamDialers: Dialer[] = [];
   readonly #turn = (): void => {
     if (this.#stopped) return;
     this.#core.turn();
+    this.#dialStreams();
     this.#waker.at(this.#core.deadline());
   };
   readonly #tick = (): void => {
@@ -214,22 +216,36 @@ export class GroupRunner implements ExportedGroup {
     this.#core.start();
     turns.touch(this.#turn);
     for (const peer of this.#core.dialTargets) {
-      const address = streamAddress(siteOf(config, peer).link);
-      const failed = (reason: string): void => {
-        this.#journal('link.unreachable', { peer, reason }, `${peer} cannot be reached (${reason}); trying again and again`);
-      };
-      const dialer = new Dialer({
-        address,
+      const how = {
+        address: streamAddress(siteOf(config, peer).link),
         buffers,
         turns,
         tls: tls === null ? undefined : { material: tls, site: peer },
-        now: () => clock.now(),
-        connected: (port) => this.#dialled(peer, port),
-        failed,
-      });
-      this.#dialers.push(dialer);
-      dialer.start();
+        now: (): Millis => clock.now(),
+      };
+      const failed = (reason: string): void => {
+        this.#journal('link.unreachable', { peer, reason }, `${peer} cannot be reached (${reason}); trying again and again`);
+      };
+      this.#dialers.push(new Dialer({ ...how, connected: (port) => this.#dialled(peer, port), failed }));
+      const { connections } = this.#core;
+      const count = connections.streamsTo(peer);
+      for (let stream = 1; count > 1 && stream <= count; stream++) {
+        this.#streamDialers.push(
+          new Dialer({
+            ...how,
+            connected: (port) => connections.dialledStream(peer, stream, port),
+            failed: (reason) => this.#journal('stream.unreachable', { peer, stream, reason }, `no stream to ${peer}: ${reason}`),
+            wanted: () => connections.streamsWanted(peer).includes(stream),
+          }),
+        );
+      }
     }
+    for (const dialer of this.#dialers) dialer.start();
+  }
+
+  /** Opens the streams that links lack. */
+  #dialStreams(): void {
+    for (const dialer of this.#streamDialers) dialer.start();
   }
 
   create(): Promise<OrderOutcome> {
@@ -279,7 +295,7 @@ export class GroupRunner implements ExportedGroup {
 
   /** Ends the site's part in the group, in order as far as the disk allows that in time, and gives the data folder back. */
   async stop(): Promise<void> {
-    for (const dialer of this.#dialers) dialer.stop();
+    for (const dialer of [...this.#dialers, ...this.#streamDialers]) dialer.stop();
     await new Promise<void>((resolve) => {
       const late = setTimeout(() => {
         this.#journal('stop.late', {}, `the replica was not closed within ${STOP_MILLIS_MAX / 1000} s: the next start recovers it`);

@@ -21,6 +21,11 @@ const HELLO_MILLIS_MAX = 10_000;
 /** Connections of one peer for one group: the newest, and those before it that have not ended yet. */
 const LINKS_PER_PEER_MAX = 4;
 
+/** Of any link, beside its first connection. */
+function mostStreams({ groups }: Config): number {
+  return Math.max(0, ...groups.flatMap(({ sites }) => sites.map(({ streams = 0 }) => streams)));
+}
+
 /** What the listener needs of the daemon. */
 export interface PeerListenerOptions {
   readonly config: Config;
@@ -51,7 +56,7 @@ export class PeerListener {
       turns,
       journal,
       tls: tls ?? undefined,
-      connectionsMax: LINKS_PER_PEER_MAX * limits.groupSitesMax * config.groups.length,
+      connectionsMax: LINKS_PER_PEER_MAX * limits.groupSitesMax * config.groups.length * (1 + mostStreams(config)),
       accept: (link) => {
         link.closeWhenSilent(silentMillis);
         this.#accept(link, options);

@@ -4,6 +4,7 @@
 import { crc32 } from 'node:zlib';
 import { acceptLink } from '../core/mirror/accept.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
+import type { Peer } from '../core/mirror/peer.ts';
 import type { LinkPort } from '../core/base/ports.ts';
 import type { SiteOptions } from '../core/site/contract.ts';
 import type { Lead } from '../core/site/lead.ts';
@@ -83,6 +84,12 @@ class CoreSite implements InspectedSite {
   get dialTargets(): readonly string[] {
     return this.site.dialTargets;
   }
+  streamsWanted(peer: string): readonly number[] {
+    return this.site.connections.streamsWanted(peer);
+  }
+  dialledStream(peer: string, number: number, port: LinkPort): LinkReceiver {
+    return this.site.connections.dialledStream(peer, number, port);
+  }
   dialled(peer: string, port: LinkPort): LinkReceiver {
     return this.site.dialled(peer, port);
   }
@@ -123,6 +130,8 @@ class CoreSite implements InspectedSite {
         (peer) => peer.streaming && (peer.nextSeq <= replica.marks.received || peer.copy?.hasMore === true) && !peer.pace.isOpen,
       ),
       packed: [...peers.values()].some(({ traffic }) => traffic.sentBytes < traffic.rawBytes),
+      early: sum(peers, 'early'),
+      again: sum(peers, 'again'),
       writers: lead?.writers.status.state ?? null,
       outrun: lead?.followed.get(lead.writers.status.for ?? '')?.outrun ?? false,
       blocked: pendingRequests > 0 && replica.full,
@@ -139,6 +148,10 @@ class CoreSite implements InspectedSite {
       },
     };
   }
+}
+
+function sum(peers: ReadonlyMap<string, Peer>, what: 'early' | 'again'): number {
+  return [...peers.values()].reduce((total, { streamCounts }) => total + streamCounts[what], 0);
 }
 
 function forgottenBy(lead: Lead | null): Inspection['forgotten'] {

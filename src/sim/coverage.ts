@@ -128,6 +128,8 @@ export const REQUIRED_STATES = [
   'a question about a deleted group was refused',
   'a copy waited for the pace of its link',
   'records or images went packed',
+  'a record arrived out of order',
+  'a stream was lost and its records went again',
   'verify ended',
   'verify ended while hosts wrote',
   'verify went on at its cursor',

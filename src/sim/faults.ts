@@ -86,6 +86,9 @@ export class Faults {
         return undefined;
       case 'reset':
         return this.network.reset(machine.name, other.name);
+      case 'stream-reset':
+      case 'stream-stall':
+        return this.network.troubleStream(machine.name, other.name, fault.amount, fault.kind === 'stream-stall' ? fault.millis : null);
       case 'slow-link':
         return this.slowLink(machine.name, other.name, fault);
       case 'wall':
@@ -416,7 +419,17 @@ export class Faults {
 }
 
 /** Faults that may keep two sites from hearing each other, or from doing what they have heard. */
-const DISTURBING: ReadonlySet<FaultKind> = new Set(['freeze', 'cut', 'isolate', 'stall', 'reset', 'slow-link', 'slow-disk']);
+const DISTURBING: ReadonlySet<FaultKind> = new Set([
+  'freeze',
+  'cut',
+  'isolate',
+  'stall',
+  'reset',
+  'slow-link',
+  'slow-disk',
+  'stream-reset',
+  'stream-stall',
+]);
 
 /** Both directions between two machines, or one of them. */
 function pathsBetween(a: string, b: string, amount: number): readonly string[] {

@@ -49,8 +49,13 @@ export interface DrivenSite {
   readonly role: Role;
   status(): SiteStatus;
   readonly dialTargets: readonly SiteName[];
+  /** Numbers of the streams to a peer that are to be opened. */
+  streamsWanted?(peer: SiteName): readonly number[];
+  dialledStream?(peer: SiteName, number: number, port: LinkPort): LinkReceiver;
   dialled(peer: SiteName, port: LinkPort): LinkReceiver;
 }
+
+type StreamDialled = NonNullable<DrivenSite['dialledStream']>;
 
 /** What is the same for all lives of a site. */
 export type MachineOptions = Omit<
@@ -124,7 +129,8 @@ export class Machine<S extends DrivenSite> implements Station {
   private turnOwed = false;
   private woken = false;
   private afterTurn: (() => void)[] = [];
-  private dialling = new Map<SiteName, { end: End | null; waiting: boolean; failures: number }>();
+  /** By peer, streams by peer and number. */
+  private dialling = new Map<string, { end: End | null; waiting: boolean; failures: number }>();
   private readonly chance: Chance;
   private readonly network: Network;
   private readonly witness: SimWitness;
@@ -350,25 +356,31 @@ export class Machine<S extends DrivenSite> implements Station {
   private dial(): void {
     const site = this.site as S;
     for (const peer of site.dialTargets) {
-      let state = this.dialling.get(peer);
-      if (state === undefined) {
-        state = { end: null, waiting: false, failures: 0 };
-        this.dialling.set(peer, state);
-      }
-      if (state.waiting || state.end?.isOpen === true) continue;
-      state.end = null;
-      state.waiting = true;
-      const backOff = state.failures === 0 ? 1 : Math.min(1000, 25 * 2 ** state.failures);
-      const { life } = this;
-      this.world.after(this.chance.between(0.5, 1) * backOff, () => {
-        if (life === this.life) this.dialNow(peer, life);
-      });
+      this.dialSoon(peer, 0);
+      for (const stream of site.streamsWanted?.(peer) ?? []) this.dialSoon(peer, stream);
     }
   }
 
-  private dialNow(peer: SiteName, life: number): void {
+  private dialSoon(peer: SiteName, stream: number): void {
+    const key = `${peer} ${stream}`;
+    let state = this.dialling.get(key);
+    if (state === undefined) {
+      state = { end: null, waiting: false, failures: 0 };
+      this.dialling.set(key, state);
+    }
+    if (state.waiting || state.end?.isOpen === true) return;
+    state.end = null;
+    state.waiting = true;
+    const backOff = state.failures === 0 ? 1 : Math.min(1000, 25 * 2 ** state.failures);
+    const { life } = this;
+    this.world.after(this.chance.between(0.5, 1) * backOff, () => {
+      if (life === this.life) this.dialNow(peer, stream, life);
+    });
+  }
+
+  private dialNow(peer: SiteName, stream: number, life: number): void {
     const target = this.others().find((machine) => machine.name === peer);
-    const state = this.dialling.get(peer);
+    const state = this.dialling.get(`${peer} ${stream}`);
     if (target === undefined || state === undefined) return;
     this.network.dial(this, target, (dialled) => {
       state.waiting = false;
@@ -380,7 +392,7 @@ export class Machine<S extends DrivenSite> implements Station {
       }
       state.failures = Math.min(state.failures, 2);
       state.end = dialled.connection;
-      dialled.attach(site.dialled(peer, dialled.port));
+      dialled.attach(stream === 0 ? site.dialled(peer, dialled.port) : (site.dialledStream as StreamDialled)(peer, stream, dialled.port));
     });
   }
 

@@ -141,6 +141,15 @@ export class Network {
     return true;
   }
 
+  /** Breaks one connection of a link that has several, or lets what it carries from `from` on stand still for a while. Never its first. */
+  troubleStream(from: string, to: string, pick: number, stallMillis: number | null): void {
+    const [, ...streams] = this.endsAt(from).filter((end) => end.peerName === to);
+    const end = streams[pick % streams.length];
+    if (end === undefined) return;
+    if (stallMillis === null) end.fail();
+    else end.out.stall(this.world.now + stallMillis);
+  }
+
   /** Breaks every connection between two machines, each side hearing of it in its own time. */
   reset(a: string, b: string): void {
     for (const end of this.endsAt(a)) {

@@ -4,6 +4,7 @@
 
 import { fileURLToPath } from 'node:url';
 import type { LoadHookSync } from 'node:module';
+import { STREAM_BUGS } from './planted/streams.ts';
 
 /** One change of the source. */
 export interface Edit {
@@ -640,6 +641,7 @@ export const PLANTED: readonly PlantedBug[] = [
     "this.#state === 'stopped' ? fill > STOP_UNTIL :",
     "this.#state === 'stopped' ? fill >= 0 :",
   ),
+  ...STREAM_BUGS,
   bug('payloads are not checked at start', 'C4 checksums', 'replica/recover.ts', '    if (bad >= 0) {', '    if (bad >= 1e9) {'),
 ];
 

@@ -12,7 +12,16 @@ import type { CrashKind, CrashMoment } from './gate.ts';
 import { Hosts } from './host.ts';
 import { Machine } from './machine.ts';
 import { Network } from './network.ts';
-import { type Fault, handoverFaults, makeSchedule, growthFaults, pauseFaults, scanFaults, witnessFaults } from './schedule.ts';
+import {
+  type Fault,
+  handoverFaults,
+  makeSchedule,
+  growthFaults,
+  pauseFaults,
+  scanFaults,
+  streamFaults,
+  witnessFaults,
+} from './schedule.ts';
 import { deletePhase } from './delete-phase.ts';
 import { scrubPhase } from './scrub-phase.ts';
 import { type Settings, settingsOf, SITES } from './settings.ts';
@@ -71,7 +80,8 @@ export class Simulation {
   constructor(seed: number, trace: TraceSink | null, given: Partial<Settings> = {}) {
     this.world = new World(seed, trace);
     const { world } = this;
-    this.settings = { ...settingsOf(world.chance('settings'), world.chance('later settings')), ...given };
+    const own = { later: world.chance('later settings'), streams: world.chance('streams') };
+    this.settings = { ...settingsOf(world.chance('settings'), own), ...given };
     const { settings } = this;
     const initialBytes = settings.volumes.map((volume) => volume.sizeBytes);
     const volumeBytes = initialBytes.map((bytes, index) => bytes + (index === 0 ? settings.growthBlocks * 4096 : 0));
@@ -114,6 +124,7 @@ export class Simulation {
           ...spec,
           ...(spec.name === 'far' && { overflow: settings.overflow, bitmapOnly: settings.bitmapOnly && settings.overflow === 'bitmap' }),
           ...(settings.packs.includes(spec.name) && { compress: 'zstd' as const }),
+          ...(settings.streams[spec.name] !== undefined && { streams: settings.streams[spec.name] }),
           ...(spec.name === settings.pace?.site && { linkBytesPerSecond: settings.pace.bytesPerSecond }),
         })),
         volumes: settings.volumes.map((volume) => ({ ...volume })),
@@ -346,6 +357,7 @@ function scheduleOf(world: World, settings: Settings): readonly Fault[] {
     ...planned,
     ...scanFaults(world.chance('scans'), span),
     ...pauseFaults(world.chance('pauses'), span),
+    ...(Object.keys(settings.streams).length > 0 ? streamFaults(world.chance('stream faults'), span) : []),
     ...(settings.growthBlocks > 0 ? growthFaults(world.chance('growths'), span) : []),
   ];
   return faults.sort((a, b) => a.at - b.at);

@@ -39,6 +39,8 @@ export const FAULT_KINDS = [
   'scan',
   'pause',
   'grow',
+  'stream-reset',
+  'stream-stall',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -61,10 +63,20 @@ export interface Fault {
 }
 
 /**
- * Those that are drawn here. Planned changes, lost witnesses, scans, pauses and growing have streams of chance of their own (handoverFaults,
- * witnessFaults, scanFaults, pauseFaults, growthFaults), so that runs without them stay what they were.
+ * Those that are drawn here. Planned changes, lost witnesses, scans, pauses, growing and lost streams have streams of chance of their own
+ * (handoverFaults, witnessFaults, scanFaults, pauseFaults, growthFaults, streamFaults), so that runs without them stay what they were.
  */
-const OWN_STREAM: ReadonlySet<FaultKind> = new Set(['switchover', 'cut-asker', 'witness-lost', 'witness-two', 'scan', 'pause', 'grow']);
+const OWN_STREAM: ReadonlySet<FaultKind> = new Set([
+  'switchover',
+  'cut-asker',
+  'witness-lost',
+  'witness-two',
+  'scan',
+  'pause',
+  'grow',
+  'stream-reset',
+  'stream-stall',
+]);
 const DRAWN_KINDS = FAULT_KINDS.filter((kind) => !OWN_STREAM.has(kind));
 
 /** How often each kind is chosen when it is on, relative to the others. */
@@ -100,6 +112,8 @@ const WEIGHTS: Record<FaultKind, number> = {
   scan: 5,
   pause: 5,
   grow: 5,
+  'stream-reset': 5,
+  'stream-stall': 5,
 };
 
 /** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
@@ -143,6 +157,16 @@ export function pauseFaults(chance: Chance, span: Parameters<typeof makeSchedule
 /** The volume is made larger at one site after the other, where the run is one in which it grows. */
 export function growthFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
   return makeGrowths(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
+}
+
+/** Single streams of links that are lost, or stand still for a while, where there are links of several. */
+export function streamFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  if (!chance.happens(0.7)) return [];
+  const gap = chance.spread(100, 2000);
+  const faults: Fault[] = [];
+  for (let at = span.from; at < span.to; at += chance.between(0.1, 1.9) * gap)
+    faults.push(makeFault(chance, at, chance.pick(['stream-reset', 'stream-reset', 'stream-stall']), -1, span.siteCount));
+  return faults;
 }
 
 function makeFaults(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {

@@ -53,14 +53,16 @@ export interface Settings {
   readonly pace: { readonly site: string; readonly bytesPerSecond: number } | null;
   /** Sites on whose links records and images are packed. */
   readonly packs: readonly string[];
+  /** Of how many streams the links of a site are; those that are not named have one connection. */
+  readonly streams: Readonly<Record<string, number>>;
   /** Blocks by which the first volume grows; 0: it does not. */
   readonly growthBlocks: number;
   /** What stays down when everything else is mended; null for nothing. */
   readonly leftOut: string | null;
 }
 
-/** The settings of a seed. `later`: for those that were added since, so that the others stay as they are. */
-export function settingsOf(chance: Chance, later: Chance): Settings {
+/** The settings of a seed. `later` and `streams`: for those that were added since, so that the others stay as they are. */
+export function settingsOf(chance: Chance, { later, streams }: { readonly later: Chance; readonly streams: Chance }): Settings {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,
@@ -108,10 +110,17 @@ export function settingsOf(chance: Chance, later: Chance): Settings {
     bitmapOnly: chance.happens(0.1),
     pace: chance.happens(0.3) ? { site: chance.pick(['far', 'far', 'near']), bytesPerSecond: chance.pick([1_000_000, 3_000_000]) } : null,
     packs: chance.pick([[], [], ['far'], ['near', 'far']]),
+    streams: streamsOf(streams),
     growthBlocks: chance.happens(0.35) ? chance.pick([1, 8, 24]) : 0,
     setAsideBytes: chance.pick([0, 0, 128, 192]) * 1024,
     guide: later.pick(['newest', 'oldest']),
   };
+}
+
+/** Drawn by a stream of chance of its own, so that all other settings of a seed are what they were. */
+function streamsOf(chance: Chance): Readonly<Record<string, number>> {
+  const sites = chance.pick([[], [], ['far'], ['far'], ['near', 'far'], ['near']]);
+  return Object.fromEntries(sites.map((site) => [site, chance.integer(2, 4)]));
 }
 
 /** Small enough for small volumes to have several units and levels. */

@@ -160,6 +160,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       if (machine.thawedAt === this.world.now) this.coverage.hit('frozen primary past its lease');
     }
     if (site.inside?.packed === true) this.coverage.hit('records or images went packed');
+    if ((site.inside?.early ?? 0) > 0) this.coverage.hit('a record arrived out of order');
+    if ((site.inside?.again ?? 0) > 0) this.coverage.hit('a stream was lost and its records went again');
     if (site.inside?.paced === true) this.coverage.hit('a copy waited for the pace of its link');
     if (before === 'standby' && site.role === 'joining' && site.inside?.unclean === true) this.coverage.hit('joined as unclean');
     for (const rule of this.rules) {

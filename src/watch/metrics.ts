@@ -234,6 +234,24 @@ const peers: readonly Metric[] = [
     ...perPeer('tercet_peer_sent_bytes_total', 'The same as they went.', ({ traffic }) => traffic.sentBytes),
     type: 'counter',
   },
+  perPeer(
+    'tercet_peer_streams',
+    'Connections of the link to the peer that carry records and images; missing where it is one connection.',
+    ({ streams }) => streams?.open ?? null,
+  ),
+  perPeer(
+    'tercet_peer_stream_waiting_bytes',
+    'Bytes that have come from the peer over several streams and wait for a message before them; missing where it is one connection.',
+    ({ streams }) => streams?.waitingBytes ?? null,
+  ),
+  {
+    ...perPeer(
+      'tercet_peer_streams_lost_total',
+      'Streams to the peer that ended before their link did; missing where it is one connection.',
+      ({ streams }) => streams?.lost ?? null,
+    ),
+    type: 'counter',
+  },
   perPeer('tercet_peer_paused', 'At the primary: whether the peer is paused by order.', ({ paused, flag: known }) =>
     known === null ? null : flag(paused),
   ),

@@ -235,6 +235,11 @@ export class TestCluster {
     for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.sever(severed);
   }
 
+  /** Resets one connection of a link that has several, but never its first. */
+  resetStream(a: End, b: End, pick: number): void {
+    for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.resetOne(pick);
+  }
+
   /** Every byte between two ends arrives so much later. */
   delay(a: End, b: End, millis: number, queueBytes?: number): void {
     for (const key of [`${a}>${b}`, `${b}>${a}`]) this.#proxies.get(key)?.delay(millis, queueBytes);

@@ -56,6 +56,12 @@ export class Proxy {
     if (severed) for (const relay of this.#relays) relay.destroy();
   }
 
+  /** Resets one of the connections, but never the oldest. */
+  resetOne(pick: number): void {
+    const [, ...later] = this.#relays;
+    later[pick % later.length]?.destroy();
+  }
+
   /** Every byte arrives so much later, in order; so many may be on their way at once, in each direction. */
   delay(millis: number, queueBytes: number = QUEUE_BYTES_MAX): void {
     this.#weather.delayMillis = millis;

@@ -43,6 +43,14 @@ export const limits = {
   helloBytesMax: 4 * KIB,
   /** Bytes sent to a peer and not yet acknowledged as received. */
   peerWindowBytes: 16 * MIB,
+  /** Streams of one link. */
+  linkStreamsMax: 8,
+  /** Bytes of messages of a link that may be on their way behind one that has not arrived: as many wait there at most, and one message more. */
+  streamAheadBytes: 64 * MIB,
+  /** The same in messages. */
+  streamAheadCount: 16_384,
+  /** Ranges above the contiguous position that one acknowledgement tells; the lowest ones when there are more. */
+  streamRangesMax: 64,
   /** Bytes of frames kept in memory for an async peer until its delay is over: a few of the longest that a turn of long writes makes. */
   collectedBytesMax: 4 * MIB,
   /** Frames and images below this are not packed: it would cost more than it saves. */
@@ -153,4 +161,8 @@ assert(
 );
 assert(limits.messageBytesMax > limits.frameBytesMax, 'a message must hold the largest frame');
 assert(limits.imageWindowBytes >= 2 * limits.imageBytesMax, 'the image window must let two images overlap');
+assert(
+  limits.streamAheadBytes >= limits.peerWindowBytes + limits.imageWindowBytes,
+  'what the windows of a peer let through must fit ahead',
+);
 assert(limits.requestBytesAdvertised % BLOCK_BYTES === 0, 'the advertised maximum must be a multiple of a block');

@@ -220,6 +220,8 @@ export class Follower {
       case 'verifyAsk':
       case 'verifyAnswer':
       case 'packed':
+      case 'streamNumber':
+      case 'streamAcknowledge':
         return this.#refuse(`a ${message.name} message makes no sense from a primary`);
     }
   }

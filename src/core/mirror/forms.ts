@@ -21,6 +21,18 @@ export interface Hello {
   readonly versions: WireVersions;
   /** Ways of packing that this side takes; left out when there are none. */
   readonly accepts?: readonly string[];
+  /** Left out where the link is to be one connection. */
+  readonly streams?: HelloStreams;
+}
+
+/**
+ * Of a link of several streams. The dialler names how many; the answer names them, too, and the link. A hello with `number` makes its connection that
+ * stream of the link, and is answered by the same.
+ */
+export interface HelloStreams {
+  readonly count: number;
+  readonly link?: string;
+  readonly number?: number;
 }
 
 const FIRST_VERSIONS: WireVersions = { min: 1, max: 1 };
@@ -219,10 +231,23 @@ export function readHello(body: Uint8Array): Hello | null {
   if (texts.includes(null) || !isTextOrNull(groupId) || versions === null) return null;
   const hello = { group: group as string, groupId, from: from as string, to: to as string, versions };
   const { accepts } = o;
-  if (accepts === undefined) return hello;
-  return Array.isArray(accepts) && accepts.length <= 16 && accepts.every((way) => text(way) !== null)
-    ? { ...hello, accepts: accepts as string[] }
-    : null;
+  const streams = readStreams(o['streams']);
+  if (streams === null || !(accepts === undefined || isTexts(accepts))) return null;
+  return { ...hello, ...(accepts !== undefined && { accepts }), ...(streams !== undefined && { streams }) };
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.length <= 16 && value.every((item) => text(item) !== null);
+}
+
+/** null when it is malformed; undefined when there is none. */
+function readStreams(value: unknown): HelloStreams | null | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== 'object' || value === null) return null;
+  const { count, link, number } = value as Readonly<Record<string, unknown>>;
+  if (!isCount(count) || count < 2 || !(link === undefined || text(link) !== null)) return null;
+  if (number !== undefined && (!isCount(number) || number < 1 || number > count || link === undefined)) return null;
+  return { count, ...(link !== undefined && { link: link as string }), ...(number !== undefined && { number }) };
 }
 
 function versionsOf(value: unknown): WireVersions | null {

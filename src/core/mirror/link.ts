@@ -1,5 +1,6 @@
 // One connection between two sites of a group: hello first, then messages both ways until either side closes it. A connection that was
-// replaced or closed delivers nothing more, whatever the network still brings (T3: a zombie's bytes never apply).
+// replaced or closed delivers nothing more, whatever the network still brings (T3: a zombie's bytes never apply). A link may have further
+// connections: its streams, which belong to it and end with it (streams.ts).
 
 import {
   commonVersion,
@@ -9,16 +10,21 @@ import {
   encodeMessage,
   encodeNumbers,
   HELLO_VERSION,
+  MESSAGE_HEADER,
   MESSAGE_TYPES,
   MessageReader,
   PACKED_BODY,
+  STREAM_NUMBER_BODY,
   unpackMessage,
   WIRE_VERSIONS,
   type Message,
   type MessageName,
   type WireVersions,
 } from './messages.ts';
-import { readHello, type Hello } from './forms.ts';
+import { readHello, type Hello, type HelloStreams } from './forms.ts';
+import { isBulk, KEEPS_PLACE } from './stream-order.ts';
+import type { Carrier, Outgoing } from './stream-send.ts';
+import { LinkStreams, PlaceOfNext } from './streams.ts';
 import { limits } from '../base/limits.ts';
 import type { Buffers, Clock, Compression, Digests, LinkPort } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
@@ -31,8 +37,21 @@ export interface LinkReceiver {
   closed(): void;
 }
 
+/** The links of a site, as far as streams ask for them. */
+export interface LinkKeeper {
+  /** The link to a peer that counts. */
+  linkTo(peer: SiteName): Link | null;
+  /** How many streams the link to a peer should have. */
+  streamsTo(peer: SiteName): number;
+  /** A name for a link that no other one ever has. */
+  nameLink(): string;
+  /** A stream of a link stands, or has ended: then `ended` says why, and how many messages go again. */
+  streamNews(link: Link, number: number, ended: { readonly reason: string; readonly again: number } | null): void;
+}
+
 /** The site that a connection belongs to. */
 export interface LinkOwner {
+  readonly connections: LinkKeeper;
   readonly group: string;
   readonly site: SiteName;
   /** Null while there is no replica here. */
@@ -58,7 +77,25 @@ const ZSTD = 'zstd';
 /** After a message that packing did not make smaller, so many go as they are. */
 const PACK_REST = 8;
 
-export class Link implements LinkReceiver {
+/** What a connection is made with. */
+export interface LinkOptions {
+  readonly port: LinkPort;
+  readonly digests: Digests;
+  readonly clock: Clock;
+  readonly buffers: Buffers;
+  readonly compression: Compression | null;
+  /** `of`: it is a stream of that link. */
+  readonly dialled: {
+    readonly owner: LinkOwner;
+    readonly peer: SiteName;
+    readonly of?: { readonly link: Link; readonly number: number };
+  } | null;
+  readonly findOwner: (group: string) => LinkOwner | null;
+  /** Versions of the protocol that this side speaks: those of the program, unless a test says otherwise. */
+  readonly versions?: WireVersions;
+}
+
+export class Link implements LinkReceiver, Carrier {
   readonly #port: LinkPort;
   readonly #digests: Digests;
   readonly #clock: Clock;
@@ -86,18 +123,17 @@ export class Link implements LinkReceiver {
   packs = false;
   /** What went over this connection, and those before it to the same peer. */
   traffic: Traffic = { rawBytes: 0, sentBytes: 0 };
+  /** Of the first connection of a link of several; null where there is one only. */
+  streams: LinkStreams | null = null;
+  /** The link that this connection is a stream of, and which; null for a first connection. */
+  #of: { readonly link: Link; readonly number: number } | null = null;
+  /** Streams that this side has asked for. */
+  #asked = 0;
+  readonly #place = new PlaceOfNext();
+  readonly #options: LinkOptions;
 
-  constructor(options: {
-    port: LinkPort;
-    digests: Digests;
-    clock: Clock;
-    buffers: Buffers;
-    compression: Compression | null;
-    dialled: { owner: LinkOwner; peer: SiteName } | null;
-    findOwner: (group: string) => LinkOwner | null;
-    /** Versions of the protocol that this side speaks: those of the program, unless a test says otherwise. */
-    versions?: WireVersions;
-  }) {
+  constructor(options: LinkOptions) {
+    this.#options = options;
     this.#versions = options.versions ?? WIRE_VERSIONS;
     this.#port = options.port;
     this.#digests = options.digests;
@@ -108,10 +144,20 @@ export class Link implements LinkReceiver {
     this.dialled = options.dialled !== null;
     this.lastHeard = this.lastSent = options.clock.now();
     if (options.dialled !== null) {
-      this.#owner = options.dialled.owner;
-      this.peer = options.dialled.peer;
-      this.#sendHello(options.dialled.owner);
+      const { owner, peer, of = null } = options.dialled;
+      this.#owner = owner;
+      this.peer = peer;
+      this.#of = of;
+      this.#asked = of === null ? Math.min(owner.connections.streamsTo(peer), limits.linkStreamsMax) : 0;
+      if (of !== null) this.#sendHello(owner, streamHello(of));
+      else this.#sendHello(owner, this.#asked > 1 ? { count: this.#asked } : null);
     }
+  }
+
+  /** The shell has opened a further connection for this link: takes it for that stream. */
+  dialledStream(number: number, port: LinkPort): Link {
+    const owner = this.#owner as LinkOwner;
+    return new Link({ ...this.#options, port, dialled: { owner, peer: this.peer, of: { link: this, number } } });
   }
 
   get open(): boolean {
@@ -132,11 +178,44 @@ export class Link implements LinkReceiver {
     this.lastHeard = this.#clock.now();
     const wrong = this.#reader.receive(bytes, (message) => {
       if (!this.up) this.#firstMessage(message);
-      else if (message.name === 'packed') this.#unpack(message.body);
-      else this.#owner?.linkMessage(this, message);
+      else if (this.#of !== null) this.#streamMessage(this.#of.link, message);
+      else if (this.streams !== null) this.#placed(this, this.streams, message);
+      else this.#deliver(message);
       return this.#open;
     });
     if (wrong !== null) this.refuse(wrong);
+    const { streams } = this.#of?.link ?? this;
+    streams?.acknowledge();
+  }
+
+  /** Hands a message on; false when that was the end of the link. */
+  #deliver(message: Message): boolean {
+    if (message.name === 'packed') this.#unpack(message.body);
+    else this.#owner?.linkMessage(this, message);
+    return this.#open;
+  }
+
+  /** A message on a stream: bulk, and what keeps the connection going. */
+  #streamMessage(link: Link, message: Message): void {
+    if (message.name === 'ping') return;
+    if (message.name === 'refuse') return this.close(`the other side refused the stream: ${reasonOf(message)}`);
+    if (link.streams === null || !(isBulk(message.name) || message.name === 'streamNumber'))
+      return link.refuse(`a ${message.name} message came on a stream`);
+    this.#placed(link, link.streams, message);
+  }
+
+  /** A message of a link of several connections, that came on this one. */
+  #placed(link: Link, streams: LinkStreams, message: Message): void {
+    let wrong: string | null = null;
+    if (message.name === 'streamNumber') wrong = this.#place.said(message.body);
+    else {
+      const number = this.#place.take(message);
+      if (typeof number === 'string') wrong = number;
+      else if (number !== null) wrong = streams.arrived(number, message);
+      else if (message.name === 'streamAcknowledge') wrong = streams.acknowledged(message.body);
+      else link.#deliver(message);
+    }
+    if (wrong !== null) link.refuse(wrong);
   }
 
   closed(): void {
@@ -147,7 +226,23 @@ export class Link implements LinkReceiver {
   send(name: MessageName, body: Uint8Array): void {
     if (!this.#open) return;
     this.lastSent = this.#clock.now();
-    this.#port.send([encodeMessage(name, body, this.#digests, this.#version)]);
+    if (this.streams !== null && KEEPS_PLACE[name])
+      this.streams.sender.send({ name, parts: [body], bytes: body.length, crc: this.#digests.crc32(body, 0), sent: undefined });
+    else this.#port.send([encodeMessage(name, body, this.#digests, this.#version)]);
+  }
+
+  /** Sends a message of a link of several connections, its number before it, on this one. */
+  post(number: number, { name, parts, bytes, crc }: Outgoing, sent?: () => void): void {
+    if (!this.#open) {
+      sent?.();
+      return;
+    }
+    this.lastSent = this.#clock.now();
+    const place = encodeMessage('streamNumber', encodeNumbers(STREAM_NUMBER_BODY, [number]), this.#digests, this.#version);
+    const head = new Uint8Array(place.length + MESSAGE_HEADER.bytes);
+    head.set(place);
+    head.set(encodeHeader(name, { bytes, crc }, this.#digests, this.#version), place.length);
+    this.#port.send([head, ...parts], sent);
   }
 
   /**
@@ -168,13 +263,18 @@ export class Link implements LinkReceiver {
       this.traffic.sentBytes += packed?.length ?? rawBytes;
     }
     if (packed === null) {
-      this.#port.send([encodeHeader(name, { bytes: rawBytes, crc: bodyCrc }, this.#digests, this.#version), ...parts], sent);
+      this.#sendBody({ name, parts, bytes: rawBytes, crc: bodyCrc, sent });
       return rawBytes;
     }
-    const crc = this.#digests.crc32(packed, 0);
-    this.#port.send([encodeHeader('packed', { bytes: packed.length, crc }, this.#digests, this.#version), packed]);
+    this.#sendBody({ name: 'packed', parts: [packed], bytes: packed.length, crc: this.#digests.crc32(packed, 0), sent: undefined });
     sent?.();
     return packed.length;
+  }
+
+  #sendBody(message: Outgoing): void {
+    const { name, parts, bytes, crc, sent } = message;
+    if (this.streams === null) this.#port.send([encodeHeader(name, { bytes, crc }, this.#digests, this.#version), ...parts], sent);
+    else this.streams.sender.send(message);
   }
 
   /** The body of a packed message; null where it goes as it is. */
@@ -221,14 +321,20 @@ export class Link implements LinkReceiver {
     this.#reader.end();
     const wasUp = this.up;
     this.up = false;
+    if (this.#of !== null) return this.#streamEnded(this.#of.link, reason);
+    this.streams?.end(reason);
     if (wasUp) this.#owner?.linkDown(this, reason);
+  }
+
+  #streamEnded(link: Link, reason: string): void {
+    const lost = link.open ? (link.streams?.lost(this) ?? null) : null;
+    if (lost !== null) this.#owner?.connections.streamNews(link, lost.number, { reason, again: lost.again });
   }
 
   #firstMessage(message: Message): void {
     if (message.name === 'refuse') {
-      const reason = decodeJson(message.body)?.['reason'];
-      const text = typeof reason === 'string' ? reason : 'without a reason';
-      this.#owner?.linkRefused(this.peer, text);
+      const text = reasonOf(message);
+      if (this.#of === null) this.#owner?.linkRefused(this.peer, text);
       this.close(`the other side refused the connection: ${text}`);
       return;
     }
@@ -247,13 +353,49 @@ export class Link implements LinkReceiver {
     this.peer = hello.from;
     this.peerGroupId = hello.groupId;
     this.#peerUnpacks = hello.accepts?.includes(ZSTD) === true;
-    if (!this.dialled) this.#sendHello(owner);
+    const streams = this.#streamsOf(hello, owner);
+    if (!this.dialled) this.#sendHello(owner, streams);
     // The hellos are out: what follows, either way, is of the version that both have.
     this.#version = commonVersion(this.#versions, hello.versions) ?? HELLO_VERSION;
     this.#reader.version = this.#version;
     this.#reader.bodyBytesMax = limits.messageBytesMax;
     this.up = true;
-    owner.linkUp(this);
+    if (this.#of === null) return owner.linkUp(this);
+    const { link, number } = this.#of;
+    link.streams?.opened(number, this);
+    owner.connections.streamNews(link, number, null);
+  }
+
+  /** What both sides have agreed on by this hello, and an answer to it says; null where the link is one connection. */
+  #streamsOf({ streams }: Hello, owner: LinkOwner): HelloStreams | null {
+    if (streams === undefined) return null;
+    if (streams.number !== undefined) {
+      const link = owner.connections.linkTo(this.peer);
+      if (!this.dialled && link !== null) this.#of = { link, number: streams.number };
+      return streams;
+    }
+    const id = this.dialled ? streams.link : owner.connections.nameLink();
+    const count = Math.min(streams.count, limits.linkStreamsMax);
+    if (id !== undefined)
+      this.streams = new LinkStreams(this, { id, count, buffers: this.#options.buffers }, (message) => this.#deliver(message));
+    return { count, ...(id !== undefined && { link: id }) };
+  }
+
+  /** Why a hello does not fit what this connection is to be. */
+  #checkStreams({ streams, from }: Hello, owner: LinkOwner): string | null {
+    const of = this.#of;
+    if (of !== null) {
+      const fits = streams?.number === of.number && streams.link === of.link.streams?.id;
+      return fits && of.link.open ? null : `site "${from}" does not answer as stream ${of.number} of the link`;
+    }
+    if (streams === undefined) return null;
+    if (this.dialled) {
+      const fits = this.#asked > 1 && streams.count <= this.#asked && streams.link !== undefined && streams.number === undefined;
+      return fits ? null : `site "${from}" answers with streams that it was not asked for`;
+    }
+    if (streams.number === undefined) return null;
+    const found = owner.connections.linkTo(from)?.streams ?? null;
+    return found === null ? 'the link that this stream is for has ended' : found.refusal(streams);
   }
 
   #checkHello(hello: Hello, owner: LinkOwner | null): string | null {
@@ -272,13 +414,30 @@ export class Link implements LinkReceiver {
       const [theirs, ours] = [hello.versions, this.#versions].map(({ min, max }) => (min === max ? `${min}` : `${min} to ${max}`));
       return `site "${hello.from}" speaks version ${theirs} of the protocol between sites, site "${owner.site}" ${ours}: upgrade the older one, no more than one version at a time`;
     }
-    return null;
+    return this.#checkStreams(hello, owner);
   }
 
-  #sendHello(owner: LinkOwner): void {
+  #sendHello(owner: LinkOwner, streams: HelloStreams | null): void {
     const { group, groupId, site } = owner;
     const accepts = this.#compression === null ? {} : { accepts: [ZSTD] };
-    const hello: Hello = { group, groupId, from: site, to: this.peer, versions: this.#versions, ...accepts };
+    const hello: Hello = {
+      group,
+      groupId,
+      from: site,
+      to: this.peer,
+      versions: this.#versions,
+      ...accepts,
+      ...(streams !== null && { streams }),
+    };
     this.send('hello', encodeJson(hello));
   }
+}
+
+function streamHello({ link, number }: { readonly link: Link; readonly number: number }): HelloStreams {
+  return { count: link.streams?.count ?? 2, link: link.streams?.id ?? '', number };
+}
+
+function reasonOf({ body }: Message): string {
+  const reason = decodeJson(body)?.['reason'];
+  return typeof reason === 'string' ? reason : 'without a reason';
 }

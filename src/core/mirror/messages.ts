@@ -80,6 +80,8 @@ export const MESSAGE_TYPES = {
   verifyAsk: 30,
   verifyAnswer: 31,
   packed: 32,
+  streamNumber: 33,
+  streamAcknowledge: 34,
 } as const;
 export type MessageName = keyof typeof MESSAGE_TYPES;
 
@@ -215,6 +217,24 @@ export const PACKED_BODY = layout(8, [
   ['type', 'u16', 'kind of message that is packed: 6 or 11'],
   ['reserved', 'u16', '0'],
   ['rawBytes', 'u32', 'length of its body; 4 MiB at most'],
+]);
+
+/** Each to each, on a link of several streams, before each message that keeps its place: which place that is. */
+export const STREAM_NUMBER_BODY = layout(8, [
+  ['number', 'u64', 'place of the next message of this connection among all of the link, from 1'],
+]);
+
+/** Each to each, on a link of several streams: what has arrived. The ranges follow. */
+export const STREAM_ACKNOWLEDGE_BODY = layout(16, [
+  ['upTo', 'u64', 'every message up to this number has arrived'],
+  ['rangeCount', 'u32', 'ranges above it that have arrived, too'],
+  ['reserved', 'u32', '0'],
+]);
+
+/** One range of them. */
+export const STREAM_RANGE = layout(16, [
+  ['from', 'u64', 'first number of the range'],
+  ['to', 'u64', 'last number of the range'],
 ]);
 
 /** The packed message, unpacked; or what is wrong with it. */

@@ -4,6 +4,7 @@ import type { Mode, Overflow } from '../base/copies.ts';
 import type { SiteName } from '../base/units.ts';
 import type { PeerState } from './forms.ts';
 import type { Link, Traffic } from './link.ts';
+import { noStreamCounts, type StreamCounts } from './streams.ts';
 
 export class Peer {
   readonly name: SiteName;
@@ -17,6 +18,7 @@ export class Peer {
   /** Frames and images are packed on the way to it. */
   readonly packs: boolean;
   readonly traffic: Traffic = { rawBytes: 0, sentBytes: 0 };
+  readonly streamCounts: StreamCounts = noStreamCounts();
 
   constructor(name: SiteName, mode: Mode, overflow: Overflow = 'bitmap', packs = false) {
     this.packs = packs;

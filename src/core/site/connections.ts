@@ -3,12 +3,13 @@
 
 import type { Epoch, Millis, SiteName } from '../base/units.ts';
 import type { PeerState } from '../mirror/forms.ts';
-import type { Link } from '../mirror/link.ts';
+import type { LinkPort } from '../base/ports.ts';
+import type { Link, LinkKeeper, LinkReceiver } from '../mirror/link.ts';
 import { encodeJson } from '../mirror/messages.ts';
 import { Peer } from '../mirror/peer.ts';
 import type { SiteOptions } from './contract.ts';
 
-export class Connections {
+export class Connections implements LinkKeeper {
   readonly #options: SiteOptions;
   readonly #state: () => PeerState;
   readonly peers: ReadonlyMap<SiteName, Peer>;
@@ -35,7 +36,59 @@ export class Connections {
     peer.said = null;
     link.packs = peer.packs;
     link.traffic = peer.traffic;
+    if (link.streams !== null) link.streams.counts = peer.streamCounts;
     link.send('state', encodeJson(this.#state()));
+  }
+
+  // ── streams ──
+  linkTo(peer: SiteName): Link | null {
+    return this.peers.get(peer)?.link ?? null;
+  }
+
+  streamsTo(peer: SiteName): number {
+    const { sites, site } = this.#options;
+    return Math.max(1, ...sites.filter(({ name }) => name === peer || name === site).map(({ streams = 1 }) => streams));
+  }
+
+  nameLink(): string {
+    return this.#options.random.id();
+  }
+
+  streamNews({ peer }: Link, number: number, ended: { readonly reason: string; readonly again: number } | null): void {
+    const { journal, shell } = this.#options;
+    if (ended === null) journal('stream.up', { peer, stream: number }, `stream ${number} of the link to ${peer} stands`);
+    else {
+      const text = `stream ${number} of the link to ${peer} ended: ${ended.reason}; ${ended.again} messages go again over the others`;
+      journal('stream.down', { peer, stream: number, ...ended }, text);
+    }
+    shell.wake();
+  }
+
+  /** Streams of the link to a peer that this side is to open: those that are missing, where it has opened the link. */
+  streamsWanted(peer: SiteName): readonly number[] {
+    const link = this.linkTo(peer);
+    return link?.dialled === true && link.streams !== null ? link.streams.missing : [];
+  }
+
+  /** The shell has connected to a peer for a stream. */
+  dialledStream(peer: SiteName, number: number, port: LinkPort): LinkReceiver {
+    const link = this.linkTo(peer);
+    if (link === null || !this.streamsWanted(peer).includes(number)) {
+      port.close();
+      return { receive: () => undefined, closed: () => undefined };
+    }
+    const stream = link.dialledStream(number, port);
+    this.greeting(stream);
+    return stream;
+  }
+
+  /** The connections that stand, streams with them. */
+  *#standing(): Iterable<Link> {
+    for (const { link } of this.peers.values()) {
+      if (link === null) continue;
+      yield link;
+      if (link.streams !== null) yield* link.streams.links;
+    }
   }
 
   /** The peer that is primary of the newest epoch, if that is not older than `epoch`. */
@@ -97,8 +150,7 @@ export class Connections {
       if (link.up || !link.open) this.#greeting.delete(link);
       else if (now - link.lastHeard >= silenceMillis) link.close('no hello came');
     }
-    for (const { link } of this.peers.values()) {
-      if (link === null) continue;
+    for (const link of this.#standing()) {
       if (stalled) link.lastHeard = Math.max(link.lastHeard, now - silenceMillis / 2);
       if (now - link.lastHeard >= silenceMillis) link.close(`nothing was heard for ${Math.round(now - link.lastHeard)} ms`);
       else if (now - link.lastSent >= heartbeatMillis) link.send('ping', new Uint8Array(0));
@@ -108,9 +160,8 @@ export class Connections {
   deadline(): Millis {
     const { heartbeatMillis } = this.#options.timings;
     let earliest = Infinity;
-    for (const { link } of this.peers.values()) {
-      if (link !== null) earliest = Math.min(earliest, link.lastSent + heartbeatMillis, link.lastHeard + this.#silenceMillis());
-    }
+    for (const link of this.#standing())
+      earliest = Math.min(earliest, link.lastSent + heartbeatMillis, link.lastHeard + this.#silenceMillis());
     for (const link of this.#greeting) if (link.open && !link.up) earliest = Math.min(earliest, link.lastHeard + this.#silenceMillis());
     return earliest;
   }

@@ -39,6 +39,8 @@ export interface SiteSpec {
   readonly linkBytesPerSecond?: number;
   /** How frames and images are packed on the way to it. Not at all when left out. */
   readonly compress?: 'zstd';
+  /** Of how many streams its links are; between two sites that differ in this, the larger. One connection for everything when left out. */
+  readonly streams?: number;
 }
 
 export interface VolumeSpec {
@@ -216,6 +218,22 @@ export interface PeerStatus {
   readonly paceBytesPerSecond: number | null;
   /** Bytes of records and images that went to it since this site started: as they are, and as they went. */
   readonly traffic: { readonly rawBytes: number; readonly sentBytes: number };
+  /** Null while the link is one connection. */
+  readonly streams: StreamStatus | null;
+}
+
+/** How the streams of a link are. */
+export interface StreamStatus {
+  readonly wanted: number;
+  readonly open: number;
+  /** Records and images that have come and wait for one before them. */
+  readonly waitingBytes: number;
+  /** What is on its way to the peer from the oldest message on that has not arrived. */
+  readonly aheadBytes: number;
+  /** Since this site started: messages that came before one that is before them, streams that ended before their link, messages that went again. */
+  readonly early: number;
+  readonly lost: number;
+  readonly again: number;
 }
 
 /** How a peer is brought up to date. */

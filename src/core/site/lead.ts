@@ -386,6 +386,8 @@ export class Lead {
       case 'verifyAsk':
       case 'verifyAnswer':
       case 'packed':
+      case 'streamNumber':
+      case 'streamAcknowledge':
         return `a ${message.name} message makes no sense from a mirror`;
     }
   }

@@ -38,4 +38,6 @@ export const ROUTES: Readonly<Record<MessageName, Route>> = {
   cursor: 'follower',
   bitmap: 'follower',
   packed: 'link',
+  streamNumber: 'link',
+  streamAcknowledge: 'link',
 };

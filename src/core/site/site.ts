@@ -59,6 +59,7 @@ export class Site implements LinkOwner {
   /** How large the volumes are. */
   readonly growth: Growth;
   readonly #options: SiteOptions;
+  readonly connections: Connections;
   readonly #connections: Connections;
   readonly #peers: ReadonlyMap<SiteName, Peer>;
   readonly #desk: WitnessDesk;
@@ -92,7 +93,7 @@ export class Site implements LinkOwner {
     const options = withDecisions(given, () => this.inspect());
     this.#options = options;
     this.#counters = Object.fromEntries(SITE_COUNTERS.map((name) => [name, 0])) as Record<SiteCounter, number>;
-    this.#connections = new Connections(options, () => this.#state());
+    this.connections = this.#connections = new Connections(options, () => this.#state());
     this.#peers = this.#connections.peers;
     assert(this.#peers.size === options.sites.length - 1, 'a site must be one of the sites of its group', { site: options.site });
     this.#promised = new Promised(options.clock.now(), options.timings.leaseMillis);

@@ -7,7 +7,17 @@ import type { FollowedPeer } from '../mirror/followed.ts';
 import type { HeldTable } from '../mirror/held.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
-import type { PeerStatus, Role, SiteCounter, SiteOptions, SiteStatus, VerifyProgress, VerifyStatus, Waiting } from './contract.ts';
+import type {
+  PeerStatus,
+  Role,
+  SiteCounter,
+  SiteOptions,
+  SiteStatus,
+  StreamStatus,
+  VerifyProgress,
+  VerifyStatus,
+  Waiting,
+} from './contract.ts';
 import { coverageOf } from './coverage.ts';
 import type { Growth } from './growth.ts';
 import type { Lead } from './lead.ts';
@@ -129,9 +139,17 @@ function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
     resync: followed === null || inside.replica === null ? null : resyncOf(followed, inside.replica, now),
     lastError: peer.lastError,
     traffic: { ...peer.traffic },
+    streams: streamsOf(peer),
     paused: followed?.paused ?? false,
     paceBytesPerSecond: followed === null || followed.pace.bytesPerSecond === Infinity ? null : followed.pace.bytesPerSecond,
   };
+}
+
+function streamsOf({ link, streamCounts }: Peer): StreamStatus | null {
+  const streams = link?.streams ?? null;
+  if (streams === null) return null;
+  const { count: wanted, openCount: open, sender, receiver } = streams;
+  return { wanted, open, waitingBytes: receiver.waitingBytes, aheadBytes: sender.aheadBytes, ...streamCounts };
 }
 
 /** Records and bytes that a peer has not acknowledged, and the age of the oldest of them by record times. Never less than the truth. */

@@ -70,6 +70,9 @@ export interface Inspection {
   readonly paced: boolean;
   /** Whether something went packed to some peer. */
   readonly packed: boolean;
+  /** Messages of links of several streams: that came before one that is before them, and that went again because a stream was lost. */
+  readonly early: number;
+  readonly again: number;
   /** As primary: how fast hosts may write, and whether that is for a resync that was outrun. */
   readonly writers: 'free' | 'slowed' | 'stopped' | null;
   readonly outrun: boolean;

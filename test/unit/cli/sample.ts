@@ -50,6 +50,7 @@ export function peerSample(change: Partial<PeerStatus> = {}): PeerStatus {
     resync: null,
     lastError: null,
     traffic: { rawBytes: 4096, sentBytes: 4096 },
+    streams: null,
     paused: false,
     paceBytesPerSecond: null,
     ...change,

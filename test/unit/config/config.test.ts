@@ -283,6 +283,19 @@ const FAULTS: readonly { kind: string; part: string; replacement: string; fault:
       'line 26: group.db.link_mib_per_second.gamma = 0.1: must be a number from 0.25 to 1048576: what a primary sends that site at most in a second, in MiB',
   },
   {
+    kind: 'streams to a site outside the group',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nstreams = { delta = 2 }',
+    fault: 'line 26: group.db.streams.delta is not among the sites of the group: alpha, beta, gamma',
+  },
+  {
+    kind: 'more streams than a link may have',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nstreams = { gamma = 9 }',
+    fault:
+      'line 26: group.db.streams.gamma = 9: must be a whole number from 1 to 8: over how many connections records and images go to that site',
+  },
+  {
     kind: 'a scan unit that is no power of two',
     part: 'async = ["gamma"]',
     replacement: 'async = ["gamma"]\nscan_unit_mib = 48',

@@ -7,7 +7,7 @@ import type { Compression, LinkIdentity, LinkPort } from '../../../src/core/base
 import { copyOf } from '../../../src/core/base/bytes.ts';
 import { acceptLink } from '../../../src/core/mirror/accept.ts';
 import { readHello } from '../../../src/core/mirror/forms.ts';
-import { Link, type LinkOwner } from '../../../src/core/mirror/link.ts';
+import { Link, type LinkKeeper, type LinkOwner } from '../../../src/core/mirror/link.ts';
 import {
   commonVersion,
   decodeJson,
@@ -66,6 +66,13 @@ class Owner implements LinkOwner {
   readonly groupId: string | null;
   readonly peers: readonly string[];
   readonly heard: string[] = [];
+  /** Links of one connection. */
+  readonly connections: LinkKeeper = {
+    linkTo: () => null,
+    streamsTo: () => 1,
+    nameLink: () => 'none',
+    streamNews: () => undefined,
+  };
 
   constructor(site: string, groupId: string | null, peers: readonly string[]) {
     this.site = site;

@@ -24,6 +24,8 @@ import {
   MESSAGE_HEADER,
   MESSAGE_TYPES,
   PACKED_BODY,
+  STREAM_ACKNOWLEDGE_BODY,
+  STREAM_NUMBER_BODY,
   type Message,
   type MessageName,
   MessageReader,
@@ -127,6 +129,8 @@ describe('the wire form, version 1', () => {
     assert.deepEqual(readAnswer(decodeJson(body('verifyAnswer')), ASK), ANSWER);
     assert.deepEqual(decodeNumbers(PACKED_BODY, body('packed')), { type: 11, reserved: 0, rawBytes: 4096 });
     assert.deepEqual(body('packed').subarray(PACKED_BODY.bytes), PACKED);
+    assert.deepEqual(decodeNumbers(STREAM_NUMBER_BODY, body('streamNumber')), { number: 31 });
+    assert.deepEqual(decodeNumbers(STREAM_ACKNOWLEDGE_BODY, body('streamAcknowledge')), { upTo: 20, rangeCount: 1, reserved: 0 });
     assert.deepEqual(decodeJson(body('refuse')), { reason: 'this is site "near", not "far"' });
   });
 

@@ -33,6 +33,9 @@ import {
   IMAGE_BODY,
   IMAGE_END_BODY,
   PACKED_BODY,
+  STREAM_ACKNOWLEDGE_BODY,
+  STREAM_NUMBER_BODY,
+  STREAM_RANGE,
   type MessageName,
 } from '../../../src/core/mirror/messages.ts';
 import { digests, GROUP_TAG } from '../../support/records.ts';
@@ -152,6 +155,12 @@ export const ANSWER: Answer = { kind: 'digest', digests: new Uint8Array([0xca, 0
 /** The bytes "Te" and 4094 zeroes, packed by zstd. */
 export const PACKED: Uint8Array = new Uint8Array(Buffer.from('28b52ffd60000f550000185465000100faf7c110', 'hex'));
 
+/** Everything up to 20, and 23 to 25. */
+const STREAM_ACKNOWLEDGEMENT = new Uint8Array([
+  ...encodeNumbers(STREAM_ACKNOWLEDGE_BODY, [20, 1, 0]),
+  ...encodeNumbers(STREAM_RANGE, [23, 25]),
+]);
+
 /** All kinds, in the order of their numbers. */
 export function wireSamples(): readonly Sample[] {
   const image = encodeNumbers(IMAGE_BODY, [3, 1, 8192, 4, 1, 1, 0]);
@@ -192,5 +201,7 @@ export function wireSamples(): readonly Sample[] {
     whole('verifyAsk', 'primary to mirror: a question about a range as of a record', encodeJson(encodeAsk(ASK))),
     whole('verifyAnswer', 'mirror to primary: its answer', encodeJson(encodeAnswer(7, ANSWER))),
     whole('packed', 'each to each: a frame or an image, packed', new Uint8Array([...encodeNumbers(PACKED_BODY, [11, 0, 4096]), ...PACKED])),
+    whole('streamNumber', 'each to each: the place of the next message in the order of the link', encodeNumbers(STREAM_NUMBER_BODY, [31])),
+    whole('streamAcknowledge', 'each to each: messages that have arrived', STREAM_ACKNOWLEDGEMENT),
   ];
 }
