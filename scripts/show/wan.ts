@@ -1,5 +1,6 @@
-// npm run show:wan [-- --mib 256 --rounds 5 --seconds 6]: how fast far catches up over a link of 0, 20 and 100 ms there and back; and
-// what a host feels of a far site that has stalled: 4 KiB writes, one at a time, with far healthy and with far taking nothing, in turn, in one run.
+// npm run show:wan [-- --mib 256 --rounds 5 --seconds 6 --streams 1,4 --window-mib 1]: how fast far catches up over a link of 0, 20 and 100 ms there and
+// back, by one connection and by several streams, where each connection may have as much on its way as it likes, and where it may have no more than a
+// window of so much, as TCP has after losses; and what a host feels of a far site that has stalled: 4 KiB writes, one at a time, with far healthy and with far taking nothing, in turn, in one run.
 // Three sites and a witness of their own on this machine, the link to far through a relay that holds every byte back for so long.
 
 import { randomBytes } from 'node:crypto';
@@ -16,6 +17,8 @@ const { values } = parseArgs({
     mib: { type: 'string', default: '256' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '6' },
+    streams: { type: 'string', default: '1,4' },
+    'window-mib': { type: 'string', default: '1' },
   },
 });
 const BYTES = Number(values.mib) * MIB;
@@ -26,6 +29,8 @@ const WAIT_MILLIS = 300_000;
 const LOOK_MILLIS = 20;
 /** What a link of 1 Gbit/s and 100 ms has on its way, and more. */
 const LINK_BYTES = 32 * MIB;
+/** What one connection has on its way when much was lost. */
+const WINDOW_BYTES = Number(values['window-mib']) * MIB;
 /** Longer than hosts write in a slice, so that far is stalled and not gone. */
 const GROUP = { lease_millis: 30_000, heartbeat_millis: 1000, peer_timeout_millis: 25_000, segment_mib: 16, sidefile_mib: 2048 };
 
@@ -44,7 +49,7 @@ async function inStep(test: TestCluster): Promise<void> {
 }
 
 /** Writes everything while far hears nothing, then lets the bytes pass, each so much later. Returns MiB that far took in a second. */
-async function catchUp(test: TestCluster, oneWayMillis: number): Promise<number> {
+async function catchUp(test: TestCluster, oneWayMillis: number, windowBytes: number): Promise<number> {
   test.stopBytes(PRIMARY, FAR);
   const client = await NbdClient.connect({ address: test.member(PRIMARY).layout.nbd, exportName: directName(test.layout) });
   const data = randomBytes(MIB);
@@ -52,7 +57,7 @@ async function catchUp(test: TestCluster, oneWayMillis: number): Promise<number>
   await client.close();
   const before = (await test.status(FAR)).counters.receivedBytes;
   test.mend(PRIMARY, FAR);
-  test.delay(PRIMARY, FAR, oneWayMillis, LINK_BYTES);
+  test.delay(PRIMARY, FAR, oneWayMillis, windowBytes);
   const began = performance.now();
   await inStep(test);
   const seconds = (performance.now() - began) / 1000;
@@ -93,19 +98,31 @@ async function stalled(test: TestCluster): Promise<void> {
 
 async function main(): Promise<void> {
   if (findTool('fio') === null) throw new Error('fio is missing: install the Debian package fio');
-  await withCluster({ sizeBytes: BYTES, network: true, group: GROUP }, async (test) => {
-    await test.healed();
-    say('| there and back | MiB/s that far takes, median of rounds |');
-    say('| --- | --- |');
-    for (const oneWay of [0, 10, 50]) {
-      const rates: number[] = [];
-      for (let round = 0; round < ROUNDS; round++) rates.push(await catchUp(test, oneWay));
-      say(`| ${2 * oneWay} ms | ${median(rates).toFixed(1)} |`);
-    }
-    await stalled(test);
-    await test.compareCopies();
-    say('all three copies are equal, byte for byte');
-  });
+  say('| streams | there and back | on its way by each connection | MiB/s that far takes, median of rounds |');
+  say('| --- | --- | --- | --- |');
+  for (const [index, streams] of values.streams.split(',').map(Number).entries()) {
+    await withCluster({ sizeBytes: BYTES, network: true, group: { ...GROUP, streams: `{ ${FAR} = ${streams} }` } }, async (test) => {
+      await test.healed();
+      await rates(test, streams);
+      if (index === 0) await stalled(test);
+      await test.compareCopies();
+      say('all three copies are equal, byte for byte');
+    });
+  }
+}
+
+async function rates(test: TestCluster, streams: number): Promise<void> {
+  for (const [oneWay, windowBytes, text] of [
+    [0, LINK_BYTES, 'any'],
+    [10, LINK_BYTES, 'any'],
+    [50, LINK_BYTES, 'any'],
+    [10, WINDOW_BYTES, `${values['window-mib']} MiB`],
+    [50, WINDOW_BYTES, `${values['window-mib']} MiB`],
+  ] as const) {
+    const found: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) found.push(await catchUp(test, oneWay, windowBytes));
+    say(`| ${streams} | ${2 * oneWay} ms | ${text} | ${median(found).toFixed(1)} |`);
+  }
 }
 
 await main();
