@@ -233,7 +233,7 @@ export interface ReloadLine {
     readonly key: string;
     readonly was: string | null;
     readonly now: string | null;
-    readonly takes: 'now' | 'restart' | 'elsewhere';
+    readonly takes: 'now' | 'agreed' | 'restart' | 'elsewhere';
   }[];
 }
 
@@ -241,7 +241,12 @@ export interface ReloadLine {
 export const reloadSchema: z.ZodType<ReloadLine> = z.object({
   file: z.string(),
   changes: z.array(
-    z.object({ key: z.string(), was: z.string().nullable(), now: z.string().nullable(), takes: z.enum(['now', 'restart', 'elsewhere']) }),
+    z.object({
+      key: z.string(),
+      was: z.string().nullable(),
+      now: z.string().nullable(),
+      takes: z.enum(['now', 'agreed', 'restart', 'elsewhere']),
+    }),
   ),
 });
 

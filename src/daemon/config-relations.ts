@@ -170,17 +170,8 @@ export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | n
         faults.about([...path, key, site], `is not among the sites of the group: ${sites.join(', ')}`);
     }
   }
-  const firstAsync = sites.findIndex((site) => async.includes(site));
-  const laterSync = sites.find((site, index) => firstAsync >= 0 && index > firstAsync && !async.includes(site));
-  if (firstAsync === 0)
-    faults.wrong([...path, 'sites', 0], sites[0], 'is async, but the first site of a group serves it: name a sync site first');
-  else if (laterSync !== undefined) {
-    faults.wrong(
-      [...path, 'sites', sites.indexOf(laterSync)],
-      laterSync,
-      'is sync and comes behind an async site: name the sync sites first',
-    );
-  }
+  if (sites.length > 0 && sites.every((site) => async.includes(site)))
+    faults.about([...path, 'async'], 'names every site of the group, but none of them could serve by itself: leave one out');
   checkVolumes(group, known, faults);
 }
 

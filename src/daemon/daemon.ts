@@ -215,7 +215,7 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
     watch.change(watchSettings(next, siteOf(next, name)));
     for (const group of groups) {
       const changed = next.groups.find((each) => each.name === group.group);
-      if (changed !== undefined) group.resize(changed);
+      if (changed !== undefined) group.change(changed);
     }
   };
   const reload = reloader({ config, name, journal, certificates, apply });

@@ -17,6 +17,7 @@ import type {
   PauseOrder,
   Role,
   SiteOptions,
+  SiteSpec,
   SiteStatus,
   SwitchoverOrder,
   VerifyStatus,
@@ -80,6 +81,7 @@ export class GroupRunner implements ExportedGroup {
   readonly site: SiteName;
   readonly #volumes: readonly VolumeSpec[];
   readonly sites: readonly SiteName[];
+  readonly #sites: readonly SiteSpec[];
   readonly #lacks: Lacks;
   readonly #core: Site;
   readonly #folder: ReplicaFolder;
@@ -115,6 +117,7 @@ export class GroupRunner implements ExportedGroup {
       holdMillis,
     }));
     this.sites = config.sites.map(({ name }) => name);
+    this.#sites = config.sites;
     this.#lacks = new Lacks({
       own: site.name,
       volumeCount: config.volumes.length,
@@ -144,8 +147,9 @@ export class GroupRunner implements ExportedGroup {
     return this.#core.growth.volumes();
   }
 
-  /** The configuration was read again: volumes may have become larger. */
-  resize({ volumes }: GroupConfig): void {
+  /** The configuration was read again: volumes may have become larger, and copies may be mirrored in another mode. */
+  change({ volumes, sites }: GroupConfig): void {
+    this.#core.members.want(this.#sites.map((known) => sites.find(({ name }) => name === known.name) ?? known));
     const sizeOf = (wanted: string): number => volumes.find(({ name }) => name === wanted)?.sizeBytes ?? 0;
     this.#core.growth.resize(this.#volumes.map(({ name }) => sizeOf(name)));
   }

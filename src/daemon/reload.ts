@@ -17,8 +17,8 @@ export interface ConfigChange {
   /** The value as JSON; null: the key was, or is, not there. */
   readonly was: string | null;
   readonly now: string | null;
-  /** `elsewhere`: it is a matter of another site's daemon. */
-  readonly takes: 'now' | 'restart' | 'elsewhere';
+  /** `agreed`: once every site has read the same; `elsewhere`: it is a matter of another site's daemon. */
+  readonly takes: 'now' | 'agreed' | 'restart' | 'elsewhere';
 }
 
 /** What a reload has found, and done. */
@@ -29,6 +29,9 @@ export interface ReloadReport {
 
 /** Keys that take effect without a restart. */
 const LIVE_KEYS: readonly RegExp[] = [/^site\.[^.]+\.hooks$/, /^group\.[^.]+\.rpo_(seconds|alert_percent)$/];
+
+/** Keys that the primary puts into effect, once every site that it is connected to has read the same. */
+const AGREED_KEY = /^group\.[^.]+\.async$/;
 
 /** Takes effect without a restart where it was there before, as the size of a volume that there is. */
 const SIZE_KEY = /^group\.[^.]+\.volume\[[^\]]+\]\.size$/;
@@ -52,6 +55,7 @@ function takes(key: string, site: string): ConfigChange['takes'] {
   const named = /^site\.([^.]+)\.(.+)$/.exec(key);
   // How the others are reached is this site's matter, too.
   if (named !== null && named[1] !== site && !REACHED_BY.has(named[2] as string)) return 'elsewhere';
+  if (AGREED_KEY.test(key)) return 'agreed';
   return LIVE_KEYS.some((live) => live.test(key)) ? 'now' : 'restart';
 }
 
@@ -87,6 +91,7 @@ function reloadText({ file, changes }: ReloadReport): string {
       .join(', ');
   const parts = [
     [keys('now'), 'takes effect now'],
+    [keys('agreed'), 'takes effect once every site has read the same'],
     [keys('restart'), 'needs a restart of this daemon'],
     [keys('elsewhere'), 'is a matter of other sites'],
   ].flatMap(([names, text]) => (names === '' ? [] : [`${names} ${text}`]));

@@ -69,6 +69,9 @@ class CoreSite implements InspectedSite {
   resize(sizes: readonly number[]): void {
     this.site.growth.resize(sizes);
   }
+  want(...wish: Parameters<Site['members']['want']>): void {
+    this.site.members.want(...wish);
+  }
   get sizes(): readonly number[] {
     return this.site.growth.sizes;
   }
@@ -108,6 +111,7 @@ class CoreSite implements InspectedSite {
       unclean: replica.unclean,
       believes: replica.superblock.durableValue.witness?.instance ?? null,
       flagView: (site) => lead?.followed.get(site)?.flag ?? null,
+      modeView: (site) => lead?.followed.get(site)?.peer.mode ?? null,
       leaseUntil: (site) => lead?.followed.get(site)?.lease.until ?? null,
       promiseUntil: promisedUntil,
       attached: follower !== null,

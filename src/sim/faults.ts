@@ -9,8 +9,9 @@ import type { InspectedSite } from './check/observe.ts';
 import type { Machine } from './machine.ts';
 import type { Network } from './network.ts';
 import type { Fault, FaultKind } from './schedule.ts';
-import { LOSE_HANDOVER } from './stories.ts';
-import type { Settings } from './settings.ts';
+import { LOSE_HANDOVER, LOSE_MODE } from './stories.ts';
+import { type Settings, SITES } from './settings.ts';
+import type { Mode } from '../core/base/copies.ts';
 import type { Watch } from './watch.ts';
 import type { SimWitness } from './witness.ts';
 import type { World } from './world.ts';
@@ -20,7 +21,8 @@ const LOSABLE = ['admit', 'claim', 'exclude', 'resign'] as const;
 /** Longer than any seed keeps a machine away that is to come back by itself. */
 const AWAY_MILLIS_MAX = 1_000_000;
 
-function losable(amount: number): (typeof LOSABLE)[number] | 'handover' {
+function losable(amount: number): (typeof LOSABLE)[number] | 'handover' | 'mode' {
+  if (amount === LOSE_MODE) return 'mode';
   return amount === LOSE_HANDOVER ? 'handover' : (LOSABLE[amount % LOSABLE.length] as (typeof LOSABLE)[number]);
 }
 
@@ -39,6 +41,8 @@ export class Faults {
   private readonly restartAfter = new Map<string, number>();
   private readonly failures = new Map<string, number>();
   private tending = false;
+  /** What the operator has written into the configuration last. */
+  private readonly modes = new Map<string, Mode>(SITES.map(({ name, mode }) => [name, mode]));
   /** Machines that stay down for good. */
   readonly leftOut = new Set<string>();
 
@@ -109,6 +113,8 @@ export class Faults {
         return this.orderPause(machine, fault);
       case 'grow':
         return machine.configure(this.sizes(fault.amount % 3 === 0 ? 0.5 : 1));
+      case 'mode':
+        return this.changeMode(other, fault);
       case 'witness-cut':
       case 'witness-down':
       case 'witness-lossy':
@@ -189,6 +195,23 @@ export class Faults {
     look();
   }
 
+  /**
+   * An operator writes another mode of a copy into the configuration, and has one site after the other read it; sometimes he forgets one, or comes
+   * to it much later.
+   */
+  private changeMode({ name }: Machine<InspectedSite>, fault: Fault): void {
+    const mode = this.modes.get(name) === 'sync' ? 'async' : 'sync';
+    // A configuration without a sync site is refused.
+    if (mode === 'async' && [...this.modes].every(([site, each]) => each === 'async' || site === name)) return;
+    this.modes.set(name, mode);
+    const written = new Map(this.modes);
+    for (const [step, offset] of [0, 1, 2].entries()) {
+      const index = (fault.site + offset) % this.machines.length;
+      if (step > 0 && fault.amount % 5 === 0) continue;
+      this.later(step * fault.millis * ((fault.amount % 7) / 4), () => this.machines[index]?.configureModes(written));
+    }
+  }
+
   /** The volumes with a share of what they grow by. */
   private sizes(share: number): readonly number[] {
     const { volumes, growthBlocks } = this.settings;
@@ -218,6 +241,7 @@ export class Faults {
     // Who was to stay away for good comes back like any other when it ends once more.
     for (const [name, millis] of this.restartAfter) if (millis > AWAY_MILLIS_MAX) this.restartAfter.delete(name);
     for (const machine of this.machines) machine.configure(this.sizes(1));
+    for (const machine of this.machines) machine.configureModes(this.modes);
     this.resumeAll();
   }
 

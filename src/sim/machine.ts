@@ -10,6 +10,7 @@ import type { End, Network, Station } from './network.ts';
 import type { SimWitness } from './witness.ts';
 import type { Pending, World } from './world.ts';
 import type { Buffers, LinkPort } from '../core/base/ports.ts';
+import type { Mode } from '../core/base/copies.ts';
 import type { Millis, SiteName } from '../core/base/units.ts';
 import type {
   Decision,
@@ -40,6 +41,8 @@ export interface DrivenSite {
   request(request: HostRequest): void;
   /** The configuration has other sizes of its volumes. */
   resize?(sizes: readonly number[]): void;
+  /** It has other modes of the copies. */
+  want?(sites: SiteOptions['sites']): void;
   /** As hosts that connect now are served. */
   readonly sizes?: readonly number[];
   turn(): void;
@@ -134,7 +137,7 @@ export class Machine<S extends DrivenSite> implements Station {
   private readonly chance: Chance;
   private readonly network: Network;
   private readonly witness: SimWitness;
-  private readonly options: MachineOptions;
+  private options: MachineOptions;
   private readonly factory: SiteFactory<S>;
   private readonly listener: MachineListener<S>;
   private readonly others: () => readonly Machine<S>[];
@@ -224,6 +227,13 @@ export class Machine<S extends DrivenSite> implements Station {
     if (this.site?.resize === undefined) {
       for (const [index, volume] of this.options.volumes.entries()) volume.sizeBytes = larger[index] as number;
     } else this.enter('reload', this.life, () => this.site?.resize?.(larger));
+  }
+
+  /** Its configuration has other modes of the copies now. */
+  configureModes(modes: ReadonlyMap<SiteName, Mode>): void {
+    const sites = this.options.sites.map((spec) => ({ ...spec, mode: modes.get(spec.name) ?? spec.mode }));
+    this.options = { ...this.options, sites };
+    if (this.site !== null) this.enter('reload', this.life, () => this.site?.want?.(sites));
   }
 
   /** Stops the process for a while without its noticing. */

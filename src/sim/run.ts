@@ -17,6 +17,7 @@ import {
   handoverFaults,
   makeSchedule,
   growthFaults,
+  modeFaults,
   pauseFaults,
   scanFaults,
   streamFaults,
@@ -319,11 +320,16 @@ export class Simulation {
   private waits(): readonly string[] {
     const ordered = (cause: string): boolean =>
       [...this.faults.leftOut].some(
-        (site) => cause.includes(`records that ${site} lacks, and its overflow`) || cause.includes(`${site} is not connected`),
+        (site) =>
+          cause.includes(`records that ${site} lacks, and its overflow`) ||
+          cause.includes(`${site} is not connected`) ||
+          cause.startsWith('no other sync copy would be in step'),
       );
+    // An operator who wants the primary to be async orders another one first; here he does not.
+    const isPrimary = (what: string, cause: string): boolean => what.startsWith('to mirror') && cause.endsWith(' is primary');
     return this.watch.sites.flatMap((site) =>
       (site.machine.site?.status().waiting ?? [])
-        .filter(({ cause }) => !ordered(cause))
+        .filter(({ what, cause }) => !ordered(cause) && !isPrimary(what, cause))
         .map(({ what, cause, next }) => `${site.name} waits ${what}: ${cause}; then: ${next}`),
     );
   }
@@ -358,6 +364,7 @@ function scheduleOf(world: World, settings: Settings): readonly Fault[] {
     ...scanFaults(world.chance('scans'), span),
     ...pauseFaults(world.chance('pauses'), span),
     ...(Object.keys(settings.streams).length > 0 ? streamFaults(world.chance('stream faults'), span) : []),
+    ...modeFaults(world.chance('modes'), span),
     ...(settings.growthBlocks > 0 ? growthFaults(world.chance('growths'), span) : []),
   ];
   return faults.sort((a, b) => a.at - b.at);

@@ -4,7 +4,7 @@
 
 import type { CrashMoment } from './gate.ts';
 import { Chance } from './random.ts';
-import { makeGrowths, makeHandovers, makeLosses, makePauses, makeScans, makeStories } from './stories.ts';
+import { makeGrowths, makeHandovers, makeLosses, makeModes, makePauses, makeScans, makeStories } from './stories.ts';
 
 /** Kinds of faults. */
 export const FAULT_KINDS = [
@@ -41,6 +41,7 @@ export const FAULT_KINDS = [
   'grow',
   'stream-reset',
   'stream-stall',
+  'mode',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -63,8 +64,8 @@ export interface Fault {
 }
 
 /**
- * Those that are drawn here. Planned changes, lost witnesses, scans, pauses, growing and lost streams have streams of chance of their own
- * (handoverFaults, witnessFaults, scanFaults, pauseFaults, growthFaults, streamFaults), so that runs without them stay what they were.
+ * Those that are drawn here. Planned changes, lost witnesses, scans, pauses, growing, lost streams and modes have streams of chance of their own
+ * (handoverFaults, witnessFaults, scanFaults, pauseFaults, growthFaults, streamFaults, modeFaults), so that runs without them stay what they were.
  */
 const OWN_STREAM: ReadonlySet<FaultKind> = new Set([
   'switchover',
@@ -76,6 +77,7 @@ const OWN_STREAM: ReadonlySet<FaultKind> = new Set([
   'grow',
   'stream-reset',
   'stream-stall',
+  'mode',
 ]);
 const DRAWN_KINDS = FAULT_KINDS.filter((kind) => !OWN_STREAM.has(kind));
 
@@ -114,6 +116,7 @@ const WEIGHTS: Record<FaultKind, number> = {
   grow: 5,
   'stream-reset': 5,
   'stream-stall': 5,
+  mode: 5,
 };
 
 /** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
@@ -167,6 +170,12 @@ export function streamFaults(chance: Chance, span: Parameters<typeof makeSchedul
   for (let at = span.from; at < span.to; at += chance.between(0.1, 1.9) * gap)
     faults.push(makeFault(chance, at, chance.pick(['stream-reset', 'stream-reset', 'stream-stall']), -1, span.siteCount));
   return faults;
+}
+
+/** Modes that an operator changes in the configuration of one site after the other, in a share of all runs. */
+export function modeFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  if (!chance.happens(0.3)) return [];
+  return makeModes(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
 }
 
 function makeFaults(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {

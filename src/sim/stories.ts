@@ -263,6 +263,8 @@ const twoWitnesses: Story = ({ chance, at, leaseMillis, first, second }) => {
 
 /** Amount of a fault that chooses the handover among the operations (faults.ts). */
 export const LOSE_HANDOVER = 2000;
+/** The same of a change of a mode. */
+export const LOSE_MODE = 2001;
 
 /** Amount of a fault that chooses the exclusion among the operations (faults.ts). */
 const LOSE_EXCLUDE = 2;
@@ -404,6 +406,40 @@ const growthCutShort: Story = ({ chance, at, leaseMillis, first, second }) => {
     fault('crash', end + chance.between(0, 20), { site: first, millis: leaseMillis * 6 }),
   ];
 };
+
+/** The mode of a copy changes in the configuration of each site, one after the other, and something goes wrong in the middle of it. */
+const brokenMode: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const copy = chance.pick([2, 2, second, second, first]);
+  const span = leaseMillis * chance.spread(0.01, 4);
+  const soon = (): number => at + span * chance.between(0, 2);
+  const away = leaseMillis * chance.between(0.1, 4);
+  const trouble = (): Fault =>
+    chance.pick([
+      fault(chance.pick(['crash', 'power']), soon(), {
+        site: chance.pick([first, first, copy]),
+        millis: away,
+        calls: Math.floor(chance.spread(1, 60)),
+        moment: chance.pick(['before', 'after', 'torn']),
+      }),
+      fault(chance.pick(['crash', 'power', 'freeze']), soon(), { site: chance.pick([first, copy]), millis: away }),
+      fault('double-power', soon(), { site: first, other: second, millis: away }),
+      fault('witness-cut', soon(), { site: first, millis: away }),
+      fault('lose-answer', at, { amount: chance.pick([LOSE_EXCLUDE, LOSE_MODE, LOSE_MODE]) }),
+      fault('cut-asker', at, { amount: LOSE_MODE, millis: away }),
+      fault(chance.pick(['cut', 'reset', 'stall']), soon(), { site: first, other: copy === first ? second : copy, millis: away }),
+      fault('switchover', soon(), { site: first, other: chance.pick([second, 2]), amount: chance.integer(1, 1000) }),
+      fault('crash', soon(), { site: first, millis: 6 * leaseMillis }),
+      fault('mode', soon(), { site: chance.integer(0, 2), other: chance.integer(0, 2), millis: span, amount: chance.integer(1, 1000) }),
+    ]);
+  const order = fault('mode', at, { site: chance.integer(0, 2), other: copy, millis: span, amount: chance.integer(1, 1000) });
+  const count = chance.pick([0, 1, 1, 2, 3]);
+  return [order, ...Array.from({ length: count }, trouble)];
+};
+
+/** A few changes of modes between two moments. */
+export function makeModes(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  return told({ chance, from, to, leaseMillis }, orders(leaseMillis), brokenMode);
+}
 
 /** A few growings between two moments. */
 export function makeGrowths(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {

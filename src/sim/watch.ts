@@ -15,8 +15,12 @@ import { Truth } from './check/truth.ts';
 import { Verifies } from './check/verifies.ts';
 import type { WitnessOperation, WitnessState } from '../core/arbiter/witness-state.ts';
 import { epochOf } from '../core/base/position.ts';
+import type { Mode } from '../core/base/copies.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type { Decision, HostError, SiteSpec } from '../core/site/contract.ts';
+
+/** The site that is async when the group is made. */
+const ASYNC_AT_FIRST = 'far';
 
 /** What destroys records in a way that the rules do not answer for. */
 export type Harm = 'flip' | 'wipe' | 'disk';
@@ -68,9 +72,13 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     this.truth = new Truth(parts.unitCounts);
     this.holdMillis = parts.holdMillis;
     this.sites = parts.specs.map(({ name, mode }) => {
+      const witness = (): WitnessState | null => this.witness;
       const site = {
         name,
-        mode,
+        // As it is, and not as any configuration says: the rules are judged by the membership of the moment.
+        get mode(): Mode {
+          return witness()?.copies.find((copy) => copy.site === name)?.mode ?? mode;
+        },
         machine: null as unknown as Machine<InspectedSite>,
         inside: null,
         role: 'stopped',
@@ -235,6 +243,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'copy.resume') coverage.hit(facts['rung'] === 'scan' ? 'scan goes on after a cut' : 'resync goes on after a cut');
     else if (event === 'copy.begin' && facts['staged'] === true) coverage.hit('older volume kept until the end');
     else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
+    else if (event === 'mode.done') this.countMode(machine, String(facts['site']));
     else if (event === 'replica.grown') this.countGrown(machine);
     else if (event === 'scan.confirm') coverage.hit('scan confirmed by a stronger digest');
     else if (event === 'copy.protected') coverage.hit('older volume kept as protection images');
@@ -349,6 +358,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (operation.kind === 'exclude' && happened) this.coverage.hit('exclude answer lost');
     else if (operation.kind === 'handover') this.coverage.hit(happened ? 'handover answer lost' : 'handover request lost');
     else if (operation.kind === 'admit' && happened) this.coverage.hit('admit answer lost');
+    else if (operation.kind === 'mode' && happened) this.coverage.hit('the answer to a change of a mode was lost');
     else if (operation.kind === 'prove' && happened) this.coverage.hit('the answer to a proof was lost');
   }
 
@@ -416,11 +426,13 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
    */
   private takeBack(cause: 'power' | 'harm', holders: readonly SeenSite[] = this.sites): void {
     const forgiven: number[] = [];
+    // Where a third one is only on its way to be a sync copy, two others answer for what hosts are told.
+    const isMany = this.sites.filter((site) => site.mode === 'sync').length > 2 && this.witness?.deleted !== true;
     for (const reign of this.truth.reigns.values()) {
       if (reign.acknowledged === 0) continue;
       let kept = 0;
       for (const site of holders) {
-        if (site.mode !== 'sync') continue;
+        if (site.mode !== 'sync' || (isMany && !flagOf(this.witness, site.name))) continue;
         const { history, upTo } = site.held;
         const index = history.findIndex((start) => start.epoch === reign.epoch);
         const start = history[index];
@@ -460,6 +472,12 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     const { inside, role } = this.site(machine);
     if (inside === null) this.coverage.hit('a copy has grown at a start');
     else if (role === 'mirror') this.coverage.hit('a copy has grown while it followed');
+  }
+
+  private countMode(machine: Machine<InspectedSite>, site: SiteName): void {
+    const mode = this.seen.get(site)?.mode;
+    this.coverage.hit(mode === 'sync' ? 'an async copy became sync' : 'a sync copy became async');
+    if (this.hosts?.hasOpen(machine) === true) this.coverage.hit('a mode changed while hosts wrote');
   }
 
   private countRole(facts: Readonly<Record<string, unknown>>, text: string): void {
@@ -527,6 +545,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       if (!done) coverage.hit('claim refused');
       else {
         if (before?.primary !== null) coverage.hit(before?.primary === operation.from ? 'claim again by the last primary' : 'takeover');
+        if (operation.from === ASYNC_AT_FIRST && this.seen.get(operation.from)?.mode === 'sync')
+          coverage.hit('a copy that became sync took over');
         const site = this.seen.get(operation.from);
         if (site?.machine.site === null) coverage.hit('claim granted whose site had died meanwhile');
         if (site?.inside?.unclean === true && trueSyncPeersBefore(before, operation.from))

@@ -21,6 +21,7 @@ const readings: Readonly<Record<string, (facts: Facts) => Reading | null>> = {
   'pause.done': ({ site }) => ({ kind: 'paused', peer: text(site) }),
   'pause.kept': ({ site }) => ({ kind: 'paused', peer: text(site) }),
   'pause.end': ({ site }) => ({ kind: 'resumed', peer: text(site) }),
+  'mode.done': ({ site }) => ({ kind: 'mode', peer: text(site) }),
   'coverage.lost': () => ({ kind: 'coverage-lost', peer: null }),
   'exclude.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: false } }),
   'admit.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: true } }),

@@ -2,7 +2,8 @@
 // nothing until the copies have told it what they have done since. The backup only spares it to be told who the copies are, and is a lower bound.
 
 import { z } from 'zod';
-import { stateFault, type WitnessState } from '../core/arbiter/witness-state.ts';
+import { stateFault } from '../core/arbiter/witness-rules.ts';
+import type { WitnessState } from '../core/arbiter/witness-state.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { faultsOf, stateSchema } from './schema.ts';
 import type { WitnessStore } from './store.ts';

@@ -7,7 +7,8 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { stateFault, type WitnessState } from '../core/arbiter/witness-state.ts';
+import { stateFault } from '../core/arbiter/witness-rules.ts';
+import type { WitnessState } from '../core/arbiter/witness-state.ts';
 import { assert } from '../core/base/assert.ts';
 import {
   CELL_BYTES,

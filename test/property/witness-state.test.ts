@@ -15,7 +15,10 @@ import { canonicalJson, type Json } from '../../src/core/base/cell.ts';
 
 const SITES = ['a', 'b', 'c'] as const;
 const INSTANCE = 'w';
-const KINDS = ['claim', 'claim', 'exclude', 'exclude', 'admit', 'admit', 'admit', 'handover', 'resign', 'force'] as const;
+const KINDS = [
+  ...(['claim', 'claim', 'exclude', 'exclude', 'admit', 'admit', 'admit', 'handover', 'resign', 'force'] as const),
+  ...(['mode', 'mode', 'remove', 'add'] as const),
+] as const;
 
 /** One wish of one site. `age`: how many views ago it last looked; `drift`: how far off its epoch is, nearly always not at all. */
 interface Wish {
@@ -56,6 +59,11 @@ function operationOf({ kind, from, other, byHand, drift }: Wish, view: WitnessVi
       return { kind, ...head, epoch, ...(byHand ? { byHand } : {}) };
     case 'handover':
       return { kind, ...head, epoch, to: other };
+    case 'mode':
+    case 'add':
+      return { kind, ...head, epoch, site: other, mode: byHand ? 'sync' : 'async' };
+    case 'remove':
+      return { kind, ...head, epoch, site: other };
     case 'resign':
       return { kind, ...head };
     case 'exclude':
@@ -242,13 +250,34 @@ describe('the witness, whatever arrives in whatever order', () => {
     );
   });
 
+  test('a copy that was struck out is granted nothing, and one that is entered, or changes its mode, is admitted anew', () => {
+    fc.assert(
+      fc.property(turns, modes, (list, both) => {
+        run(list, both, (step) => {
+          const { operation, before, after } = step;
+          if (!changed(step)) return;
+          const granted = operation.kind === 'force' ? operation.site : operation.from;
+          assert.ok(before.copies.some(({ site }) => site === granted));
+          assert.ok(after.primary === null || after.copies.some(({ site }) => site === after.primary));
+          for (const copy of after.copies) {
+            const was = before.copies.find(({ site }) => site === copy.site);
+            if (was?.mode !== copy.mode) assert.ok(!copy.flag && was?.flag !== true, facts(after));
+          }
+          for (const copy of before.copies) if (after.copies.every(({ site }) => site !== copy.site)) assert.ok(!copy.flag);
+        });
+      }),
+      { numRuns: 300 },
+    );
+  });
+
   test('after a deletion nothing that was ever asked changes anything, nor once another group has taken the name', () => {
     fc.assert(
       fc.property(turns, modes, (list, both) => {
         const asked: WitnessOperation[] = [];
         let state = run(list, both, (step) => asked.push(step.operation)).at(-1)?.after;
         if (state === undefined) return;
-        const names = { requestId: 'delete', group: 'g', from: 'a', groupId: 'id', revision: state.revision } as const;
+        const { site: from } = state.copies[0] as { site: string };
+        const names = { requestId: 'delete', group: 'g', from, groupId: 'id', revision: state.revision } as const;
         const gone = apply(state, { kind: 'delete', ...names, force: true }, INSTANCE);
         assert.equal(gone.answer.outcome, 'done');
         state = gone.state as WitnessState;

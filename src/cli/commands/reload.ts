@@ -11,7 +11,12 @@ interface Flags extends ConfigFlag {
   readonly json: boolean;
 }
 
-const TAKES = { now: 'in effect', restart: 'needs a restart of this daemon', elsewhere: 'a matter of another site' } as const;
+const TAKES = {
+  now: 'in effect',
+  agreed: 'in effect once every site has read the same: `tercet status`',
+  restart: 'needs a restart of this daemon',
+  elsewhere: 'a matter of another site',
+} as const;
 
 /** Exit code 78 when the new configuration has faults: then nothing was changed. */
 export const reloadCommand: Command<CliContext> = buildCommand({

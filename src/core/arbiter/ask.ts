@@ -13,6 +13,8 @@ export type Change =
   | { kind: 'claim'; epoch: number; revision: number; byHand?: true }
   | { kind: 'exclude' | 'admit'; site: SiteName; epoch: number; revision: number }
   | { kind: 'handover'; to: SiteName; epoch: number; revision: number }
+  | { kind: 'mode' | 'add'; site: SiteName; mode: 'sync' | 'async'; epoch: number; revision: number }
+  | { kind: 'remove'; site: SiteName; epoch: number; revision: number }
   | { kind: 'resign'; revision: number }
   | { kind: 'force'; site: SiteName; epoch: number; revision: number };
 

@@ -27,6 +27,10 @@ export function refusalText(reason: RefusalReason, operation: WitnessOperation, 
       return `${asked}: the copy it names is mirrored asynchronously and may lack writes; use a sync copy, or promote it by hand`;
     case 'last-copy':
       return `${asked}: no other sync copy is known to be complete; bring another one in sync first`;
+    case 'flag-true':
+      return `${asked}: the flag of the copy that it names is true, so that copy may take over at any moment; exclude it first`;
+    case 'too-many':
+      return `${asked}: the group has as many copies as it may have (${copies}); remove one first`;
     case 'exists-different':
       return `${asked}: a group of this name exists with other copies or another identity; use another name`;
     case 'unseeded':

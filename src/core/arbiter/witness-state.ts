@@ -11,8 +11,10 @@
 import { assert, unreachable } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import { type Epoch, isCount, type SiteName } from '../base/units.ts';
+import { contentOf, remember } from './answered.ts';
 import { refusalText } from './refusals.ts';
 import { allWait, type CopyReport, heard, newestOf, seedOf, type Seeding } from './seeding.ts';
+import { assertState, assertStep, copyOf } from './witness-rules.ts';
 
 /** How a copy is mirrored. The flag of an async copy means "consistent, may be promoted by hand"; it is never claimed for automatically. */
 export type CopyMode = 'sync' | 'async';
@@ -31,7 +33,7 @@ export interface WitnessView {
   readonly groupId: string;
   /** Name of this very witness: a witness that was replaced, or restored elsewhere, has another one. */
   readonly instance: string;
-  /** +1 with each change of epoch, primary or a flag. */
+  /** +1 with each change of epoch, primary, a flag, a mode, or who the copies are. */
   readonly revision: number;
   readonly epoch: Epoch;
   /** null before the first claim, and after the primary has resigned. */
@@ -49,6 +51,8 @@ export type RefusalReason =
   | 'not-a-copy'
   | 'mode'
   | 'last-copy'
+  | 'flag-true'
+  | 'too-many'
   | 'exists-different'
   | 'unseeded'
   | 'other-witness'
@@ -65,6 +69,8 @@ export const REFUSAL_REASONS: readonly RefusalReason[] = [
   'not-a-copy',
   'mode',
   'last-copy',
+  'flag-true',
+  'too-many',
   'exists-different',
   'unseeded',
   'other-witness',
@@ -128,6 +134,29 @@ export interface HandoverOperation extends Change {
   readonly epoch: Epoch;
 }
 
+/** The primary changes how another copy is mirrored, whose flag is false by then: it is admitted anew, as what it is from now on. */
+export interface ModeOperation extends Change {
+  readonly kind: 'mode';
+  readonly site: SiteName;
+  readonly mode: CopyMode;
+  readonly epoch: Epoch;
+}
+
+/** The primary enters another copy, its flag false. */
+export interface AddOperation extends Change {
+  readonly kind: 'add';
+  readonly site: SiteName;
+  readonly mode: CopyMode;
+  readonly epoch: Epoch;
+}
+
+/** The primary strikes another copy out, whose flag is false by then: nothing is granted to it any more. */
+export interface RemoveOperation extends Change {
+  readonly kind: 'remove';
+  readonly site: SiteName;
+  readonly epoch: Epoch;
+}
+
 /** `from` puts its own flag to false, which it may while another sync flag is true; if it was the primary, nobody is. */
 export interface ResignOperation extends Change {
   readonly kind: 'resign';
@@ -185,6 +214,9 @@ export type WitnessOperation =
   | ExcludeOperation
   | AdmitOperation
   | HandoverOperation
+  | ModeOperation
+  | AddOperation
+  | RemoveOperation
   | ResignOperation
   | ForceOperation
   | DeleteOperation
@@ -331,6 +363,12 @@ function decide(state: WitnessState, operation: Exclude<WitnessOperation, ReadOp
       return setFlag(state, operation, true);
     case 'handover':
       return handover(state, operation);
+    case 'mode':
+      return changeMode(state, operation);
+    case 'add':
+      return add(state, operation);
+    case 'remove':
+      return remove(state, operation);
     case 'resign':
       return resign(state, operation);
     case 'force':
@@ -440,6 +478,39 @@ function handover(state: WitnessState, operation: HandoverOperation): Decision {
   return { revision: state.revision + 1, epoch: state.epoch + 1, primary: target.site };
 }
 
+/** The flag says other things of an async copy than of a sync one: it never outlives a change of the mode. */
+function changeMode(state: WitnessState, operation: ModeOperation): Decision {
+  const reason = refusePrimary(state, operation);
+  if (reason !== null) return reason;
+  const { site, mode } = operation;
+  const target = copyOf(state, site);
+  if (target === undefined || site === operation.from) return 'not-a-copy';
+  if (target.mode === mode) return {};
+  if (target.flag) return 'flag-true';
+  return { revision: state.revision + 1, copies: state.copies.map((copy) => (copy.site === site ? { ...copy, mode } : copy)) };
+}
+
+function add(state: WitnessState, operation: AddOperation): Decision {
+  const reason = refusePrimary(state, operation);
+  if (reason !== null) return reason;
+  const { site, mode } = operation;
+  const known = copyOf(state, site);
+  if (known !== undefined) return known.mode === mode ? {} : 'exists-different';
+  if (state.copies.length >= limits.groupSitesMax) return 'too-many';
+  return { revision: state.revision + 1, copies: [...state.copies, { site, mode, flag: false }] };
+}
+
+function remove(state: WitnessState, operation: RemoveOperation): Decision {
+  const reason = refusePrimary(state, operation);
+  if (reason !== null) return reason;
+  const { site } = operation;
+  const target = copyOf(state, site);
+  if (site === operation.from) return 'not-a-copy';
+  if (target === undefined) return {};
+  if (target.flag) return 'flag-true';
+  return { revision: state.revision + 1, copies: state.copies.filter((copy) => copy !== target) };
+}
+
 function resign(state: WitnessState, operation: ResignOperation): Decision {
   const own = copyOf(state, operation.from);
   if (own === undefined) return 'not-a-copy';
@@ -491,12 +562,9 @@ function report(
 ): Applied {
   const { instance } = before;
   if (operation.instance !== instance) return { state: stored, answer: refuseUnseeded(before, operation) };
-  const sameCopies = operation.copies.length === before.copies.length;
-  if (
-    operation.groupId !== before.groupId ||
-    !sameCopies ||
-    !operation.copies.every(({ site, mode }) => copyOf(before, site)?.mode === mode)
-  )
+  const sameCopies =
+    operation.copies.length === before.copies.length && operation.copies.every(({ site }) => copyOf(before, site) !== undefined);
+  if (operation.groupId !== before.groupId || !sameCopies)
     return { state: stored, answer: refuse('exists-different', operation, viewOfState(before)) };
   if (copyOf(before, operation.from) === undefined || operation.report.site !== operation.from)
     return { state: stored, answer: refuse('not-a-copy', operation, viewOfState(before)) };
@@ -505,11 +573,12 @@ function report(
   const newest = newestOf(seeding);
   const epoch = Math.max(before.epoch, newest.epoch);
   const revision = Math.max(before.revision, newest.revision);
-  const told: WitnessState = { ...before, epoch, revision, seeding, writes: before.writes + 1 };
+  const copies = leads(operation, epoch) ? withModes(before.copies, operation.copies) : before.copies;
+  const told: WitnessState = { ...before, copies, epoch, revision, seeding, writes: before.writes + 1 };
   // An epoch that this witness knows of and no copy: it was granted, and the answer lost with the one that granted it.
   const isUnknown = newest.epoch < epoch;
   const isUnbegun = isUnknown && before.primary !== null && epoch === newest.epoch + 1 && allWait(before.copies, seeding);
-  const seed = isUnknown && !isUnbegun ? null : seedOf(before.copies, seeding);
+  const seed = isUnknown && !isUnbegun ? null : seedOf(copies, seeding);
   if (seed === null || 'why' in seed) {
     if (seeding === known && stored !== null) return { state: stored, answer: refuseUnseeded(before, operation) };
     assertState(told);
@@ -520,12 +589,24 @@ function report(
     // Further than any change of the old witness can have come that no copy was told of: what was asked of that one is refused here.
     revision: revision + limits.witnessSeedRevisions,
     primary: isUnbegun ? null : seed.primary,
-    copies: before.copies.map((copy) => ({ ...copy, flag: seed.able.includes(copy.site) })),
+    copies: copies.map((copy) => ({ ...copy, flag: seed.able.includes(copy.site) })),
     seeded: true,
     seeding: { round: 0, reports: [] },
   };
   assertState(next);
   return { state: next, answer: { outcome: 'done', view: viewOfState(next) } };
+}
+
+/**
+ * Whether the reporter leads the newest epoch that any copy knows. It knows how each copy is mirrored, and by that whose flag says what. Where nobody
+ * leads, the copies may know different things in the middle of a change; it is all one then, because whoever holds the most may go on.
+ */
+function leads({ report: { role, epoch } }: ReportOperation, newest: Epoch): boolean {
+  return role === 'primary' && epoch === newest;
+}
+
+function withModes(copies: readonly WitnessCopy[], modes: ReportOperation['copies']): readonly WitnessCopy[] {
+  return copies.map((copy) => ({ ...copy, mode: modes.find(({ site }) => site === copy.site)?.mode ?? copy.mode }));
 }
 
 /** A report to a witness that may grant already: a copy that knows no more than it does believes it from now on. */
@@ -554,63 +635,8 @@ function refuseUnseeded(state: WitnessState, operation: WitnessOperation): Witne
   return { ...refused, text, seeding: { round: seeding.round, missing } };
 }
 
-function copyOf(state: Pick<WitnessView, 'copies'>, site: SiteName): WitnessCopy | undefined {
-  return state.copies.find((copy) => copy.site === site);
-}
-
 function withFlag(state: WitnessState, site: SiteName, flag: boolean): readonly WitnessCopy[] {
   return state.copies.map((copy) => (copy.site === site ? { ...copy, flag } : copy));
-}
-
-/** Adds an answered request. When there are too many, refusals go first, oldest first: a confused site must not push out another's claim. */
-function remember(state: WitnessState, operation: WitnessOperation, refused: RefusalReason | null): WitnessState {
-  const { revision, epoch, primary } = state;
-  const copies = state.copies.map((copy) => [copy.site, copy.mode, copy.flag] as const);
-  const requests = [
-    ...state.requests,
-    { id: operation.requestId, content: contentOf(operation), refused, revision, epoch, primary, copies },
-  ];
-  let byteCount = requests.reduce((sum, request) => sum + bytesOf(request), 0);
-  while (requests.length > limits.witnessRequestsMax || byteCount > limits.witnessRequestsBytesMax) {
-    const oldestRefused = requests.findIndex((request) => request.refused !== null);
-    const [dropped] = requests.splice(Math.max(oldestRefused, 0), 1);
-    if (dropped !== undefined) byteCount -= bytesOf(dropped);
-  }
-  return { ...state, requests };
-}
-
-/** Bytes of a remembered request as JSON with its comma; all its text is ASCII. */
-function bytesOf(request: AnsweredRequest): number {
-  return JSON.stringify(request).length + 1;
-}
-
-/** One line that is equal for equal operations only: no name holds a space. */
-function contentOf(operation: WitnessOperation): string {
-  const { kind, from } = operation;
-  switch (operation.kind) {
-    case 'create': {
-      const copies = operation.copies.map(({ site, mode }) => `${site} ${mode}`).sort();
-      return `${kind} ${from} ${operation.groupId} ${operation.first} ${copies.join(' ')}`;
-    }
-    case 'claim':
-      return `${kind} ${from} ${operation.revision} ${operation.epoch} ${operation.byHand === true ? 'by-hand' : 'by-itself'}`;
-    case 'exclude':
-    case 'admit':
-    case 'force':
-      return `${kind} ${from} ${operation.revision} ${operation.epoch} ${operation.site}`;
-    case 'handover':
-      return `${kind} ${from} ${operation.revision} ${operation.epoch} ${operation.to}`;
-    case 'resign':
-      return `${kind} ${from} ${operation.revision}`;
-    case 'delete':
-      return `${kind} ${from} ${operation.revision} ${operation.groupId} ${operation.force === true ? 'force' : 'primary'}`;
-    case 'read':
-    case 'prove':
-    case 'report':
-      return `${kind} ${from}`;
-    default:
-      return unreachable(operation);
-  }
 }
 
 function answerAgain(state: WitnessState, request: AnsweredRequest, operation: WitnessOperation): WitnessAnswer {
@@ -637,45 +663,4 @@ function assertOperation(operation: WitnessOperation): void {
   const sites = new Set(operation.copies.map((copy) => copy.site));
   assert(sites.size === operation.copies.length, 'each copy is at a site of its own', { copies: operation.copies });
   assert(sites.size <= limits.groupSitesMax, 'a group has a bounded number of copies', { count: sites.size });
-}
-
-/** Which rule a state breaks that no step of the witness leads to; null for a sound one. For what is read from a disk. */
-export function stateFault(state: Pick<WitnessState, 'copies' | 'primary' | 'epoch' | 'seeded' | 'deleted'>): string | null {
-  const { copies, primary, epoch } = state;
-  if (state.deleted === true) return primary === null && !copies.some((copy) => copy.flag) ? null : 'nobody serves a deleted group';
-  // It grants nothing, and its flags say nothing.
-  if (!state.seeded) return null;
-  if (epoch === 0 && primary !== null) return 'there is no primary before the first epoch';
-  if (primary !== null && copyOf(state, primary)?.flag !== true) return "the primary's flag must be true";
-  // W1: a sync copy may serve, or else the primary is an async one that was promoted by hand.
-  const able = copies.some((copy) => copy.flag && (copy.mode === 'sync' || copy.site === primary));
-  return able ? null : 'some copy must be able to serve alone';
-}
-
-function assertState(state: WitnessState): void {
-  const { copies, primary, epoch } = state;
-  const fault = stateFault(state);
-  assert(fault === null, fault ?? '', { copies, primary, epoch });
-  assert(state.requests.length <= limits.witnessRequestsMax, 'remembered requests are bounded', { count: state.requests.length });
-}
-
-/** W5 and compare-and-set, for one step. */
-function assertStep(before: WitnessState, after: WitnessState): void {
-  assertState(after);
-  const facts = { before: viewOfState(before), after: viewOfState(after) };
-  assert(after.writes === before.writes + 1, 'each stored state is one write further', { before: before.writes, after: after.writes });
-  const changed =
-    before.epoch !== after.epoch ||
-    before.primary !== after.primary ||
-    before.seeded !== after.seeded ||
-    before.copies.some((copy, index) => copy.flag !== after.copies[index]?.flag);
-  const counted = after.revision - before.revision;
-  // An exclusion of a copy whose flag is false already changes nothing but the revision. Who begins without a past leaps (seeding.ts).
-  const begins = after.seeded && (!before.seeded || before.instance !== after.instance) && counted === limits.witnessSeedRevisions;
-  assert(counted === 1 || (counted === 0 && !changed) || begins, 'the revision counts the changes', facts);
-  assert(after.epoch >= before.epoch, 'epochs never fall', facts);
-  const reigns = after.primary !== before.primary && after.primary !== null;
-  assert(!reigns || after.epoch > before.epoch, 'a new primary has a new epoch', facts);
-  const oneEpoch = !before.seeded || before.instance !== after.instance || after.epoch <= before.epoch + 1;
-  assert(oneEpoch, 'an epoch is never skipped', facts);
 }

@@ -3,6 +3,7 @@
 import { BLOCK_BYTES, isCount, type Epoch, type Seq, type SiteName } from '../base/units.ts';
 import type { EpochStart, History } from '../base/position.ts';
 import { limits } from '../base/limits.ts';
+import type { Member } from '../base/copies.ts';
 import type { ResyncRung, ScanChoice } from '../replica/superblock.ts';
 import { DIGEST_ALGORITHMS } from '../scan/digest.ts';
 import type { ScanGeometry } from '../scan/local.ts';
@@ -58,6 +59,10 @@ export interface PeerState {
   /** By volume: what its copy can hold, and what it knows every copy of the group to hold, both as on its disk. Left out without a copy. */
   readonly heldBytes?: readonly number[];
   readonly agreedBytes?: readonly number[];
+  /** Who the copies are to be, and how each is to be mirrored, by its configuration. Left out by programs whose members do not change. */
+  readonly wish?: readonly Member[];
+  /** Of a primary: who they are. */
+  readonly members?: readonly Member[];
 }
 
 /** A mirror asks the primary to let it follow. */
@@ -267,12 +272,41 @@ export function readState(body: Uint8Array): PeerState | null {
   if ((heldBytes === undefined) !== (agreedBytes === undefined) || (heldBytes !== undefined && !isSizes(heldBytes))) return null;
   if (agreedBytes !== undefined && !isSizes(agreedBytes)) return null;
   const sizes = heldBytes === undefined ? {} : { heldBytes, agreedBytes: agreedBytes as readonly number[] };
-  const state = { role: role as string, groupId, epoch, endEpoch, endSeq, chain, unclean, consistent, startCount, primary, ...sizes };
+  const lists = membersOf(o);
+  if (lists === null) return null;
+  const state = {
+    role: role as string,
+    groupId,
+    epoch,
+    endEpoch,
+    endSeq,
+    chain,
+    unclean,
+    consistent,
+    startCount,
+    primary,
+    ...sizes,
+    ...lists,
+  };
   if (paused === undefined) return state;
   const named = Array.isArray(paused) ? paused.filter((site) => text(site) !== null) : null;
   return named === null || named.length !== (paused as unknown[]).length || named.length >= limits.groupSitesMax
     ? null
     : { ...state, paused: named as string[] };
+}
+
+function membersOf({ wish, members }: Readonly<Record<string, unknown>>): Pick<PeerState, 'wish' | 'members'> | null {
+  if ((wish !== undefined && !isMembers(wish)) || (members !== undefined && !isMembers(members))) return null;
+  return { ...(wish !== undefined && { wish }), ...(members !== undefined && { members }) };
+}
+
+function isMembers(value: unknown): value is readonly Member[] {
+  if (!Array.isArray(value) || value.length > limits.groupSitesMax) return false;
+  return (value as unknown[]).every((each) => {
+    if (typeof each !== 'object' || each === null) return false;
+    const { site, mode } = each as Readonly<Record<string, unknown>>;
+    return text(site) !== null && (mode === 'sync' || mode === 'async');
+  });
 }
 
 function isSizes(value: unknown): value is readonly number[] {

@@ -8,7 +8,8 @@ import { noStreamCounts, type StreamCounts } from './streams.ts';
 
 export class Peer {
   readonly name: SiteName;
-  readonly mode: Mode;
+  /** As the group has it now, as far as this site knows. */
+  mode: Mode;
   readonly overflow: Overflow;
   /** The newest connection; older ones were closed when it came (T3). */
   link: Link | null = null;

@@ -1,13 +1,14 @@
 // A site's connections to its peers, whatever its role: which one counts, what was told on them, and when silence ends them. What the messages
 // mean is the site's business.
 
+import type { LinkPort } from '../base/ports.ts';
 import type { Epoch, Millis, SiteName } from '../base/units.ts';
 import type { PeerState } from '../mirror/forms.ts';
-import type { LinkPort } from '../base/ports.ts';
-import type { Link, LinkKeeper, LinkReceiver } from '../mirror/link.ts';
+import { Link, type LinkKeeper, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
 import { encodeJson } from '../mirror/messages.ts';
 import { Peer } from '../mirror/peer.ts';
 import type { SiteOptions } from './contract.ts';
+import { sameMembers } from './members.ts';
 
 export class Connections implements LinkKeeper {
   readonly #options: SiteOptions;
@@ -78,7 +79,7 @@ export class Connections implements LinkKeeper {
       return { receive: () => undefined, closed: () => undefined };
     }
     const stream = link.dialledStream(number, port);
-    this.greeting(stream);
+    this.#greeting.add(stream);
     return stream;
   }
 
@@ -103,8 +104,19 @@ export class Connections implements LinkKeeper {
   }
 
   /** A connection that this side has opened: it is given up when no hello comes on it. */
-  greeting(link: Link): void {
+  dialled(owner: LinkOwner, peer: SiteName, port: LinkPort): Link {
+    const { clock, digests, buffers, compression = null } = this.#options;
+    const link = new Link({ port, clock, digests, buffers, compression, dialled: { owner, peer }, findOwner: () => owner });
     this.#greeting.add(link);
+    return link;
+  }
+
+  /** The other side would not talk to this one. */
+  refused(name: SiteName, reason: string): void {
+    const peer = this.peers.get(name);
+    if (peer === undefined || peer.lastError === reason) return;
+    peer.lastError = reason;
+    this.#options.journal('link.refused', { peer: name, reason }, `${name} refused the connection: ${reason}`);
   }
 
   /** This process is running: gaps between such moments are its own stops. */
@@ -124,6 +136,8 @@ export class Connections implements LinkKeeper {
       told.consistent === now.consistent &&
       told.primary === now.primary &&
       (told.paused ?? []).join() === (now.paused ?? []).join() &&
+      sameMembers(told.wish, now.wish) &&
+      sameMembers(told.members, now.members) &&
       (told.heldBytes ?? []).join() === (now.heldBytes ?? []).join() &&
       (told.agreedBytes ?? []).join() === (now.agreedBytes ?? []).join();
     if (unchanged) return;

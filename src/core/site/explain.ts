@@ -109,9 +109,8 @@ function whyAway(peer: PeerStatus): string {
 /** What would become of this site if the primary were lost now. */
 function heirSentences(inside: Inspected, status: SiteStatus, now: Millis): readonly string[] {
   if (status.role !== 'mirror' && status.role !== 'joining') return [];
-  const own = inside.options.sites.find((spec) => spec.name === status.site);
   const flag = status.witness.view?.copies.find((copy) => copy.site === status.site)?.flag;
-  if (own?.mode === 'async')
+  if (inside.members.ownMode === 'async')
     return [
       `If the primary is lost, ${status.site} does not take over by itself, because it is async: \`tercet promote --force\` makes it serve with what it has.`,
     ];

@@ -26,6 +26,7 @@ import type { Replica } from '../replica/replica.ts';
 import type { OrderOutcome, SiteCounter, SiteOptions } from './contract.ts';
 import { HeldDesk } from './held-desk.ts';
 import { Handover } from './handover.ts';
+import type { Members } from './members.ts';
 import { Membership } from './membership.ts';
 import { pausedOf } from './pauses.ts';
 import { isKept, Writers } from './writers.ts';
@@ -65,6 +66,7 @@ export class Lead {
     desk: WitnessDesk;
     peers: ReadonlyMap<SiteName, Peer>;
     view: WitnessView;
+    members: Members;
     counters: Record<SiteCounter, number>;
   }) {
     this.#options = given.options;
@@ -77,6 +79,8 @@ export class Lead {
     const now = given.options.clock.now();
     for (const peer of given.peers.values()) {
       const copy = given.view.copies.find((candidate) => candidate.site === peer.name);
+      // Nobody but a primary changes it: it is so until this one does.
+      if (copy !== undefined) peer.mode = copy.mode;
       // A sync flag that is true at the start of a reign was left so by a handover: required at once, relied upon only once admitted here.
       const flag = copy?.flag === true ? (peer.mode === 'sync' ? 'maybe' : 'true') : 'false';
       const followed = new FollowedPeer(peer, flag, given.options.timings.driftShare, now);
@@ -86,6 +90,7 @@ export class Lead {
       this.#followed.set(peer.name, followed);
       if (followed.paused) given.options.journal('pause.kept', { site: peer.name }, `${peer.name} stays paused, as was ordered before`);
     }
+    given.members.changed();
     this.writers = new Writers(given.options.journal);
     this.held = new HeldDesk(given.options, given.replica, this.#followed);
     this.#membership = new Membership({ ...given, followed: this.#followed, lead: this });

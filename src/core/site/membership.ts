@@ -10,6 +10,8 @@ import type { FollowedPeer } from '../mirror/followed.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteCounter, SiteOptions } from './contract.ts';
 import type { Lead } from './lead.ts';
+import { MemberChanges } from './member-changes.ts';
+import type { Members } from './members.ts';
 
 /** Records that a peer may still lack when its admission begins; the stream carries them meanwhile. */
 const CAUGHT_UP_RECORDS = 256;
@@ -40,6 +42,7 @@ export class Membership {
   readonly #followed: ReadonlyMap<SiteName, FollowedPeer>;
   readonly #lead: Lead;
   readonly #counters: Record<SiteCounter, number>;
+  readonly #changes: MemberChanges;
   #excluding: Excluding | null = null;
   #admitting: Admitting | null = null;
   /** No question is put to the witness before. */
@@ -52,6 +55,7 @@ export class Membership {
     desk: WitnessDesk;
     followed: ReadonlyMap<SiteName, FollowedPeer>;
     lead: Lead;
+    members: Members;
     counters: Record<SiteCounter, number>;
   }) {
     this.#options = given.options;
@@ -60,18 +64,21 @@ export class Membership {
     this.#followed = given.followed;
     this.#lead = given.lead;
     this.#counters = given.counters;
+    this.#changes = new MemberChanges(given);
   }
 
   turn(now: Millis): void {
     if (this.#excluding === null) this.#beginExclude(now);
     this.#goOnExcluding();
+    if (this.#excluding === null && this.#admitting === null) this.#changes.turn(now);
     if (this.#excluding === null && this.#admitting === null) this.#beginAdmit(now);
     this.#goOnAdmitting();
   }
 
   deadline(): Millis {
-    let earliest = this.#desk.deadline();
-    if (this.#askNotBefore > this.#options.clock.now()) return Math.min(earliest, this.#askNotBefore);
+    const now = this.#options.clock.now();
+    let earliest = Math.min(this.#desk.deadline(), this.#changes.deadline(now));
+    if (this.#askNotBefore > now) return Math.min(earliest, this.#askNotBefore);
     if (this.#excluding !== null || this.#desk.busy) return earliest;
     for (const peer of this.#followed.values()) {
       if (!peer.required) continue;
@@ -103,6 +110,7 @@ export class Membership {
   end(): void {
     this.#ended = true;
     if (this.#excluding?.asked === true || this.#admitting?.asked === true) this.#desk.abandon();
+    this.#changes.end();
     this.#excluding = null;
     this.#admitting = null;
   }
@@ -121,7 +129,9 @@ export class Membership {
       const overwritten = peer.flag !== 'false' && peer.pendingJoin !== null && (!peer.paused || peer.required);
       const gone = peer.required && now >= this.#givenUpAt(peer);
       // One that is paused follows until the witness has its flag false: hosts are not held for a pause.
-      if (!overwritten && !gone && !(peer.paused && peer.required)) continue;
+      // One whose mode is to change is, too, whatever it is now; it goes on following meanwhile.
+      const changes = peer.flag !== 'false' && this.#changes.concerns(peer);
+      if (!overwritten && !gone && !changes && !(peer.paused && peer.required)) continue;
       if (peer.attached === 'following' && gone) {
         peer.peer.lastError = 'it did not acknowledge in time';
         peer.admitNotBefore = now + SLOW_PEER_REST * this.#options.timings.peerTimeoutMillis;
@@ -186,7 +196,7 @@ export class Membership {
     const { committed, received } = this.#replica.marks;
     for (const peer of this.#followed.values()) {
       const said = peer.peer.said;
-      const waits = peer.flag !== 'true' && !peer.paused;
+      const waits = peer.flag !== 'true' && !peer.paused && !this.#changes.concerns(peer);
       if (!waits || peer.attached !== 'following' || said === null || said.unclean || !said.consistent) continue;
       if (received - peer.received > CAUGHT_UP_RECORDS) continue;
       const flagBefore = peer.flag;

@@ -13,11 +13,13 @@ import type { ReplicaOptions } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { OrderOutcome, Role, SiteOptions, Waiting } from './contract.ts';
 import type { Lead } from './lead.ts';
+import { modeIn, type Members } from './members.ts';
 
 /** What orders work on: the site, seen through the few things they need. */
 export interface OrderGround {
   readonly options: SiteOptions;
   readonly desk: WitnessDesk;
+  readonly members: Members;
   role(): Role;
   replica(): Replica | null;
   primaryPeer(): Peer | null;
@@ -64,8 +66,7 @@ export class Creations {
  */
 function orderCreate(ground: OrderGround, done: Done): void {
   const { options, desk } = ground;
-  const own = options.sites.find((spec) => spec.name === options.site);
-  if (own?.mode === 'async')
+  if (modeIn(ground.members.wish, options.site) === 'async')
     return done(refused(`site ${options.site} is async for this group`, 'create the group at one of its sync sites'));
   const replica = ground.replica();
   if (replica !== null) {
@@ -94,8 +95,7 @@ function registerGroup(ground: OrderGround, groupId: string, done: Done): void {
   const { options, desk } = ground;
   if (ground.role() === 'failed') return done(refused('the copy here has failed', 'see its status'));
   if (desk.busy) return done(refused('another question to the witness is under way', 'order it again'));
-  const copies = options.sites.map((spec) => ({ site: spec.name, mode: spec.mode }));
-  desk.ask({ kind: 'create', groupId, copies, first: options.site }, (answer) => {
+  desk.ask({ kind: 'create', groupId, copies: ground.members.wish, first: options.site }, (answer) => {
     if (answer.outcome === 'done') {
       desk.read();
       done({ kind: 'done', text: `group ${options.group} is made; ${options.site} holds its first copy and becomes primary` });
@@ -135,7 +135,7 @@ export function orderPromote(ground: OrderGround, order: { force: boolean }, don
     const remedy = `wait for the primary, or add --force and go back to the volume as of record ${older}`;
     return done(refused('this copy is in the middle of a resync', remedy));
   }
-  const mode = options.sites.find((spec) => spec.name === options.site)?.mode;
+  const mode = ground.members.ownMode;
   const waits = mode === 'sync' ? ground.claimWaits() : null;
   if (mode === 'sync' && waits === null) {
     watchPromotion(ground, done);

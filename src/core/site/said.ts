@@ -1,17 +1,25 @@
 // What a site says of itself to its peers: its part, and how far its copy is, as of the moment when it is sent.
 
 import { ORIGIN } from '../base/position.ts';
-import type { SiteName } from '../base/units.ts';
+import type { Epoch, SiteName } from '../base/units.ts';
+import type { Follower } from '../mirror/follow.ts';
 import { readState, type PeerState } from '../mirror/forms.ts';
 import type { Link } from '../mirror/link.ts';
 import { decodeJson, type Message } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { Role } from './contract.ts';
+import type { Members } from './members.ts';
 import { pausedOf } from './pauses.ts';
 
-export function stateOf(site: { role: Role; groupId: string | null; replica: Replica | null; primary: SiteName | null }): PeerState {
-  const { role, groupId, replica, primary } = site;
+export function stateOf(site: {
+  role: Role;
+  groupId: string | null;
+  replica: Replica | null;
+  primary: SiteName | null;
+  members: Members;
+}): PeerState {
+  const { role, groupId, replica, primary, members } = site;
   const end = replica?.end ?? ORIGIN;
   const paused = role === 'primary' && replica !== null ? pausedOf(replica) : [];
   return {
@@ -26,6 +34,8 @@ export function stateOf(site: { role: Role; groupId: string | null; replica: Rep
     consistent: replica?.superblock.durableValue.consistent ?? false,
     startCount: replica?.startCount ?? 0,
     primary,
+    wish: members.wish,
+    ...(role === 'primary' && { members: members.list }),
     ...(paused.length > 0 && { paused }),
     ...(replica !== null && {
       heldBytes: replica.volumes.map(({ sizeBytes }) => sizeBytes),
@@ -46,4 +56,9 @@ export function heardOf(peer: Peer, link: Link, message: Message): PeerState | n
   if (said === null) link.refuse('a state message is malformed');
   else peer.said = said;
   return said;
+}
+
+/** Whether what a site follows is not the primary of the newest epoch that there is. */
+export function followsOlder(follower: Follower | null, better: Peer, epoch: Epoch): boolean {
+  return follower !== null && better.link !== follower.link && (better.said?.epoch ?? 0) > epoch;
 }

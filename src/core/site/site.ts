@@ -8,10 +8,10 @@ import type { WitnessView } from '../arbiter/witness-state.ts';
 import { assert } from '../base/assert.ts';
 import type { LinkPort } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
-import { Follower } from '../mirror/follow.ts';
+import type { Follower } from '../mirror/follow.ts';
 import { HeldTable } from '../mirror/held.ts';
 import type { PeerState, ScanChoice } from '../mirror/forms.ts';
-import { Link, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
+import type { Link, LinkOwner, LinkReceiver } from '../mirror/link.ts';
 import type { Message } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Opened } from '../replica/open.ts';
@@ -30,15 +30,17 @@ import {
   type SwitchoverOrder,
   type Waiting,
 } from './contract.ts';
+import { followerOf } from './following.ts';
 import { Growth } from './growth.ts';
 import { HostDesk } from './hosts.ts';
-import { bitmapOnlyOf, Lead } from './lead.ts';
+import { Lead } from './lead.ts';
+import { Members } from './members.ts';
 import { Creations, orderDrain, orderPromote, orderResync, type OrderGround, type WantedScan } from './orders.ts';
 import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
 import { OwnCopy } from './own-copy.ts';
 import { isReplicaError } from './replica-options.ts';
 import { Resignation } from './resignation.ts';
-import { heardOf, stateOf } from './said.ts';
+import { followsOlder, heardOf, stateOf } from './said.ts';
 import { Pauses } from './pauses.ts';
 import { ROUTES } from './routes.ts';
 import { Successor } from './successor.ts';
@@ -58,6 +60,8 @@ export class Site implements LinkOwner {
   readonly pauses: Pauses;
   /** How large the volumes are. */
   readonly growth: Growth;
+  /** Who the copies are, and how each is mirrored. */
+  readonly members: Members;
   readonly #options: SiteOptions;
   readonly connections: Connections;
   readonly #connections: Connections;
@@ -109,9 +113,11 @@ export class Site implements LinkOwner {
     });
     this.#survivors = new Survivors({ options, peers: this.#peers, counters: this.#counters, replica: () => this.#replica });
     this.#resignation = new Resignation(options, this.#desk);
+    this.members = new Members({ options, peers: this.#peers, lead: () => this.#lead });
     const looking = { options, desk: this.#desk, replica: () => this.#replica, role: () => this.#role, lead: () => this.#lead };
     this.#witnessMove = new WitnessMove({
       ...looking,
+      members: this.members,
       undecided: () => this.#claimant.undecided,
       stepBack: (why) => this.#becomeStandby(why),
     });
@@ -225,10 +231,7 @@ export class Site implements LinkOwner {
   }
 
   dialled(peer: SiteName, port: LinkPort): LinkReceiver {
-    const { clock, digests, buffers, compression = null } = this.#options;
-    const link = new Link({ port, clock, digests, buffers, compression, dialled: { owner: this, peer }, findOwner: () => this });
-    this.#connections.greeting(link);
-    return link;
+    return this.#connections.dialled(this, peer, port);
   }
 
   knowsPeer(name: SiteName): boolean {
@@ -260,10 +263,7 @@ export class Site implements LinkOwner {
   }
 
   linkRefused(name: SiteName, reason: string): void {
-    const peer = this.#peers.get(name);
-    if (peer === undefined || peer.lastError === reason) return;
-    peer.lastError = reason;
-    this.#options.journal('link.refused', { peer: name, reason }, `${name} refused the connection: ${reason}`);
+    this.#connections.refused(name, reason);
   }
 
   linkMessage(link: Link, message: Message): void {
@@ -401,6 +401,7 @@ export class Site implements LinkOwner {
       serving: this.serving,
       takingOver: this.#successor.waits,
       growth: this.growth,
+      members: this.members,
       verifies: this.verifies,
     };
   }
@@ -502,24 +503,15 @@ export class Site implements LinkOwner {
       return;
     }
     if (!this.growth.mayFollow(said)) return;
-    const { clock, journal, timings, shell } = this.#options;
     this.#successor.forget();
     this.#setRole('joining', `it joins ${peer.name}, primary of epoch ${said.epoch}`);
-    this.#follower = new Follower({
+    this.#follower = followerOf(this.#options, {
       link,
       replica,
-      clock,
-      journal,
       promised: this.#promised,
-      promiseMillis: timings.leaseMillis,
-      sites: this.#options.sites.map((spec) => spec.name),
-      blockDigests: this.#options.blockDigests,
       scanWanted: this.#wantedScan.choice,
-      site: this.site,
-      bitmapOnly: bitmapOnlyOf(this.#options.sites),
       held: this.#held,
       changed: () => this.#updateFollowing(),
-      wake: () => shell.wake(),
     });
   }
 
@@ -545,6 +537,7 @@ export class Site implements LinkOwner {
       promised: this.#promised,
       standbySince: this.#standbySince,
       survivors: this.#survivors,
+      members: this.members,
     };
   }
 
@@ -570,7 +563,16 @@ export class Site implements LinkOwner {
     const begun = (failure: ReplicaFailure | null): void => {
       if (failure !== null || this.#role !== 'claiming' || this.#replica !== replica) return;
       replica.superblock.update({ pendingClaim: null, unclean: false }, () => undefined);
-      this.#lead = new Lead({ options: this.#options, replica, desk: this.#desk, peers: this.#peers, view, counters: this.#counters });
+      const { members } = this;
+      this.#lead = new Lead({
+        options: this.#options,
+        replica,
+        desk: this.#desk,
+        peers: this.#peers,
+        view,
+        members,
+        counters: this.#counters,
+      });
       this.#setRole('primary', `the witness granted epoch ${view.epoch}`);
       this.#successor.forget();
       const newer = this.#desk.view;
@@ -585,6 +587,7 @@ export class Site implements LinkOwner {
   #onView(view: WitnessView): void {
     const replica = this.#replica;
     this.#witnessMove.viewed(view);
+    this.members.viewed(view);
     this.#options.shell.wake();
     if (replica !== null && (this.#role === 'mirror' || this.#role === 'standby') && this.#successor.takesOver(replica, view)) {
       this.#options.journal('handover.taken', { epoch: view.epoch }, `the witness names it as primary of epoch ${view.epoch}`);
@@ -599,6 +602,7 @@ export class Site implements LinkOwner {
 
   #peerSaid(peer: Peer, said: PeerState): void {
     const replica = this.#replica;
+    this.members.heard(said, replica?.epoch ?? 0);
     if (this.#role === 'primary' && replica !== null && said.epoch > replica.epoch) {
       this.#becomeStandby(`${peer.name} is in epoch ${said.epoch} already`);
     }
@@ -607,14 +611,8 @@ export class Site implements LinkOwner {
       this.#becomeStandby(`${peer.name}, which it followed, is no longer primary`);
     }
     const better = this.#primaryPeer();
-    if (
-      this.#follower !== null &&
-      better !== null &&
-      better.link !== this.#follower.link &&
-      (better.said as PeerState).epoch > (replica?.epoch ?? 0)
-    ) {
+    if (better !== null && followsOlder(this.#follower, better, replica?.epoch ?? 0))
       this.#becomeStandby(`${better.name} is primary of a newer epoch`);
-    }
   }
 
   // ── roles ──
@@ -670,7 +668,7 @@ export class Site implements LinkOwner {
   // ── connections ──
   #state(): PeerState {
     const primary = this.#role === 'primary' ? this.site : (this.#follower?.link.peer ?? null);
-    return stateOf({ role: this.#role, groupId: this.#groupId, replica: this.#replica, primary });
+    return stateOf({ role: this.#role, groupId: this.#groupId, replica: this.#replica, primary, members: this.members });
   }
 
   #probeMillis(): Millis {
@@ -682,6 +680,7 @@ export class Site implements LinkOwner {
     return {
       options: this.#options,
       desk: this.#desk,
+      members: this.members,
       role: () => this.#role,
       replica: () => this.#replica,
       primaryPeer: () => this.#primaryPeer(),

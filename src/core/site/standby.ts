@@ -10,6 +10,7 @@ import type { PeerState } from '../mirror/forms.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteOptions, Waiting } from './contract.ts';
+import type { Members } from './members.ts';
 import type { Survivors } from './survivors.ts';
 import { witnessTrouble } from './witness-trouble.ts';
 
@@ -22,6 +23,7 @@ export interface ClaimGround {
   readonly promised: Promised;
   readonly standbySince: Millis;
   readonly survivors: Survivors;
+  readonly members: Members;
 }
 
 /** Sites that could claim at the same moment do so this much apart, in their order of preference. */
@@ -36,7 +38,8 @@ export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
   const { options, replica, promised } = ground;
   const own = options.sites.findIndex((spec) => spec.name === options.site);
   if (replica === null) return waiting('there is no replica here', 'it is filled by a primary');
-  if (options.sites[own]?.mode === 'async')
+  // As the witness has told it; a claim that rests on older news is refused there.
+  if (ground.members.ownMode === 'async')
     return waiting('an async copy is never claimed for by itself', 'it follows the next primary, or an operator promotes it');
   if (!replica.consistent) return waiting('this copy is inconsistent: a whole copy to it was cut off', 'it is filled by a primary');
   const allowedAt = promised.until + own * CLAIM_STAGGER_MILLIS;

@@ -21,6 +21,7 @@ import type {
 import { coverageOf } from './coverage.ts';
 import type { Growth } from './growth.ts';
 import type { Lead } from './lead.ts';
+import type { Members } from './members.ts';
 import { resyncOf } from './progress.ts';
 import type { Survivors } from './survivors.ts';
 import { witnessTrouble } from './witness-trouble.ts';
@@ -46,6 +47,7 @@ export interface Inspected {
   /** It has confirmed an offer of the reign and knows nothing of the witness's answer. */
   readonly takingOver: boolean;
   readonly growth: Growth;
+  readonly members: Members;
   /** Asked only where it is shown: it is put together anew each time. */
   readonly verifies: { status(): VerifyStatus };
 }
@@ -203,7 +205,7 @@ function waits(inside: Inspected, now: Millis): Waiting[] {
       next: 'it asks again until the answer is known',
     });
   }
-  list.push(...inside.growth.waiting());
+  list.push(...inside.growth.waiting(), ...inside.members.waiting());
   const { lead, options } = inside;
   const pausedBy = inside.role === 'joining' ? whoPaused(inside) : null;
   if (pausedBy !== null)

@@ -9,11 +9,13 @@ import type { Millis } from '../base/units.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { OrderOutcome, Role, SiteOptions } from './contract.ts';
 import type { Lead } from './lead.ts';
+import type { Members } from './members.ts';
 
 /** What a move works on. */
 export interface MovingSite {
   readonly options: SiteOptions;
   readonly desk: WitnessDesk;
+  readonly members: Members;
   replica(): Replica | null;
   role(): Role;
   lead(): Lead | null;
@@ -58,7 +60,7 @@ export class WitnessMove {
   }
 
   turn(now: Millis): void {
-    const { desk, options } = this.#site;
+    const { desk, options, members } = this.#site;
     const replica = this.#site.replica();
     if (!desk.moving || replica === null || replica.failure !== null || this.#inFlight || now < this.#nextAt) return;
     const noted = replica.superblock.durableValue.witness;
@@ -67,8 +69,7 @@ export class WitnessMove {
     if (report === null) return;
     this.#nextAt = now + options.timings.witnessRetryMillis;
     this.#inFlight = true;
-    const copies = options.sites.map(({ name, mode }) => ({ site: name, mode }));
-    desk.report({ groupId: replica.superblock.value.groupId, copies, report }, (reply) => {
+    desk.report({ groupId: replica.superblock.value.groupId, copies: members.list, report }, (reply) => {
       this.#inFlight = false;
       this.#answered(reply);
       options.shell.wake();

@@ -41,6 +41,8 @@ export interface Inspection {
   readonly believes: string | null;
   /** As primary: what it knows of each sync peer's flag, and how long that peer's promise counts. */
   flagView(site: SiteName): FlagView | null;
+  /** As primary: how it takes a peer to be mirrored. */
+  modeView(site: SiteName): Mode | null;
   leaseUntil(site: SiteName): Millis | null;
   readonly promiseUntil: Millis;
   /** Whether it acknowledges records to a primary. */

@@ -16,6 +16,7 @@ import { honest } from './honest.ts';
 import { join } from './join.ts';
 import { lease } from './lease.ts';
 import { marks } from './marks.ts';
+import { modes } from './modes.ts';
 import { adopt } from './adopt.ts';
 import type { Rule } from './observe.ts';
 import { onePrimary } from './one-primary.ts';
@@ -52,6 +53,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number, init
     paused(),
     growth(initialBytes),
     deleted(),
+    modes(),
     covered(),
   ];
 }

@@ -320,7 +320,9 @@ function groundOf(state: State, index: number): ClaimGround {
     const said = { role: other.role, consistent: true, unclean: !other.clean, endEpoch: newest >> 4, endSeq: other.log.length };
     return [name(peer), { link: isThere ? {} : null, said: isThere ? said : null }];
   });
+  const ownMode = isSync(index) ? 'sync' : 'async';
   const ground = {
+    members: { ownMode },
     options: {
       group: 'g',
       site: name(index),

@@ -1,0 +1,168 @@
+// Who the copies of the group are and how each is mirrored. The witness says how it is; the configuration of each site says how it is to be. A primary
+// changes the one into the other, step by step and only it (member-changes.ts), once every site that it is connected to has the same configuration:
+// what one site alone has read is a wish that nobody shares, and in the middle of a change the files are different everywhere.
+
+import type { WitnessView } from '../arbiter/witness-state.ts';
+import type { Member, Mode } from '../base/copies.ts';
+import type { Epoch, SiteName } from '../base/units.ts';
+import type { PeerState } from '../mirror/forms.ts';
+import type { Peer } from '../mirror/peer.ts';
+import type { SiteOptions, SiteSpec, Waiting } from './contract.ts';
+import type { Lead } from './lead.ts';
+
+/** What membership looks at. */
+export interface MembersGround {
+  readonly options: SiteOptions;
+  readonly peers: ReadonlyMap<SiteName, Peer>;
+  readonly lead: () => Lead | null;
+}
+
+function membersOf(sites: readonly SiteSpec[]): readonly Member[] {
+  return sites.map(({ name, mode }) => ({ site: name, mode }));
+}
+
+/** One line that is equal for equal members, in whatever order. */
+function lineOf(members: readonly Member[]): string {
+  return members
+    .map(({ site, mode }) => `${site} ${mode}`)
+    .sort()
+    .join(', ');
+}
+
+/** Whether two lists of members say the same. */
+export function sameMembers(a: readonly Member[] | undefined, b: readonly Member[] | undefined): boolean {
+  return a === b || (a !== undefined && b !== undefined && lineOf(a) === lineOf(b));
+}
+
+/** The members of one group, as one site knows and wants them. */
+export class Members {
+  readonly #ground: MembersGround;
+  #wish: readonly Member[];
+  #ownMode: Mode;
+  #list: readonly Member[] | null = null;
+
+  constructor(ground: MembersGround) {
+    this.#ground = ground;
+    this.#wish = membersOf(ground.options.sites);
+    this.#ownMode = modeIn(this.#wish, ground.options.site) ?? 'sync';
+  }
+
+  /** As the configuration of this site has them. */
+  get wish(): readonly Member[] {
+    return this.#wish;
+  }
+
+  /** As they are, as far as this site knows. */
+  get list(): readonly Member[] {
+    if (this.#list !== null) return this.#list;
+    const modeOf = (site: SiteName): Mode => this.#ground.peers.get(site)?.mode ?? this.#ownMode;
+    this.#list = this.#ground.options.sites.map(({ name }) => ({ site: name, mode: modeOf(name) }));
+    return this.#list;
+  }
+
+  /** How the copy here is mirrored, as far as this site knows. */
+  get ownMode(): Mode {
+    return this.#ownMode;
+  }
+
+  /** The configuration was read again. Who the sites are is as it was: whoever reads it has made sure of that. */
+  want(sites: readonly SiteSpec[]): void {
+    this.#wish = membersOf(sites);
+    this.#ground.options.shell.wake();
+  }
+
+  /** The witness has told its state. A primary learns of its peers by its own changes: nobody else makes any. */
+  viewed({ copies }: Pick<WitnessView, 'copies'>): void {
+    this.#learn(copies, this.#ground.lead() === null);
+  }
+
+  /** A primary has said how it counts them. */
+  heard(said: PeerState, ownEpoch: Epoch): void {
+    // One of an epoch that is over may not know what has been changed since.
+    if (said.role !== 'primary' || said.epoch < ownEpoch || said.members === undefined || this.#ground.lead() !== null) return;
+    this.#learn(said.members, true);
+  }
+
+  /** The mode of a peer was changed, or a reign begins and knows it. */
+  changed(): void {
+    this.#list = null;
+  }
+
+  /** As primary: how that peer is to be mirrored from now on; null while it is so, or while that is not agreed. */
+  wanted(peer: Peer): Mode | null {
+    const mode = modeIn(this.#wish, peer.name);
+    if (mode === null || mode === peer.mode || this.#disagreeing().length > 0) return null;
+    return mode === 'async' && this.#isLastInStep(peer) ? null : mode;
+  }
+
+  /** What keeps the members from being what the configuration says. */
+  waiting(): readonly Waiting[] {
+    if (sameMembers(this.#wish, this.list)) return [];
+    const lead = this.#ground.lead();
+    return this.list.flatMap(({ site, mode }) => {
+      const wanted = modeIn(this.#wish, site);
+      if (wanted === null || wanted === mode) return [];
+      const what = `to mirror ${site} as ${wanted}`;
+      return [{ what, deadlineMillis: null, ...(lead === null ? this.#mirrorWaits(site, mode) : this.#leadWaits(lead, site)) }];
+    });
+  }
+
+  #mirrorWaits(site: SiteName, mode: Mode): Pick<Waiting, 'cause' | 'next'> {
+    if (this.#ground.peers.get(site)?.said?.role === 'primary') return this.#primaryWaits(site);
+    return {
+      cause: `the configuration here says so, and ${site} is ${mode} in the group`,
+      next: 'the primary changes it once every site that it is connected to has read the same: `tercet reload` at each',
+    };
+  }
+
+  #leadWaits(lead: Lead, site: SiteName): Pick<Waiting, 'cause' | 'next'> {
+    const { options } = this.#ground;
+    if (site === options.site) return this.#primaryWaits(site);
+    const others = this.#disagreeing();
+    const same = 'put the same file there, and `tercet reload` at each';
+    if (others.length > 0) return { cause: `the configuration of ${others.join(' and ')} says something else`, next: same };
+    const followed = lead.followed.get(site);
+    const peer = followed?.peer;
+    if (peer !== undefined && modeIn(this.#wish, site) === 'async' && this.#isLastInStep(peer))
+      return { cause: `no other sync copy would be in step with ${options.site}`, next: 'it is done as soon as another one is' };
+    if (followed?.flag !== 'false')
+      return { cause: `the flag of ${site} is to be false first`, next: 'the witness is asked to change the mode' };
+    return { cause: 'the witness has not answered yet', next: 'it is asked until the answer is known' };
+  }
+
+  #primaryWaits(site: SiteName): Pick<Waiting, 'cause' | 'next'> {
+    return { cause: `${site} is primary`, next: `\`tercet switchover ${this.#ground.options.group}\`, and the next primary changes it` };
+  }
+
+  /** Connected sites whose configuration says something else, or that have not said yet what it says. */
+  #disagreeing(): readonly SiteName[] {
+    return [...this.#ground.peers.values()]
+      .filter(({ link, said }) => link !== null && !sameMembers(said?.wish, this.#wish))
+      .map(({ name }) => name);
+  }
+
+  /** Whether nobody could take over without a loss once that copy is async, though the configuration has another one for it. */
+  #isLastInStep(peer: Peer): boolean {
+    const lead = this.#ground.lead();
+    const others = this.#wish.filter(({ site, mode }) => mode === 'sync' && site !== this.#ground.options.site && site !== peer.name);
+    if (lead === null || others.length === 0 || lead.followed.get(peer.name)?.required !== true) return false;
+    return !others.some(({ site }) => {
+      const other = lead.followed.get(site);
+      return other?.peer.mode === 'sync' && other.flag === 'true' && other.attached === 'following';
+    });
+  }
+
+  #learn(members: readonly Member[], peersToo: boolean): void {
+    this.#list = null;
+    for (const { site, mode } of members) {
+      if (site === this.#ground.options.site) this.#ownMode = mode;
+      const peer = peersToo ? this.#ground.peers.get(site) : undefined;
+      if (peer !== undefined) peer.mode = mode;
+    }
+  }
+}
+
+/** The mode that a list has for a site; null when it does not name it. */
+export function modeIn(members: readonly Member[], site: SiteName): Mode | null {
+  return members.find((member) => member.site === site)?.mode ?? null;
+}

@@ -1,0 +1,122 @@
+// The members of a group change while a host writes, by one file that each site reads again: a copy is mirrored in another mode. Whatever is killed in
+// between, at most one site serves, nothing is lost, and all copies are equal at the end.
+
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+import { runTool } from '../../demo/tools.ts';
+import { EXIT } from '../../src/core/base/errors.ts';
+import { type TestCluster, withCluster } from '../support/cluster.ts';
+import { tercet } from '../support/command.ts';
+
+type Name = 'alpha' | 'beta' | 'gamma';
+
+/** Writes which sites are async into the one file that all sites read. */
+function write(cluster: TestCluster, async: readonly Name[]): void {
+  const { configFile } = cluster.layout;
+  const text = readFileSync(configFile, 'utf8').replace(/^async = .*$/m, `async = ${JSON.stringify(async)}`);
+  writeFileSync(configFile, text);
+}
+
+async function reload(cluster: TestCluster, site: Name): Promise<void> {
+  const { code, out, err } = await tercet(cluster, `reload --site ${site}`);
+  assert.deepEqual([code, err], [EXIT.done, '']);
+  assert.match(out, /\.async: .* \(in effect once every site has read the same: `tercet status`\)/);
+}
+
+/** Waits until the primary mirrors a copy in that mode, with its flag true. */
+async function mirrored(cluster: TestCluster, site: Name, mode: 'sync' | 'async'): Promise<void> {
+  const serving = await cluster.healed();
+  await cluster.until(`${site} is ${mode}`, async () => {
+    const peer = (await cluster.status(serving)).peers.find((each) => each.site === site);
+    return peer?.mode === mode && peer.flag === 'true';
+  });
+}
+
+test('a far copy becomes sync and takes over, and is async again, while a host writes', async () => {
+  await withCluster({}, async (cluster) => {
+    const watch = cluster.watch();
+    const load = cluster.load();
+    await cluster.acknowledged(load, 200);
+    assert.equal(await cluster.healed(), 'alpha');
+
+    write(cluster, []);
+    await reload(cluster, 'gamma');
+    await reload(cluster, 'alpha');
+    await cluster.acknowledged(load, 100);
+    const half = await tercet(cluster, 'status');
+    assert.match(half.out, /waits to mirror gamma as sync: the configuration of beta says something else/);
+    assert.equal((await cluster.status('alpha')).peers.find(({ site }) => site === 'gamma')?.mode, 'async');
+    await reload(cluster, 'beta');
+    await mirrored(cluster, 'gamma', 'sync');
+    await cluster.acknowledged(load, 200);
+
+    // Both that were sync before are lost: the third one holds everything that was acknowledged, and may serve.
+    await cluster.member('alpha').daemon.kill();
+    await cluster.acknowledged(load, 100);
+    assert.equal(await cluster.servingSite(), 'beta');
+    await cluster.until('gamma is in step with beta', async () => {
+      const peer = (await cluster.status('beta')).peers.find(({ site }) => site === 'gamma');
+      return peer?.flag === 'true' && peer.attached === 'following';
+    });
+    await cluster.member('beta').daemon.kill();
+    await cluster.acknowledged(load, 100);
+    assert.equal(await cluster.servingSite(), 'gamma');
+    await cluster.member('alpha').daemon.start();
+    await cluster.member('beta').daemon.start();
+    assert.equal(await cluster.healed(), 'gamma');
+
+    // It is primary now: another one first.
+    write(cluster, ['gamma']);
+    for (const site of ['beta', 'gamma', 'alpha'] as const) await reload(cluster, site);
+    await cluster.until('gamma says why it stays sync', async () =>
+      /waits to mirror gamma as async: gamma is primary.*tercet switchover/s.test((await tercet(cluster, 'status')).out),
+    );
+    const there = await tercet(cluster, `switchover ${cluster.layout.group} --to alpha`);
+    assert.deepEqual([there.code, there.err], [EXIT.done, '']);
+    await mirrored(cluster, 'gamma', 'async');
+    await cluster.acknowledged(load, 200);
+
+    const report = await watch.stop();
+    assert.deepEqual(report.faults, []);
+    await load.workload.stop();
+    await cluster.verify(load);
+    await cluster.compareCopies(load);
+  });
+});
+
+test('the primary is killed in the middle of a change: the next one goes on with it, and fio finds what it wrote', async () => {
+  await withCluster({}, async (cluster) => {
+    assert.equal(await cluster.healed(), 'alpha');
+    const load = cluster.load();
+    // The witness is away: the change has begun and cannot end.
+    await cluster.cluster.witness.kill();
+    write(cluster, []);
+    for (const site of ['alpha', 'beta', 'gamma'] as const) await reload(cluster, site);
+    await cluster.until('the change waits for the witness', async () =>
+      (await cluster.status('alpha')).waiting.some(({ what }) => what === 'to mirror gamma as sync'),
+    );
+    await cluster.acknowledged(load, 100);
+    await cluster.member('alpha').daemon.kill();
+    await cluster.cluster.witness.start();
+    await cluster.acknowledged(load, 100);
+    await cluster.member('alpha').daemon.start();
+    await mirrored(cluster, 'gamma', 'sync');
+    await load.workload.stop();
+    await cluster.verify(load);
+
+    const serving = await cluster.healed();
+    const area = ['--name=modes', '--ioengine=nbd', `--uri=${cluster.uri(serving)}`, '--rw=randwrite', '--bs=4k', '--size=16m'];
+    const judge = ['--iodepth=8', '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0', '--rate_iops=1500', '--minimal'];
+    const fio = runTool('fio', [...area, ...judge]);
+    for (const async of [['gamma'], [], ['gamma']] as const) {
+      write(cluster, async);
+      for (const site of ['alpha', 'beta', 'gamma'] as const) await reload(cluster, site);
+      await mirrored(cluster, 'gamma', async.length === 0 ? 'sync' : 'async');
+    }
+    const judged = await fio;
+    assert.equal(judged.code, 0, `fio: ${judged.stdout}${judged.stderr}`);
+    await cluster.compareCopies(load);
+  });
+});
