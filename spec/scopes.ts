@@ -4,13 +4,15 @@
 import type { InvariantName } from './invariants.ts';
 import type { Scope } from './world.ts';
 
-export type ScopeName = 'pair' | 'late' | 'far' | 'handover' | 'replace' | 'agreement';
+export type ScopeName = 'pair' | 'level' | 'late' | 'far' | 'handover' | 'replace' | 'agreement';
 
 /** The scopes at the least depth. */
 const SCOPES: Readonly<Record<ScopeName, Scope>> = {
   // Two sync sites and a witness; links, power and processes fail.
   pair: { sites: 2, writes: 1, epochs: 3, changes: 4, fails: 2, cuts: 1, strays: 0 },
-  // The same, with questions that arrive when nobody waits for them any more.
+  // The same, where sites without a primary make their copies equal, and connections end by themselves.
+  level: { sites: 2, writes: 2, epochs: 3, changes: 4, fails: 2, cuts: 1, strays: 0, level: true, breaks: true },
+  // The first, with questions that arrive when nobody waits for them any more.
   late: { sites: 2, writes: 1, epochs: 3, changes: 4, fails: 1, cuts: 1, strays: 1 },
   // With an async site, which an operator may promote.
   far: { sites: 3, writes: 1, epochs: 3, changes: 4, fails: 1, cuts: 1, strays: 0, force: true },
@@ -116,6 +118,7 @@ export const MUTATIONS: readonly Mutation[] = [
   mutation('power-loss-forgotten', 'pair', 'flag', 'a site does not know that it lost its power'),
   mutation('admits-without-requiring', 'pair', 'flag', 'a peer is admitted before it is required'),
   mutation('admits-who-is-behind', 'pair', 'flag', 'a peer is admitted that lacks what was acknowledged'),
+  mutation('levels-by-cutting', 'level', 'flag', 'a site without a primary gives up records of its own epoch'),
   mutation('no-compare-and-set', 'late', 'flag', 'the witness does not compare the revision'),
   mutation('exclude-keeps-revision', 'late', 'flag', 'an exclusion of a flag that is false already changes no revision'),
   mutation('far-claims', 'far', 'one-primary', 'an async site claims by itself'),

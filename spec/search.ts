@@ -44,7 +44,7 @@ const breaking =
     name === mutation;
 
 /** Calls `visit` for each state that can follow; it returns true to stop. */
-function successors(state: State, scope: Scope, broken: Broken, visit: (label: string, next: State) => boolean): void {
+export function successors(state: State, scope: Scope, broken: Broken, visit: (label: string, next: State) => boolean): void {
   let stopped = false;
   const turn: Turn = {
     state,
@@ -137,7 +137,7 @@ function storyOf(scope: Scope, broken: Broken, parents: readonly number[], place
 }
 
 /** 52 bits of two multiplicative hashes: two of ten million states are taken for one with a chance of one in a hundred. */
-function hashOf(numbers: readonly number[]): number {
+export function hashOf(numbers: readonly number[]): number {
   let a = 0x9e3779b9 | 0;
   let b = 0x85ebca6b | 0;
   for (const value of numbers) {

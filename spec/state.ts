@@ -52,6 +52,8 @@ export interface Site {
   durable: number;
   /** False after a power loss, until it has caught up or reigns. */
   clean: boolean;
+  /** How many records of its primary make it clean again. */
+  cleanAt: number;
   /** It has promised somebody not to claim yet. */
   promised: boolean;
   /** Whom it follows; -1: nobody. */
@@ -151,6 +153,7 @@ function firstSite(index: number, count: number): Site {
     log: [],
     durable: 0,
     clean: true,
+    cleanAt: 0,
     promised: index === 1,
     follows: index === 0 ? -1 : 0,
     view: index === 0 ? mirrored.map((_, peer) => (peer === 1 ? TRUE : FALSE)) : mirrored.map(() => FALSE),
@@ -245,7 +248,7 @@ export function numbersOf(state: State): number[] {
   for (const site of state.sites) {
     const switches = [site.up, site.clean, site.promised, site.moving].reduce((sum, each) => 2 * sum + (each ? 1 : 0), 0);
     into.push(switches, site.role.charCodeAt(0), site.epoch, site.durable, site.follows, site.leases, site.excluding, site.flushTo);
-    into.push(site.stopped, site.offer, site.believes, site.known, site.left, site.right.charCodeAt(0), site.life);
+    into.push(site.stopped, site.offer, site.cleanAt, site.believes, site.known, site.left, site.right.charCodeAt(0), site.life);
     into.push(site.log.length, ...site.log, ...site.view);
     pushQuestion(into, site.asks);
     pushQuestion(into, site.claim);

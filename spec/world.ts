@@ -18,6 +18,10 @@ export interface Scope {
   readonly strays: number;
   readonly handover?: true;
   readonly force?: true;
+  /** Sites without a primary make their copies equal, as far as they can reach each other. */
+  readonly level?: true;
+  /** Connections end by themselves, and one side hears of it before the other. */
+  readonly breaks?: true;
   /** A second, empty witness, to which the sites turn by order, while the first one lives on. */
   readonly replace?: true;
   /** How often a pair may agree who goes on without the witness. */
@@ -140,6 +144,7 @@ export function beginReign(state: State, index: number, reign: { epoch: number; 
     epoch: reign.epoch,
     durable: site.log.length,
     clean: true,
+    cleanAt: 0,
     follows: -1,
     stopped: 0,
     offer: 0,

@@ -41,7 +41,8 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
   'core/mirror': core('core/base', 'core/record', 'core/replica', 'core/scan', 'core/arbiter'),
   'core/site': core(...CORE),
   host: { folders: CORE, node: true, packages: ['koffi'] },
-  sim: { folders: CORE, node: true, packages: [] },
+  // The model as well: its traces are replayed against the core.
+  sim: { folders: [...CORE, 'spec'], node: true, packages: [] },
   witness: { folders: ['core/base', 'core/arbiter', 'host'], node: true, packages: ['hono', '@hono/node-server', 'zod', 'pino'] },
   api: { folders: ['core/base', 'core/arbiter', 'core/site'], node: true, packages: ['hono', '@hono/node-server', 'zod'] },
   // Looks at a site from outside, as the API shows it.

@@ -34,7 +34,7 @@ function stops({ state, scope, broken, emit }: Turn, index: number): void {
     next.fails++;
     giveUpAsking(next, index, scope);
     endReign(site);
-    Object.assign(site, { up: false, role: 'standby', follows: -1, promised: false, stopped: 0, offer: 0 });
+    Object.assign(site, { up: false, role: 'standby', follows: -1, promised: false, stopped: 0, offer: 0, cleanAt: 0 });
     return site;
   };
   emit(`${name(index)} is killed`, (next) => void ends(next));

@@ -171,7 +171,8 @@ function hears(next: State, question: Question, outcome: Outcome, turn: Turn): v
       if (outcome.isDone || !isPrimary(site)) site.excluding = -1;
       return;
     case 'admit':
-      if (outcome.isDone && !outcome.isRepeated && attached(next, from, question.site)) site.view[question.site] = TRUE;
+      if (outcome.isDone && !outcome.isRepeated && (turn.scope.breaks === true || attached(next, from, question.site)))
+        site.view[question.site] = TRUE;
       else if (outcome.isDone) site.view[question.site] = MAYBE;
       return;
     case 'handover':
@@ -196,7 +197,7 @@ function handsOver({ state, scope, broken, emit }: Turn, index: number, peer: nu
   const level = attached(state, index, peer) && mirror.clean && mirror.log.length === site.log.length;
   const answered = site.log.every((record) => has(state.acked, writeOf(record)));
   const isFree = site.asks === null && site.excluding < 0 && site.left === 0;
-  const canOffer = level && answered && isFree && site.view[peer] === TRUE && required(state, index, site.leases);
+  const canOffer = answered && isFree && site.view[peer] === TRUE;
   if (site.stopped === 0 && canOffer)
     emit(`${name(index)} stops and offers the reign`, (next) => {
       siteOf(next, index).stopped = 1;
@@ -228,9 +229,6 @@ function handsOver({ state, scope, broken, emit }: Turn, index: number, peer: nu
       siteOf(next, index).stopped = 0;
     });
 }
-
-const required = (state: State, index: number, leases: number): boolean =>
-  others(state, index).every((peer) => !isSync(peer) || siteOf(state, index).view[peer] === FALSE || has(leases, peer));
 
 function takesOver(turn: Turn, index: number): void {
   const { state, broken, emit } = turn;

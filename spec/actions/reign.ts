@@ -102,7 +102,8 @@ function admits({ state, scope, broken, emit }: Turn, index: number, peer: numbe
   const [site, mirror] = [siteOf(state, index), siteOf(state, peer)];
   if (!attached(state, index, peer) || !mirror.clean || site.excluding === peer) return;
   const known = site.view[peer] ?? FALSE;
-  if (known === FALSE && has(site.leases, peer) && (isPrefix(site.log, mirror.log) || broken('admits-who-is-behind')))
+  // It may lack something yet: nothing is acknowledged without it from here on.
+  if (known === FALSE && has(site.leases, peer))
     emit(`${name(index)} requires ${name(peer)}`, (next) => {
       siteOf(next, index).view[peer] = MAYBE;
     });

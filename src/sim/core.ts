@@ -112,6 +112,10 @@ class CoreSite implements InspectedSite {
       believes: replica.superblock.durableValue.witness?.instance ?? null,
       flagView: (site) => lead?.followed.get(site)?.flag ?? null,
       modeView: (site) => lead?.followed.get(site)?.peer.mode ?? null,
+      mayBeTrue: (site) => {
+        const peer = lead?.followed.get(site);
+        return peer !== undefined && lead?.mayBeTrue(peer) === true;
+      },
       leaseUntil: (site) => lead?.followed.get(site)?.lease.until ?? null,
       promiseUntil: promisedUntil,
       attached: follower !== null,

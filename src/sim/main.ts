@@ -5,6 +5,7 @@
 //   npm run sim -- --seeds 2000 [--from 1] [--jobs 2]  many runs; fails when a rule is broken or a listed state was never reached
 //   npm run sim -- --seeds 200 --twice                 the same runs in two processes: their hashes must be equal
 //   npm run sim -- --planted all|NAME [--seeds 300]    does it find the bugs that are planted on purpose?
+//   npm run sim -- --traces 400 [--from 1] [--trace]    traces of the model (spec/) against the real core; with --planted NAME, against a wrong one
 //   npm run sim -- --crash-points [--stride 10]        every (tenth) port call of short scenarios x before, after, torn x crash, power loss
 
 import { type ChildProcess, fork } from 'node:child_process';
@@ -35,6 +36,7 @@ const { values: flags } = parseArgs({
     shrink: { type: 'boolean', default: false },
     twice: { type: 'boolean', default: false },
     planted: { type: 'string' },
+    traces: { type: 'string' },
     'crash-points': { type: 'boolean', default: false },
     stride: { type: 'string', default: '1' },
     replay: { type: 'string' },
@@ -284,9 +286,16 @@ async function crashPoints(workers: number): Promise<number> {
   return failures === 0 ? 0 : 1;
 }
 
+async function traces(number: number, from: number): Promise<number> {
+  if (flags.planted !== undefined) plantHere(flags.planted);
+  const { replayAll } = await import('./replay/told.ts');
+  return replayAll(number, from, flags.trace);
+}
+
 async function main(): Promise<number> {
   const workers = Math.max(1, count(flags.jobs, 'jobs'));
   const from = count(flags.from, 'from');
+  if (flags.traces !== undefined) return traces(count(flags.traces, 'traces'), from);
   if (flags['crash-points']) return crashPoints(workers);
   if (flags.replay !== undefined) return one(parseReplay(flags.replay));
   if (flags.seed !== undefined) return one({ seed: count(flags.seed, 'seed') });

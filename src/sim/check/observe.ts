@@ -43,6 +43,8 @@ export interface Inspection {
   flagView(site: SiteName): FlagView | null;
   /** As primary: how it takes a peer to be mirrored. */
   modeView(site: SiteName): Mode | null;
+  /** As primary: whether that flag may be true; not so where it only is to be asked for. */
+  mayBeTrue(site: SiteName): boolean;
   leaseUntil(site: SiteName): Millis | null;
   readonly promiseUntil: Millis;
   /** Whether it acknowledges records to a primary. */

@@ -26,6 +26,12 @@ const HAPPENS: readonly { scope: ScopeName; within?: Partial<Scope>; steps: read
       'A hears of a newer epoch',
     ],
   },
+  { scope: 'level', steps: ['A joins B', 'A finds B gone', 'B finds its primary gone'] },
+  {
+    scope: 'level',
+    within: { begin: ['A takes write 1', 'B finds its primary gone', 'A is killed', 'A starts'] },
+    steps: ['B takes from A what it lacks'],
+  },
   { scope: 'late', steps: ['a exclude of A arrives late', 'the answer to the claim of B is lost'] },
   { scope: 'far', steps: ['C receives write 1', 'C is promoted by force', 'A joins C'] },
   {
