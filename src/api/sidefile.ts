@@ -26,6 +26,7 @@ export const sidefileSchema: z.ZodType<SidefileReport> = z.object({
     z.object({
       site: z.string(),
       durable: count.nullable(),
+      waiting: z.array(z.object({ from: count, to: count })).default([]),
       knownTo: z.array(z.object({ site: z.string(), durable: count.nullable() })),
     }),
   ),

@@ -34,8 +34,8 @@ const inspectCommand: Command<CliContext> = buildCommand({
   docs: {
     brief: 'Show the records of a sidefile',
     fullDescription:
-      'Sorted by number: epoch, time, volume, place, kind, whether the checksum is right, which other copies hold the record on stable storage, and, at the primary, ' +
-      'which mirrors are known to know that. With --files it reads the data folder of a site whose daemon is stopped.',
+      'Sorted by number: epoch, time, volume, place, kind, whether the checksum is right, which other copies hold the record on stable storage ("waits": it has come over ' +
+      'one of several streams, and waits in memory for one before it), and, at the primary, which mirrors are known to know that. With --files it reads the data folder of a site whose daemon is stopped.',
   },
   parameters: {
     positional: { kind: 'tuple', parameters: [{ brief: 'Name of the group', parse: String, placeholder: 'GROUP' }] },
@@ -100,15 +100,19 @@ interface Column {
   readonly of: (seq: number) => string;
 }
 
-function mark(known: number | null): (seq: number) => string {
-  return (seq) => (known === null ? '?' : seq <= known ? 'yes' : 'no');
+function mark(known: number | null, waiting: SidefileReport['holders'][number]['waiting'] = []): (seq: number) => string {
+  return (seq) => {
+    if (known === null) return '?';
+    if (seq <= known) return 'yes';
+    return waiting.some(({ from, to }) => from <= seq && seq <= to) ? 'waits' : 'no';
+  };
 }
 
 /** The answer of a running site, as people read it. */
 function reportLines(report: SidefileReport): string[] {
   const { group, site, role, epoch, oldest, received, destaged } = report;
   const columns: Column[] = report.holders.flatMap((holder) => [
-    { title: `${holder.site} holds`, of: mark(holder.durable) },
+    { title: `${holder.site} holds`, of: mark(holder.durable, holder.waiting) },
     ...holder.knownTo.map((other) => ({ title: `${other.site} knows`, of: mark(other.durable) })),
   ]);
   const held = oldest > received ? 'no records' : `records ${oldest} to ${received}`;

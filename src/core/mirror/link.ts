@@ -22,7 +22,9 @@ import {
   type WireVersions,
 } from './messages.ts';
 import { readHello, type Hello, type HelloStreams } from './forms.ts';
-import { isBulk, KEEPS_PLACE } from './stream-order.ts';
+import { getU64, viewOf } from '../base/bytes.ts';
+import { frameHeaderLayout } from '../record/layout.ts';
+import { isBulk, KEEPS_PLACE, type NumberRange } from './stream-order.ts';
 import type { Carrier, Outgoing } from './stream-send.ts';
 import { LinkStreams, PlaceOfNext } from './streams.ts';
 import { limits } from '../base/limits.ts';
@@ -262,11 +264,13 @@ export class Link implements LinkReceiver, Carrier {
       this.traffic.rawBytes += rawBytes;
       this.traffic.sentBytes += packed?.length ?? rawBytes;
     }
+    const records = name === 'frame' && this.streams !== null ? recordsOf(parts[0]) : undefined;
     if (packed === null) {
-      this.#sendBody({ name, parts, bytes: rawBytes, crc: bodyCrc, sent });
+      this.#sendBody({ name, parts, bytes: rawBytes, crc: bodyCrc, sent, records });
       return rawBytes;
     }
-    this.#sendBody({ name: 'packed', parts: [packed], bytes: packed.length, crc: this.#digests.crc32(packed, 0), sent: undefined });
+    const crc = this.#digests.crc32(packed, 0);
+    this.#sendBody({ name: 'packed', parts: [packed], bytes: packed.length, crc, sent: undefined, records });
     sent?.();
     return packed.length;
   }
@@ -431,6 +435,14 @@ export class Link implements LinkReceiver, Carrier {
     };
     this.send('hello', encodeJson(hello));
   }
+}
+
+/** First and last record of a frame, as its header says. */
+function recordsOf(frame: Uint8Array | undefined): NumberRange | undefined {
+  if (frame === undefined || frame.length < frameHeaderLayout.bytes) return undefined;
+  const view = viewOf(frame);
+  const from = getU64(view, frameHeaderLayout.at.firstSeq);
+  return { from, to: from + view.getUint32(frameHeaderLayout.at.recordCount, true) - 1 };
 }
 
 function streamHello({ link, number }: { readonly link: Link; readonly number: number }): HelloStreams {

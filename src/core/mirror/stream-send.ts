@@ -18,6 +18,8 @@ export interface Outgoing {
   readonly bytes: number;
   readonly crc: number;
   readonly sent: (() => void) | undefined;
+  /** Of a frame: its records, first and last. */
+  readonly records?: NumberRange | undefined;
 }
 
 /** A message that is on its way. */
@@ -61,6 +63,20 @@ export class StreamSender {
   /** Bytes that are on their way from the oldest message on that has not arrived, or wait to go. */
   get aheadBytes(): number {
     return this.#waiting.reduce((sum, { bytes }) => sum + bytes, this.#aheadBytes);
+  }
+
+  /** Records that have arrived at the other side, and wait there for one before them. */
+  get early(): readonly NumberRange[] {
+    const ranges: NumberRange[] = [];
+    for (let index = this.#head; index < this.#flight.length; index++) {
+      const { arrived, message } = this.#flight[index] as Flying;
+      if (!arrived || message.records === undefined) continue;
+      const { from, to } = message.records;
+      const last = ranges[ranges.length - 1];
+      if (last?.to === from - 1) ranges[ranges.length - 1] = { from: last.from, to };
+      else ranges.push({ from, to });
+    }
+    return ranges;
   }
 
   send(message: Outgoing): void {

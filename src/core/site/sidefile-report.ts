@@ -13,6 +13,8 @@ export interface HolderReport {
   readonly site: SiteName;
   /** On stable storage; null when nothing is known in this epoch. */
   readonly durable: Seq | null;
+  /** As primary, over a link of several streams: records that have come there and wait in memory for one before them. They count for nothing. */
+  readonly waiting: readonly { readonly from: Seq; readonly to: Seq }[];
   /** As primary: up to where each other mirror is known to know this. */
   readonly knownTo: readonly { readonly site: SiteName; readonly durable: Seq | null }[];
 }
@@ -71,12 +73,13 @@ function holders(inside: Inspected): HolderReport[] {
   return [...inside.peers.keys()].map((site) => {
     if (lead === null) {
       const known = held.epoch === replica?.epoch ? held.copies.get(site) : undefined;
-      return { site, durable: known?.durable ?? null, knownTo: [] };
+      return { site, durable: known?.durable ?? null, waiting: [], knownTo: [] };
     }
     const others = [...lead.followed.keys()].filter((mirror) => mirror !== site);
     return {
       site,
       durable: lead.followed.get(site)?.knownDurable ?? null,
+      waiting: lead.followed.get(site)?.streaming === true ? (inside.peers.get(site)?.link?.streams?.sender.early ?? []) : [],
       knownTo: others.map((mirror) => ({ site: mirror, durable: lead.held.knownTo(mirror, site) })),
     };
   });

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setU64, viewOf } from '../../../src/core/base/bytes.ts';
 import { limits } from '../../../src/core/base/limits.ts';
 import {
   encodeJson,
@@ -14,6 +15,7 @@ import {
 } from '../../../src/core/mirror/messages.ts';
 import { type Carrier, type Outgoing, StreamSender } from '../../../src/core/mirror/stream-send.ts';
 import { StreamReceiver } from '../../../src/core/mirror/stream-receive.ts';
+import { frameHeaderLayout } from '../../../src/core/record/layout.ts';
 import { digests } from '../../support/records.ts';
 import { bodyOf, StreamRig, type Wire } from './stream-rig.ts';
 import { WatchedBuffers } from './watched-buffers.ts';
@@ -24,6 +26,14 @@ function up(count = 3): { rig: StreamRig; first: Wire; streams: Wire[] } {
   const streams = Array.from({ length: count }, (_, index) => rig.openStream(index + 1));
   rig.flow(first, ...streams);
   return { rig, first, streams };
+}
+
+/** A frame of so many records, as far as its header is looked at. */
+function frameOf(firstSeq: number, recordCount: number): Uint8Array {
+  const frame = new Uint8Array(frameHeaderLayout.bytes);
+  setU64(viewOf(frame), frameHeaderLayout.at.firstSeq, firstSeq);
+  viewOf(frame).setUint32(frameHeaderLayout.at.recordCount, recordCount, true);
+  return frame;
 }
 
 const [ONE, TWO, THREE] = [0, 1, 2] as const;
@@ -134,6 +144,23 @@ describe('several streams', () => {
     assert.deepEqual(back, ['c'], 'not before it is acknowledged');
     rig.flow(first);
     assert.deepEqual([back, rig.near.link?.streams?.sender.aheadBytes], [['c', 'a', 'b'], 0]);
+  });
+
+  test('show which records wait at the other side for one before them', () => {
+    const { rig, first, streams } = up();
+    const link = rig.near.link as NonNullable<typeof rig.near.link>;
+    for (const [seq, size] of [
+      [1, 2],
+      [3, 4],
+      [7, 1],
+    ] as const)
+      link.sendParts('frame', [frameOf(seq, size)], 0);
+    rig.toFar(at(streams, TWO));
+    rig.toFar(at(streams, THREE));
+    rig.flow(first);
+    assert.deepEqual(link.streams?.sender.early, [{ from: 3, to: 7 }]);
+    rig.flow(first, ...streams);
+    assert.deepEqual(link.streams?.sender.early, []);
   });
 
   test('carry both ways', () => {
