@@ -21,10 +21,11 @@ test('a schedule follows from its seed, and seeds differ', () => {
     assert.ok(texts.some((text) => text.includes(`${kind} `)));
 });
 
-// Two halves, each with a cluster of its own: what one has been through does not hide what the other finds.
+// Two halves, each with a cluster of its own: what one has been through does not hide what the other finds. The second one's links have streams.
 for (const first of [1, 1 + SCHEDULES]) {
   test(`after each of the fault schedules ${first} to ${first + SCHEDULES - 1} everything that was acknowledged is there, and no read was stale`, async () => {
-    await withCluster({ network: true, sizeBytes: 16 * MIB }, async (test) => {
+    const group = first === 1 ? {} : { streams: '{ beta = 2, gamma = 3 }' };
+    await withCluster({ network: true, sizeBytes: 16 * MIB, group }, async (test) => {
       const chaos = new Chaos(test);
       for (let seed = first; seed < first + SCHEDULES; seed++) {
         const { faults, text } = await chaos.run(seed, SPAN_MILLIS);
