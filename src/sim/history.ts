@@ -117,6 +117,7 @@ export class UnitHistory {
     const full = zones.filter((zone) => !zone.zero && zone.ended < invoked);
     const fits = zones.some((zone) => zone.zero && !full.some((later) => zone.ended < later.began));
     if (fits) return;
+    if (full.length === 0) return this.complain(`unit ${unit} reads as zeroes, which were replaced by a write that was not lost`);
     const last = full.reduce((a, b) => (a.began > b.began ? a : b));
     this.complain(
       `unit ${unit} reads as zeroes, but write ${last.tag} came after every write of zeroes and was seen before this read began`,

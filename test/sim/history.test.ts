@@ -117,5 +117,10 @@ describe('what hosts saw of a volume', () => {
     assert.deepEqual(book.complaints, []);
     book.read(1, 9, 10);
     assert.notEqual(book.complaints.length, 0);
+    const zeroed = new Book();
+    zeroed.write(1, 1, 2);
+    zeroed.history.lost([zeroed.write(2, 3, 4)], new Set([2]));
+    zeroed.read(0, 5, 6);
+    assert.match(zeroed.complaints[0] as string, /reads as zeroes/);
   });
 });
