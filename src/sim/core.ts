@@ -111,6 +111,7 @@ class CoreSite implements InspectedSite {
       unclean: replica.unclean,
       believes: replica.superblock.durableValue.witness?.instance ?? null,
       flagView: (site) => lead?.followed.get(site)?.flag ?? null,
+      streams: (site) => lead?.followed.get(site)?.streaming ?? false,
       modeView: (site) => lead?.followed.get(site)?.peer.mode ?? null,
       mayBeTrue: (site) => {
         const peer = lead?.followed.get(site);
@@ -164,7 +165,9 @@ function sum(peers: ReadonlyMap<string, Peer>, what: 'early' | 'again'): number 
 
 function forgottenBy(lead: Lead | null): Inspection['forgotten'] {
   if (lead === null) return [];
-  return [...lead.followed.values()].filter((peer) => peer.uncovered && peer.peer.overflow !== 'bitmap').map((peer) => peer.site);
+  return [...lead.followed.values()]
+    .filter((peer) => peer.uncovered && peer.entered && peer.peer.overflow !== 'bitmap')
+    .map((peer) => peer.site);
 }
 
 function believedBy(lead: Lead): Inspection['believed'] {

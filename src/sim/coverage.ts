@@ -123,6 +123,8 @@ export const REQUIRED_STATES = [
   'a volume that has grown is served by another primary',
   'a copy has grown at a start',
   'a copy has grown while it followed',
+  'a copy was removed',
+  'a copy that was removed was added again',
   'an async copy became sync',
   'a sync copy became async',
   'a mode changed while hosts wrote',

@@ -41,6 +41,10 @@ export class Faults {
   private readonly restartAfter = new Map<string, number>();
   private readonly failures = new Map<string, number>();
   private tending = false;
+  /** Whether far was taken out of the configuration. */
+  private isFarOut = false;
+  /** Far's daemon was stopped for good, as the group does not have it any more. */
+  private isFarStopped = false;
   /** What the operator has written into the configuration last. */
   private readonly modes = new Map<string, Mode>(SITES.map(({ name, mode }) => [name, mode]));
   /** Machines that stay down for good. */
@@ -115,6 +119,8 @@ export class Faults {
         return machine.configure(this.sizes(fault.amount % 3 === 0 ? 0.5 : 1));
       case 'mode':
         return this.changeMode(other, fault);
+      case 'member':
+        return this.changeMembers(fault);
       case 'witness-cut':
       case 'witness-down':
       case 'witness-lossy':
@@ -212,6 +218,38 @@ export class Faults {
     }
   }
 
+  /**
+   * An operator takes far out of the configuration, or writes it in again, and starts the sites that stay one after the other. Far may run on with the old
+   * file meanwhile; it comes back with what it had, or with an empty disk.
+   */
+  private changeMembers(fault: Fault): void {
+    const far = this.machines[2] as Machine<InspectedSite>;
+    this.isFarOut = !this.isFarOut;
+    const without = this.isFarOut ? far.name : null;
+    if (without !== null && fault.amount % 2 === 0) {
+      this.isFarStopped = true;
+      far.end('crash');
+    } else if (without === null) {
+      this.isFarStopped = false;
+      if (fault.amount % 3 === 0) {
+        far.end('power');
+        far.disk.wipe();
+        this.watch.harm(far, 'wipe');
+      }
+      if (far.site === null && !this.leftOut.has(far.name)) far.start();
+    }
+    for (const [step, index] of [fault.site, 1 - fault.site].entries()) {
+      const machine = this.machines[index] as Machine<InspectedSite>;
+      this.later(step * fault.millis, () => this.restartWith(machine, without));
+    }
+  }
+
+  private restartWith(machine: Machine<InspectedSite>, without: string | null): void {
+    if (!machine.configureMembers(without)) return;
+    this.restartAfter.set(machine.name, 20);
+    machine.end('crash');
+  }
+
   /** The volumes with a share of what they grow by. */
   private sizes(share: number): readonly number[] {
     const { volumes, growthBlocks } = this.settings;
@@ -230,6 +268,8 @@ export class Faults {
     this.witness.cutAt.clear();
     Object.assign(this.witness.trouble, { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 });
     if (!this.witness.up && !this.leftOut.has('witness')) this.witness.start();
+    this.isFarOut = this.isFarStopped = false;
+    for (const machine of this.machines) this.restartWith(machine, null);
     for (const machine of this.machines) {
       Object.assign(machine.disk.trouble, { writeErrors: 0, readErrors: 0, flushErrors: 0, full: false, slowness: 1 });
       for (const other of this.machines) this.network.path(machine.name, other.name).latency = this.network.nature.latency;
@@ -255,8 +295,12 @@ export class Faults {
   private restartLater(machine: Machine<InspectedSite>): void {
     const millis = this.restartAfter.get(machine.name) ?? 1000;
     this.world.after(millis, () => {
-      if (!this.leftOut.has(machine.name)) machine.start();
+      if (!this.leftOut.has(machine.name) && !this.isAway(machine)) machine.start();
     });
+  }
+
+  private isAway({ name }: Machine<InspectedSite>): boolean {
+    return this.isFarStopped && name === (this.machines[2] as Machine<InspectedSite>).name;
   }
 
   /** A copy that its site has given up: first the disk is mended and the site started again; if that is no use, a new disk is put in. */

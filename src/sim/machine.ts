@@ -138,6 +138,9 @@ export class Machine<S extends DrivenSite> implements Station {
   private readonly network: Network;
   private readonly witness: SimWitness;
   private options: MachineOptions;
+  /** All sites that there are, as the configuration has them now; and those that the next process begins with, where they are others. */
+  private written: SiteOptions['sites'];
+  private nextSites: SiteOptions['sites'] | null = null;
   private readonly factory: SiteFactory<S>;
   private readonly listener: MachineListener<S>;
   private readonly others: () => readonly Machine<S>[];
@@ -162,6 +165,7 @@ export class Machine<S extends DrivenSite> implements Station {
     this.listener = parts.listener;
     this.others = parts.others;
     this.options = options;
+    this.written = options.sites;
     this.clockNature = clockNature;
     this.chance = this.world.chance(`machine ${this.name}`);
     this.disk = new SimDisk(this.world, this.name, this.gate, (what, run) => this.enter(what, this.life, run));
@@ -183,6 +187,8 @@ export class Machine<S extends DrivenSite> implements Station {
       this.powered = true;
       this.boot++;
     }
+    if (this.nextSites !== null) this.options = { ...this.options, sites: this.nextSites };
+    this.nextSites = null;
     this.life++;
     this.failure = null;
     this.frozen = false;
@@ -231,9 +237,20 @@ export class Machine<S extends DrivenSite> implements Station {
 
   /** Its configuration has other modes of the copies now. */
   configureModes(modes: ReadonlyMap<SiteName, Mode>): void {
-    const sites = this.options.sites.map((spec) => ({ ...spec, mode: modes.get(spec.name) ?? spec.mode }));
-    this.options = { ...this.options, sites };
-    if (this.site !== null) this.enter('reload', this.life, () => this.site?.want?.(sites));
+    this.written = this.written.map((spec) => ({ ...spec, mode: modes.get(spec.name) ?? spec.mode }));
+    const { written } = this;
+    const running = this.options.sites.map((spec) => written.find(({ name }) => name === spec.name) ?? spec);
+    this.options = { ...this.options, sites: running };
+    if (this.site !== null) this.enter('reload', this.life, () => this.site?.want?.(running));
+  }
+
+  /** Its configuration names all sites, or all but one; the next start finds it so. True when a process runs that has begun with other ones. */
+  configureMembers(without: SiteName | null): boolean {
+    const sites = this.written.filter(({ name }) => name !== without);
+    const differs = sites.length !== this.options.sites.length;
+    if (this.site === null) this.options = { ...this.options, sites };
+    else this.nextSites = sites;
+    return differs && this.site !== null;
   }
 
   /** Stops the process for a while without its noticing. */

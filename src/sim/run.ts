@@ -17,6 +17,7 @@ import {
   handoverFaults,
   makeSchedule,
   growthFaults,
+  memberFaults,
   modeFaults,
   pauseFaults,
   scanFaults,
@@ -365,6 +366,7 @@ function scheduleOf(world: World, settings: Settings): readonly Fault[] {
     ...pauseFaults(world.chance('pauses'), span),
     ...(Object.keys(settings.streams).length > 0 ? streamFaults(world.chance('stream faults'), span) : []),
     ...modeFaults(world.chance('modes'), span),
+    ...memberFaults(world.chance('members'), span),
     ...(settings.growthBlocks > 0 ? growthFaults(world.chance('growths'), span) : []),
   ];
   return faults.sort((a, b) => a.at - b.at);

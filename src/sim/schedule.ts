@@ -4,7 +4,7 @@
 
 import type { CrashMoment } from './gate.ts';
 import { Chance } from './random.ts';
-import { makeGrowths, makeHandovers, makeLosses, makeModes, makePauses, makeScans, makeStories } from './stories.ts';
+import { makeGrowths, makeHandovers, makeLosses, makeMembers, makeModes, makePauses, makeScans, makeStories } from './stories.ts';
 
 /** Kinds of faults. */
 export const FAULT_KINDS = [
@@ -42,6 +42,7 @@ export const FAULT_KINDS = [
   'stream-reset',
   'stream-stall',
   'mode',
+  'member',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -64,8 +65,8 @@ export interface Fault {
 }
 
 /**
- * Those that are drawn here. Planned changes, lost witnesses, scans, pauses, growing, lost streams and modes have streams of chance of their own
- * (handoverFaults, witnessFaults, scanFaults, pauseFaults, growthFaults, streamFaults, modeFaults), so that runs without them stay what they were.
+ * Those that are drawn here. Planned changes, lost witnesses, scans, pauses, growing, lost streams, modes and members have streams of chance of their own
+ * (handoverFaults, witnessFaults, scanFaults, pauseFaults, growthFaults, streamFaults, modeFaults, memberFaults), so that runs without them stay what they were.
  */
 const OWN_STREAM: ReadonlySet<FaultKind> = new Set([
   'switchover',
@@ -78,6 +79,7 @@ const OWN_STREAM: ReadonlySet<FaultKind> = new Set([
   'stream-reset',
   'stream-stall',
   'mode',
+  'member',
 ]);
 const DRAWN_KINDS = FAULT_KINDS.filter((kind) => !OWN_STREAM.has(kind));
 
@@ -117,6 +119,7 @@ const WEIGHTS: Record<FaultKind, number> = {
   'stream-reset': 5,
   'stream-stall': 5,
   mode: 5,
+  member: 5,
 };
 
 /** Kinds that destroy a copy, or need an operator: rarer, because after them a run often has little left to lose. */
@@ -176,6 +179,12 @@ export function streamFaults(chance: Chance, span: Parameters<typeof makeSchedul
 export function modeFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
   if (!chance.happens(0.3)) return [];
   return makeModes(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
+}
+
+/** Far is removed from the group and added again, in a share of all runs. */
+export function memberFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  if (!chance.happens(0.25)) return [];
+  return makeMembers(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
 }
 
 function makeFaults(chance: Chance, from: number, to: number, siteCount: number): readonly Fault[] {

@@ -441,6 +441,41 @@ export function makeModes(chance: Chance, from: number, to: number, leaseMillis:
   return told({ chance, from, to, leaseMillis }, orders(leaseMillis), brokenMode);
 }
 
+/**
+ * Far is removed from the configuration of each site that stays, and these are started again one after the other; later it is added again. Something
+ * goes wrong in the middle of both.
+ */
+const comeAndGo: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const span = leaseMillis * chance.spread(0.05, 2);
+  const back = at + span + leaseMillis * chance.spread(1, 8);
+  const away = leaseMillis * chance.between(0.1, 4);
+  const soon = (): number => chance.pick([at, at, back]) + span * chance.between(0, 2);
+  const trouble = (): Fault =>
+    chance.pick([
+      fault(chance.pick(['crash', 'power']), soon(), {
+        site: chance.pick([first, second, 2]),
+        millis: away,
+        calls: Math.floor(chance.spread(1, 60)),
+        moment: chance.pick(['before', 'after', 'torn']),
+      }),
+      fault('double-power', soon(), { site: first, other: second, millis: away }),
+      fault('witness-cut', soon(), { site: first, millis: away }),
+      fault(chance.pick(['cut', 'reset', 'stall']), soon(), { site: first, other: chance.pick([second, 2]), millis: away }),
+      fault('switchover', soon(), { site: first, other: second, amount: chance.integer(1, 1000) }),
+      fault('force', soon(), { site: 2 }),
+    ]);
+  const orders = [at, back].map((when) =>
+    fault('member', when, { site: chance.integer(0, 1), millis: span, amount: chance.integer(1, 1000) }),
+  );
+  const count = chance.pick([0, 0, 1, 1, 2]);
+  return [...orders, ...Array.from({ length: count }, trouble)];
+};
+
+/** Far leaves and comes back a few times between two moments. */
+export function makeMembers(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  return told({ chance, from, to, leaseMillis }, orders(leaseMillis), comeAndGo);
+}
+
 /** A few growings between two moments. */
 export function makeGrowths(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
   return told({ chance, from, to, leaseMillis }, orders(leaseMillis), (plot) =>

@@ -243,6 +243,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'copy.resume') coverage.hit(facts['rung'] === 'scan' ? 'scan goes on after a cut' : 'resync goes on after a cut');
     else if (event === 'copy.begin' && facts['staged'] === true) coverage.hit('older volume kept until the end');
     else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
+    else if (event === 'remove.done') coverage.hit('a copy was removed');
+    else if (event === 'add.done') coverage.hit('a copy that was removed was added again');
     else if (event === 'mode.done') this.countMode(machine, String(facts['site']));
     else if (event === 'replica.grown') this.countGrown(machine);
     else if (event === 'scan.confirm') coverage.hit('scan confirmed by a stronger digest');

@@ -36,6 +36,7 @@ const kinds = {
   },
   paused: { meaning: 'As primary: the peer is sent nothing until it is resumed, by order.', hook: 'pause' },
   mode: { meaning: 'As primary: the peer is mirrored in another mode from now on: `facts.mode`.', hook: null },
+  member: { meaning: 'As primary: the peer is a copy of the group from now on, or no more: `facts.member`.', hook: null },
   resumed: { meaning: 'The pause of the peer has ended: by order, or because another site is primary (`facts.why`).', hook: 'pause' },
   'sidefile-eased': { meaning: 'The sidefile will not be full soon any more.', hook: null },
   flag: { meaning: 'The flag of the peer at the witness has changed: `facts.flag`.', hook: null },

@@ -22,6 +22,8 @@ const readings: Readonly<Record<string, (facts: Facts) => Reading | null>> = {
   'pause.kept': ({ site }) => ({ kind: 'paused', peer: text(site) }),
   'pause.end': ({ site }) => ({ kind: 'resumed', peer: text(site) }),
   'mode.done': ({ site }) => ({ kind: 'mode', peer: text(site) }),
+  'add.done': ({ site }) => ({ kind: 'member', peer: text(site), facts: { member: true } }),
+  'remove.done': ({ site }) => ({ kind: 'member', peer: text(site), facts: { member: false } }),
   'coverage.lost': () => ({ kind: 'coverage-lost', peer: null }),
   'exclude.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: false } }),
   'admit.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: true } }),

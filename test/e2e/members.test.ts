@@ -2,12 +2,13 @@
 // between, at most one site serves, nothing is lost, and all copies are equal at the end.
 
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { runTool } from '../../demo/tools.ts';
 import { EXIT } from '../../src/core/base/errors.ts';
-import { type TestCluster, withCluster } from '../support/cluster.ts';
+import { type TestCluster, type TestLoad, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
 
 type Name = 'alpha' | 'beta' | 'gamma';
@@ -117,6 +118,74 @@ test('the primary is killed in the middle of a change: the next one goes on with
     }
     const judged = await fio;
     assert.equal(judged.code, 0, `fio: ${judged.stdout}${judged.stderr}`);
+    await cluster.compareCopies(load);
+  });
+});
+
+/** The file names these sites for the group, and no others. */
+function writeSites(cluster: TestCluster, sites: readonly Name[]): void {
+  const { configFile } = cluster.layout;
+  const text = readFileSync(configFile, 'utf8')
+    .replace(/^sites = .*$/m, `sites = ${JSON.stringify(sites)}`)
+    .replace(/^async = .*$/m, `async = ${JSON.stringify(sites.filter((site) => site === 'gamma'))}`);
+  writeFileSync(configFile, text);
+}
+
+/** Ends a site's daemon in order, and starts it with the file as it is now; the host goes on. */
+async function restart(cluster: TestCluster, load: TestLoad, site: Name): Promise<void> {
+  await cluster.member(site).daemon.stop();
+  await cluster.acknowledged(load, 50);
+  await cluster.member(site).daemon.start();
+  await cluster.until(`${site} follows again`, async () => {
+    const serving = await cluster.servingSite();
+    if (serving === null || serving === site) return false;
+    const peer = (await cluster.status(serving)).peers.find((each) => each.site === site);
+    return peer?.attached === 'following' && peer.flag === 'true';
+  });
+}
+
+/** Who the copies are, as the witness has told the primary. */
+async function copiesOf(cluster: TestCluster): Promise<readonly string[]> {
+  const serving = await cluster.servingSite();
+  const view = serving === null ? null : (await cluster.status(serving)).witness.view;
+  return (view?.copies ?? []).map(({ site, mode, flag }) => `${site} ${mode} ${flag}`);
+}
+
+test('a site is removed, and added again with an empty folder, while a host writes', async () => {
+  await withCluster({}, async (cluster) => {
+    const { group } = cluster.layout;
+    const load = cluster.load();
+    await cluster.acknowledged(load, 100);
+    assert.equal(await cluster.healed(), 'alpha');
+
+    writeSites(cluster, ['alpha', 'beta']);
+    await cluster.member('gamma').daemon.stop();
+    await restart(cluster, load, 'beta');
+    // Alpha has not read it: nothing happens, and beta says what its own file says.
+    assert.equal((await copiesOf(cluster)).length, 3);
+    assert.match((await tercet(cluster, 'status')).out, /beta waits to remove gamma: the configuration here says so/);
+    const there = await tercet(cluster, `switchover ${group} --to beta`);
+    assert.deepEqual([there.code, there.err], [EXIT.done, '']);
+    await restart(cluster, load, 'alpha');
+    await cluster.until('gamma is no copy any more', async () => (await copiesOf(cluster)).join() === 'alpha sync true,beta sync true');
+    await cluster.acknowledged(load, 200);
+    const status = await tercet(cluster, 'status');
+    assert.deepEqual([status.code, /gamma/.test(status.out)], [EXIT.done, false], status.out);
+
+    rmSync(join(cluster.member('gamma').layout.data, group), { recursive: true });
+    writeSites(cluster, ['alpha', 'beta', 'gamma']);
+    await cluster.member('gamma').daemon.start();
+    await restart(cluster, load, 'alpha');
+    const back = await tercet(cluster, `switchover ${group} --to alpha`);
+    assert.deepEqual([back.code, back.err], [EXIT.done, '']);
+    // The one that is to follow it is killed in the middle.
+    await cluster.member('gamma').daemon.kill();
+    await restart(cluster, load, 'beta');
+    await cluster.member('gamma').daemon.start();
+    await cluster.until('gamma is a copy again', async () => (await copiesOf(cluster)).includes('gamma async true'));
+    assert.equal(await cluster.healed(), 'alpha');
+    await load.workload.stop();
+    await cluster.verify(load);
     await cluster.compareCopies(load);
   });
 });

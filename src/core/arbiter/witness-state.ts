@@ -564,23 +564,26 @@ function report(
   if (operation.instance !== instance) return { state: stored, answer: refuseUnseeded(before, operation) };
   const sameCopies =
     operation.copies.length === before.copies.length && operation.copies.every(({ site }) => copyOf(before, site) !== undefined);
-  if (operation.groupId !== before.groupId || !sameCopies)
-    return { state: stored, answer: refuse('exists-different', operation, viewOfState(before)) };
-  if (copyOf(before, operation.from) === undefined || operation.report.site !== operation.from)
-    return { state: stored, answer: refuse('not-a-copy', operation, viewOfState(before)) };
   const known = before.seeding ?? { round: 0, reports: [] };
-  const seeding = heard(known, operation.report, operation.round);
+  const isLeader = leads(operation, Math.max(newestOf(known).epoch, operation.report.epoch));
+  if (operation.groupId !== before.groupId || (!sameCopies && !isLeader))
+    return { state: stored, answer: refuse('exists-different', operation, viewOfState(before)) };
+  const isNews = !sameCopies || operation.copies.some(({ site, mode }) => copyOf(before, site)?.mode !== mode);
+  const copies = isLeader && isNews ? operation.copies.map(({ site, mode }) => ({ site, mode, flag: false })) : before.copies;
+  if (copyOf({ copies }, operation.from) === undefined || operation.report.site !== operation.from)
+    return { state: stored, answer: refuse('not-a-copy', operation, viewOfState(before)) };
+  const seeding = heard(onlyOf(copies, known), operation.report, operation.round);
   const newest = newestOf(seeding);
   const epoch = Math.max(before.epoch, newest.epoch);
   const revision = Math.max(before.revision, newest.revision);
-  const copies = leads(operation, epoch) ? withModes(before.copies, operation.copies) : before.copies;
   const told: WitnessState = { ...before, copies, epoch, revision, seeding, writes: before.writes + 1 };
   // An epoch that this witness knows of and no copy: it was granted, and the answer lost with the one that granted it.
   const isUnknown = newest.epoch < epoch;
-  const isUnbegun = isUnknown && before.primary !== null && epoch === newest.epoch + 1 && allWait(before.copies, seeding);
+  const isUnbegun = isUnknown && before.primary !== null && epoch === newest.epoch + 1 && allWait(copies, seeding);
   const seed = isUnknown && !isUnbegun ? null : seedOf(copies, seeding);
   if (seed === null || 'why' in seed) {
-    if (seeding === known && stored !== null) return { state: stored, answer: refuseUnseeded(before, operation) };
+    if (seeding === known && copies === before.copies && stored !== null)
+      return { state: stored, answer: refuseUnseeded(before, operation) };
     assertState(told);
     return { state: told, answer: refuseUnseeded(told, operation) };
   }
@@ -598,15 +601,17 @@ function report(
 }
 
 /**
- * Whether the reporter leads the newest epoch that any copy knows. It knows how each copy is mirrored, and by that whose flag says what. Where nobody
- * leads, the copies may know different things in the middle of a change; it is all one then, because whoever holds the most may go on.
+ * Whether the reporter leads the newest epoch that any copy knows. It knows who the copies are and how each is mirrored, and by that whose flag says
+ * what. Where nobody leads, they may know different modes in the middle of a change; it is all one then: whoever holds the most may go on.
  */
 function leads({ report: { role, epoch } }: ReportOperation, newest: Epoch): boolean {
   return role === 'primary' && epoch === newest;
 }
 
-function withModes(copies: readonly WitnessCopy[], modes: ReportOperation['copies']): readonly WitnessCopy[] {
-  return copies.map((copy) => ({ ...copy, mode: modes.find(({ site }) => site === copy.site)?.mode ?? copy.mode }));
+/** Without the reports of sites that are no copies. */
+function onlyOf(copies: readonly WitnessCopy[], seeding: Seeding): Seeding {
+  const isCopy = ({ site }: CopyReport): boolean => copyOf({ copies }, site) !== undefined;
+  return seeding.reports.every(isCopy) ? seeding : { ...seeding, reports: seeding.reports.filter(isCopy) };
 }
 
 /** A report to a witness that may grant already: a copy that knows no more than it does believes it from now on. */

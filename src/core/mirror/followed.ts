@@ -43,6 +43,8 @@ export class FollowedPeer {
   keptFrom: Seq | null = null;
   /** Newest seq that it is known to have on stable storage as part of a consistent copy, in this reign; null when nothing is known. */
   knownDurable: Seq | null = null;
+  /** Whether the witness has it as a copy of the group: one that it does not know yet does not follow. */
+  entered = true;
   /** The sidefile had to forget records that it lacks: only a copy brings it back. */
   uncovered = false;
   /** By order it is sent nothing: it is let go once nothing waits for it, and its joins wait. */

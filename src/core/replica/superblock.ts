@@ -2,6 +2,7 @@
 // stable storage. A two-slot cell (base/cell.ts): the slot that holds the newest durable value is never the one that is written.
 
 import { assert } from '../base/assert.ts';
+import type { Member } from '../base/copies.ts';
 import { CELL_BYTES, encodeSlot, type Json, readCell, type SlotIndex } from '../base/cell.ts';
 import { limits } from '../base/limits.ts';
 import {
@@ -78,6 +79,11 @@ export interface SuperblockValue {
   readonly witness: null | { readonly instance: string; readonly revision: number; readonly reporting?: true };
   /** Mirrors that this site, as primary, sends nothing by order. Left out by copies that were made before it was kept. */
   readonly paused?: readonly SiteName[];
+  /**
+   * Who the copies are and how each is mirrored, as of the newest state of the witness that was seen: what a new one is told, whatever the configuration
+   * says by then. Left out by copies that were made before it was kept.
+   */
+  readonly members?: readonly Member[];
 }
 
 /** How a resync may be brought to its end. */
@@ -283,6 +289,7 @@ function formatOf(value: Json): number | null {
 type Check = (value: unknown) => boolean;
 const isText: Check = (value) => typeof value === 'string';
 const isFlag: Check = (value) => typeof value === 'boolean';
+const isMode: Check = (value) => value === 'sync' || value === 'async';
 const isNullOr =
   (fields: Readonly<Record<string, Check>>): Check =>
   (value) =>
@@ -336,6 +343,7 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
   committed: isCount,
   paused: (value) =>
     value === undefined || (Array.isArray(value) && value.length < limits.groupSitesMax && value.every((site) => isText(site))),
+  members: (value) => value === undefined || isListOf(limits.groupSitesMax, { site: isText, mode: isMode })(value),
   witness: isNullOr({ instance: isText, revision: isCount, reporting: (value) => value === undefined || value === true }),
 };
 

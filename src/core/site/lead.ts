@@ -18,7 +18,7 @@ import {
   IMAGE_ACKNOWLEDGE_BODY,
   type Message,
 } from '../mirror/messages.ts';
-import type { Peer } from '../mirror/peer.ts';
+import { Peer } from '../mirror/peer.ts';
 import { LinkPace } from '../mirror/link-pace.ts';
 import { pump, sendTail } from '../mirror/send.ts';
 import type { TailFrame } from '../mirror/tail.ts';
@@ -37,6 +37,19 @@ export function bitmapOnlyOf(sites: SiteOptions['sites']): ReadonlySet<SiteName>
   return new Set(sites.filter((spec) => spec.bitmapOnly === true).map((spec) => spec.name));
 }
 
+/** Copies that the witness has and the configuration of this site does not: they cannot connect, and are waited for until they are excluded. */
+function strangersIn({
+  peers,
+  view,
+  options,
+}: {
+  peers: ReadonlyMap<SiteName, Peer>;
+  view: WitnessView;
+  options: SiteOptions;
+}): readonly Peer[] {
+  return view.copies.filter(({ site }) => site !== options.site && !peers.has(site)).map(({ site, mode }) => new Peer(site, mode));
+}
+
 /** Bytes collected for an async peer that are sent without waiting for its delay. */
 const ASYNC_BYTES = 256 * 1024;
 
@@ -53,7 +66,6 @@ export class Lead {
   readonly writers: Writers;
   /** What the last primary said must be kept; rules until each peer has said itself what it holds. */
   readonly #inheritedRetain: Seq;
-  readonly #onlyCopy: boolean;
   readonly #bitmapOnly: ReadonlySet<SiteName>;
   #heartbeatNumber = 0;
   #heartbeatAt: Millis = -Infinity;
@@ -74,23 +86,23 @@ export class Lead {
     this.#desk = given.desk;
     this.#counters = given.counters;
     this.#inheritedRetain = given.replica.retainFrom;
-    this.#onlyCopy = given.options.sites.length === 1;
     this.#bitmapOnly = bitmapOnlyOf(given.options.sites);
     const now = given.options.clock.now();
-    for (const peer of given.peers.values()) {
+    given.members.begin(given.view);
+    for (const peer of [...given.peers.values(), ...strangersIn(given)]) {
       const copy = given.view.copies.find((candidate) => candidate.site === peer.name);
-      // Nobody but a primary changes it: it is so until this one does.
-      if (copy !== undefined) peer.mode = copy.mode;
       // A sync flag that is true at the start of a reign was left so by a handover: required at once, relied upon only once admitted here.
       const flag = copy?.flag === true ? (peer.mode === 'sync' ? 'maybe' : 'true') : 'false';
       const followed = new FollowedPeer(peer, flag, given.options.timings.driftShare, now);
       const bytesPerSecond = given.options.sites.find((spec) => spec.name === peer.name)?.linkBytesPerSecond ?? Infinity;
       followed.pace = new LinkPace(given.options.clock, bytesPerSecond);
+      // Nothing is kept for one that the group does not have yet.
+      followed.entered = copy !== undefined;
+      followed.uncovered = copy === undefined;
       followed.paused = pausedOf(given.replica).includes(peer.name);
       this.#followed.set(peer.name, followed);
       if (followed.paused) given.options.journal('pause.kept', { site: peer.name }, `${peer.name} stays paused, as was ordered before`);
     }
-    given.members.changed();
     this.writers = new Writers(given.options.journal);
     this.held = new HeldDesk(given.options, given.replica, this.#followed);
     this.#membership = new Membership({ ...given, followed: this.#followed, lead: this });
@@ -102,7 +114,7 @@ export class Lead {
   }
 
   get onlyCopy(): boolean {
-    return this.#onlyCopy;
+    return this.#followed.size === 0;
   }
 
   get received(): Seq {
@@ -172,7 +184,7 @@ export class Lead {
     for (const peer of this.#followed.values()) {
       if (peer.peer.mode === 'sync') views.push({ site: peer.site, flag: peer.flag, received: peer.received, durable: peer.durable });
     }
-    return acknowledgedUpTo({ received, durable }, views, this.#onlyCopy);
+    return acknowledgedUpTo({ received, durable }, views, this.onlyCopy);
   }
 
   /** A frame was appended: those at the tail get it now. */
@@ -299,6 +311,25 @@ export class Lead {
     }
   }
 
+  /** The group has the copy from now on: it may follow. */
+  entered(peer: FollowedPeer): void {
+    peer.entered = true;
+    peer.uncovered = false;
+    peer.keptFrom = this.#replica.marks.received + 1;
+    if (peer.pendingJoin !== null) this.decide(peer, peer.pendingJoin);
+  }
+
+  /** The group does not have it any more: nothing is kept for it, and nothing that was known of it counts. */
+  dismissed(peer: FollowedPeer): void {
+    peer.detach(this.#options.clock.now());
+    this.held.lost(peer.site);
+    this.#followed.delete(peer.site);
+    this.#replica.bitmaps.drop(peer.site);
+    const paused = pausedOf(this.#replica);
+    if (paused.includes(peer.site))
+      this.#replica.superblock.update({ paused: paused.filter((site) => site !== peer.site) }, () => undefined);
+  }
+
   /** Ends the reign: nothing that still completes has an effect. */
   end(): void {
     const now = this.#options.clock.now();
@@ -313,7 +344,7 @@ export class Lead {
     if (link === null) return;
     const decision = this.#resyncs.decide(peer, join);
     // A paused one that hosts still wait for goes on where that takes no images: until the witness has its flag false.
-    if ((peer.paused && !peer.required) || (decision.rung !== 'delta' && peer.flag !== 'false')) {
+    if (!peer.entered || (peer.paused && !peer.required) || (decision.rung !== 'delta' && peer.flag !== 'false')) {
       peer.pendingJoin = join;
       return;
     }
@@ -443,7 +474,7 @@ export class Lead {
   #flushOwn(): void {
     const { received, durable } = this.#replica.marks;
     if (durable >= received) return;
-    let relied = this.#onlyCopy;
+    let relied = this.onlyCopy;
     for (const peer of this.#followed.values()) relied ||= peer.peer.mode === 'sync' && peer.flag === 'true';
     if (!relied || durable < this.#flushWanted) this.#replica.flush();
   }

@@ -6,9 +6,11 @@ import type { WitnessView } from '../arbiter/witness-state.ts';
 import type { Member, Mode } from '../base/copies.ts';
 import type { Epoch, SiteName } from '../base/units.ts';
 import type { PeerState } from '../mirror/forms.ts';
+import type { FollowedPeer } from '../mirror/followed.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { SiteOptions, SiteSpec, Waiting } from './contract.ts';
 import type { Lead } from './lead.ts';
+import type { MemberStep } from './member-changes.ts';
 
 /** What membership looks at. */
 export interface MembersGround {
@@ -38,13 +40,14 @@ export function sameMembers(a: readonly Member[] | undefined, b: readonly Member
 export class Members {
   readonly #ground: MembersGround;
   #wish: readonly Member[];
-  #ownMode: Mode;
+  /** As the witness, or a primary, has told them last; the configuration before that. */
+  #known: readonly Member[];
   #list: readonly Member[] | null = null;
 
   constructor(ground: MembersGround) {
     this.#ground = ground;
     this.#wish = membersOf(ground.options.sites);
-    this.#ownMode = modeIn(this.#wish, ground.options.site) ?? 'sync';
+    this.#known = this.#wish;
   }
 
   /** As the configuration of this site has them. */
@@ -54,24 +57,29 @@ export class Members {
 
   /** As they are, as far as this site knows. */
   get list(): readonly Member[] {
-    if (this.#list !== null) return this.#list;
-    const modeOf = (site: SiteName): Mode => this.#ground.peers.get(site)?.mode ?? this.#ownMode;
-    this.#list = this.#ground.options.sites.map(({ name }) => ({ site: name, mode: modeOf(name) }));
+    // A primary knows its peers by its own changes; the witness may have told of before.
+    this.#list ??= this.#known.map(({ site, mode }) => ({ site, mode: this.#ground.peers.get(site)?.mode ?? mode }));
     return this.#list;
   }
 
   /** How the copy here is mirrored, as far as this site knows. */
   get ownMode(): Mode {
-    return this.#ownMode;
+    const own = this.#ground.options.site;
+    return modeIn(this.#known, own) ?? modeIn(this.#wish, own) ?? 'sync';
   }
 
-  /** The configuration was read again. Who the sites are is as it was: whoever reads it has made sure of that. */
+  /** The configuration was read again. Who the sites are is as it was when this process began: whoever reads it has made sure of that. */
   want(sites: readonly SiteSpec[]): void {
     this.#wish = membersOf(sites);
     this.#ground.options.shell.wake();
   }
 
-  /** The witness has told its state. A primary learns of its peers by its own changes: nobody else makes any. */
+  /** The copy here is open, and has noted what the witness told last. */
+  opened(noted: readonly Member[] | undefined): void {
+    if (noted !== undefined) this.#learn(noted, true);
+  }
+
+  /** The witness has told its state. A primary learns the modes of its peers by its own changes: nobody else makes any. */
   viewed({ copies }: Pick<WitnessView, 'copies'>): void {
     this.#learn(copies, this.#ground.lead() === null);
   }
@@ -83,35 +91,52 @@ export class Members {
     this.#learn(said.members, true);
   }
 
-  /** The mode of a peer was changed, or a reign begins and knows it. */
-  changed(): void {
+  /** A peer is mirrored so from now on; null: it is no copy any more. */
+  changed(site: SiteName, mode: Mode | null): void {
+    const others = this.#known.filter((member) => member.site !== site);
+    this.#known = mode === null ? others : [...others, { site, mode }];
     this.#list = null;
   }
 
-  /** As primary: how that peer is to be mirrored from now on; null while it is so, or while that is not agreed. */
-  wanted(peer: Peer): Mode | null {
-    const mode = modeIn(this.#wish, peer.name);
-    if (mode === null || mode === peer.mode || this.#disagreeing().length > 0) return null;
-    return mode === 'async' && this.#isLastInStep(peer) ? null : mode;
+  /** A reign begins, with the members that the view has that granted it. */
+  begin({ copies }: Pick<WitnessView, 'copies'>): void {
+    this.#learn(copies, true);
+  }
+
+  /** Whether the configuration of this site does not have it at all. */
+  isStranger({ site }: FollowedPeer): boolean {
+    return modeIn(this.#wish, site) === null;
+  }
+
+  /** As primary: what is to be done about that peer next; null while nothing is, or while that is not agreed. */
+  stepFor(peer: FollowedPeer): MemberStep | null {
+    const mode = modeIn(this.#wish, peer.site);
+    if (peer.entered && mode === peer.peer.mode) return null;
+    if (this.#disagreeing().length > 0) return null;
+    if (mode === null) return { kind: 'remove' };
+    if (!peer.entered) return { kind: 'add', mode };
+    return mode === 'async' && this.#isLastInStep(peer) ? null : { kind: 'mode', mode };
   }
 
   /** What keeps the members from being what the configuration says. */
   waiting(): readonly Waiting[] {
-    if (sameMembers(this.#wish, this.list)) return [];
+    const { list } = this;
+    if (sameMembers(this.#wish, list)) return [];
     const lead = this.#ground.lead();
-    return this.list.flatMap(({ site, mode }) => {
-      const wanted = modeIn(this.#wish, site);
-      if (wanted === null || wanted === mode) return [];
-      const what = `to mirror ${site} as ${wanted}`;
-      return [{ what, deadlineMillis: null, ...(lead === null ? this.#mirrorWaits(site, mode) : this.#leadWaits(lead, site)) }];
+    const sites = new Set([...list, ...this.#wish].map(({ site }) => site));
+    return [...sites].flatMap((site) => {
+      const [is, wanted] = [modeIn(list, site), modeIn(this.#wish, site)];
+      if (is === wanted) return [];
+      const what = wanted === null ? `to remove ${site}` : is === null ? `to add ${site}` : `to mirror ${site} as ${wanted}`;
+      return [{ what, deadlineMillis: null, ...(lead === null ? this.#mirrorWaits(site, is) : this.#leadWaits(lead, site)) }];
     });
   }
 
-  #mirrorWaits(site: SiteName, mode: Mode): Pick<Waiting, 'cause' | 'next'> {
+  #mirrorWaits(site: SiteName, is: Mode | null): Pick<Waiting, 'cause' | 'next'> {
     if (this.#ground.peers.get(site)?.said?.role === 'primary') return this.#primaryWaits(site);
     return {
-      cause: `the configuration here says so, and ${site} is ${mode} in the group`,
-      next: 'the primary changes it once every site that it is connected to has read the same: `tercet reload` at each',
+      cause: `the configuration here says so, and in the group ${site} is ${is ?? 'no copy'}`,
+      next: 'the primary changes it once every site that it is connected to has read the same configuration',
     };
   }
 
@@ -119,14 +144,13 @@ export class Members {
     const { options } = this.#ground;
     if (site === options.site) return this.#primaryWaits(site);
     const others = this.#disagreeing();
-    const same = 'put the same file there, and `tercet reload` at each';
+    const same = 'put the same file there, and have it read: `tercet reload`, or a restart where the sites have changed';
     if (others.length > 0) return { cause: `the configuration of ${others.join(' and ')} says something else`, next: same };
-    const followed = lead.followed.get(site);
-    const peer = followed?.peer;
+    const peer = lead.followed.get(site);
     if (peer !== undefined && modeIn(this.#wish, site) === 'async' && this.#isLastInStep(peer))
       return { cause: `no other sync copy would be in step with ${options.site}`, next: 'it is done as soon as another one is' };
-    if (followed?.flag !== 'false')
-      return { cause: `the flag of ${site} is to be false first`, next: 'the witness is asked to change the mode' };
+    if (peer !== undefined && peer.flag !== 'false')
+      return { cause: `the flag of ${site} is to be false first`, next: 'then the witness is asked for the change' };
     return { cause: 'the witness has not answered yet', next: 'it is asked until the answer is known' };
   }
 
@@ -142,10 +166,10 @@ export class Members {
   }
 
   /** Whether nobody could take over without a loss once that copy is async, though the configuration has another one for it. */
-  #isLastInStep(peer: Peer): boolean {
+  #isLastInStep(peer: FollowedPeer): boolean {
     const lead = this.#ground.lead();
-    const others = this.#wish.filter(({ site, mode }) => mode === 'sync' && site !== this.#ground.options.site && site !== peer.name);
-    if (lead === null || others.length === 0 || lead.followed.get(peer.name)?.required !== true) return false;
+    const others = this.#wish.filter(({ site, mode }) => mode === 'sync' && site !== this.#ground.options.site && site !== peer.site);
+    if (lead === null || others.length === 0 || !peer.required) return false;
     return !others.some(({ site }) => {
       const other = lead.followed.get(site);
       return other?.peer.mode === 'sync' && other.flag === 'true' && other.attached === 'following';
@@ -154,8 +178,8 @@ export class Members {
 
   #learn(members: readonly Member[], peersToo: boolean): void {
     this.#list = null;
+    this.#known = members.map(({ site, mode }) => ({ site, mode }));
     for (const { site, mode } of members) {
-      if (site === this.#ground.options.site) this.#ownMode = mode;
       const peer = peersToo ? this.#ground.peers.get(site) : undefined;
       if (peer !== undefined) peer.mode = mode;
     }

@@ -130,7 +130,7 @@ export class Membership {
       const gone = peer.required && now >= this.#givenUpAt(peer);
       // One that is paused follows until the witness has its flag false: hosts are not held for a pause.
       // One whose mode is to change is, too, whatever it is now; it goes on following meanwhile.
-      const changes = peer.flag !== 'false' && this.#changes.concerns(peer);
+      const changes = this.#changes.excludes(peer);
       if (!overwritten && !gone && !changes && !(peer.paused && peer.required)) continue;
       if (peer.attached === 'following' && gone) {
         peer.peer.lastError = 'it did not acknowledge in time';

@@ -238,7 +238,7 @@ export class Resyncs {
     if (bitmaps.get(peer.site) === null) return;
     bitmaps.drop(peer.site);
     for (const other of this.#followed.values()) {
-      if (other.streaming && other !== peer) {
+      if (other.streaming && other !== peer && this.#isAlike(other)) {
         other.peer.link?.send(
           'bitmap',
           encodeNumbers(BITMAP_BODY, [epoch, 0, 0, 0, bitmaps.chunkBytes, this.#indexOf(peer.site), 0, 4, 0, 0]),
@@ -260,7 +260,7 @@ export class Resyncs {
     const { bitmaps, epoch, marks } = this.#replica;
     const map = bitmaps.get(site);
     const { link } = to.peer;
-    if (map === null || map.to < marks.received || link === null || !to.streaming || to.site === site) return;
+    if (map === null || map.to < marks.received || link === null || !to.streaming || to.site === site || !this.#isAlike(to)) return;
     const send = (kind: number, volume: number, page: number, bytes: Uint8Array | null): void => {
       const head = encodeNumbers(BITMAP_BODY, [epoch, map.from, map.to, page, bitmaps.chunkBytes, this.#indexOf(site), volume, kind, 0, 0]);
       const parts = bytes === null ? [head] : [head, new Uint8Array(bytes)];
@@ -276,6 +276,13 @@ export class Resyncs {
       for (const { index, bytes } of bits.pages()) send(2, volume, index, bytes);
     });
     send(3, 0, 0, null);
+  }
+
+  /** Whether that peer has the same sites in the same order: a bitmap names its site by the place in them. */
+  #isAlike({ peer }: FollowedPeer): boolean {
+    const { wish } = peer.said ?? {};
+    const { sites } = this.#options;
+    return wish === undefined || (wish.length === sites.length && wish.every(({ site }, index) => site === sites[index]?.name));
   }
 
   #indexOf(site: SiteName): number {

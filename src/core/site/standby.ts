@@ -80,7 +80,11 @@ function witnessWaits(ground: ClaimGround): Waiting | null {
   }
   if (desk.busy) return waiting('an earlier question to the witness is not answered yet', 'it asks again');
   const own = view.copies.find((copy) => copy.site === options.site);
-  if (own === undefined) return waiting('the witness does not list this copy', 'an operator adds it');
+  if (own === undefined)
+    return waiting(
+      'this site is no copy of the group: it was removed, or is not entered yet',
+      'the primary enters it once the configuration of every site names it',
+    );
   if (!own.flag)
     return waiting(
       'its flag is false: it may lack acknowledged writes',

@@ -89,7 +89,8 @@ export class WitnessMove {
     const known = replica.superblock.value.witness;
     const { instance, revision } = view;
     if (known?.instance === instance && known.reporting !== true && known.revision >= revision) return;
-    replica.superblock.update({ witness: { instance, revision } }, () => undefined);
+    const members = view.copies.map(({ site, mode }) => ({ site, mode }));
+    replica.superblock.update({ witness: { instance, revision }, members }, () => undefined);
   }
 
   #unable(): OrderOutcome | null {

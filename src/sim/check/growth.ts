@@ -10,8 +10,15 @@ export function growth(initialBytes: readonly number[]): Rule {
   const held = new Map<SiteName, readonly number[]>();
   const most = [...initialBytes];
   let grower: SiteName | null = null;
+  /** Removed from the group, or added again and not admitted yet: such a copy grows before it follows. */
+  const left = new Set<SiteName>();
   return {
     name: '17 growth',
+    witnessStep: (_scene, { operation, reply }) => {
+      if (reply.outcome !== 'done') return;
+      if (operation.kind === 'remove') left.add(operation.site);
+      else if (operation.kind === 'admit') left.delete(operation.site);
+    },
     afterEvent: (scene, site) => {
       if (site.inside === null) return;
       held.set(site.name, site.inside.volumeBytes);
@@ -19,7 +26,8 @@ export function growth(initialBytes: readonly number[]): Rule {
       if (!site.serving || served === null || scene.forced) return;
       for (const [volume, bytes] of served.entries()) {
         for (const [name, sizes] of held) {
-          if ((sizes[volume] ?? 0) >= bytes || scene.sites.some((other) => other.name === name && other.flipped)) continue;
+          if ((sizes[volume] ?? 0) >= bytes || left.has(name) || scene.sites.some((other) => other.name === name && other.flipped))
+            continue;
           scene.world.fail('17 growth', `${site.name} serves ${bytes} bytes of volume ${volume}, and ${name} can hold ${sizes[volume]}`);
         }
         const before = most[volume] ?? 0;

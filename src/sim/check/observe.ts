@@ -45,6 +45,8 @@ export interface Inspection {
   modeView(site: SiteName): Mode | null;
   /** As primary: whether that flag may be true; not so where it only is to be asked for. */
   mayBeTrue(site: SiteName): boolean;
+  /** As primary: whether it sends a peer records. */
+  streams(site: SiteName): boolean;
   leaseUntil(site: SiteName): Millis | null;
   readonly promiseUntil: Millis;
   /** Whether it acknowledges records to a primary. */

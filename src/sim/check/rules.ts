@@ -16,6 +16,7 @@ import { honest } from './honest.ts';
 import { join } from './join.ts';
 import { lease } from './lease.ts';
 import { marks } from './marks.ts';
+import { members } from './members.ts';
 import { modes } from './modes.ts';
 import { adopt } from './adopt.ts';
 import type { Rule } from './observe.ts';
@@ -54,6 +55,7 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number, init
     growth(initialBytes),
     deleted(),
     modes(),
+    members(),
     covered(),
   ];
 }

@@ -6,10 +6,10 @@ const CHANGES = 'site/member-changes.ts';
 const MEMBERSHIP = 'site/membership.ts';
 const WITNESS = 'arbiter/witness-state.ts';
 
-/** Left out, a copy whose mode is to change keeps its flag. */
+/** Whoever leaves this out has neither this site nor the witness look at the flag. */
 const NOT_EXCLUDED: Edit = {
   file: MEMBERSHIP,
-  find: "const changes = peer.flag !== 'false' && this.#changes.concerns(peer);",
+  find: 'const changes = this.#changes.excludes(peer);',
   replace: 'const changes = false;',
 };
 
@@ -24,7 +24,7 @@ export const MEMBER_BUGS: readonly PlantedBug[] = [
         find: "  if (target.flag) return 'flag-true';\n  return { revision: state.revision + 1, copies: state.copies.map",
         replace: '  return { revision: state.revision + 1, copies: state.copies.map',
       },
-      { file: CHANGES, find: "if (mode === null || peer.flag !== 'false') continue;", replace: 'if (mode === null) continue;' },
+      { file: CHANGES, find: "if (step === null || peer.flag !== 'false') continue;", replace: 'if (step === null) continue;' },
     ],
   },
   {
@@ -33,8 +33,9 @@ export const MEMBER_BUGS: readonly PlantedBug[] = [
     edits: [
       {
         file: MEMBERSHIP,
-        find: NOT_EXCLUDED.find,
-        replace: `${NOT_EXCLUDED.find}\n      if (changes) peer.peer.mode = peer.peer.mode === 'sync' ? 'async' : 'sync';`,
+        find: 'const changes = this.#changes.excludes(peer);',
+        replace:
+          "const changes = this.#changes.excludes(peer);\n      if (changes) peer.peer.mode = peer.peer.mode === 'sync' ? 'async' : 'sync';",
       },
     ],
   },
@@ -42,7 +43,6 @@ export const MEMBER_BUGS: readonly PlantedBug[] = [
     name: 'a new primary takes the modes of its own configuration for those of the group',
     breaks: '20 mode',
     edits: [
-      { file: 'site/lead.ts', find: 'if (copy !== undefined) peer.mode = copy.mode;', replace: '' },
       {
         file: 'site/members.ts',
         find: 'const peer = peersToo ? this.#ground.peers.get(site) : undefined;',
@@ -57,10 +57,31 @@ export const MEMBER_BUGS: readonly PlantedBug[] = [
     edits: [
       {
         file: CHANGES,
-        find: '    const revision = desk.view?.revision;\n    if (revision === undefined) return;\n    const { site } = peer;',
-        replace:
-          "    const revision = desk.view?.revision;\n    if (revision === undefined) return;\n    const { site } = peer;\n    peer.peer.mode = mode;\n    peer.flag = 'maybe';",
+        find: '    this.#asking = peer;',
+        replace: "    this.#asking = peer;\n    peer.flag = 'maybe';\n    if (step.kind === 'mode') peer.peer.mode = step.mode;",
       },
     ],
+  },
+  {
+    name: 'a copy is struck out while its flag is true',
+    breaks: '21 member',
+    edits: [
+      {
+        file: CHANGES,
+        find: "return peer.flag !== 'false' && (this.concerns(peer) || this.#ground.members.isStranger(peer));",
+        replace: "return peer.flag !== 'false' && this.#ground.members.stepFor(peer)?.kind === 'mode';",
+      },
+      {
+        file: WITNESS,
+        find: "  if (target.flag) return 'flag-true';\n  return { revision: state.revision + 1, copies: state.copies.filter",
+        replace: '  return { revision: state.revision + 1, copies: state.copies.filter',
+      },
+      { file: CHANGES, find: "if (step === null || peer.flag !== 'false') continue;", replace: 'if (step === null) continue;' },
+    ],
+  },
+  {
+    name: 'a copy that the group does not have yet follows',
+    breaks: '21 member',
+    edits: [{ file: 'site/lead.ts', find: 'if (!peer.entered || (peer.paused', replace: 'if ((peer.paused' }],
   },
 ];

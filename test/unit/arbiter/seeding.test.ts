@@ -3,7 +3,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CopyReport, ReportRole } from '../../../src/core/arbiter/seeding.ts';
-import { apply, type WitnessAnswer, type WitnessOperation, type WitnessState } from '../../../src/core/arbiter/witness-state.ts';
+import {
+  apply,
+  type ReportOperation,
+  type WitnessAnswer,
+  type WitnessOperation,
+  type WitnessState,
+} from '../../../src/core/arbiter/witness-state.ts';
 import { limits } from '../../../src/core/base/limits.ts';
 
 const COPIES = [
@@ -25,10 +31,10 @@ class Witness {
     return answer;
   }
 
-  report(site: string, said: Said, round = this.round): WitnessAnswer {
+  report(site: string, said: Said, round = this.round, copies: ReportOperation['copies'] = COPIES): WitnessAnswer {
     const report: CopyReport = { site, epoch: 3, revision: 9, mayBeTrue: [], end: null, life: '1.1', ...said };
     const names = { requestId: `r${++this.#ids}`, group: 'db', from: site };
-    const answer = this.do({ kind: 'report', ...names, instance: 'new', groupId: 'g', copies: COPIES, round, report });
+    const answer = this.do({ kind: 'report', ...names, instance: 'new', groupId: 'g', copies, round, report });
     if (answer.outcome === 'refused' && answer.seeding !== undefined) this.round = answer.seeding.round;
     return answer;
   }
@@ -90,6 +96,39 @@ describe('a new witness, with a primary that serves', () => {
     const witness = new Witness();
     witness.all({ prim: { role: 'primary', mayBeTrue: ['near'] }, near: { role: 'primary', epoch: 4, mayBeTrue: [] } });
     assert.equal(witness.flags(), 'e4 near prim- near+ far-');
+  });
+});
+
+describe('a new witness, while members change', () => {
+  const sync = COPIES.map(({ site }) => ({ site, mode: 'sync' }) as const);
+  const leads: Said = { role: 'primary', mayBeTrue: ['near', 'far'] };
+
+  test('takes modes from the primary: a copy whose flag says less than that of a sync one is not called one', () => {
+    const witness = new Witness();
+    for (let times = 0; times < 3; times++) {
+      witness.report('near', { role: 'following' }, witness.round, sync);
+      witness.report('prim', leads);
+    }
+    assert.equal(witness.flags(), 'e3 prim prim+ near+ far+');
+    assert.deepEqual(
+      witness.state?.copies.map(({ mode }) => mode),
+      ['sync', 'sync', 'async'],
+    );
+  });
+
+  test('takes members from the primary, and from nobody else', () => {
+    const witness = new Witness();
+    const two = COPIES.slice(0, 2);
+    witness.report('far', { role: 'waiting', end: end(9) });
+    const other = witness.report('near', { role: 'following' }, witness.round, two);
+    assert.equal(other.outcome === 'refused' && other.reason, 'exists-different');
+    for (let times = 0; times < 3; times++) {
+      witness.report('prim', { role: 'primary', mayBeTrue: ['near'] }, witness.round, two);
+      witness.report('near', { role: 'following' }, witness.round, two);
+    }
+    assert.equal(witness.flags(), 'e3 prim prim+ near+');
+    const removed = witness.report('far', { role: 'waiting', end: end(9) });
+    assert.equal(removed.outcome === 'refused' && removed.reason, 'not-a-copy');
   });
 });
 
