@@ -101,8 +101,14 @@ export class ControlClient {
   }
 
   /** Has the daemon read its configuration again. */
-  reload(): Promise<ReloadLine> {
-    return this.#ask({ method: 'POST', path: '/v1/reload', body: {}, schema: reloadSchema, millis: this.#questionMillis });
+  reload(options: { force: boolean }): Promise<ReloadLine> {
+    return this.#ask({
+      method: 'POST',
+      path: '/v1/reload',
+      body: options.force ? { force: true } : {},
+      schema: reloadSchema,
+      millis: this.#questionMillis,
+    });
   }
 
   /** Records of the sidefile from `from` on. */

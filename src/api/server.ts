@@ -262,7 +262,7 @@ function answer(c: Context, outcome: OrderOutcome): Response {
   return c.json(outcome, outcome.kind === 'done' ? 200 : 409);
 }
 
-type ErrorStatus = 400 | 403 | 404 | 411 | 413 | 500 | 504;
+type ErrorStatus = 400 | 403 | 404 | 409 | 411 | 413 | 500 | 504;
 
 function refuse(c: Context, status: ErrorStatus, code: ErrorCode, reason: string): Response {
   return c.json(errorBody(new TercetError(code, { what: 'the control API', reason })), status);
@@ -275,6 +275,7 @@ function errorBody(error: TercetError): ApiError {
 function statusOf(code: ErrorCode): ErrorStatus {
   if (code === 'TERCET_BAD_REQUEST' || code === 'TERCET_CONFIG' || code === 'TERCET_CONFIG_UNREADABLE') return 400;
   if (code === 'TERCET_NO_SUCH_GROUP') return 404;
+  if (code === 'TERCET_LAST_SYNC_COPY') return 409;
   return code === 'TERCET_DEADLINE' ? 504 : 500;
 }
 

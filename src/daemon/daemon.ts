@@ -9,6 +9,7 @@ import type { DaemonStatus } from '../api/schema.ts';
 import type { Control } from '../api/server.ts';
 import { startControl } from '../api/server.ts';
 import { addImageRoute } from '../api/image.ts';
+import { addReloadRoute } from '../api/reload.ts';
 import { addSidefileRoute } from '../api/sidefile.ts';
 import { addStopRoute } from '../api/stop.ts';
 import { addVerifyRoutes } from '../api/verify.ts';
@@ -225,7 +226,7 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
   };
   const more = (app: Hono): void => {
     looks(app);
-    app.post('/v1/reload', (c) => c.json(reload.byOrder(), 200));
+    addReloadRoute(app, reload.byOrder);
     addSidefileRoute(app, (group, range) => groupIn(groups, group).sidefile(range));
     addImageRoute(app, (group, volume) => groupIn(groups, group).image(volume));
     addStopRoute(app, (force) => {

@@ -111,8 +111,10 @@ export interface ReloaderOptions {
 
 /** Reads again by order, which is told everything, and by signal, which can be told nothing. */
 export interface Reloader {
-  /** Throws TERCET_CONFIG, TERCET_CONFIG_UNREADABLE and TERCET_VOLUME_SHRINKS: then nothing was changed. */
-  readonly byOrder: () => ReloadReport;
+  /**
+   * Throws TERCET_CONFIG, TERCET_CONFIG_UNREADABLE, TERCET_VOLUME_SHRINKS and, but with `force`, TERCET_LAST_SYNC_COPY: then nothing was changed.
+   */
+  readonly byOrder: (force: boolean) => ReloadReport;
   readonly bySignal: () => void;
 }
 
@@ -127,14 +129,26 @@ export function refuseSmaller(before: Config, after: Config): void {
   }
 }
 
+/** Throws TERCET_LAST_SYNC_COPY when a group had several sync sites and has one now. */
+export function refuseAlone(before: Config, after: Config): void {
+  const syncOf = (config: Config, group: string): readonly SiteName[] =>
+    (config.groups.find(({ name }) => name === group)?.sites ?? []).filter(({ mode }) => mode === 'sync').map(({ name }) => name);
+  for (const { name: group } of after.groups) {
+    const [site, ...others] = syncOf(after, group);
+    if (site !== undefined && others.length === 0 && syncOf(before, group).length > 1)
+      throw new TercetError('TERCET_LAST_SYNC_COPY', { group, site });
+  }
+}
+
 /** Reads the configuration and the certificates again, each time against what was read last. */
 export function reloader({ config, name, journal, certificates, apply }: ReloaderOptions): Reloader {
   let current = config;
-  const byOrder = (): ReloadReport => {
+  const byOrder = (force: boolean): ReloadReport => {
     certificates?.reload();
     const next = loadConfig(config.file);
     siteOf(next, name);
     refuseSmaller(current, next);
+    if (!force) refuseAlone(current, next);
     const report = { file: config.file, changes: changesOf(current.text, next.text, name) };
     current = next;
     apply(next);
@@ -143,7 +157,7 @@ export function reloader({ config, name, journal, certificates, apply }: Reloade
   };
   const bySignal = (): void => {
     try {
-      byOrder();
+      byOrder(false);
     } catch (error) {
       if (!(error instanceof TercetError)) throw error;
       journal('reload.failed', { code: error.code }, `the configuration in use stays in use: ${error.message}`);

@@ -79,6 +79,13 @@ test('a far copy becomes sync and takes over, and is async again, while a host w
     await mirrored(cluster, 'gamma', 'async');
     await cluster.acknowledged(load, 200);
 
+    // One sync site alone is not what a reload takes without being told so.
+    write(cluster, ['beta', 'gamma']);
+    const alone = await tercet(cluster, 'reload --site alpha');
+    assert.equal(alone.code, EXIT.notInState);
+    assert.match(alone.err, /leaves group [a-z]+ one sync site, alpha: .*--force/);
+    write(cluster, ['gamma']);
+
     const report = await watch.stop();
     assert.deepEqual(report.faults, []);
     await load.workload.stop();

@@ -8,6 +8,7 @@ import { clientOf, configFlag, print, printJson, readConfig } from '../context.t
 
 interface Flags extends ConfigFlag {
   readonly site: string;
+  readonly force: boolean;
   readonly json: boolean;
 }
 
@@ -23,19 +24,20 @@ export const reloadCommand: Command<CliContext> = buildCommand({
   docs: {
     brief: 'Have a site read the configuration again',
     fullDescription:
-      'Says for each key that has changed whether it is in effect now or needs a restart. A configuration with faults changes nothing (exit code 78). ' +
+      'Says for each key that has changed whether it is in effect now or needs a restart. A configuration with faults changes nothing (exit code 78), nor does one that leaves a group with several sync sites only one (exit code 5; --force). ' +
       'The signal SIGHUP does the same, and the answer is in the log.',
   },
   parameters: {
     flags: {
       config: configFlag,
       site: { kind: 'parsed', parse: String, brief: 'The site whose daemon is to read it', placeholder: 'NAME' },
+      force: { kind: 'boolean', brief: 'Also if it leaves a group a single sync site', default: false },
       json: { kind: 'boolean', brief: 'Print it as JSON: docs/reference/cli-json.md', default: false },
     },
   },
   async func(this: CliContext, flags: Flags) {
     const config = await readConfig(this, flags);
-    const report = await (await clientOf(config, flags.site)).reload();
+    const report = await (await clientOf(config, flags.site)).reload({ force: flags.force });
     if (flags.json) {
       printJson(this, report);
       return;

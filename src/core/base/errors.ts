@@ -83,6 +83,11 @@ const table = {
     text: (f) =>
       `volume ${f['group']}/${f['volume']} has ${f['had']} bytes, and the configuration now says ${f['wanted']}: a volume never becomes smaller`,
   },
+  TERCET_LAST_SYNC_COPY: {
+    exit: EXIT.notInState,
+    text: (f) =>
+      `the configuration now leaves group ${f['group']} one sync site, ${f['site']}: new writes would be there alone, and nobody could take over; if that is what you want, add --force at each site`,
+  },
   TERCET_UNREACHABLE: {
     exit: EXIT.unreachable,
     text: (f) => `${f['what']} at ${f['address']} does not answer (${f['reason']}): is it running, and is this its address?`,

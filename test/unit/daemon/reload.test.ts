@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { parseConfig } from '../../../src/daemon/config.ts';
-import { changesOf, refuseSmaller } from '../../../src/daemon/reload.ts';
+import { changesOf, refuseAlone, refuseSmaller } from '../../../src/daemon/reload.ts';
 import { SAMPLE } from '../config/sample.ts';
 
 test('each key that differs is told, with whether it is in effect', () => {
@@ -23,6 +23,15 @@ test('each key that differs is told, with whether it is in effect', () => {
     ],
   );
   assert.deepEqual(changesOf(SAMPLE, `${SAMPLE}\n# a remark\n`, 'alpha'), []);
+});
+
+test('a group that had several sync sites is not left one', () => {
+  const config = (async: string): Parameters<typeof refuseAlone>[0] =>
+    parseConfig(SAMPLE.replace('async = ["gamma"]', `async = ${async}`), 'tercet.toml');
+  refuseAlone(config('["gamma"]'), config('[]'));
+  refuseAlone(config('[]'), config('["beta"]'));
+  refuseAlone(config('["beta", "gamma"]'), config('["gamma", "beta"]'));
+  assert.throws(() => refuseAlone(config('["gamma"]'), config('["beta", "gamma"]')), /leaves group db one sync site, alpha: .*--force/);
 });
 
 test('a volume never becomes smaller', () => {
