@@ -166,6 +166,17 @@ export interface Level {
   readonly chain: number;
   /** Newest record that will come. */
   readonly target: Seq;
+  /** Which of the sender's offers this is. Older programs leave it out. */
+  readonly number?: number;
+}
+
+/** An offer of records is over, or is not taken. */
+export interface LevelEnd {
+  readonly reason: string;
+  /** Which offer: one that newer ones have followed may be meant. Older programs leave it out. */
+  readonly number?: number;
+  /** Whether the sender is the one that gives. */
+  readonly gives?: boolean;
 }
 
 /**
@@ -416,16 +427,18 @@ export function readStanding(body: Uint8Array): Standing | null {
 export function readLevel(body: Uint8Array): Level | null {
   const o = decodeJson(body);
   if (o === null) return null;
-  const { epoch, position, chain, target } = o;
+  const { epoch, position, chain, target, number } = o;
   const history = readHistory(o['history']);
   if (history === null || !isCount(epoch) || !isCount(position) || !isCount(chain) || !isCount(target)) return null;
-  return target < position ? null : { epoch, history, position, chain, target };
+  if (target < position || (number !== undefined && !isCount(number))) return null;
+  return { epoch, history, position, chain, target, ...(number !== undefined && { number }) };
 }
 
-/** Why the other side does not go on making the copies equal; null when the message is malformed. */
-export function readLevelEnd(body: Uint8Array): string | null {
-  const reason = decodeJson(body)?.['reason'];
-  return typeof reason === 'string' && reason.length <= 500 ? reason : null;
+export function readLevelEnd(body: Uint8Array): LevelEnd | null {
+  const { reason, number, gives } = decodeJson(body) ?? {};
+  if (typeof reason !== 'string' || reason.length > 500) return null;
+  if ((number !== undefined && !isCount(number)) || (gives !== undefined && typeof gives !== 'boolean')) return null;
+  return { reason, ...(number !== undefined && { number }), ...(gives !== undefined && { gives }) };
 }
 
 export function readHandover(body: Uint8Array): HandoverMessage | null {

@@ -16,6 +16,8 @@ const RUN_BYTES = 256 * 1024;
 
 export class Giver {
   readonly link: Link;
+  /** Which of this site's offers it carries out. */
+  readonly number: number;
   readonly position: Seq;
   readonly target: Seq;
   readonly #replica: GivingReplica;
@@ -28,8 +30,9 @@ export class Giver {
   progressAt: Millis;
   sentBytes = 0;
 
-  constructor(options: { link: Link; replica: GivingReplica; position: Seq; target: Seq; now: Millis }) {
+  constructor(options: { link: Link; number: number; replica: GivingReplica; position: Seq; target: Seq; now: Millis }) {
     this.link = options.link;
+    this.number = options.number;
     this.#replica = options.replica;
     this.position = options.position;
     this.target = options.target;

@@ -6,9 +6,14 @@ import { copyOf } from '../base/bytes.ts';
 import type { Journal } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import type { FollowingReplica } from './follow.ts';
-import type { Level } from './forms.ts';
+import type { Level, LevelEnd } from './forms.ts';
 import type { Link } from './link.ts';
 import { ACKNOWLEDGE_BODY, encodeJson, encodeNumbers } from './messages.ts';
+
+/** That an offer is not taken, or not to its end. It says which: a newer one may be on its way. */
+export function declined({ number }: Level, reason: string): Uint8Array {
+  return encodeJson({ reason, ...(number !== undefined && { number }) } satisfies LevelEnd);
+}
 
 export class Taker {
   readonly link: Link;
@@ -162,7 +167,7 @@ export class Taker {
 
   #endWith(reason: string): void {
     this.end();
-    this.link.send('levelEnd', encodeJson({ reason }));
+    this.link.send('levelEnd', declined(this.level, reason));
     this.#wake();
   }
 }

@@ -5,12 +5,12 @@
 import { epochOf } from '../base/position.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import { compareStandings, type Comparison } from '../mirror/compare.ts';
-import { readLevel, readLevelEnd, readStanding, type Standing } from '../mirror/forms.ts';
+import { type Level, type LevelEnd, readLevel, readLevelEnd, readStanding, type Standing } from '../mirror/forms.ts';
 import { Giver } from '../mirror/give.ts';
 import type { Link } from '../mirror/link.ts';
 import { ACKNOWLEDGE_BODY, decodeNumbers, encodeJson, type Message } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
-import { Taker } from '../mirror/take.ts';
+import { declined, Taker } from '../mirror/take.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { Role, LevelStatus, SiteCounter, SiteOptions, Waiting } from './contract.ts';
 
@@ -39,6 +39,8 @@ export class Survivors {
   #active = false;
   #since: Millis = 0;
   #taker: Taker | null = null;
+  /** Offers of records that were made by this process. */
+  #offers = 0;
 
   constructor(given: {
     options: SiteOptions;
@@ -111,10 +113,9 @@ export class Survivors {
     } else if (name === 'level') {
       return this.#level(exchange, replica, body);
     } else if (name === 'levelEnd') {
-      const reason = readLevelEnd(body);
-      if (reason === null) return 'the end of a comparison is malformed';
-      exchange.giver = null;
-      this.#options.journal('level.end', { site, reason }, `${site} gives or takes nothing more: ${reason}`);
+      const end = readLevelEnd(body);
+      if (end === null) return 'the end of a comparison is malformed';
+      this.#levelEnded(site, exchange, end);
     } else if (name === 'frame') {
       if (this.#taker?.link === exchange.link) this.#taker.frame(body);
     } else if (name === 'acknowledge') {
@@ -233,8 +234,9 @@ export class Survivors {
     if (chain === null) return;
     const { epoch, history, marks } = replica;
     const target = marks.received;
-    exchange.giver = new Giver({ link: exchange.link, replica, position, target, now });
-    exchange.link.send('level', encodeJson({ epoch, history, position, chain, target }));
+    const number = ++this.#offers;
+    exchange.giver = new Giver({ link: exchange.link, number, replica, position, target, now });
+    exchange.link.send('level', encodeJson({ epoch, history, position, chain, target, number } satisfies Level));
     this.#options.journal(
       'level.begin',
       { site, from: position + 1, records: target - position },
@@ -247,7 +249,7 @@ export class Survivors {
     if (level === null) return 'an offer of records is malformed';
     if (this.#taker?.link === exchange.link) this.#taker.end();
     else if (this.#taker !== null || replica.changing) {
-      exchange.link.send('levelEnd', encodeJson({ reason: 'this copy is being changed already' }));
+      exchange.link.send('levelEnd', declined(level, 'this copy is being changed already'));
       exchange.tellAgainAt = this.#options.clock.now() + this.#options.timings.heartbeatMillis;
       return null;
     }
@@ -260,13 +262,23 @@ export class Survivors {
       this.#taker = taker;
       return null;
     }
-    exchange.link.send('levelEnd', encodeJson({ reason: wrong }));
+    exchange.link.send('levelEnd', declined(level, wrong));
     journal(
       'level.refused',
       { from: exchange.link.peer, position: level.position, reason: wrong },
       `what ${exchange.link.peer} offers does not fit`,
     );
     return null;
+  }
+
+  /** The other side ends an offer. One that a newer offer has followed by now is not this one: they crossed on the way. */
+  #levelEnded(site: SiteName, exchange: Exchange, { reason, number, gives = false }: LevelEnd): void {
+    const taker = this.#taker?.link === exchange.link ? this.#taker : null;
+    const current = gives ? taker?.level.number : exchange.giver?.number;
+    if (number !== undefined && number !== current) return;
+    if (gives) taker?.end();
+    else exchange.giver = null;
+    this.#options.journal('level.end', { site, reason }, `${site} gives or takes nothing more: ${reason}`);
   }
 
   #goOnTaking(now: Millis): void {
@@ -284,7 +296,7 @@ export class Survivors {
       this.#counters.levelBytes += taker.receivedBytes;
       this.#options.journal('level.done', { site, records: target - position }, `this copy is as far on as the one of ${site}`);
     } else if (!taker.ended) {
-      taker.link.send('levelEnd', encodeJson({ reason: 'nothing more has come in time' }));
+      taker.link.send('levelEnd', declined(taker.level, 'nothing more has come in time'));
     }
     taker.end();
     for (const exchange of this.#exchanges.values()) exchange.tellAgainAt = taker.done ? exchange.tellAgainAt : now + this.#stallMillis;
@@ -299,7 +311,7 @@ export class Survivors {
     exchange.giver = null;
     if (wrong !== null) {
       this.#options.journal('level.end', { site, reason: wrong }, `${site} is given nothing more: ${wrong}`);
-      exchange.link.send('levelEnd', encodeJson({ reason: wrong }));
+      exchange.link.send('levelEnd', encodeJson({ reason: wrong, number: giver.number, gives: true } satisfies LevelEnd));
     } else {
       this.#counters.levels++;
       this.#counters.levelBytes += giver.sentBytes;

@@ -5,9 +5,9 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { encodeUtf8 } from '../../../src/core/base/utf8.ts';
 import { limits } from '../../../src/core/base/limits.ts';
-import { readFollow, readHello, readJoin, readJoined, readState } from '../../../src/core/mirror/forms.ts';
+import { readFollow, readHello, readJoin, readJoined, readLevel, readLevelEnd, readState } from '../../../src/core/mirror/forms.ts';
 import { decodeJson, encodeJson } from '../../../src/core/mirror/messages.ts';
-import { FOLLOW, HELLO, JOIN, JOINED, STATE } from './wire-sample.ts';
+import { FOLLOW, HELLO, JOIN, JOINED, LEVEL, STATE } from './wire-sample.ts';
 
 type Form = Readonly<Record<string, unknown>>;
 const FORMS: readonly {
@@ -33,6 +33,7 @@ const FORMS: readonly {
   { name: 'join', read: readJoin, value: { ...JOIN }, texts: [], mayBeNull: ['needsCopy'], others: ['staged', 'scan'] },
   { name: 'follow', read: readFollow, value: { ...FOLLOW }, texts: [], mayBeNull: [], others: ['cutTo', 'scan', 'imageBytes'] },
   { name: 'joined', read: readJoined, value: { ...JOINED }, texts: [], mayBeNull: [] },
+  { name: 'level', read: readLevel, value: { ...LEVEL, number: 3 }, texts: [], mayBeNull: [], newer: 'number' },
 ];
 
 for (const { name, read, value, texts, mayBeNull, others = [], newer } of FORMS) {
@@ -106,6 +107,14 @@ describe('sizes that a site tells of its copy', () => {
     }
     assert.equal(readState(encodeJson({ ...STATE, heldBytes: [4096] })), null);
   });
+});
+
+test('the end of an offer names it, or comes from an older program', () => {
+  const end = (more: object): unknown => readLevelEnd(encodeJson({ reason: 'no', ...more }));
+  assert.deepEqual(end({}), { reason: 'no' });
+  assert.deepEqual(end({ number: 3, gives: true }), { reason: 'no', number: 3, gives: true });
+  for (const wrong of [{ number: -1 }, { number: '3' }, { gives: 1 }, { reason: 7 }, { reason: 'x'.repeat(501) }])
+    assert.equal(end(wrong), null, JSON.stringify(wrong));
 });
 
 describe('a history on the wire', () => {

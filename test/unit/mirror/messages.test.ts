@@ -121,7 +121,7 @@ describe('the wire form, version 1', () => {
     assert.deepEqual(body('image').subarray(IMAGE_BODY.bytes), new Uint8Array([0xca, 0xfe, 0xf0, 0x0d]));
     assert.deepEqual(readStanding(body('compare')), STANDING);
     assert.deepEqual(readLevel(body('level')), LEVEL);
-    assert.equal(readLevelEnd(body('levelEnd')), 'nothing more has come in time');
+    assert.deepEqual(readLevelEnd(body('levelEnd')), { reason: 'nothing more has come in time' });
     assert.deepEqual(readHeld(body('held')), HELD);
     const confirmed = { epoch: 3, number: 12, oldest: 41, spaceBytes: 1_048_576 };
     assert.deepEqual(decodeNumbers(HELD_ACKNOWLEDGE_BODY, body('heldAcknowledge')), confirmed);
