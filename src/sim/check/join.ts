@@ -1,7 +1,9 @@
 // Safety rule 7 and the order of records (S1, S2): a record's name says what it is. Wherever (epoch, seq) is held the chain there is the same;
-// histories only ever name epochs that the witness has given, each to begin at one seq; what reached a base image is never cut back.
+// histories only ever name epochs that the witness has given, each to begin at one seq; what reached a base image is never cut back. An epoch has begun
+// once that is on the disk of its primary, and nobody leads or follows in it before. One that was granted and never begun may be given anew, by a
+// witness that was told by the copies (docs/decisions/0008-replacing-a-witness.md): nothing was ever named by it.
 
-import { epochOf, inHistory } from '../../core/base/position.ts';
+import { type EpochStart, epochOf, inHistory } from '../../core/base/position.ts';
 import type { Epoch, Seq, SiteName } from '../../core/base/units.ts';
 import type { Rule, Scene, SeenSite } from './observe.ts';
 
@@ -53,13 +55,23 @@ function checkChain(scene: Scene, site: SeenSite): void {
 }
 
 function checkStarts(scene: Scene, site: SeenSite, starts: Map<Epoch, Seq>): void {
-  const newest = site.inside?.history[site.inside.history.length - 1];
-  if (newest === undefined) return;
-  const known = starts.get(newest.epoch);
-  if (known === undefined) starts.set(newest.epoch, newest.firstSeq);
-  else if (known !== newest.firstSeq) {
-    scene.world.fail('7 join', `${site.name} has epoch ${newest.epoch} begin at record ${newest.firstSeq}, another copy at ${known}`);
-  }
-  if (newest.epoch > (scene.witness?.epoch ?? 0))
-    scene.world.fail('7 join', `${site.name} is in epoch ${newest.epoch}, which the witness never gave`);
+  const inside = site.inside as NonNullable<SeenSite['inside']>;
+  const durable = inside.durableHistory[inside.durableHistory.length - 1];
+  if (durable !== undefined && !starts.has(durable.epoch)) starts.set(durable.epoch, durable.firstSeq);
+  checkStart(scene, site, starts, durable);
+  checkStart(scene, site, starts, inside.history[inside.history.length - 1]);
+  if ((site.role === 'primary' || site.role === 'mirror') && inside.durableEpoch < inside.epoch)
+    scene.world.fail(
+      '7 join',
+      `${site.name} is ${site.role} in epoch ${inside.epoch}, and on its disk it is in epoch ${inside.durableEpoch}`,
+    );
+}
+
+function checkStart(scene: Scene, site: SeenSite, starts: ReadonlyMap<Epoch, Seq>, start: EpochStart | undefined): void {
+  if (start === undefined) return;
+  const known = starts.get(start.epoch);
+  if (known !== undefined && known !== start.firstSeq)
+    scene.world.fail('7 join', `${site.name} has epoch ${start.epoch} begin at record ${start.firstSeq}, another copy at ${known}`);
+  if (start.epoch > (scene.witness?.epoch ?? 0))
+    scene.world.fail('7 join', `${site.name} is in epoch ${start.epoch}, which the witness never gave`);
 }
