@@ -132,9 +132,9 @@ export class Replica {
     return this.#sidefile.chain;
   }
 
-  /** False while the base images hold bytes out of order: the content is of no moment in time. */
+  /** False while the base images hold bytes out of order: the content is of no moment in time. True only once that is durable. */
   get consistent(): boolean {
-    return this.#block.value.consistent;
+    return this.#block.value.consistent && this.#block.durableValue.consistent;
   }
 
   /** Came back from a power loss and has not caught up since: may lack records that it had acknowledged. */
@@ -601,7 +601,7 @@ export class Replica {
       background: this.#background,
       commit: this.#commit,
       marks: this.#marks,
-      usable: () => this.#usable && this.consistent && this.#block.durableValue.consistent,
+      usable: () => this.#usable && this.consistent,
       pressed: () => this.#space.pressed(this.backlogBytes),
       update: (patch, done) => this.#update(patch, done),
       aimed: (target) => {

@@ -286,6 +286,74 @@ test('a loss of power at any moment of it leaves the older volume to go back to,
   assert.ok(kinds.staged > 0 && kinds.protected > 0 && kinds.back > 0, JSON.stringify(kinds));
 });
 
+/** A copy of 3 records in epoch 1, and a resync behind the first of them by a primary of epoch 2, of which records up to 4 have come. */
+function overtaken(): { readonly rig: ReplicaRig; readonly older: { readonly seq: number; readonly chain: number } } {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, 1, 0x01);
+  const { chain: position } = rig.replica;
+  rig.write(0, 1, 1, 0x02);
+  rig.write(0, 2, 1, 0x03);
+  rig.replica.commit(3);
+  const { chain, history } = rig.replica;
+  const copy = { epoch: 2, history: [...history, { epoch: 2, firstSeq: 2 }], position: 1, chain: position, rung: 'scan' } as const;
+  rig.wait((done) => rig.replica.receiver.begin({ ...copy, imageBytes: 0 }, done));
+  const primary = new ReplicaRig().start();
+  primary.write(0, 0, 1, 0x01);
+  primary.beginEpoch();
+  for (const fill of [0x12, 0x13, 0x14]) assert.equal(rig.replica.accept(primary.write(0, 1, 1, fill)).kind, 'appended');
+  rig.replica.flush();
+  rig.storage.settle();
+  return { rig, older: { seq: 3, chain } };
+}
+
+test('while an older volume is gone back to, the copy is never called consistent with a record of the history that it gives up', () => {
+  const { rig, older } = overtaken();
+  assert.equal(rig.replica.receiver.older?.seq, older.seq);
+  let back: unknown = 'not yet';
+  rig.replica.receiver.fallBack(3, (failure) => {
+    back = failure;
+  });
+  for (let steps = 0; back === 'not yet'; steps++) {
+    const { consistent, marks } = rig.replica;
+    if (consistent) assert.equal(rig.replica.chainAt(marks.received), older.chain, `step ${steps}`);
+    assert.ok(rig.storage.step(), 'it goes on');
+  }
+  const { consistent, chain, marks, history } = rig.replica;
+  assert.deepEqual([back, consistent, chain, marks.received], [null, true, older.chain, older.seq]);
+  assert.deepEqual(history.at(-1), { epoch: 3, firstSeq: older.seq + 1 });
+});
+
+test('a loss of power while an older volume is gone back to leaves no record of the history that is given up', () => {
+  const kinds = { back: 0, staged: 0 };
+  for (let run = 0; run < 120; run++) {
+    const { rig, older } = overtaken();
+    rig.replica.receiver.fallBack(3, () => undefined);
+    for (let step = 0; step < Math.floor(run / 6); step++) rig.storage.step();
+    if (run % 3 === 0) rig.crash();
+    else rig.losePower(chance(run), 0.5);
+    rig.open();
+    rig.storage.settle();
+    kinds[rig.replica.consistent ? 'back' : 'staged']++;
+    if (!rig.replica.consistent)
+      assert.equal(
+        rig.wait((done) => rig.replica.receiver.fallBack(3, done)),
+        null,
+        `run ${run}`,
+      );
+    const ended = rig.replica;
+    assert.deepEqual([ended.marks.received, ended.chain, ended.end.epoch], [older.seq, older.chain, 1], `run ${run}`);
+    // And what is written from there on is found again.
+    rig.append([{ kind: 1, volume: 0, offset: 4096, length: 4096, payload: new Uint8Array(4096).fill(0x31) }]);
+    rig.replica.flush();
+    rig.storage.settle();
+    const { chain } = rig.replica;
+    rig.losePower(chance(run), 0.5);
+    rig.open();
+    assert.deepEqual([rig.replica.marks.received, rig.replica.chain, rig.replica.end.epoch], [older.seq + 1, chain, 3], `run ${run}`);
+  }
+  assert.ok(kinds.back > 0 && kinds.staged > 0, JSON.stringify(kinds));
+});
+
 test('where files cannot share blocks there are no protection images, and a resync that ends needs them no more', () => {
   for (const clones of [false, true]) {
     const { rig, begin, image } = crowded(clones, false);
