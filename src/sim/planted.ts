@@ -545,8 +545,8 @@ export const PLANTED: readonly PlantedBug[] = [
     'what far has received is told as if it were on its disk',
     '10 held',
     'site/held-desk.ts',
-    'copies.push({ site: other.site, received: Math.max(durable, other.received), durable });',
-    'copies.push({ site: other.site, received: Math.max(durable, other.received), durable: Math.max(durable, other.received) });',
+    'received: Math.max(durable, other.received), durable, ...',
+    'received: Math.max(durable, other.received), durable: Math.max(durable, other.received), ...',
   ),
 
   // The replica on disk.
