@@ -4,7 +4,26 @@
 import type { InvariantName } from './invariants.ts';
 import type { Scope } from './world.ts';
 
-export type ScopeName = 'pair' | 'level' | 'late' | 'far' | 'handover' | 'replace' | 'agreement';
+export type ScopeName = 'pair' | 'level' | 'late' | 'far' | 'handover' | 'replace' | 'agreement' | 'again';
+
+/** The pair has lost the witness, has agreed that A may go on alone, and has given that back. */
+const GIVEN_BACK = [
+  'the witness is lost',
+  'B agrees that A may go on alone',
+  'A notes that it may go on alone',
+  'the witness is back',
+  'A gives the right back',
+  'A reports that it is primary',
+  'a report of A arrives',
+  'B reports that it is following',
+  'a report of B arrives',
+  'A reports that it is primary',
+  'a report of A arrives',
+  'B reports that it is following',
+  'B reports, and believes the witness',
+  'A reports that it is primary',
+  'A reports, and believes the witness',
+];
 
 /** The scopes at the least depth. */
 const SCOPES: Readonly<Record<ScopeName, Scope>> = {
@@ -22,6 +41,8 @@ const SCOPES: Readonly<Record<ScopeName, Scope>> = {
   replace: { sites: 2, writes: 1, epochs: 2, changes: 4, fails: 1, cuts: 0, strays: 0, replace: true },
   // Pre-election.
   agreement: { sites: 2, writes: 1, epochs: 2, changes: 4, fails: 1, cuts: 2, strays: 0, agreements: 1 },
+  // A second agreement, behind one that was given back.
+  again: { sites: 2, writes: 1, epochs: 2, changes: 4, fails: 1, cuts: 6, strays: 0, agreements: 2, begin: GIVEN_BACK },
 };
 
 export const SCOPE_NAMES: readonly ScopeName[] = Object.keys(SCOPES) as ScopeName[];
@@ -159,6 +180,10 @@ export const MUTATIONS: readonly Mutation[] = [
   mutation('alone-before-promise-ends', 'agreement', 'one-primary', 'the right is used before the promise to the other site has run out'),
   mutation('alone-before-flush', 'agreement', 'kept', 'the right is used before the sidefile is on the disk', {
     begin: [...FIRST_WRITE, ...AGREED, 'A uses its right and goes on without B', 'the witness is back'],
+  }),
+  mutation('number-used-again', 'again', 'flag', 'a second agreement has the number of the first', {
+    fails: 0,
+    begin: [...GIVEN_BACK, 'A takes write 1', 'A flushes', ...AGREED, 'A uses its right and goes on without B'],
   }),
   mutation('alone-unclean', 'agreement', 'kept', 'the right is used by a site that lost its power', { begin: [...FIRST_WRITE, ...AGREED] }),
 ];

@@ -31,9 +31,9 @@ function isSettled({ state, broken }: Turn, a: number, b: number): boolean {
 
 /** The other site's half. */
 function leaves(turn: Turn, index: number, peer: number): void {
-  const { state, scope, emit } = turn;
+  const { state, scope, broken, emit } = turn;
   const [site, holder] = [siteOf(state, index), siteOf(state, peer)];
-  const number = state.agreed + 1;
+  const number = broken('number-used-again') ? Math.max(1, state.agreed) : state.agreed + 1;
   if (site.left > 0 || holder.left > 0 || number > (scope.agreements ?? 0) || !isSettled(turn, index, peer)) return;
   if (reached(state, index) !== null || reached(state, peer) !== null) return;
   emit(`${name(index)} agrees that ${name(peer)} may go on alone`, (next) => {

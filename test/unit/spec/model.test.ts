@@ -46,6 +46,11 @@ const HAPPENS: readonly { scope: ScopeName; within?: Partial<Scope>; steps: read
     within: { fails: 0 },
     steps: ['A uses its right and goes on without B', 'B uses its right and begins epoch 2', 'A reports, and believes the witness'],
   },
+  {
+    scope: 'again',
+    within: { fails: 0 },
+    steps: ['B agrees that A may go on alone', 'A notes that it may go on alone', 'A uses its right and goes on without B'],
+  },
 ];
 
 describe('the model of arbitration', () => {
