@@ -111,8 +111,8 @@ export class Staging {
       const { at } = stagingEntryLayout;
       const sound =
         view.getUint32(at.crc, true) === this.#options.digests.crc32(entry.subarray(4), 0) && getU64(view, at.number) === number;
-      // Flushed before the superblock counted it: what is missing here was lost by the disk.
-      assert(sound, 'an entry of the index that was flushed is there', { number, entries });
+      // Flushed before the superblock counted it: what is missing here was lost by the disk, and the code is what file systems give for that.
+      if (!sound) throw new DiskError({ operation: 'read', file: INDEX_FILE, code: 'EBADMSG' });
       this.#enter(view.getUint16(at.volume, true), getU64(view, at.offset), getU64(view, at.length));
     }
     this.#entries = entries;

@@ -33,6 +33,14 @@ test('what the superblock has not counted does not count, and the bases get the 
   assert.equal(storage.open('staging-index', { create: false }).size(), 3 * stagingEntryLayout.bytes);
   staging.close();
 
+  const index = storage.open('staging-index', { create: false });
+  const entry = new Uint8Array(stagingEntryLayout.bytes);
+  index.read(entry.length, entry);
+  index.write(entry.length, [entry.with(20, (entry[20] as number) ^ 1)]);
+  const damaged = (): Staging => new Staging({ storage, digests, volumes, leaveBytes: () => 0 }, 2);
+  assert.throws(damaged, /read of staging-index failed: EBADMSG/, 'what has rotted since is a failure of the disk');
+  index.write(entry.length, [entry]);
+
   const again = new Staging({ storage, digests, volumes, leaveBytes: () => 0 }, 2);
   assert.deepEqual(again.stretch(0, 3 * BLOCK_BYTES, 10 * BLOCK_BYTES), { length: BLOCK_BYTES, staged: true });
   assert.deepEqual(again.stretch(0, 4 * BLOCK_BYTES, 10 * BLOCK_BYTES), { length: 10 * BLOCK_BYTES, staged: false });
