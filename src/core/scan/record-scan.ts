@@ -76,6 +76,7 @@ export class RecordScan {
     return this.#copies.some(({ open }) => open !== null);
   }
 
+  /** When expire() has something to do. */
   deadline(): Millis {
     return Math.min(Infinity, ...this.#copies.map(({ open }) => (open === null ? Infinity : open.begunAt + ANSWER_MILLIS)));
   }
@@ -87,7 +88,8 @@ export class RecordScan {
 
   /** Goes on. Returns the bytes that were looked at since the last time: how many a piece holds is known only afterwards. */
   turn(now: Millis, bytesMax: number): number {
-    this.#expire(now);
+    this.#leaveGone();
+    this.expire(now);
     let begun = 0;
     for (const copy of this.#copies) {
       if (copy.open !== null || begun >= bytesMax) continue;
@@ -121,15 +123,23 @@ export class RecordScan {
     this.#ground.askRecords(at, ask);
   }
 
-  /** A copy that no longer follows is left out; one that was to help has not helped. */
-  #expire(now: Millis): void {
-    const following = this.#ground.following();
+  /** Ends waiting for what was not answered in time, also while nothing may be begun. */
+  expire(now: Millis): void {
     for (const copy of this.#copies) {
       const { open } = copy;
-      const gone = (site: SiteName): boolean => site !== this.#ground.site && !following.includes(site);
-      const late = open !== null && now - open.begunAt >= ANSWER_MILLIS;
-      if (gone(copy.site) || (late && open.at === copy.site)) this.#leaveOut(copy);
-      else if (open !== null && (late || gone(open.at))) copy.open = null;
+      if (open === null || now < open.begunAt + ANSWER_MILLIS) continue;
+      if (open.at === copy.site) this.#leaveOut(copy);
+      else copy.open = null;
+    }
+  }
+
+  /** A copy that no longer follows is left out; one that was to help has not helped. */
+  #leaveGone(): void {
+    const following = this.#ground.following();
+    const gone = (site: SiteName): boolean => site !== this.#ground.site && !following.includes(site);
+    for (const copy of this.#copies) {
+      if (gone(copy.site)) this.#leaveOut(copy);
+      else if (copy.open !== null && gone(copy.open.at)) copy.open = null;
     }
   }
 

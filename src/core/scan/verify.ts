@@ -178,7 +178,10 @@ export class Verifier {
   /** When turn() is wanted though nothing else happens. */
   deadline(): Millis {
     let earliest = this.#records?.deadline() ?? Infinity;
-    for (const { begunAt } of this.#steps.values()) earliest = Math.min(earliest, begunAt + ANSWER_MILLIS);
+    // Its own copy answers when its disk does, however long that takes: nothing is done about it meanwhile.
+    const isAwaited = (site: SiteName): boolean => site !== this.#ground.site;
+    for (const { begunAt, waiting } of this.#steps.values())
+      if ([...waiting].some(isAwaited)) earliest = Math.min(earliest, begunAt + ANSWER_MILLIS);
     return earliest;
   }
 
@@ -204,7 +207,10 @@ export class Verifier {
   }
 
   #recordsTurn(now: Millis, bytesMax: number): number {
-    if (bytesMax === 0 || this.#ground.following().length === 0) return 0;
+    if (bytesMax === 0 || this.#ground.following().length === 0) {
+      this.#records?.expire(now);
+      return 0;
+    }
     this.#records ??= new RecordScan(this.#ground, this.findings, {
       reportOnly: this.order.reportOnly,
       upTo: this.#ground.examined.replica.marks.received,
@@ -243,7 +249,7 @@ export class Verifier {
   #expire(now: Millis): void {
     const following = this.#ground.following();
     for (const step of this.#steps.values()) {
-      const late = now - step.begunAt >= ANSWER_MILLIS;
+      const late = now >= step.begunAt + ANSWER_MILLIS;
       for (const site of step.waiting) {
         if (site === this.#ground.site || (!late && following.includes(site))) continue;
         step.waiting.delete(site);

@@ -32,3 +32,25 @@ test('it ends with the records that were there when it began, however fast hosts
   assert.deepEqual([...scan.checked].sort(), ['alpha', 'beta']);
   assert.equal(scan.checkedBytes, 8000, 'both were looked at up to record 100, and a little further');
 });
+
+test('a copy that does not answer in time is left out, also while nothing may be begun', () => {
+  const asked: SiteName[] = [];
+  const ground = {
+    site: 'alpha',
+    following: (): readonly SiteName[] => ['beta'],
+    askRecords: (site: SiteName): void => void asked.push(site),
+    found: (): void => assert.fail('nothing is wrong'),
+    wake: (): void => undefined,
+  };
+  let number = 0;
+  const scan = new RecordScan(ground, new Findings(), { reportOnly: false, upTo: 100, number: () => ++number });
+  scan.turn(0, limits.verifyStepBytes);
+  scan.turn(10, limits.verifyStepBytes);
+  assert.deepEqual(asked, ['alpha', 'beta']);
+  scan.answered('alpha', 1, { kind: 'records', faults: [], next: null, byteCount: 1000 }, 20);
+  const late = scan.deadline();
+  scan.expire(late - 1);
+  assert.equal(scan.done, false);
+  scan.expire(late);
+  assert.deepEqual([scan.done, scan.deadline(), [...scan.checked]], [true, Infinity, ['alpha']]);
+});

@@ -1,12 +1,18 @@
 // Judging copies that differ, joining what was found, and refusing questions and answers that are none.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
+import type { BlockDigests } from '../../../src/core/base/ports.ts';
+import type { SiteName } from '../../../src/core/base/units.ts';
 import { attribute, type Word } from '../../../src/core/scan/attribute.ts';
 import { type Ask, encodeAnswer, encodeAsk, readAnswer, readAsk } from '../../../src/core/scan/examine.ts';
 import { type Finding, Findings } from '../../../src/core/scan/findings.ts';
+import { Learner } from '../../../src/core/scan/learn.ts';
+import { Verifier, type VerifyGround } from '../../../src/core/scan/verify.ts';
 import { digestBlocks } from '../../../src/host/block-digests.ts';
 import { DigestThreads } from '../../../src/host/digest-threads.ts';
+import { blockDigests } from '../../support/records.ts';
+import { ReplicaRig } from '../../support/replica-rig.ts';
 
 const word = (site: string, digest: string, rotten: boolean | null = false): Word => ({ site, digest, rotten });
 
@@ -110,6 +116,57 @@ test('a question or an answer that does not fit is refused', () => {
   assert.deepEqual(readAnswer(data, empty), data);
   assert.equal(readAnswer({ ...data, upTo: 4096 }, empty), null);
   assert.equal(readAnswer({ ...data, data: [[0, 4096]] }, empty), null);
+});
+
+describe('a verify that waits for answers', () => {
+  const order = { algorithm: 'sha256', reportOnly: false, bytesPerSecond: 0 } as const;
+  const BYTES_MAX = 64 * 1024 * 1024;
+
+  /** A primary whose one mirror answers nothing, and whose own digests never come. */
+  function groundOf(asked: { readonly site: SiteName; readonly number: number }[]): VerifyGround {
+    const rig = new ReplicaRig().start();
+    rig.write(0, 0, 10, 0x31);
+    rig.replica.commit(rig.replica.marks.received);
+    const digests: BlockDigests = { ...blockDigests, digest: () => undefined };
+    let number = 0;
+    return {
+      site: 'alpha',
+      examined: { replica: rig.replica, bases: rig.bases, digests, learner: new Learner() },
+      nextNumber: () => ++number,
+      following: () => ['beta'],
+      inStep: () => true,
+      ask: (site, ask) => void asked.push({ site, number: ask.number }),
+      askRecords: (site, ask) => void asked.push({ site, number: ask.number }),
+      equal: () => undefined,
+      append: () => null,
+      found: () => assert.fail('nothing is wrong'),
+      wake: () => undefined,
+    };
+  }
+
+  test('ends the wait for records in time, also while hosts are not served and it may begin nothing', () => {
+    const asked: { readonly site: SiteName; readonly number: number }[] = [];
+    const verifier = new Verifier(groundOf(asked), order);
+    verifier.turn(0, BYTES_MAX);
+    assert.deepEqual(
+      asked.map(({ site }) => site),
+      ['alpha', 'beta'],
+    );
+    const late = verifier.deadline();
+    verifier.turn(late, 0);
+    assert.equal(verifier.deadline(), Infinity, 'seed 9841: a moment that is over, and nothing was done about it');
+  });
+
+  test('ends the wait for mirrors in time, and waits for its own disk as long as that takes', () => {
+    const asked: { readonly site: SiteName; readonly number: number }[] = [];
+    const verifier = new Verifier(groundOf(asked), order, { volume: 0, offset: 4096 });
+    verifier.turn(0, BYTES_MAX);
+    assert(verifier.busy && asked.length > 0);
+    const late = verifier.deadline();
+    assert(late < Infinity);
+    verifier.turn(late, 0);
+    assert.deepEqual([verifier.busy, verifier.deadline()], [true, Infinity], 'no moment is named at which nothing is done');
+  });
 });
 
 test('a thread gives the digests that the main thread gives', async () => {
