@@ -374,6 +374,8 @@ export class Machine<S extends DrivenSite> implements Station {
 
   private onTimer(life: number): void {
     if (life !== this.life || this.frozen) return;
+    // There is one timer: after a freeze this is called while it may still be set.
+    this.world.cancel(this.timer);
     this.timer = null;
     this.timerAt = Infinity;
     this.countTick();

@@ -289,15 +289,17 @@ export class Simulation {
       world.fail('L1 liveness', `somebody waits although everything is mended: ${this.waits().join('; ')}`);
       return;
     }
-    const primary = this.watch.sites.find((site) => site.serving) as SeenSite;
-    const served = (): string => (primary.inside?.served ?? []).join(', ');
+    // Looked for anew each time: what went wrong before the end may still cost the primary its reign.
+    const primary = (): SeenSite | undefined => this.watch.sites.find((site) => site.serving);
+    const served = (): string => (primary()?.inside?.served ?? []).join(', ');
     // A site that was given the new size only now may still have to note it.
-    const grown = (): boolean => this.faults.leftOut.size > 0 || served() === this.volumeBytes.join(', ');
+    const grown = (): boolean => primary() !== undefined && (this.faults.leftOut.size > 0 || served() === this.volumeBytes.join(', '));
     if (!this.waitUntil(SETTLE_MILLIS, grown)) {
-      world.fail('L1 liveness', `${primary.name} serves ${served()} bytes, and each configuration says ${this.volumeBytes.join(', ')}`);
+      const who = primary()?.name ?? 'nobody';
+      world.fail('L1 liveness', `${who} serves ${served()} bytes, and each configuration says ${this.volumeBytes.join(', ')}`);
       return;
     }
-    this.hosts.readAll(primary.machine);
+    this.hosts.readAll((primary() as SeenSite).machine);
     world.runUntil(world.now + 1000);
     const copies = this.watch.sites.filter((site) => !this.faults.leftOut.has(site.name));
     for (const site of copies) if (world.violation === null) compareAll(this.watch, site, this.volumeBytes, this.settings.hosts.unitBytes);

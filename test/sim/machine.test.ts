@@ -1,0 +1,35 @@
+// A simulated machine drives its site as the loop of a real process does.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type DrivenSite, Machine, type MachineListener, type MachineOptions, type SiteFactory } from '../../src/sim/machine.ts';
+import { Network } from '../../src/sim/network.ts';
+import { SimWitness } from '../../src/sim/witness.ts';
+import { World } from '../../src/sim/world.ts';
+
+/** A machine whose site wants to be woken at `deadline()`, and does nothing else. */
+function machineWith(world: World, site: Pick<DrivenSite, 'tick' | 'deadline'>): Machine<DrivenSite> {
+  const nothing = (): void => undefined;
+  const idle = { start: nothing, turn: nothing, dialTargets: [], ...site } as unknown as DrivenSite;
+  const factory = { make: () => idle } as unknown as SiteFactory<DrivenSite>;
+  const listener = { started: nothing, afterEvent: nothing } as unknown as MachineListener<DrivenSite>;
+  const network = new Network(world, { latency: 1, jitter: 1, rate: 1e9, dialMillis: 500, split: 0, silentMillis: 1e9 });
+  const witness = new SimWitness(world, 1000);
+  const options = { site: 'alpha' } as unknown as MachineOptions;
+  return new Machine({ world, network, witness, factory, listener, others: () => [] }, options, { offset: 0, drift: 0 });
+}
+
+test('a machine has one timer, however often it has stood still', () => {
+  const world = new World(1);
+  const ticks: number[] = [];
+  const machine = machineWith(world, { tick: () => void ticks.push(world.now), deadline: () => world.now + 100 });
+  machine.start();
+  for (let at = 1000; at < 2000; at += 50) {
+    world.after(at, () => machine.freeze());
+    world.after(at + 10, () => machine.thaw());
+  }
+  world.runUntil(10_000);
+  assert.equal(world.violation, null);
+  const after = ticks.filter((at) => at >= 5000).length;
+  assert(after > 30 && after <= 50, `seed 23520: ${after} ticks in 5000 ms where one is wanted each 100 ms`);
+});
