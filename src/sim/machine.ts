@@ -138,9 +138,9 @@ export class Machine<S extends DrivenSite> implements Station {
   private readonly network: Network;
   private readonly witness: SimWitness;
   private options: MachineOptions;
-  /** All sites that there are, as the configuration has them now; and those that the next process begins with, where they are others. */
+  /** All sites that there are, and the one that the configuration leaves out; a process has those that it named when it began. */
   private written: SiteOptions['sites'];
-  private nextSites: SiteOptions['sites'] | null = null;
+  private without: SiteName | null = null;
   private readonly factory: SiteFactory<S>;
   private readonly listener: MachineListener<S>;
   private readonly others: () => readonly Machine<S>[];
@@ -187,8 +187,7 @@ export class Machine<S extends DrivenSite> implements Station {
       this.powered = true;
       this.boot++;
     }
-    if (this.nextSites !== null) this.options = { ...this.options, sites: this.nextSites };
-    this.nextSites = null;
+    this.options = { ...this.options, sites: this.written.filter(({ name }) => name !== this.without) };
     this.life++;
     this.failure = null;
     this.frozen = false;
@@ -248,8 +247,7 @@ export class Machine<S extends DrivenSite> implements Station {
   configureMembers(without: SiteName | null): boolean {
     const sites = this.written.filter(({ name }) => name !== without);
     const differs = sites.length !== this.options.sites.length;
-    if (this.site === null) this.options = { ...this.options, sites };
-    else this.nextSites = sites;
+    this.without = without;
     return differs && this.site !== null;
   }
 
