@@ -50,7 +50,7 @@ export function daySummary(result: DayResult): string {
   const ready = sum(looks, ({ coverage }) => (coverage === 'ready' ? 1 : 0));
   return (
     `guide "${options.guide}", overflow "${options.overflow}": ${writes} writes, ${withheld} more withheld; ${outages} outages, ${uncovered} of them ` +
-    `more than ${mib(options.mostBytes)} MiB cover; covered in ${ready} of ${looks.length} minutes; the largest sidefile ${mib(heldMax)} MiB; set aside ` +
+    `more than the sidefile covers; covered in ${ready} of ${looks.length} minutes; the largest sidefile ${mib(heldMax)} MiB; set aside ` +
     `at most ${mib(setAsideMax)} MiB, grown ${grown} times and shrunk ${shrunk} times at all sites, at most ${turnsMax} changes of direction in an hour; ` +
     `${events} events`
   );
@@ -62,13 +62,10 @@ function dayPicture(result: DayResult): string {
   const each = Math.max(1, Math.ceil(looks.length / POINTS_MAX));
   const points: DayLook[][] = [];
   for (let at = 0; at < looks.length; at += each) points.push(looks.slice(at, at + each));
-  const top =
-    Math.max(
-      options.mostBytes,
-      most(looks, ({ lackingBytes }) => lackingBytes),
-    ) * 1.05;
+  // What far lacks goes far beyond what could be kept for it: there it leaves the picture.
+  const top = options.mostBytes * 1.3;
   const x = (index: number): string => (LEFT + (index * WIDTH) / points.length).toFixed(1).replace(/\.0$/, '');
-  const y = (bytes: number): string => (TOP + HEIGHT - (bytes / top) * HEIGHT).toFixed(1).replace(/\.0$/, '');
+  const y = (bytes: number): string => (TOP + HEIGHT - (Math.min(bytes, top) / top) * HEIGHT).toFixed(1).replace(/\.0$/, '');
   const line = (of: (look: DayLook) => number): string => points.map((point, index) => `${x(index)},${y(most(point, of))}`).join(' ');
   const bars = (isIt: (look: DayLook) => boolean, from: number, height: number, color: string): string[] => {
     const list: string[] = [];
@@ -102,7 +99,7 @@ function dayPicture(result: DayResult): string {
     poly(({ setAsideBytes }) => setAsideBytes, '#d80'),
     poly(({ lackingBytes }) => lackingBytes, '#888'),
     poly(({ heldBytes }) => heldBytes, '#06c'),
-    `<text x="${LEFT}" y="14">guide ${options.guide}, overflow ${options.overflow}: <tspan fill="#d80">set aside</tspan>, <tspan fill="#06c">held by the primary</tspan>, <tspan fill="#777">lacking at far</tspan>; light red: link down; red below: far not covered</text>`,
+    `<text x="${LEFT}" y="14">guide ${options.guide}, overflow ${options.overflow}: <tspan fill="#d80">set aside</tspan>, <tspan fill="#06c">held by the primary</tspan>, <tspan fill="#777">lacking at far</tspan> (cut off above); light red: link down; red below: far not covered</text>`,
     ...texts,
     '</svg>',
     '',

@@ -1,4 +1,4 @@
-// npm run show:day [-- --hours 24 --from-hour 0 --seed 1 --guide newest --overflow bitmap --planted NAME]: a day of a group whose link to far comes and
+// npm run show:day [-- --hours 24 --from-hour 0 --seed 1 --guide newest --overflow bitmap --records 0 --planted NAME]: a day of a group whose link to far comes and
 // goes, simulated: how large the sidefiles are over time, and whether they are never over their maximum and cover far whenever that allows it.
 // `--all`: both guides and the three overflow modes, one after the other; `--write`: puts tables and pictures into docs/internals. Fails when
 // something does not hold. A day takes a minute or two of computing.
@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 
 import type { DayOptions, DayResult } from '../../src/sim/day.ts';
 import { plant } from '../../src/sim/planted.ts';
-import { DAY_PLANTED } from '../../src/sim/planted-day.ts';
+import { DAY_PLANTED } from '../../src/sim/planted/day.ts';
 import { daySummary, dayTable, writeDays } from './day-picture.ts';
 
 const { values } = parseArgs({
@@ -20,6 +20,7 @@ const { values } = parseArgs({
     overflow: { type: 'string', default: 'bitmap' },
     all: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
+    records: { type: 'string', default: '0' },
     planted: { type: 'string' },
   },
 });
@@ -67,6 +68,7 @@ const given = {
   fromHour: count('from-hour', values['from-hour']) % 24,
   leastBytes: 4 * MIB,
   mostBytes: 32 * MIB,
+  ...(values.records !== '0' && { recordsMax: count('records', values.records) }),
 };
 const results: DayResult[] = [];
 for (const variant of variants()) {

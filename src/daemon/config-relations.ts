@@ -158,6 +158,11 @@ export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | n
   for (const site of Object.keys(fields.overflow ?? {})) {
     if (fields.sites !== undefined && !sites.includes(site))
       faults.about([...path, 'overflow', site], `is not among the sites of the group: ${sites.join(', ')}`);
+    else if (fields.overflow?.[site] !== 'bitmap' && (fields.sidefile_records ?? 0) > 0)
+      faults.about(
+        [...path, 'overflow', site],
+        'must be "bitmap" with sidefile_records: the oldest records are overwritten, and writers wait for nobody',
+      );
     else if (fields.overflow?.[site] !== 'bitmap' && fields.bitmap_only?.includes(site) === true)
       faults.about(
         [...path, 'overflow', site],
@@ -193,6 +198,9 @@ function checkVolumes(group: GroupDraft, knownSites: readonly SiteName[], faults
   }
 }
 
+/** Fewer would be on their way to a copy that lags by nothing. */
+const RECORDS_MIN = 10_000;
+
 /** How the numbers of a group must relate. */
 export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
   const { fields, path } = group;
@@ -203,6 +211,7 @@ export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
     segment_mib: segment,
     sidefile_mib: sidefile,
     sidefile_min_mib: least,
+    sidefile_records: records,
     destage_backlog_mib: backlog,
     bitmap_kib: bitmap,
     scan_unit_mib: unit,
@@ -224,6 +233,8 @@ export function checkNumbers(group: GroupDraft, faults: ConfigFaults): void {
   }
   if (least !== undefined && sidefile !== undefined && least > sidefile)
     faults.wrong([...path, 'sidefile_min_mib'], least, `must be at most sidefile_mib (${sidefile})`);
+  if (records !== undefined && records > 0 && records < RECORDS_MIN)
+    faults.wrong([...path, 'sidefile_records'], records, `must be 0 or at least ${RECORDS_MIN}: what is on its way to a copy counts too`);
   if (backlog !== undefined && sidefile !== undefined && backlog * 2 > sidefile) {
     const text = `must be at most half of sidefile_mib (${sidefile}): at most ${Math.floor(sidefile / 2)}`;
     faults.wrong([...path, 'destage_backlog_mib'], backlog, text);

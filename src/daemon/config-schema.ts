@@ -37,6 +37,7 @@ export const groupNumbers = {
   segment_mib: { fallback: 64, min: 1, max: 1024 },
   sidefile_mib: { fallback: 1024, min: 128, max: 16 * 1024 * 1024 },
   sidefile_min_mib: { fallback: 0, min: 0, max: 16 * 1024 * 1024 },
+  sidefile_records: { fallback: 0, min: 0, max: 1_000_000_000 },
   destage_idle_millis: { fallback: 1000, min: 0, max: 600_000 },
   bitmap_kib: { fallback: 64, min: 4, max: 65_536 },
   scan_unit_mib: { fallback: 256, min: 1, max: 1024 },

@@ -67,6 +67,8 @@ export interface GroupConfig {
   readonly setAsideBytes: number;
   /** By which record of the other copies what is set aside goes. */
   readonly sidefileGuide: SidefileGuide;
+  /** Most records that are kept for a copy; 0: as many as there is room for. */
+  readonly recordsMax: number;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
   /** Null: copies are compared only by order. */
@@ -244,6 +246,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     capacityBytes: present(fields.sidefile_mib) * MIB,
     setAsideBytes: present(fields.sidefile_min_mib) * MIB,
     sidefileGuide: present(fields.sidefile_guide),
+    recordsMax: present(fields.sidefile_records),
     destageIdleMillis: present(fields.destage_idle_millis),
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
     rpoSeconds: present(fields.rpo_seconds),

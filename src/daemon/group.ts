@@ -338,6 +338,7 @@ export class GroupRunner implements ExportedGroup {
       timings: config.timings,
       segmentBytes: config.segmentBytes,
       capacityBytes: config.capacityBytes,
+      recordsMax: config.recordsMax,
       setAside: { guide: config.sidefileGuide, leastBytes: config.setAsideBytes, calmMillis: limits.setAsideCalmMillis },
       destageIdleMillis: config.destageIdleMillis,
       destageBacklogBytes: config.destageBacklogBytes,

@@ -98,7 +98,7 @@ class CoreSite implements InspectedSite {
   }
 
   inspect(): Inspection | null {
-    const { held, replica, lead, follower, promisedUntil, role, counters, peers, pendingRequests, takingOver, growth } =
+    const { options, held, replica, lead, follower, promisedUntil, role, counters, peers, pendingRequests, takingOver, growth } =
       this.site.inspect();
     if (replica === null || replica.failure !== null || role === 'failed' || role === 'stopped') return null;
     return {
@@ -132,6 +132,8 @@ class CoreSite implements InspectedSite {
       setAside:
         replica.use.setAside === null ? null : { heldBytes: replica.use.setAside.heldBytes, wantedBytes: replica.use.setAside.wantedBytes },
       forgotten: forgottenBy(lead),
+      counted: countedBy(lead, replica.marks),
+      recordsMax: options.recordsMax ?? 0,
       paused: [...(lead?.followed.values() ?? [])]
         .filter((peer) => peer.paused)
         .map((peer) => ({ site: peer.site, isLetGo: peer.attached === 'no' })),
@@ -168,6 +170,16 @@ function forgottenBy(lead: Lead | null): Inspection['forgotten'] {
   return [...lead.followed.values()]
     .filter((peer) => peer.uncovered && peer.entered && peer.peer.overflow !== 'bitmap')
     .map((peer) => peer.site);
+}
+
+function countedBy(lead: Lead | null, marks: Inspection['marks']): Inspection['counted'] {
+  if (lead === null) return [];
+  const list: { site: string; records: number }[] = [];
+  for (const { site, uncovered, required, outrun, attached, keptFrom } of lead.followed.values()) {
+    if (uncovered || required || keptFrom === null || (outrun && attached !== 'no')) continue;
+    list.push({ site, records: marks.received + 1 - Math.max(keptFrom, marks.oldest) });
+  }
+  return list;
 }
 
 function believedBy(lead: Lead): Inspection['believed'] {

@@ -66,6 +66,7 @@ export const REQUIRED_STATES = [
   'bitmap used by another primary than it was begun by',
   'cut back',
   'coverage lost',
+  'the oldest records that a copy lacked were overwritten',
   'a mirror that does not cover another one, and the primary knows',
   'joined as unclean',
   'claim as unclean while another flag is true',

@@ -31,6 +31,8 @@ const CALM_MILLIS = 10 * MINUTE;
 const RECORD_BYTES = WRITE_BYTES + 64 + 32 + 56;
 /** A gap of this share of the maximum is covered: whole segments are dropped, and what is known of far is some seconds old. */
 const COVERED_SHARE = 7 / 8;
+/** Beyond a fixed count of records: what comes while a mirror does not know yet that far lacks so many. */
+const COUNT_SLACK_BYTES = MIB;
 /** Changes of direction that a size may have in any hour: what has grown stays for ten minutes. */
 const TURNS_PER_HOUR_MAX = 12;
 const SETUP_MILLIS = 10 * MINUTE;
@@ -60,6 +62,8 @@ export interface DayOptions {
   readonly overflow: Overflow;
   readonly leastBytes: number;
   readonly mostBytes: number;
+  /** Most records that are kept for far; left out: as many as there is room for. */
+  readonly recordsMax?: number;
 }
 
 /** How it stood at one moment; sizes in bytes, the largest since the look before. */
@@ -170,7 +174,7 @@ class Day {
   }
 
   #machine(name: string): Machine<InspectedSite> {
-    const { guide, overflow, leastBytes, mostBytes } = this.#options;
+    const { guide, overflow, leastBytes, mostBytes, recordsMax } = this.#options;
     const parts = {
       world: this.#world,
       network: this.#network,
@@ -189,10 +193,11 @@ class Day {
           { name: 'near', mode: 'sync' },
           { name: 'far', mode: 'async', overflow, linkBytesPerSecond: LINK_BYTES },
         ],
-        volumes: [{ name: 'vol0', sizeBytes: VOLUME_BYTES, baseFile: 'base-vol0' }],
+        volumes: [{ name: 'vol0', sizeBytes: VOLUME_BYTES, baseFile: 'base-vol0', holdMillis: Infinity }],
         timings: TIMINGS,
         segmentBytes: SEGMENT_BYTES,
         capacityBytes: mostBytes,
+        recordsMax,
         setAside: { guide, leastBytes, calmMillis: CALM_MILLIS },
         destageIdleMillis: 5000,
         destageBacklogBytes: mostBytes / 8,
@@ -325,8 +330,10 @@ class Day {
 
   /** Never over the maximum; and there is always as much set aside as is kept, up to the maximum. */
   #room(name: string, inside: Inspection): void {
-    const { leastBytes, mostBytes } = this.#options;
+    const { leastBytes, mostBytes, recordsMax } = this.#options;
     const { heldBytes, keptBytes, setAside } = inside;
+    if (recordsMax !== undefined && name !== 'far' && keptBytes > recordsMax * RECORD_BYTES + COUNT_SLACK_BYTES)
+      this.#world.fail('count', `${name} keeps ${keptBytes} bytes of records, and ${recordsMax} records are to be kept`);
     this.heldMax = Math.max(this.heldMax, heldBytes);
     if (heldBytes > mostBytes + ONE_REQUEST_BYTES)
       this.#world.fail('maximum', `the sidefile of ${name} takes ${heldBytes} bytes, and its maximum is ${mostBytes}`);
@@ -340,7 +347,8 @@ class Day {
 
   /** A sidefile reaches back to what far lacks, unless that is more than the maximum allows, or was since far was covered last. */
   #covered(from: string, giver: Inspection, far: Inspection, primary: Inspection): void {
-    const { mostBytes, overflow } = this.#options;
+    const { overflow, recordsMax = Infinity } = this.#options;
+    const mostBytes = Math.min(this.#options.mostBytes, recordsMax * RECORD_BYTES);
     const isCovered = giver.marks.oldest <= far.marks.durable + 1;
     const gapBytes = (primary.marks.received - far.marks.durable) * RECORD_BYTES;
     if (gapBytes > mostBytes * COVERED_SHARE) {

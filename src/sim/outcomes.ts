@@ -122,6 +122,7 @@ const QUIET: Partial<Settings> = {
   capacityBytes: 8 * 1024 * 1024,
   setAsideBytes: 0,
   guide: 'newest',
+  recordsMax: 0,
   destageIdleMillis: 100,
   destageBacklogBytes: 1024 * 1024,
   hosts: {

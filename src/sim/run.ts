@@ -110,6 +110,8 @@ export class Simulation {
 
   private makeMachine(index: number): Machine<InspectedSite> {
     const { settings } = this;
+    // Of a fixed count of records the oldest goes: nobody waits for it.
+    const overflow = settings.recordsMax > 0 ? 'bitmap' : settings.overflow;
     const machine = new Machine<InspectedSite>(
       {
         world: this.world,
@@ -124,7 +126,7 @@ export class Simulation {
         site: (SITES[index] as { name: string }).name,
         sites: SITES.map((spec) => ({
           ...spec,
-          ...(spec.name === 'far' && { overflow: settings.overflow, bitmapOnly: settings.bitmapOnly && settings.overflow === 'bitmap' }),
+          ...(spec.name === 'far' && { overflow, bitmapOnly: settings.bitmapOnly && overflow === 'bitmap' }),
           ...(settings.packs.includes(spec.name) && { compress: 'zstd' as const }),
           ...(settings.streams[spec.name] !== undefined && { streams: settings.streams[spec.name] }),
           ...(spec.name === settings.pace?.site && { linkBytesPerSecond: settings.pace.bytesPerSecond }),
@@ -133,6 +135,7 @@ export class Simulation {
         timings: settings.timings,
         segmentBytes: settings.segmentBytes,
         capacityBytes: settings.capacityBytes,
+        recordsMax: settings.recordsMax,
         setAside: { guide: settings.guide, leastBytes: settings.setAsideBytes, calmMillis: 1500 },
         destageIdleMillis: settings.destageIdleMillis,
         destageBacklogBytes: settings.destageBacklogBytes,

@@ -26,6 +26,8 @@ export interface Settings {
   readonly setAsideBytes: number;
   /** By which record of the other copies that goes. */
   readonly guide: SidefileGuide;
+  /** Most records that are kept for a copy; 0: as many as there is room for. */
+  readonly recordsMax: number;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
   readonly bitmapChunkBytes: number;
@@ -114,6 +116,7 @@ export function settingsOf(chance: Chance, { later, streams }: { readonly later:
     growthBlocks: chance.happens(0.35) ? chance.pick([1, 8, 24]) : 0,
     setAsideBytes: chance.pick([0, 0, 128, 192]) * 1024,
     guide: later.pick(['newest', 'oldest']),
+    recordsMax: later.pick([0, 0, 0, 30, 100]),
   };
 }
 

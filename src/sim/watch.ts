@@ -237,6 +237,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       this.pauses.get(machine.name)?.delete(String(facts['site']));
     } else if (event === 'coverage.lost') {
       coverage.hit(facts['bitmapOnly'] === true ? 'no records held for a copy that is away' : 'coverage lost');
+      if (text.includes('which is all that is kept')) coverage.hit('the oldest records that a copy lacked were overwritten');
       if (facts['bitmapOnly'] !== true) this.lastUncovered = this.world.now;
     } else if (event === 'resync.begin') this.countResync(this.site(machine), facts);
     else if (event === 'mirror.copied' && facts['rung'] === 'bitmap') coverage.hit('bitmap resync ended');

@@ -6,13 +6,17 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { day, type DayResult } from '../../src/sim/day.ts';
-import { DAY_PLANTED } from '../../src/sim/planted-day.ts';
+import { DAY_PLANTED } from '../../src/sim/planted/day.ts';
 
 const SHOW = fileURLToPath(new URL('../../scripts/show/day.ts', import.meta.url));
 const MIB = 1024 * 1024;
 
-function hour(guide: DayResult['options']['guide'], overflow: DayResult['options']['overflow']): DayResult {
-  return day({ seed: 1, hours: 1, fromHour: 9, guide, overflow, leastBytes: MIB, mostBytes: 8 * MIB });
+function hour(
+  guide: DayResult['options']['guide'],
+  overflow: DayResult['options']['overflow'],
+  more: { recordsMax?: number } = {},
+): DayResult {
+  return day({ seed: 1, hours: 1, fromHour: 9, guide, overflow, leastBytes: MIB, mostBytes: 8 * MIB, ...more });
 }
 
 describe('an hour with a link that comes and goes', () => {
@@ -30,6 +34,14 @@ describe('an hour with a link that comes and goes', () => {
     assert.equal(result.violation, null, JSON.stringify(result.violation));
     assert.equal(result.uncovered, 0);
     assert.ok(result.withheld > 0, 'hosts had to wait');
+  });
+
+  test('with a fixed count of records no site keeps more of them for far, and far is covered up to there', () => {
+    const result = hour('newest', 'bitmap', { recordsMax: 150 });
+    assert.equal(result.violation, null, JSON.stringify(result.violation));
+    assert.ok(result.uncovered > 0);
+    assert.ok(Math.max(...result.looks.map(({ heldBytes }) => heldBytes)) < 4 * MIB, 'it is less than there would be room for');
+    assert.equal(result.looks.at(-1)?.coverage, 'ready');
   });
 
   test('a bug in it is found, and the command says so', () => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { PLANTED, plantInto } from '../../src/sim/planted.ts';
-import { DAY_PLANTED } from '../../src/sim/planted-day.ts';
+import { DAY_PLANTED } from '../../src/sim/planted/day.ts';
 import { Chance } from '../../src/sim/random.ts';
 import { makeSchedule } from '../../src/sim/schedule.ts';
 import { shrink } from '../../src/sim/shrink.ts';

@@ -12,7 +12,7 @@ import type { ReplicaFailure } from '../replica/options.ts';
 import type { Bitmaps } from '../replica/bitmaps.ts';
 import type { CopyReceiver, Cursor } from '../replica/receive.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
-import { type HeldTable, readHeld } from './held.ts';
+import { type HeldCopy, type HeldTable, readHeld } from './held.ts';
 import { choiceOf, readFollow, type Follow, type Join, type Joined, type ScanChoice, type StagedJoin } from './forms.ts';
 import type { Link } from './link.ts';
 import { type Findings, ScanSide } from './scan.ts';
@@ -98,6 +98,7 @@ export class Follower {
   readonly #sites: readonly SiteName[];
   readonly #own: SiteName;
   readonly #bitmapOnly: ReadonlySet<SiteName>;
+  readonly #recordsMax: number;
   readonly #blockDigests: BlockDigests;
   readonly #scanWanted: ScanChoice | null;
   #state: FollowState = 'waiting';
@@ -137,6 +138,8 @@ export class Follower {
     site: SiteName;
     /** Those for which no records are held while they are away. */
     bitmapOnly: ReadonlySet<SiteName>;
+    /** Most records that are kept for another copy; 0 for as many as there is room for. */
+    recordsMax: number;
     /** What is known of the other copies; outlives this follower. */
     held: HeldTable;
     blockDigests: BlockDigests;
@@ -158,6 +161,7 @@ export class Follower {
     this.#sites = options.sites;
     this.#own = options.site;
     this.#bitmapOnly = options.bitmapOnly;
+    this.#recordsMax = options.recordsMax;
     this.#blockDigests = options.blockDigests;
     this.#scanWanted = options.scanWanted;
     if (!this.#replica.changing) this.#join();
@@ -230,6 +234,7 @@ export class Follower {
   turn(): void {
     if (this.#state === 'waiting' && !this.#replica.changing) this.#join();
     this.#makeRoom();
+    this.#overwriteOldest();
     while (this.#waitingFrames.length > 0 && !this.#ending && !this.#mustWait() && this.#streaming())
       this.#accept(this.#waitingFrames.shift() as Uint8Array);
     this.#finishCopy();
@@ -263,18 +268,37 @@ export class Follower {
 
   /** Whether the blocks of all records from a seq on are noted for every other copy: whoever forgets a record sets its bits, a mirror too. */
   #noted(from: Seq): boolean {
-    const { bitmaps } = this.#replica;
-    for (const site of this.#sites) {
-      if (site === this.link.peer || site === this.#own) continue;
-      // One that is on its way from the primary is waited for.
-      if (site !== this.#bitmapComing && bitmaps.ensure(site, from, this.#replica.marks.oldest))
-        this.#journal('bitmap.begin', { site, from }, `the blocks of records from ${from} on are noted for ${site}`);
-      if (site === this.#bitmapComing || !this.#replica.fillBitmap(site)) {
-        this.#wake();
-        return false;
-      }
+    return this.#sites.every((site) => site === this.link.peer || site === this.#own || this.#notedFor(site, from));
+  }
+
+  #notedFor(site: SiteName, from: Seq): boolean {
+    const { bitmaps, marks } = this.#replica;
+    // One that is on its way from the primary is waited for.
+    if (site !== this.#bitmapComing && bitmaps.ensure(site, from, marks.oldest))
+      this.#journal('bitmap.begin', { site, from }, `the blocks of records from ${from} on are noted for ${site}`);
+    if (site !== this.#bitmapComing && this.#replica.fillBitmap(site)) return true;
+    this.#wake();
+    return false;
+  }
+
+  /** More records than may be kept for another copy: what it lacks is noted, and none need be held for it any more. */
+  #overwriteOldest(): void {
+    if (this.#recordsMax === 0 || !this.#streaming() || this.#held.epoch !== this.#replica.epoch) return;
+    for (const copy of this.#held.copies.values()) {
+      if (!this.#isBeyond(copy) || this.#covers(copy.site, copy.durable) || !this.#notedFor(copy.site, copy.durable + 1)) continue;
+      this.#journal(
+        'coverage.lost',
+        { site: copy.site, lacksFrom: copy.durable + 1 },
+        `${copy.site} lacks more records than are kept for it`,
+      );
+      this.#keep();
     }
-    return true;
+  }
+
+  /** Whether a copy lacks more records than are kept for it, all of which are still here. */
+  #isBeyond({ durable }: HeldCopy): boolean {
+    const { oldest, received } = this.#replica.marks;
+    return this.#recordsMax > 0 && received - durable > this.#recordsMax && durable + 1 >= oldest;
   }
 
   /**
@@ -489,7 +513,8 @@ export class Follower {
    * Where such records had to go already, the primary's word counts alone.
    */
   #keep(): void {
-    const floor = this.#held.floor(this.#replica.epoch, (copy) => this.#bitmapOnly.has(copy.site) && this.#covers(copy.site, copy.durable));
+    const mayGo = (copy: HeldCopy): boolean => this.#bitmapOnly.has(copy.site) || this.#isBeyond(copy);
+    const floor = this.#held.floor(this.#replica.epoch, (copy) => mayGo(copy) && this.#covers(copy.site, copy.durable));
     const covered = floor !== null && floor >= this.#replica.marks.oldest;
     this.#replica.retainFrom = covered ? Math.min(this.#primaryRetain, floor) : this.#primaryRetain;
   }

@@ -81,6 +81,8 @@ export interface SiteOptions {
   readonly timings: Timings;
   readonly segmentBytes: number;
   readonly capacityBytes: number;
+  /** Most records that are kept for a copy that lacks them: the oldest is given up for the next one, and noted. Left out or 0: as many as there is room for. */
+  readonly recordsMax?: number | undefined;
   /** Disk space that is set aside for it, whatever else fills the disk: how much at least. Between that and the capacity it follows the lag. */
   readonly setAside: SetAsideOptions;
   /** Destaging begins when records are this old, and at once when this much is waiting. */
@@ -274,7 +276,7 @@ export interface CoverageStatus {
   readonly why: string | null;
   /** How much can be written, with nothing more reaching `to`, until the sidefile no longer covers what that lacks; null when it does not now. */
   readonly slackBytes: number | null;
-  /** The same in records and seconds at the present rate of writes; null also when nothing is being written. */
+  /** The same in records and seconds at the present rate of writes; null also when nothing is being written, but for records where their count is fixed. */
   readonly slackRecords: number | null;
   readonly slackSeconds: number | null;
 }

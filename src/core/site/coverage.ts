@@ -1,7 +1,7 @@
 // Coverage: whether one copy's sidefile could bring another copy up to date by delta now, and for how much longer. Computed when asked, from what is
 // known at this moment; where something is not known, the pair is not called ready.
 
-import type { Seq, SiteName } from '../base/units.ts';
+import { BLOCK_BYTES, type Seq, type SiteName } from '../base/units.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { CoverageStatus } from './contract.ts';
@@ -22,28 +22,41 @@ export function coverageOf(inside: Inspected): readonly CoverageStatus[] {
   const pairs: CoverageStatus[] = [];
   for (const to of lead.followed.values()) {
     const { oldest } = replica.marks;
-    pairs.push(pairOf(options.site, to.site, primaryVerdict(to, oldest), Math.max(0, replica.spaceLeft()), replica, now));
+    const recordsLeft = lead.fixed.left(to);
+    const own = { bytes: Math.max(0, replica.spaceLeft()), records: recordsLeft };
+    pairs.push(pairOf(options.site, to.site, primaryVerdict(to, oldest), own, replica, now));
     for (const from of lead.followed.values()) {
       if (from === to) continue;
       const room = lead.held.room(from.site);
       // Nothing newer than what it had at its word is taken to have made room there.
       const space = room === null ? 0 : Math.max(0, room.spaceBytes - replica.bytesAfter(room.received));
-      pairs.push(pairOf(from.site, to.site, mirrorVerdict(lead, from, to), space, replica, now));
+      pairs.push(pairOf(from.site, to.site, mirrorVerdict(lead, from, to), { bytes: space, records: recordsLeft }, replica, now));
     }
   }
   return pairs;
 }
 
-function pairOf(from: SiteName, to: SiteName, verdict: Verdict, space: number, replica: Replica, now: number): CoverageStatus {
+/** What a sidefile can still take; `records` is Infinity where no count of them is set. */
+interface Left {
+  readonly bytes: number;
+  readonly records: number;
+}
+
+function pairOf(from: SiteName, to: SiteName, verdict: Verdict, left: Left, replica: Replica, now: number): CoverageStatus {
   if (verdict.state === 'not-ready') return { from, to, ...verdict, slackBytes: null, slackRecords: null, slackSeconds: null };
   const { bytesPerSecond, recordsPerSecond } = replica.use.written(now);
+  const isWritten = bytesPerSecond > 0 && recordsPerSecond > 0;
+  // While nothing is written, a record is taken for the smallest write.
+  const recordBytes = isWritten ? bytesPerSecond / recordsPerSecond : BLOCK_BYTES;
+  const bytes = Math.min(left.bytes, left.records * recordBytes);
+  const records = isWritten ? bytes / recordBytes : left.records;
   return {
     from,
     to,
     ...verdict,
-    slackBytes: Math.floor(space),
-    slackRecords: bytesPerSecond > 0 ? Math.floor((space * recordsPerSecond) / bytesPerSecond) : null,
-    slackSeconds: bytesPerSecond > 0 ? space / bytesPerSecond : null,
+    slackBytes: Math.floor(bytes),
+    slackRecords: records === Infinity ? null : Math.floor(records),
+    slackSeconds: isWritten ? bytes / bytesPerSecond : null,
   };
 }
 
@@ -82,6 +95,7 @@ function ownPairs(inside: Inspected, replica: Replica, now: number): readonly Co
     const verdict: Verdict = replica.consistent
       ? held(replica.marks.oldest, known.durable, to)
       : { state: 'preparing', why: `${options.site} is being brought up to date` };
-    return [pairOf(options.site, to, verdict, Math.max(0, replica.spaceLeft()), replica, now)];
+    const records = Math.max(0, (options.recordsMax || Infinity) - (replica.marks.received - known.durable));
+    return [pairOf(options.site, to, verdict, { bytes: Math.max(0, replica.spaceLeft()), records }, replica, now)];
   });
 }

@@ -31,6 +31,7 @@ export function followerOf(
     blockDigests,
     site,
     bitmapOnly: bitmapOnlyOf(sites),
+    recordsMax: options.recordsMax ?? 0,
     wake: () => shell.wake(),
   });
 }

@@ -24,6 +24,7 @@ import { pump, sendTail } from '../mirror/send.ts';
 import type { TailFrame } from '../mirror/tail.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { OrderOutcome, SiteCounter, SiteOptions } from './contract.ts';
+import { FixedCount } from './fixed-count.ts';
 import { HeldDesk } from './held-desk.ts';
 import { Handover } from './handover.ts';
 import type { Members } from './members.ts';
@@ -66,6 +67,7 @@ export class Lead {
   readonly writers: Writers;
   /** What the last primary said must be kept; rules until each peer has said itself what it holds. */
   readonly #inheritedRetain: Seq;
+  readonly #fixed: FixedCount;
   readonly #bitmapOnly: ReadonlySet<SiteName>;
   #heartbeatNumber = 0;
   #heartbeatAt: Millis = -Infinity;
@@ -86,6 +88,7 @@ export class Lead {
     this.#desk = given.desk;
     this.#counters = given.counters;
     this.#inheritedRetain = given.replica.retainFrom;
+    this.#fixed = new FixedCount(given.options.recordsMax, given.replica);
     this.#bitmapOnly = bitmapOnlyOf(given.options.sites);
     const now = given.options.clock.now();
     given.members.begin(given.view);
@@ -111,6 +114,11 @@ export class Lead {
 
   get followed(): ReadonlyMap<SiteName, FollowedPeer> {
     return this.#followed;
+  }
+
+  /** How many records may be kept for each copy. */
+  get fixed(): FixedCount {
+    return this.#fixed;
   }
 
   get onlyCopy(): boolean {
@@ -271,8 +279,10 @@ export class Lead {
       now,
       roomBytes: Math.max(1, this.#options.capacityBytes - this.#options.segmentBytes),
       keptFor: (peer) => this.#replica.bytesAfter((peer.keptFrom ?? this.#inheritedRetain) - 1),
+      countShare: (peer) => this.#fixed.share(peer),
     });
     this.#holdNothing();
+    this.#overwriteOldest(now);
     this.#makeRoom(now);
     // While hosts are held for a handover, nobody is excluded or admitted: it ends soon, or has asked the witness itself.
     if (this.#handover?.takesNone !== true) this.#membership.turn(now);
@@ -507,9 +517,22 @@ export class Lead {
     for (const peer of this.#followed.values()) {
       if (peer.uncovered || (peer.keptFrom ?? this.#inheritedRetain) !== retain) continue;
       if (peer.required || isKept(peer, now) || !this.#uncover(peer, retain, 'the sidefile is full')) continue;
-      peer.outrun ||= peer.attached !== 'no';
-      if (peer.attached !== 'no') peer.peer.link?.refuse('the sidefile no longer covers what this copy lacks: join anew');
-      assert(peer.attached === 'no', 'a peer without coverage must not stay attached', { site: peer.site });
+      this.#sendAway(peer);
     }
+  }
+
+  /** More records than may be kept for a copy: the oldest of them go, so it loses its coverage. */
+  #overwriteOldest(now: Millis): void {
+    for (const peer of this.#followed.values()) {
+      if (peer.uncovered || peer.required || this.#fixed.share(peer) <= 1 || isKept(peer, now)) continue;
+      const why = `it lacks more than ${this.#options.recordsMax} records, which is all that is kept`;
+      if (this.#uncover(peer, peer.keptFrom ?? this.#inheritedRetain, why)) this.#sendAway(peer);
+    }
+  }
+
+  #sendAway(peer: FollowedPeer): void {
+    peer.outrun ||= peer.attached !== 'no';
+    if (peer.attached !== 'no') peer.peer.link?.refuse('the sidefile no longer covers what this copy lacks: join anew');
+    assert(peer.attached === 'no', 'a peer without coverage must not stay attached', { site: peer.site });
   }
 }

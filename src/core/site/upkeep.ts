@@ -13,18 +13,26 @@ interface Knowledge {
   readonly held: HeldTable;
 }
 
+type UpkeepOptions = Pick<SiteOptions, 'destageIdleMillis' | 'setAside' | 'recordsMax'>;
+
+/** Of a fixed count of records, what may be unflushed: what is not durable here is kept elsewhere, and counts there. */
+const UNFLUSHED_SHARE = 1 / 8;
+
 export class Upkeep {
-  readonly #options: Pick<SiteOptions, 'destageIdleMillis' | 'setAside'>;
+  readonly #options: UpkeepOptions;
   readonly #knowledge: Knowledge;
   #lastFlush: Millis = -Infinity;
 
-  constructor(options: Pick<SiteOptions, 'destageIdleMillis' | 'setAside'>, knowledge: Knowledge) {
+  constructor(options: UpkeepOptions, knowledge: Knowledge) {
     this.#options = options;
     this.#knowledge = knowledge;
   }
 
   turn(replica: Replica, now: Millis): void {
-    if (replica.marks.durable < replica.marks.received && now - this.#lastFlush >= this.#options.destageIdleMillis) {
+    const { durable, received } = replica.marks;
+    const { destageIdleMillis, recordsMax = 0 } = this.#options;
+    const isMuch = recordsMax > 0 && received - durable > recordsMax * UNFLUSHED_SHARE;
+    if (durable < received && (isMuch || now - this.#lastFlush >= destageIdleMillis)) {
       this.#lastFlush = now;
       replica.flush();
     }

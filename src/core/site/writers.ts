@@ -39,6 +39,13 @@ export interface WritersGround {
   readonly roomBytes: number;
   /** Bytes of records that are kept for a peer. */
   keptFor(peer: FollowedPeer): number;
+  /** Of a fixed count of records, the share that is kept for it; left out where there is none. */
+  countShare?(peer: FollowedPeer): number;
+}
+
+/** Of what may be kept for a peer, what is. */
+function fillFor(peer: FollowedPeer, ground: WritersGround): number {
+  return Math.max(ground.keptFor(peer) / ground.roomBytes, ground.countShare?.(peer) ?? 0);
 }
 
 export class Writers {
@@ -75,20 +82,22 @@ export class Writers {
   /** Looks at the peers anew. Called each turn. */
   turn(peers: Iterable<FollowedPeer>, ground: WritersGround): void {
     let worst: FollowedPeer | null = null;
-    let kept = 0;
+    let fill = 0;
     for (const peer of peers) {
       watchResync(peer, ground);
       if (peer.uncovered || !isKept(peer, ground.now)) continue;
-      const bytes = ground.keptFor(peer);
-      if (worst !== null && bytes <= kept) continue;
+      const share = fillFor(peer, ground);
+      if (worst !== null && share <= fill) continue;
       worst = peer;
-      kept = bytes;
+      fill = share;
     }
-    const fill = kept / ground.roomBytes;
+    const kept = worst === null ? 0 : ground.keptFor(worst);
     if (worst !== null) this.#measure(worst.site, kept, ground.now);
     // Also where nobody is waited for any more: until that has lasted, writers go on as fast as nothing kept allows.
     this.#set(this.#eased(worst === null ? 'free' : this.#next(worst, fill), ground.now), worst?.site ?? this.#for, kept);
-    if (this.#state === 'slowed') this.#refill(fill, ground);
+    // Where a count of records is nearer to its end than the bytes are, the room is what so many bytes fill to that share.
+    const roomBytes = fill * ground.roomBytes > kept ? kept / fill : ground.roomBytes;
+    if (this.#state === 'slowed') this.#refill(fill, { now: ground.now, roomBytes });
     this.#at = ground.now;
   }
 
@@ -124,7 +133,7 @@ export class Writers {
     if (this.#taken?.site !== site || bytes > this.#taken.bytes) this.#taken = { site, bytes };
   }
 
-  #refill(fill: number, { now, roomBytes }: WritersGround): void {
+  #refill(fill: number, { now, roomBytes }: Pick<WritersGround, 'now' | 'roomBytes'>): void {
     const share = Math.max(0.01, (fill - SLOW_UNTIL) / (EVEN_AT - SLOW_UNTIL));
     const least = (Math.max(0.01, STOP_FROM - fill) * roomBytes) / LAST_ROOM_SECONDS;
     this.#bytesPerSecond = Math.max(this.#drained.perSecond(now) / share, least);
@@ -164,5 +173,5 @@ function watchResync(peer: FollowedPeer, ground: WritersGround): void {
     peer.progress = progress;
     peer.progressAt = ground.now;
   }
-  if (peer.outrun && peer.attached === 'following' && ground.keptFor(peer) < SLOW_UNTIL * ground.roomBytes) peer.outrun = false;
+  if (peer.outrun && peer.attached === 'following' && fillFor(peer, ground) < SLOW_UNTIL) peer.outrun = false;
 }

@@ -70,6 +70,9 @@ export interface Inspection {
   readonly setAside: { readonly heldBytes: number; readonly wantedBytes: number } | null;
   /** As primary: peers whose records were forgotten although writers are to wait for them. */
   readonly forgotten: readonly SiteName[];
+  /** As primary: how many records are kept for each peer that is covered and for which nobody waits, and how many that may be (0: any). */
+  readonly counted: readonly { readonly site: SiteName; readonly records: number }[];
+  readonly recordsMax: number;
   /** As primary: peers that are paused by order, and whether they are sent nothing by now. */
   readonly paused: readonly { readonly site: SiteName; readonly isLetGo: boolean }[];
   /** As primary: whether records or images of some peer wait for nothing but the pace of its link. */

@@ -80,6 +80,7 @@ test('a sound configuration becomes complete values with every default', () => {
     capacityBytes: 1024 * 1024 * 1024,
     setAsideBytes: 0,
     sidefileGuide: 'newest',
+    recordsMax: 0,
     destageIdleMillis: 1000,
     rpoSeconds: 0,
     rpoAlertPercent: 100,

@@ -70,7 +70,7 @@ interface Mirror {
 }
 
 /** States of all pairs at a primary whose sidefile begins at record 50 and ends at 100, with a byte for each record. */
-function pairsAt(mirrors: readonly Mirror[]): Readonly<Record<string, string>> {
+function pairsAt(mirrors: readonly Mirror[], recordsLeft = Infinity): Readonly<Record<string, string>> {
   const full = mirrors.map((mirror) => ({
     attached: 'following',
     knownDurable: 90,
@@ -91,6 +91,7 @@ function pairsAt(mirrors: readonly Mirror[]): Readonly<Record<string, string>> {
       use: { written: () => ({ bytesPerSecond: 10, recordsPerSecond: 10 }) },
     },
     lead: {
+      fixed: { left: () => recordsLeft },
       followed: new Map(full.map((mirror) => [mirror.site, mirror])),
       held: { room: (site: string) => of(site).room, knownTo: (site: string) => of(site).knows },
     },
@@ -115,4 +116,7 @@ test('a pair of copies is ready only where everything that this rests on is know
   const own = (change: Partial<Mirror>): string | undefined => pairsAt([{ site: 'far', ...change }])['prim far'];
   assert.deepEqual([own({}), own({ knownDurable: 49 }), own({ knownDurable: 48 })], ['ready 50', 'ready 50', 'not-ready null']);
   assert.deepEqual([own({ uncovered: true }), own({ knownDurable: null })], ['not-ready null', 'preparing 50']);
+  // Ten records are written in a second.
+  assert.deepEqual(pairsAt([{ site: 'near' }, { site: 'far' }], 200)['prim far'], 'ready 20');
+  assert.deepEqual(pairsAt([{ site: 'near' }, { site: 'far' }], 200)['near far'], 'ready 20');
 });

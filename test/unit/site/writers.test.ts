@@ -20,9 +20,11 @@ interface Loop {
   readonly takes: (second: number) => number;
   readonly seconds: number;
   readonly outrun?: boolean;
+  /** Most records that may be kept. */
+  readonly countMax?: number;
 }
 
-function run({ overflow, wanted, takes, seconds, outrun = false }: Loop): {
+function run({ overflow, wanted, takes, seconds, outrun = false, countMax = Infinity }: Loop): {
   most: number;
   states: string[];
   writtenInLast: number;
@@ -43,7 +45,7 @@ function run({ overflow, wanted, takes, seconds, outrun = false }: Loop): {
     kept -= taken;
     if (taken > 0) peer.durable++;
     most = Math.max(most, kept);
-    writers.turn([peer], { now, roomBytes: ROOM, keptFor: () => kept });
+    writers.turn([peer], { now, roomBytes: ROOM, keptFor: () => kept, countShare: () => kept / WRITE / countMax });
   }
   return { most, states, writtenInLast, kept };
 }
@@ -83,6 +85,13 @@ test('nobody is slowed down for a copy whose blocks may be noted instead, but fo
   const { states, most } = run({ ...loop, outrun: true });
   assert.deepEqual(states, ['slowed']);
   assert.ok(most < 0.9 * ROOM);
+  // A count of records that is nearer to its end than the room is paces them in the same way.
+  const counted = run({ ...loop, outrun: true, countMax: 50_000 });
+  assert.deepEqual(counted.states, ['slowed']);
+  assert.ok(
+    counted.most < 0.9 * 50_000 * WRITE && counted.writtenInLast > 18 * MB && counted.writtenInLast < 22 * MB,
+    `${counted.writtenInLast}`,
+  );
   // It gets nothing done any more: it is not waited for.
   assert.deepEqual(run({ ...loop, outrun: true, takes: (second) => (second < 30 ? 20 * MB : 0) }).states, ['slowed', 'free']);
 });

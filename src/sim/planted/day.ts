@@ -1,7 +1,7 @@
 // Bugs that are planted to see whether the simulated day finds them (`npm run show:day -- --planted NAME`): of what the size of a sidefile does over hours,
 // which the short runs of the simulator do not show.
 
-import type { PlantedBug } from './planted.ts';
+import type { PlantedBug } from '../planted.ts';
 
 function bug(name: string, breaks: string, file: string, find: string, replace: string): PlantedBug {
   return { name, breaks, edits: [{ file, find, replace }] };
