@@ -4,6 +4,7 @@
 
 import { MEMBER_BUGS } from './planted/members.ts';
 import { fileURLToPath } from 'node:url';
+import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
 import type { LoadHookSync } from 'node:module';
 import { STREAM_BUGS } from './planted/streams.ts';
 
@@ -48,6 +49,7 @@ const GROWTH = 'site/growth.ts';
 
 /** The list. */
 export const PLANTED: readonly PlantedBug[] = [
+  ...SIDEFILE_PLANTED,
   ...MEMBER_BUGS,
   {
     name: 'a file of the sidefile does not take the space that is set aside for it',

@@ -5,6 +5,7 @@ import { admit } from './admit.ts';
 import { alone } from './alone.ts';
 import { claim } from './claim.ts';
 import { contents } from './contents.ts';
+import { counted } from './counted.ts';
 import { covered } from './covered.ts';
 import { decided } from './decided.ts';
 import { deleted } from './deleted.ts';
@@ -57,5 +58,6 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number, init
     modes(),
     members(),
     covered(),
+    counted(),
   ];
 }
