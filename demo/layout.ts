@@ -1,5 +1,6 @@
 // Where the demonstration has its things: folders, addresses and the configuration file, which is a real one and can be used with `tercet` too.
 
+import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 
@@ -56,11 +57,14 @@ const SITES = [
   { name: 'gamma', mode: 'async', part: 'far' },
 ] as const;
 
-/** Hands out loopback ports: the wanted one if it is free, else another. */
+/**
+ * Hands out loopback ports: the wanted one if it is free, else another. Each stays kept for this process as long as it runs, by a datagram socket of
+ * the same number that nobody uses: what is to listen at it is started later, and another process may look for ports meanwhile.
+ */
 export class PortFinder {
   readonly #given = new Set<number>();
 
-  /** A free port, which is not given twice. */
+  /** A free port, which is not given twice, by no process that looks for one so. */
   async find(wanted: number | null): Promise<number> {
     if (wanted !== null && (await this.#take(wanted))) return wanted;
     for (let tries = 0; tries < PORT_TRIES; tries++) {
@@ -71,7 +75,7 @@ export class PortFinder {
   }
 
   async #take(port: number): Promise<boolean> {
-    if (this.#given.has(port) || !(await isFree(port))) return false;
+    if (this.#given.has(port) || !(await isFree(port)) || !(await keep(port))) return false;
     this.#given.add(port);
     return true;
   }
@@ -82,6 +86,18 @@ function isFree(port: number): Promise<boolean> {
     const server = createServer();
     server.once('error', () => resolve(false));
     server.listen({ host: HOST, port }, () => server.close(() => resolve(true)));
+  });
+}
+
+/** Keeps a port until this process ends; false when another process keeps it. */
+function keep(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createSocket('udp4');
+    socket.once('error', () => resolve(false));
+    socket.bind({ port, address: HOST, exclusive: true }, () => {
+      socket.unref();
+      resolve(true);
+    });
   });
 }
 
