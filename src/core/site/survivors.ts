@@ -27,7 +27,7 @@ interface Exchange {
   giver: Giver | null;
 }
 
-/** For how many leases a claim waits for comparisons that do not get on. */
+/** For how many leases a claim waits for comparisons that do not get on; for one lease in any case, from when the other survivor is met. */
 const LEASES_MAX = 3;
 
 export class Survivors {
@@ -36,6 +36,8 @@ export class Survivors {
   readonly #counters: Record<SiteCounter, number>;
   readonly #replicaOf: () => Replica | null;
   readonly #exchanges = new Map<SiteName, Exchange>();
+  /** When this site first found each other one connected, and first found that it follows nobody either, since it follows nobody itself. */
+  readonly #met = new Map<string, Millis>();
   #active = false;
   #since: Millis = 0;
   #taker: Taker | null = null;
@@ -66,6 +68,7 @@ export class Survivors {
     this.#taker?.end();
     this.#taker = null;
     this.#exchanges.clear();
+    this.#met.clear();
     this.#active = false;
   }
 
@@ -79,7 +82,11 @@ export class Survivors {
   }
 
   turn(replica: Replica, now: Millis): void {
-    for (const peer of this.#peers.values()) this.#exchangeWith(peer, now);
+    for (const peer of this.#peers.values()) {
+      const meeting = meetingOf(peer);
+      if (meeting !== null && !this.#met.has(meeting)) this.#met.set(meeting, now);
+      this.#exchangeWith(peer, now);
+    }
     this.#goOnTaking(now);
     for (const [site, exchange] of this.#exchanges) {
       if (this.#taker === null && !replica.changing) this.#tell(exchange, replica, now);
@@ -138,11 +145,14 @@ export class Survivors {
     }
     const last = this.#since + LEASES_MAX * leaseMillis;
     for (const peer of this.#peers.values()) {
-      if (peer.link === null || peer.said?.role !== 'standby' || !peer.said.consistent) continue;
+      const meeting = meetingOf(peer);
+      if (meeting === null || peer.said?.consistent === false) continue;
       const exchange = this.#exchanges.get(peer.name);
       const comparing = exchange === undefined || exchange.theirs === null || exchange.comparison?.kind === 'take';
-      const since = exchange === undefined ? this.#since : Math.max(exchange.since, exchange.comparedAt);
-      const deadlineMillis = Math.min(last, since + leaseMillis);
+      // However late it came: it gets its lease, once.
+      const met = this.#met.get(meeting) ?? now;
+      const since = exchange === undefined ? met : Math.max(exchange.since, exchange.comparedAt);
+      const deadlineMillis = Math.min(Math.max(last, met + leaseMillis), since + leaseMillis);
       if (!comparing || now >= deadlineMillis) continue;
       return {
         what,
@@ -327,6 +337,13 @@ export class Survivors {
     this.#taker.end();
     this.#taker = null;
   }
+}
+
+/** Names the meeting with another survivor: with one that has just connected and has not said yet what it is, or with one that follows nobody. */
+function meetingOf({ name, link, said }: Peer): string | null {
+  if (link === null) return null;
+  if (said === null) return `${name}, silent`;
+  return said.role === 'standby' ? name : null;
 }
 
 function newExchange(link: Link, now: Millis): Exchange {

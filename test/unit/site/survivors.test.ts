@@ -6,7 +6,7 @@ import type { Standing } from '../../../src/core/mirror/forms.ts';
 import type { Link } from '../../../src/core/mirror/link.ts';
 import { ACKNOWLEDGE_BODY, decodeJson, encodeJson, encodeNumbers, type MessageName } from '../../../src/core/mirror/messages.ts';
 import { Peer } from '../../../src/core/mirror/peer.ts';
-import { SITE_COUNTERS, type SiteCounter, type SiteOptions } from '../../../src/core/site/contract.ts';
+import { type Role, SITE_COUNTERS, type SiteCounter, type SiteOptions } from '../../../src/core/site/contract.ts';
 import { Survivors } from '../../../src/core/site/survivors.ts';
 import { frameView, ReplicaRig } from '../../support/replica-rig.ts';
 
@@ -21,9 +21,11 @@ class Survivor {
   readonly given: number[] = [];
   readonly #peer = new Peer('other', 'sync');
 
-  constructor(records: number) {
+  readonly #link: Link;
+
+  constructor(records: number, connected = true) {
     this.rig = copyOf(records);
-    this.#peer.link = {
+    this.#link = {
       peer: 'other',
       send: (name: MessageName, body: Uint8Array) => this.sent.push({ name, body: decodeJson(body) ?? {} }),
       sendParts: (_name: MessageName, [frame]: readonly [Uint8Array], _lent: number, sent: () => void) => {
@@ -31,7 +33,6 @@ class Survivor {
         sent();
       },
     } as unknown as Link;
-    this.#peer.said = { role: 'standby', consistent: true } as unknown as Peer['said'];
     const options = {
       clock: { now: () => this.rig.now, wall: () => 0 },
       timings: { leaseMillis: LEASE, heartbeatMillis: 400 },
@@ -42,7 +43,26 @@ class Survivor {
     const peers = new Map([['other', this.#peer]]);
     this.survivors = new Survivors({ options, peers, counters, replica: () => this.rig.replica });
     this.survivors.begin();
+    if (connected) this.connect();
     this.turn();
+  }
+
+  connect(role: Role | null = 'standby'): void {
+    this.#peer.link = this.#link;
+    this.#peer.said = role === null ? null : ({ role, consistent: true } as unknown as Peer['said']);
+    this.turn();
+  }
+
+  lose(): void {
+    this.#peer.link = null;
+    this.#peer.said = null;
+    this.survivors.peerLost('other');
+    this.turn();
+  }
+
+  /** What a claim would wait for. */
+  get cause(): string | null {
+    return this.survivors.waits(this.rig.now)?.cause ?? null;
   }
 
   turn(): void {
@@ -107,13 +127,12 @@ test('a claim does not wait for records that their giver says will not come', ()
   const { history, epoch, chain } = copyOf(1).replica;
   behind.hear('compare', standingOf(3));
   behind.hear('level', { epoch, history, position: 1, chain, target: 3, number: 7 });
-  const cause = (): string => behind.survivors.waits(behind.rig.now)?.cause ?? 'nothing';
-  assert.equal(cause(), 'other holds 2 records that are not here yet');
+  assert.equal(behind.cause, 'other holds 2 records that are not here yet');
   behind.hear('levelEnd', { reason: 'of an older offer', number: 6, gives: true });
-  assert.equal(cause(), 'other holds 2 records that are not here yet');
+  assert.equal(behind.cause, 'other holds 2 records that are not here yet');
   behind.rig.now += LEASE;
   behind.hear('levelEnd', { reason: 'the sidefile begins later by now', number: 7, gives: true });
-  assert.equal(cause(), 'nothing');
+  assert.equal(behind.cause, null);
 });
 
 test('what refuses an offer, or gives it up, says which one', () => {
@@ -127,4 +146,44 @@ test('what refuses an offer, or gives it up, says which one', () => {
   ahead.turn();
   const { number, gives } = ahead.last('levelEnd') ?? {};
   assert.deepEqual([number, gives], [ahead.last('level')?.['number'], true]);
+});
+
+test('a claim waits for a survivor that it meets late, for a lease and once', () => {
+  const behind = new Survivor(1, false);
+  behind.rig.now += 20 * LEASE;
+  behind.turn();
+  assert.equal(behind.cause, null, 'for nobody that is not there');
+  behind.connect();
+  assert.equal(behind.cause, 'it compares its copy with the one of other');
+  behind.rig.now += LEASE / 2;
+  behind.hear('compare', standingOf(3));
+  assert.equal(behind.cause, 'it compares its copy with the one of other', 'and for what that one will offer');
+  behind.rig.now += LEASE / 2;
+  assert.equal(behind.cause, null);
+  behind.lose();
+  behind.connect();
+  assert.equal(behind.cause, null, 'one that comes and goes is not waited for again');
+});
+
+test('a survivor that is met late and holds no more is not waited for', () => {
+  const behind = new Survivor(1, false);
+  behind.rig.now += 20 * LEASE;
+  behind.connect();
+  behind.hear('compare', standingOf(1));
+  assert.equal(behind.cause, null);
+});
+
+test('one that has just connected is waited for until it says what it is', () => {
+  const behind = new Survivor(1, false);
+  behind.rig.now += 20 * LEASE;
+  behind.connect(null);
+  assert.equal(behind.cause, 'it compares its copy with the one of other');
+  behind.connect('starting');
+  assert.equal(behind.cause, null);
+  behind.lose();
+  behind.connect(null);
+  behind.rig.now += LEASE;
+  assert.equal(behind.cause, null, 'for a lease, and once');
+  behind.connect('standby');
+  assert.equal(behind.cause, 'it compares its copy with the one of other');
 });
