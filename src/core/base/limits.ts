@@ -53,6 +53,8 @@ export const limits = {
   streamRangesMax: 64,
   /** Bytes of frames kept in memory for an async peer until its delay is over: a few of the longest that a turn of long writes makes. */
   collectedBytesMax: 4 * MIB,
+  /** Bytes of frames that are folded into one step: they are read and gone through in one turn. */
+  foldBytesMax: 8 * MIB,
   /** Frames and images below this are not packed: it would cost more than it saves. */
   packBytesMin: 4 * KIB,
   /** Above this neither: packing keeps everybody waiting. And so no packed message becomes larger than this. */

@@ -11,11 +11,15 @@ import { writeFrameHeader } from './encode.ts';
 import {
   CHAIN_FROM,
   CHAIN_WORDS,
+  FOLDED_BIT,
+  FOLDED_FRAME_VERSION,
+  FOLDING_BYTES,
   FRAME_HEADER_BYTES,
   FRAME_MAGIC,
   FRAME_VERSION,
   frameHeaderLayout,
   HEADER_CRC_FROM,
+  payloadStartOf,
   RECORD_ENTRY_BYTES,
   RECORD_KIND,
   recordEntryLayout,
@@ -71,6 +75,7 @@ interface HeaderFields {
   readonly tableCrc: number;
   readonly committed: Seq;
   readonly frameBytes: number;
+  readonly isFolded: boolean;
 }
 
 type HeaderCheck =
@@ -95,6 +100,11 @@ export class FrameView {
   /** Where in `bytes` the payloads begin. */
   readonly payloadStart: number;
   /**
+   * It is one step: some of its records may lack their payloads, which later ones of it cover. No copy is ever as of a record within it, and all of
+   * it was committed when it was made.
+   */
+  readonly isFolded: boolean;
+  /**
    * CRC-32 of each block of the payloads, counted from payloadStart, where badPayload() was to note it and has found it right; 0 for others. Null
    * before that, and where the payloads are not whole blocks.
    */
@@ -104,7 +114,7 @@ export class FrameView {
   #cursorIndex = 0;
   #cursorAt: number;
 
-  constructor(bytes: Uint8Array, header: Omit<HeaderFields, 'tableCrc' | 'payloadBytes'>) {
+  constructor(bytes: Uint8Array, header: Omit<HeaderFields, 'tableCrc' | 'payloadBytes' | 'isFolded'> & { readonly isFolded?: boolean }) {
     this.bytes = bytes;
     this.byteCount = header.frameBytes;
     this.epoch = header.epoch;
@@ -114,7 +124,8 @@ export class FrameView {
     this.timeMillis = header.timeMillis;
     this.committed = header.committed;
     this.chainBefore = header.chainBefore;
-    this.payloadStart = FRAME_HEADER_BYTES + header.recordCount * RECORD_ENTRY_BYTES;
+    this.isFolded = header.isFolded ?? false;
+    this.payloadStart = payloadStartOf(header.recordCount, this.isFolded);
     this.#view = viewOf(bytes);
     this.#cursorAt = this.payloadStart;
   }
@@ -154,9 +165,23 @@ export class FrameView {
     return this.#view.getUint32(this.#entry(index) + recordEntryLayout.at.chain, true);
   }
 
-  /** Bytes of payload that a record has in this frame: its length, or 0 for zeroes and trim. */
+  #foldingAt(index: number): number {
+    return this.#view.getUint32(FRAME_HEADER_BYTES + this.recordCount * RECORD_ENTRY_BYTES + index * FOLDING_BYTES, true);
+  }
+
+  /** Whether a record has no payload here though it is a write: later records of this frame cover all of it. */
+  foldedAt(index: number): boolean {
+    return this.isFolded && this.#foldingAt(index) >= FOLDED_BIT;
+  }
+
+  /** Wall clock of the primary when it numbered a record. */
+  timeAt(index: number): WallMillis {
+    return this.isFolded ? this.timeMillis + (this.#foldingAt(index) % FOLDED_BIT) : this.timeMillis;
+  }
+
+  /** Bytes of payload that a record has in this frame: its length, or 0 for zeroes, trim, and what is folded. */
   payloadBytesAt(index: number): number {
-    return this.kindAt(index) === RECORD_KIND.write ? this.lengthAt(index) : 0;
+    return this.kindAt(index) === RECORD_KIND.write && !this.foldedAt(index) ? this.lengthAt(index) : 0;
   }
 
   /** Where in the frame the payload of a record begins. Constant time for records asked for in rising order. */
@@ -244,7 +269,7 @@ export function readFrameTable(bytes: Uint8Array, offset: number, options: Omit<
   const check = readHeader(bytes, offset, options);
   if (check.kind !== 'header') return check;
   const { header } = check;
-  const tableEnd = FRAME_HEADER_BYTES + header.recordCount * RECORD_ENTRY_BYTES;
+  const tableEnd = payloadStartOf(header.recordCount, header.isFolded);
   if (bytes.length - offset < tableEnd) return { kind: 'short', needBytes: tableEnd };
   const frame = new FrameView(bytes.subarray(offset, Math.min(bytes.length, offset + header.frameBytes)), header);
   const fault = tableFault(frame.bytes, header, options.digests);
@@ -264,8 +289,11 @@ function readHeader(bytes: Uint8Array, offset: number, options: Omit<FrameOption
     return { kind: 'damaged', why: 'the header of the frame does not have its checksum' };
   }
   const version = view.getUint16(at.version, true);
-  if (version !== FRAME_VERSION)
-    return { kind: 'damaged', why: `the frame has format version ${version}, this program reads ${FRAME_VERSION}`, version };
+  if (version !== FRAME_VERSION && version !== FOLDED_FRAME_VERSION) {
+    const why = `the frame has format version ${version}, this program reads ${FRAME_VERSION} and ${FOLDED_FRAME_VERSION}`;
+    return { kind: 'damaged', why, version };
+  }
+  const isFolded = version === FOLDED_FRAME_VERSION;
   if (view.getUint32(at.groupTag, true) !== options.groupTag) return { kind: 'damaged', why: 'the frame belongs to another group' };
   const recordCount = view.getUint32(at.recordCount, true);
   const payloadBytes = view.getUint32(at.payloadBytes, true);
@@ -278,9 +306,10 @@ function readHeader(bytes: Uint8Array, offset: number, options: Omit<FrameOption
     chainBefore: view.getUint32(at.chainBefore, true),
     tableCrc: view.getUint32(at.tableCrc, true),
     committed: getU64(view, at.committed),
-    frameBytes: FRAME_HEADER_BYTES + recordCount * RECORD_ENTRY_BYTES + payloadBytes,
+    frameBytes: payloadStartOf(recordCount, isFolded) + payloadBytes,
+    isFolded,
   };
-  const fault = view.getUint16(at.flags, true) !== 0 ? 'the frame has flags that version 1 does not know' : headerFault(header);
+  const fault = view.getUint16(at.flags, true) !== 0 ? `the frame has flags that version ${version} does not know` : headerFault(header);
   return fault === null ? { kind: 'header', header } : { kind: 'damaged', why: fault };
 }
 
@@ -293,6 +322,7 @@ function headerFault(header: HeaderFields): string | null {
   if (!isCount(header.firstSeq + header.recordCount)) return 'the last seq of the frame is out of range';
   if (!isCount(header.timeMillis)) return 'the time of the frame is out of range';
   if (!isCount(header.committed) || header.committed >= header.firstSeq) return 'the frame says that its own records are committed';
+  if (header.isFolded && header.committed !== header.firstSeq - 1) return 'a folded frame follows on a record that is not committed';
   return null;
 }
 
@@ -301,7 +331,8 @@ function tableFault(frame: Uint8Array, header: HeaderFields, digests: Digests): 
   const view = viewOf(frame);
   const { at } = recordEntryLayout;
   const tableEnd = FRAME_HEADER_BYTES + header.recordCount * RECORD_ENTRY_BYTES;
-  if (crc32OfRange(frame, view, { from: FRAME_HEADER_BYTES, to: tableEnd }, digests) !== header.tableCrc)
+  const foldingsEnd = payloadStartOf(header.recordCount, header.isFolded);
+  if (crc32OfRange(frame, view, { from: FRAME_HEADER_BYTES, to: foldingsEnd }, digests) !== header.tableCrc)
     return 'the table of the frame does not have its checksum';
   let chain = header.chainBefore;
   let payloadBytes = 0;
@@ -314,36 +345,52 @@ function tableFault(frame: Uint8Array, header: HeaderFields, digests: Digests): 
     if (fault !== null) return fault;
     if (view.getUint8(entry + at.flags) !== 0 || getU64(view, entry + at.reserved) !== 0)
       return 'a record has fields that version 1 does not know';
-    if (kind === RECORD_KIND.write) payloadBytes += length;
-    else if (view.getUint32(entry + at.payloadCrc, true) !== 0) return 'a record without payload has a checksum of one';
+    const index = (entry - FRAME_HEADER_BYTES) / RECORD_ENTRY_BYTES;
+    const isFolded = header.isFolded && view.getUint32(tableEnd + index * FOLDING_BYTES, true) >= FOLDED_BIT;
+    if (kind !== RECORD_KIND.write) {
+      if (isFolded) return 'a record without payload is folded';
+      if (view.getUint32(entry + at.payloadCrc, true) !== 0) return 'a record without payload has a checksum of one';
+    } else if (!isFolded) payloadBytes += length;
   }
   return payloadBytes === header.payloadBytes ? null : 'the lengths of the records do not add up to the payload of the frame';
 }
 
-/** The records fromSeq to toSeq of a frame as a frame of their own: entries and payloads unchanged, so the chain and each record are too. */
+/**
+ * The records fromSeq to toSeq of a frame as a frame of their own: entries and payloads unchanged, so the chain and each record are too. Of a folded
+ * frame only an end can be had: what is folded is covered by what comes behind it.
+ */
 export function subFrame(frame: FrameView, fromSeq: Seq, toSeq: Seq, digests: Digests): Uint8Array {
   assert(fromSeq >= frame.firstSeq, 'the part begins in the frame', { fromSeq, firstSeq: frame.firstSeq });
   assert(fromSeq <= toSeq, 'the part has a record', { fromSeq, toSeq });
   assert(toSeq <= frame.lastSeq, 'the part ends in the frame', { toSeq, lastSeq: frame.lastSeq });
+  assert(!frame.isFolded || toSeq === frame.lastSeq, 'a folded frame has no beginning of its own', { toSeq, lastSeq: frame.lastSeq });
   const first = fromSeq - frame.firstSeq;
   const last = toSeq - frame.firstSeq;
   const recordCount = last - first + 1;
   const payloadFrom = frame.payloadAt(first);
   const payloadTo = frame.payloadAt(last) + frame.payloadBytesAt(last);
-  const payloadStart = FRAME_HEADER_BYTES + recordCount * RECORD_ENTRY_BYTES;
+  const payloadStart = payloadStartOf(recordCount, frame.isFolded);
   const part = new Uint8Array(payloadStart + payloadTo - payloadFrom);
   part.set(
     frame.bytes.subarray(FRAME_HEADER_BYTES + first * RECORD_ENTRY_BYTES, FRAME_HEADER_BYTES + (last + 1) * RECORD_ENTRY_BYTES),
     FRAME_HEADER_BYTES,
   );
+  if (frame.isFolded) {
+    const foldings = FRAME_HEADER_BYTES + frame.recordCount * RECORD_ENTRY_BYTES;
+    part.set(
+      frame.bytes.subarray(foldings + first * FOLDING_BYTES, frame.payloadStart),
+      FRAME_HEADER_BYTES + recordCount * RECORD_ENTRY_BYTES,
+    );
+  }
   part.set(frame.bytes.subarray(payloadFrom, payloadTo), payloadStart);
   const head = {
+    isFolded: frame.isFolded,
     groupTag: viewOf(frame.bytes).getUint32(frameHeaderLayout.at.groupTag, true),
     epoch: frame.epoch,
     firstSeq: fromSeq,
     timeMillis: frame.timeMillis,
     chainBefore: first === 0 ? frame.chainBefore : frame.chainAt(first - 1),
-    committed: frame.committed,
+    committed: frame.isFolded ? fromSeq - 1 : frame.committed,
   };
   writeFrameHeader(head, recordCount, part, digests);
   return part;

@@ -13,8 +13,10 @@ import {
   FRAME_HEADER_BYTES,
   FRAME_MAGIC,
   FRAME_VERSION,
+  FOLDED_FRAME_VERSION,
   frameHeaderLayout,
   HEADER_CRC_FROM,
+  payloadStartOf,
   RECORD_ENTRY_BYTES,
   RECORD_KIND,
   recordEntryLayout,
@@ -137,8 +139,13 @@ function writeEntry(view: DataView, entryAt: number, record: NewRecord, payloadC
   setU64(view, entryAt + at.reserved, 0);
 }
 
-/** Writes the header of a frame whose table (`recordCount` entries) and payloads are in place. */
-export function writeFrameHeader(head: FrameHead, recordCount: number, frame: Uint8Array, digests: Digests): void {
+/** Writes the header of a frame whose table (`recordCount` entries), foldings if it has them, and payloads are in place. */
+export function writeFrameHeader(
+  head: FrameHead & { readonly isFolded?: boolean },
+  recordCount: number,
+  frame: Uint8Array,
+  digests: Digests,
+): void {
   assert(isCount(head.epoch), 'an epoch is a count', { epoch: head.epoch });
   assert(head.epoch >= 1, 'records begin with epoch 1');
   assert(isCount(head.firstSeq), 'a seq is a count', { firstSeq: head.firstSeq });
@@ -148,9 +155,10 @@ export function writeFrameHeader(head: FrameHead, recordCount: number, frame: Ui
   assert(isCount(head.timeMillis), 'a time is a count of milliseconds', { timeMillis: head.timeMillis });
   const view = viewOf(frame);
   const { at } = frameHeaderLayout;
-  const payloadStart = FRAME_HEADER_BYTES + recordCount * RECORD_ENTRY_BYTES;
+  const { isFolded = false } = head;
+  const payloadStart = payloadStartOf(recordCount, isFolded);
   view.setUint32(at.magic, FRAME_MAGIC, true);
-  view.setUint16(at.version, FRAME_VERSION, true);
+  view.setUint16(at.version, isFolded ? FOLDED_FRAME_VERSION : FRAME_VERSION, true);
   view.setUint16(at.flags, 0, true);
   view.setUint32(at.groupTag, head.groupTag, true);
   setU64(view, at.epoch, head.epoch);

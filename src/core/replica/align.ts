@@ -8,6 +8,8 @@ import { BLOCK_BYTES, type Seq, type VolumeIndex } from '../base/units.ts';
 import { type FrameView, readFrame, subFrame } from '../record/decode.ts';
 import type { NewRecord } from '../record/encode.ts';
 import { RECORD_KIND } from '../record/layout.ts';
+import { coverFault } from './cover.ts';
+import type { Acceptance } from './options.ts';
 
 /** Fills `into` with the newest content from a byte offset on. */
 export type ReadNow = (offset: number, into: Uint8Array) => void;
@@ -56,11 +58,35 @@ export function peerFrame(
   const { frame } = check;
   if (frame.bytes.length !== bytes.length) return { kind: 'damaged', why: 'there are bytes behind the frame' };
   const fault = frameFault(frame, replica.history, replica.volumes);
-  return fault === null ? frame : { kind: 'foreign', why: fault };
+  if (fault !== null) return { kind: 'foreign', why: fault };
+  const uncovered = coverFault(frame);
+  return uncovered === null ? frame : { kind: 'damaged', why: uncovered };
+}
+
+/** Newest record that is known to be committed by a frame: all of what is one step was. */
+export function committedOf(frame: FrameView): Seq {
+  return frame.isFolded ? frame.lastSeq : frame.committed;
+}
+
+/** What of a sound frame of a peer is not here yet; or why nothing of it is to be taken. */
+export function newPart(
+  frame: FrameView,
+  here: { readonly received: Seq; chainAt(seq: Seq): number | null },
+  options: { readonly groupTag: number; readonly digests: Digests },
+): FrameView | Exclude<Acceptance, { readonly kind: 'appended' }> {
+  const { received } = here;
+  if (frame.firstSeq > received + 1) return { kind: 'gap', expected: received + 1 };
+  const shared = Math.min(frame.lastSeq, received);
+  const theirs = shared < frame.firstSeq ? frame.chainBefore : frame.chainAt(shared - frame.firstSeq);
+  const ours = here.chainAt(shared);
+  // A record that is no longer in the sidefile is in the base image: nothing is left to compare with.
+  if (ours !== null && ours !== theirs) return { kind: 'foreign', why: `record ${shared} is another one here: the chains differ` };
+  if (frame.lastSeq <= received) return { kind: 'held' };
+  return frame.firstSeq > received ? frame : restOf(frame, received + 1, options);
 }
 
 /** The records of a sound frame from one on, as a frame of their own. */
-export function restOf(frame: FrameView, from: Seq, options: { readonly groupTag: number; readonly digests: Digests }): FrameView {
+function restOf(frame: FrameView, from: Seq, options: { readonly groupTag: number; readonly digests: Digests }): FrameView {
   const part = readFrame(subFrame(frame, from, frame.lastSeq, options.digests), 0, { ...options, checkPayload: false });
   assert(part.kind === 'frame', 'a part of a sound frame is sound');
   return part.frame;

@@ -51,11 +51,15 @@ const zeroes = new Uint8Array(ZERO_BYTES);
 /** Bytes that a record counts for in a round and in the backlog: its payload and its table entry, zeroed ranges by what they cost to enter. */
 export function recordCost(frame: FrameView, index: number): number {
   const length = frame.lengthAt(index);
-  const moved = frame.kindAt(index) === RECORD_KIND.write ? length : Math.min(length, limits.overlayZeroBlocksMax * BLOCK_BYTES);
+  const isWrite = frame.kindAt(index) === RECORD_KIND.write;
+  const moved = isWrite ? frame.payloadBytesAt(index) : Math.min(length, limits.overlayZeroBlocksMax * BLOCK_BYTES);
   return moved + 32;
 }
 
-/** Enters the records `firstIndex` to `lastIndex` of a frame that lies at `at` in a segment. Their ranges are whole blocks. */
+/**
+ * Enters the records `firstIndex` to `lastIndex` of a frame that lies at `at` in a segment. Their ranges are whole blocks. What is folded has no
+ * content here, and needs none: those that cover it are entered with it.
+ */
 export function enterRecords(
   overlays: readonly Overlay[],
   frame: FrameView,
@@ -69,6 +73,7 @@ export function enterRecords(
     const blockCount = frame.lengthAt(index) / BLOCK_BYTES;
     const kind = frame.kindAt(index);
     const seq = frame.firstSeq + index;
+    if (frame.foldedAt(index)) continue;
     if (kind === RECORD_KIND.write) overlay.putData(block, blockCount, seq, place.segment, place.at + frame.payloadAt(index));
     else overlay.putZeroes(block, blockCount, seq, kind === RECORD_KIND.trim ? TRIMMED : ZEROES);
   }
@@ -140,10 +145,12 @@ function gather(layers: DestageLayers, round: Round, touched: Touched, seqs: { f
     (frame, _segment, _at, firstIndex, lastIndex) => {
       const place = { segment: round.frames.length, at: 0 };
       round.frames.push(frame);
-      for (let index = firstIndex; index <= lastIndex && cost < layers.roundBytes; index++) {
+      // Of a folded frame all or nothing is destaged: no base is ever as of a record within it.
+      for (let index = firstIndex; index <= lastIndex && (frame.isFolded || cost < layers.roundBytes); index++) {
         cost += recordCost(frame, index);
         upTo = frame.firstSeq + index;
-        if (frame.kindAt(index) === RECORD_KIND.write) gatherWrite(layers.overlays, round, { frame, index }, seqs.target);
+        if (frame.foldedAt(index)) assertCovered(layers.overlays, frame, index);
+        else if (frame.kindAt(index) === RECORD_KIND.write) gatherWrite(layers.overlays, round, { frame, index }, seqs.target);
         else enterRecords(round.overlays, frame, place, { first: index, last: index });
         touched.add(frame, index);
       }
@@ -154,6 +161,16 @@ function gather(layers: DestageLayers, round: Round, touched: Touched, seqs: { f
   assert(upTo >= seqs.from, 'a round has a record', seqs);
   touched.byteCount += cost;
   return upTo;
+}
+
+/** What is folded has no content to be destaged: every block of it is covered by a newer record. */
+function assertCovered(overlays: readonly Overlay[], frame: FrameView, index: number): void {
+  const first = frame.offsetAt(index) / BLOCK_BYTES;
+  const seq = frame.firstSeq + index;
+  for (let i = 0; i < frame.lengthAt(index) / BLOCK_BYTES; i++) {
+    const newest = overlays[frame.volumeAt(index)]?.seek(first + i) ?? 0;
+    assert(newest > seq, 'a record that is folded is covered by later ones', { seq, block: first + i, newest });
+  }
 }
 
 function gatherWrite(overlays: readonly Overlay[], round: Round, record: { frame: FrameView; index: number }, target: Seq): void {

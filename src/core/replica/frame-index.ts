@@ -1,4 +1,4 @@
-// Where each frame of the sidefile lies, kept in memory: 40 bytes for each frame in typed arrays, so that a sidefile of a million frames
+// Where each frame of the sidefile lies, kept in memory: 41 bytes for each frame in typed arrays, so that a sidefile of a million frames
 // costs the garbage collector nothing. A ring: frames come in at the back, go out at the front, and are found by seq in log time.
 
 import { assert } from '../base/assert.ts';
@@ -17,6 +17,8 @@ export interface FrameEntry {
   readonly byteCount: number;
   /** Chain of its last live record. */
   readonly chainAfter: number;
+  /** It is one step: nothing is ever cut off within it. */
+  readonly isFolded: boolean;
 }
 
 const CAPACITY_FIRST = 1024;
@@ -33,6 +35,7 @@ export class FrameIndex {
   #places = new Uint32Array(CAPACITY_FIRST);
   #byteCounts = new Uint32Array(CAPACITY_FIRST);
   #chains = new Uint32Array(CAPACITY_FIRST);
+  #folded = new Uint8Array(CAPACITY_FIRST);
 
   get count(): number {
     return this.#count;
@@ -49,6 +52,7 @@ export class FrameIndex {
     this.#places[slot] = entry.at;
     this.#byteCounts[slot] = entry.byteCount;
     this.#chains[slot] = entry.chainAfter;
+    this.#folded[slot] = entry.isFolded ? 1 : 0;
     this.#count++;
   }
 
@@ -104,6 +108,17 @@ export class FrameIndex {
     return this.#chains[this.#slot(i)] as number;
   }
 
+  isFolded(i: number): boolean {
+    return this.#folded[this.#slot(i)] === 1;
+  }
+
+  /** Index of the newest frame that is one step; -1 when there is none. */
+  get lastFolded(): number {
+    let i = this.#count - 1;
+    while (i >= 0 && !this.isFolded(i)) i--;
+    return i;
+  }
+
   /** Says that the newest frame now ends with an earlier record, which has this chain. */
   setLastChain(chain: number): void {
     assert(this.#count > 0, 'there is a frame');
@@ -120,6 +135,7 @@ export class FrameIndex {
       at: this.at(i),
       byteCount: this.byteCount(i),
       chainAfter: this.chainAfter(i),
+      isFolded: this.isFolded(i),
     };
   }
 
@@ -141,7 +157,7 @@ export class FrameIndex {
   }
 
   #grow(): void {
-    const unroll = <A extends Float64Array | Uint32Array>(from: A, into: A): A => {
+    const unroll = <A extends Float64Array | Uint32Array | Uint8Array>(from: A, into: A): A => {
       into.set(from.subarray(this.#head), 0);
       into.set(from.subarray(0, this.#head), this.#capacity - this.#head);
       return into;
@@ -154,6 +170,7 @@ export class FrameIndex {
     this.#places = unroll(this.#places, new Uint32Array(capacity));
     this.#byteCounts = unroll(this.#byteCounts, new Uint32Array(capacity));
     this.#chains = unroll(this.#chains, new Uint32Array(capacity));
+    this.#folded = unroll(this.#folded, new Uint8Array(capacity));
     this.#head = 0;
     this.#capacity = capacity;
   }

@@ -21,8 +21,8 @@ export interface SidefileRecord {
   readonly offset: number;
   readonly length: number;
   readonly kind: 'write' | 'zeroes' | 'trim';
-  /** void: cut off, its bytes are still there. */
-  readonly checksum: 'right' | 'wrong' | 'void';
+  /** void: cut off, its bytes are still there. folded: it came without its payload, which later records of its frame cover. */
+  readonly checksum: 'right' | 'wrong' | 'void' | 'folded';
 }
 
 /** What a stopped site's files hold. */
@@ -59,12 +59,12 @@ export function recordsOf(
     into.push({
       seq,
       epoch: frame.epoch,
-      timeMillis: frame.timeMillis,
+      timeMillis: frame.timeAt(index),
       volume: given.volumes[frame.volumeAt(index)]?.name ?? `#${frame.volumeAt(index)}`,
       offset: frame.offsetAt(index),
       length: frame.lengthAt(index),
       kind: KINDS[frame.kindAt(index)],
-      checksum: isVoid ? 'void' : right ? 'right' : 'wrong',
+      checksum: isVoid ? 'void' : frame.foldedAt(index) ? 'folded' : right ? 'right' : 'wrong',
     });
   }
 }

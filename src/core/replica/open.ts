@@ -7,7 +7,7 @@ import { limits } from '../base/limits.ts';
 import { DiskError, type DiskFailure, type StoredFile } from '../base/ports.ts';
 import { epochOf } from '../base/position.ts';
 import { BLOCK_BYTES, type Epoch } from '../base/units.ts';
-import { FRAME_VERSION, groupTagOf } from '../record/layout.ts';
+import { FOLDED_FRAME_VERSION, FRAME_VERSION, groupTagOf } from '../record/layout.ts';
 import { DigestedBase, DigestedStorage } from './digested-base.ts';
 import { failureError, type ReplicaOptions, type ReplicaParts, type VolumeOptions } from './options.ts';
 import { recoverSidefile } from './recover.ts';
@@ -243,8 +243,11 @@ function openSidefile(
   if (recovery.kind === 'damaged') {
     const { epoch, seq, file, offset, why, version } = recovery;
     // Not even the records of a resync: another version of the program can read them.
-    if (version !== null)
-      return new TercetError('TERCET_FORMAT_VERSION', { what: `${file} ${folderOf(options)}`, found: version, known: FRAME_VERSION });
+    if (version !== null) {
+      // At its beginning a segment has its own header, of which there is one form.
+      const known = offset === 0 ? FRAME_VERSION : `${FRAME_VERSION} and ${FOLDED_FRAME_VERSION}`;
+      return new TercetError('TERCET_FORMAT_VERSION', { what: `${file} ${folderOf(options)}`, found: version, known });
+    }
     if (!value.consistent) {
       // Records of a resync that has not ended: nobody relies on them, and another one brings them again.
       journal('sidefile.discarded', { group, epoch, seq, file, offset, why }, 'records of a resync cannot be read: it begins anew');

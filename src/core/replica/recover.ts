@@ -9,7 +9,7 @@ import type { StoredFile } from '../base/ports.ts';
 import { epochOf, type History, inHistory, lastSeqOf } from '../base/position.ts';
 import type { Epoch, Seq } from '../base/units.ts';
 import { type FrameView, readFrame, readFrameTable } from '../record/decode.ts';
-import { FRAME_HEADER_BYTES, FRAME_MAGIC, RECORD_ENTRY_BYTES } from '../record/layout.ts';
+import { FRAME_HEADER_BYTES, FRAME_MAGIC, payloadStartOf } from '../record/layout.ts';
 import { FrameIndex } from './frame-index.ts';
 import {
   decodeMark,
@@ -136,7 +136,7 @@ interface End {
 const WINDOW_BYTES = 256 * 1024;
 /** So much of what was read is worth to be searched before the next read. */
 const SEARCH_BYTES_MIN = 1024;
-const TABLE_BYTES_MAX = FRAME_HEADER_BYTES + limits.frameRecordsMax * RECORD_ENTRY_BYTES;
+const TABLE_BYTES_MAX = payloadStartOf(limits.frameRecordsMax, true);
 
 /** A file read through one buffer, front to back: small frames cost one read for many, large payloads that nobody needs are passed over. */
 class FileWindow {
@@ -238,8 +238,8 @@ class Line {
     if (this.empty) this.chainBefore = frame.chainBefore;
     else if (frame.firstSeq <= this.received) this.#cutBack(frame.firstSeq - 1);
     const chainAfter = frame.chainAt(lastSeq - frame.firstSeq);
-    const { epoch, firstSeq, timeMillis, byteCount } = frame;
-    this.index.push({ epoch, firstSeq, timeMillis, segment: segment.number, at, byteCount, chainAfter });
+    const { epoch, firstSeq, timeMillis, byteCount, isFolded } = frame;
+    this.index.push({ epoch, firstSeq, timeMillis, segment: segment.number, at, byteCount, chainAfter, isFolded });
     this.received = lastSeq;
     this.#chain = chainAfter;
   }
@@ -446,6 +446,10 @@ class Scan {
     if (why !== null) {
       if (this.#break === null) this.#setBreak(segment, at, why);
       this.#foundBehind(frame.firstSeq, lastSeq);
+      return false;
+    }
+    if (frame.isFolded && lastSeq < frame.lastSeq) {
+      this.#setBreak(segment, at, { why: 'an epoch begins within records that are one step', certain: true });
       return false;
     }
     const bad = this.#badPayload(frame, lastSeq);

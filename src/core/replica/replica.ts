@@ -8,7 +8,7 @@ import { assertHistory, type History, lastSharedSeq, type Position } from '../ba
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex, WallMillis } from '../base/units.ts';
 import { FrameView } from '../record/decode.ts';
 import { encodeFrame, frameBytes, type NewRecord } from '../record/encode.ts';
-import { alignRecord, peerFrame, rangeFault, restOf } from './align.ts';
+import { alignRecord, committedOf, newPart, peerFrame, rangeFault } from './align.ts';
 import { Amount } from './amount.ts';
 import { Background, type SharedSuperblock, trackUpdates } from './background.ts';
 import { Bitmaps } from './bitmaps.ts';
@@ -224,21 +224,11 @@ export class Replica {
   }
 
   #acceptFrame(frame: FrameView): Acceptance {
-    const { received } = this.#marks;
-    if (frame.firstSeq > received + 1) return { kind: 'gap', expected: received + 1 };
-    const shared = Math.min(frame.lastSeq, received);
-    const theirs = shared < frame.firstSeq ? frame.chainBefore : frame.chainAt(shared - frame.firstSeq);
-    const ours = this.#sidefile.chainAt(shared);
-    // A record that is no longer in the sidefile is in the base image: nothing is left to compare with.
-    if (ours !== null && ours !== theirs) return { kind: 'foreign', why: `record ${shared} is another one here: the chains differ` };
-    if (frame.lastSeq <= received) return { kind: 'held' };
-    if (frame.firstSeq > received) {
-      this.#take(frame, frame.bytes);
-    } else {
-      const rest = restOf(frame, received + 1, { groupTag: this.#groupTag, digests: this.#options.digests });
-      this.#take(rest, rest.bytes);
-    }
-    this.commit(frame.committed);
+    const part = newPart(frame, this.#sidefile, { groupTag: this.#groupTag, digests: this.#options.digests });
+    if (!(part instanceof FrameView)) return part;
+    this.#take(part, part.bytes);
+    // What is folded was committed before, and nothing within it is ever a position of this copy.
+    this.commit(committedOf(part));
     return { kind: 'appended', lastSeq: frame.lastSeq };
   }
 
@@ -300,7 +290,7 @@ export class Replica {
 
   /** Whether the base image or the sidefile cannot go back to just behind `cutTo`. */
   #needsCopy(cutTo: Seq): boolean {
-    return !this.consistent || cutTo < this.#marks.destageTarget || cutTo < this.#sidefile.oldest - 1;
+    return !this.consistent || cutTo < this.#marks.destageTarget || cutTo < this.#sidefile.oldest - 1 || !this.endsAt(cutTo);
   }
 
   #adopt(options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean }): void {
@@ -339,10 +329,20 @@ export class Replica {
       enterRecords(this.#overlays, frame, { segment, at }, { first, last });
       for (let index = first; index <= last; index++) cost += recordCost(frame, index);
       // The primary said so when it made the frame, and the frame is of this history.
-      marks.committed = Math.max(marks.committed, frame.committed);
+      marks.committed = Math.max(marks.committed, committedOf(frame));
       return true;
     });
     this.#schedule.recount(cost);
+  }
+
+  /** Whether this copy can be cut back to a record: nothing ends within records that came as one step. */
+  endsAt(seq: Seq): boolean {
+    return this.#sidefile.endsAt(seq);
+  }
+
+  /** Records up to here may lie in folded frames; 0 when none does. */
+  get foldedUpTo(): Seq {
+    return this.#sidefile.foldedUpTo;
   }
 
   /** Chain of a record that is held, or of the one before them; null for any other. */

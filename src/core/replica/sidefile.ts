@@ -53,6 +53,7 @@ export interface AppendedFrame {
   /** Chain of the last record. */
   readonly chain: number;
   readonly timeMillis: WallMillis;
+  readonly isFolded?: boolean;
 }
 
 /** Called with each frame in order and the indices of its first and last record that were asked for; false ends the visit. */
@@ -153,6 +154,8 @@ export class Sidefile {
   #baseChain: number;
   #baseEpoch: Epoch;
   #heldBytes = 0;
+  /** Last record of the newest folded frame that is held, or was; 0 when there was none. */
+  #foldedUpTo: Seq = 0;
   #durable: Seq;
   /** What the newest mark says of `durable`, and the memory that marks are made in. */
   #markedDurable: Seq = -1;
@@ -204,6 +207,7 @@ export class Sidefile {
       this.#byNumber.set(segment.number, segment);
       this.#heldBytes += segment.size;
     }
+    this.#findFolded();
   }
 
   /** First seq that is still held; received + 1 when nothing is. */
@@ -229,6 +233,23 @@ export class Sidefile {
   /** Last seq that a flush has made durable here. */
   get durable(): Seq {
     return this.#durable;
+  }
+
+  /** Records up to here may lie in folded frames, which not every program takes; 0 when none does. */
+  get foldedUpTo(): Seq {
+    return this.#foldedUpTo < this.oldest ? 0 : this.#foldedUpTo;
+  }
+
+  #findFolded(): void {
+    const i = this.#index.lastFolded;
+    this.#foldedUpTo = i < 0 ? 0 : this.#lastLive(i);
+  }
+
+  /** Whether the copy can be as of a record: everywhere but within a folded frame. For records that are held, and the one before them. */
+  endsAt(seq: Seq): boolean {
+    if (seq >= this.#received || seq < this.oldest) return true;
+    const i = this.#index.find(seq);
+    return !this.#index.isFolded(i) || seq === this.#lastLive(i);
   }
 
   /** Bytes that were written to all segments. Their files may be longer. */
@@ -269,7 +290,9 @@ export class Sidefile {
       at,
       byteCount: bytes.length,
       chainAfter: frame.chain,
+      isFolded: frame.isFolded === true,
     });
+    if (frame.isFolded === true) this.#foldedUpTo = frame.lastSeq;
     this.#received = frame.lastSeq;
     this.#chain = frame.chain;
     this.#epoch = frame.epoch;
@@ -448,6 +471,8 @@ export class Sidefile {
         const frame = this.#frameIn(run, i, notesBlocks);
         const firstIndex = Math.max(fromSeq - frame.firstSeq, 0);
         const lastIndex = Math.min(toSeq, this.#lastLive(i)) - frame.firstSeq;
+        const isWhole = firstIndex === 0 && lastIndex === frame.recordCount - 1;
+        assert(!frame.isFolded || isWhole, 'a folded frame is one step', { fromSeq, toSeq, firstSeq: frame.firstSeq });
         if (!visitor(frame, this.#index.segment(i), this.#index.at(i), firstIndex, lastIndex)) return;
       }
     }
@@ -501,14 +526,14 @@ export class Sidefile {
   /** Header and table of frame i, checked. */
   #readTable(i: number): { frame: FrameView } {
     const file = this.fileOf(this.#index.segment(i));
-    const read = (records: number): ReturnType<typeof readFrameTable> => {
-      const bytes = new Uint8Array(Math.min(this.#index.byteCount(i), FRAME_HEADER_BYTES + records * RECORD_ENTRY_BYTES));
+    const read = (byteCount: number): ReturnType<typeof readFrameTable> => {
+      const bytes = new Uint8Array(Math.min(this.#index.byteCount(i), byteCount));
       file.read(this.#index.at(i), bytes);
       return readFrameTable(bytes, 0, this.#options);
     };
     // Most tables are short, and the payloads behind them are not wanted.
-    let check = read(TABLE_RECORDS_FIRST);
-    if (check.kind === 'short') check = read(limits.frameRecordsMax);
+    let check = read(FRAME_HEADER_BYTES + TABLE_RECORDS_FIRST * RECORD_ENTRY_BYTES);
+    if (check.kind === 'short') check = read(check.needBytes);
     if (check.kind !== 'frame')
       throw this.#damage(i, this.#index.firstSeq(i), check.kind === 'short' ? 'the frame is cut short' : check.why);
     this.#checkIdentity(i, check.frame);
@@ -573,12 +598,14 @@ export class Sidefile {
     assert(seq <= this.#received, 'a sidefile is cut back, not on', { seq, received: this.#received });
     assert(seq >= this.oldest - 1, 'records that are gone cannot be cut back to', { seq, oldest: this.oldest });
     if (seq === this.#received) return;
+    assert(this.endsAt(seq), 'nothing is cut off within a folded frame', { seq });
     const chain = this.chainAt(seq) as number;
     const epoch = this.epochAt(seq) as Epoch;
     const i = this.#index.find(seq);
     this.#index.keepFirst(i + 1);
     if (i >= 0) this.#index.setLastChain(chain);
     this.#received = seq;
+    this.#findFolded();
     this.#chain = chain;
     this.#epoch = epoch;
     this.#durable = Math.min(this.#durable, seq);
@@ -614,6 +641,7 @@ export class Sidefile {
     // What is in them may have numbers that are yet to come: no file for those.
     for (const segment of this.#segments.splice(0)) this.#retire(segment, false);
     this.#index = new FrameIndex();
+    this.#foldedUpTo = 0;
     this.#received = start.nextSeq - 1;
     this.#durable = start.nextSeq - 1;
     this.#markedDurable = -1;

@@ -8,7 +8,10 @@ import { CELL_BYTES, slotLayout } from '../../../src/core/base/cell.ts';
 import { limits } from '../../../src/core/base/limits.ts';
 import { readFrame } from '../../../src/core/record/decode.ts';
 import { encodeFrame, frameBytes, type NewRecord } from '../../../src/core/record/encode.ts';
+import { foldFrames } from '../../../src/core/record/fold.ts';
 import {
+  FOLDING_BYTES,
+  foldingLayout,
   FRAME_HEADER_BYTES,
   frameHeaderLayout,
   groupTagOf,
@@ -88,7 +91,28 @@ function frameReading(bytes: Uint8Array, offset: number): string[] {
       ...reading(`entry of record ${firstSeq + index}`, recordEntryLayout, bytes, offset + FRAME_HEADER_BYTES + index * RECORD_ENTRY_BYTES),
     );
   }
+  const foldings = offset + FRAME_HEADER_BYTES + recordCount * RECORD_ENTRY_BYTES;
+  for (let index = 0; check.frame.isFolded && index < recordCount; index++)
+    lines.push(...reading(`folding of record ${firstSeq + index}`, foldingLayout, bytes, foldings + index * FOLDING_BYTES));
   return [...lines, ...dump('payloads', bytes, offset + payloadStart, byteCount - payloadStart)];
+}
+
+/** The same records and two more, as one step: the first of them, which the last one covers, goes without its payload. */
+function foldedFrame(): Uint8Array {
+  const first = encodeFrame(HEAD, RECORDS, new Uint8Array(frameBytes(RECORDS)), digests);
+  const records: NewRecord[] = [
+    { kind: RECORD_KIND.zeroes, volume: 2, offset: 0, length: 4096, payload: null },
+    { kind: RECORD_KIND.write, volume: 0, offset: 4096, length: 6, payload: Uint8Array.from([0x66, 0x6f, 0x6c, 0x64, 0x65, 0x64]) },
+  ];
+  const head = { ...HEAD, firstSeq: 110, timeMillis: HEAD.timeMillis + 250, chainBefore: first.chain, committed: 108 };
+  const next = encodeFrame(head, records, new Uint8Array(frameBytes(records)), digests);
+  const frames = [first.bytes, next.bytes].map((bytes) => {
+    const check = readFrame(bytes, 0, { groupTag: GROUP_TAG, checkPayload: true, digests });
+    assert(check.kind === 'frame');
+    return check.frame;
+  });
+  const buffers = { take: (byteCount: number): Uint8Array => new Uint8Array(byteCount), give: (): void => undefined };
+  return foldFrames(frames, Uint8Array.of(1, 0, 0, 0, 0, 0), buffers, digests);
 }
 
 /** A segment with its header and two frames with their marks. */
@@ -123,6 +147,14 @@ describe('the form on disk', () => {
     assert.equal(
       `A frame of four records, version 1.\n${frameReading(golden('frame-v1.bin'), 0).join('\n')}\n`,
       goldenText('frame-v1.txt'),
+    );
+  });
+
+  test('of a folded frame', () => {
+    assert.deepEqual(foldedFrame(), golden('frame-v2.bin'));
+    assert.equal(
+      `A frame of six records as one step, version 2.\n${frameReading(golden('frame-v2.bin'), 0).join('\n')}\n`,
+      goldenText('frame-v2.txt'),
     );
   });
 

@@ -35,6 +35,7 @@ function newer(
 }
 
 const SENTENCE = /has format version 2, this program reads 1: use the program version that wrote it/;
+const FRAME_SENTENCE = /has format version 3, this program reads 1 and 2: use the program version that wrote it/;
 
 for (const powerLost of [false, true]) {
   const when = powerLost ? 'after a loss of power' : 'after a crash';
@@ -75,12 +76,12 @@ for (const powerLost of [false, true]) {
       FIRST,
       (bytes, view) => {
         const at = SEGMENT_HEADER_BYTES;
-        view.setUint16(at + frameHeaderLayout.at.version, 2, true);
+        view.setUint16(at + frameHeaderLayout.at.version, 3, true);
         view.setUint32(at + frameHeaderLayout.at.headerCrc, digests.crc32(bytes.subarray(at + 8, at + 64), 0), true);
       },
       powerLost,
     );
-    assert.match(rig.tryOpen(), SENTENCE);
+    assert.match(rig.tryOpen(), FRAME_SENTENCE);
     unchanged();
   });
 }

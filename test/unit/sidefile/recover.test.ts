@@ -346,11 +346,11 @@ describe('damage', () => {
     const last = at.get(5) as { file: string; at: number; bytes: number };
     const bytes = storage.contentOf(last.file);
     const view = new DataView(bytes.buffer);
-    view.setUint16(last.at + frameHeaderLayout.at.version, 2, true);
+    view.setUint16(last.at + frameHeaderLayout.at.version, 3, true);
     view.setUint32(last.at + 4, digests.crc32(bytes.subarray(last.at + 8, last.at + 64), 0), true);
     storage.plant(last.file, bytes);
     const result = recover(storage, { history: E1, powerLost: true });
-    assert.match(result.kind === 'damaged' ? result.why : '', /version 2/);
+    assert.match(result.kind === 'damaged' ? result.why : '', /version 3/);
   });
 
   test('is a base image that was made from other records', () => {
@@ -453,11 +453,11 @@ describe('a cut back tail', () => {
         return true;
       });
       const bytes = storage.contentOf(place.file);
-      new DataView(bytes.buffer).setUint16(place.at + frameHeaderLayout.at.version, 2, true);
+      new DataView(bytes.buffer).setUint16(place.at + frameHeaderLayout.at.version, 3, true);
       new DataView(bytes.buffer).setUint32(place.at + 4, digests.crc32(bytes.subarray(place.at + 8, place.at + 64), 0), true);
       storage.plant(place.file, bytes);
       const result = recover(storage, { history, powerLost: true });
-      assert.match(result.kind === 'damaged' ? result.why : '', /version 2/);
+      assert.match(result.kind === 'damaged' ? result.why : '', /version 3/);
     }
   });
 
