@@ -86,7 +86,10 @@ const peerSchema: z.ZodType<PeerStatus> = z.object({
     })
     .nullable(),
   lastError: z.string().nullable(),
-  traffic: z.object({ rawBytes: count, sentBytes: count }).default({ rawBytes: 0, sentBytes: 0 }),
+  traffic: z
+    .object({ rawBytes: count, sentBytes: count, foldedFrames: count.default(0) })
+    .default({ rawBytes: 0, sentBytes: 0, foldedFrames: 0 }),
+  folding: z.object({ frames: count, records: count, savedBytes: count }).default({ frames: 0, records: 0, savedBytes: 0 }),
   streams: z
     .object({ wanted: count, open: count, waitingBytes: count, aheadBytes: count, early: count, lost: count, again: count })
     .nullable()

@@ -39,7 +39,7 @@ export const sidefileSchema: z.ZodType<SidefileReport> = z.object({
       offset: count,
       length: count,
       kind: z.enum(['write', 'zeroes', 'trim']),
-      checksum: z.enum(['right', 'wrong', 'void']),
+      checksum: z.enum(['right', 'wrong', 'void', 'folded']),
     }),
   ),
 });

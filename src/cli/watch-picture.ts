@@ -151,6 +151,8 @@ function toneOf(own: SiteStatus | null, peer: PeerStatus | null): Tone {
 
 function flowLines(scene: Scene, primary: SiteStatus): readonly Line[] {
   const rates = scene.rates.get(rateKey(primary.group, primary.site));
+  const folded = primary.peers.filter(({ folding }) => folding.records > 0);
+  const saved = folded.map(({ site, folding }) => `   folding saved ${bytesText(folding.savedBytes)} on the way to ${site}`).join('');
   const held = primary.heldRequests === 0 ? '' : `   ${countText(primary.heldRequests, 'request')} under way`;
   if (rates === undefined) return [plain(`  rates: not known yet${held}`)];
   const parts = [
@@ -159,7 +161,7 @@ function flowLines(scene: Scene, primary: SiteStatus): readonly Line[] {
     `flushes ${perSecond(rates.flushes)}`,
     `to other sites ${bytesText(rates.sentBytes)}/s`,
   ];
-  return [plain(`  ${parts.join('   ')}${held}`)];
+  return [plain(`  ${parts.join('   ')}${saved}${held}`)];
 }
 
 function perSecond(count: number): string {

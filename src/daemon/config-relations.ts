@@ -169,7 +169,7 @@ export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | n
         'must be "bitmap" for a site that is bitmap_only: no records are held for which writers could wait',
       );
   }
-  for (const key of ['link_mib_per_second', 'compress', 'streams'] as const) {
+  for (const key of ['link_mib_per_second', 'compress', 'streams', 'fold_millis'] as const) {
     for (const site of Object.keys(fields[key] ?? {})) {
       if (fields.sites !== undefined && !sites.includes(site))
         faults.about([...path, key, site], `is not among the sites of the group: ${sites.join(', ')}`);

@@ -161,6 +161,8 @@ const LINK_MIB_MAX = 1024 * 1024;
 const LINK_TEXT = `must be a number from ${LINK_MIB_MIN} to ${LINK_MIB_MAX}: what a primary sends that site at most in a second, in MiB`;
 
 const STREAMS_TEXT = `must be a whole number from 1 to ${limits.linkStreamsMax}: over how many connections records and images go to that site`;
+const FOLD_MILLIS_MAX = 60_000;
+const FOLD_TEXT = `must be a whole number from 0 to ${FOLD_MILLIS_MAX}: for how many milliseconds records for that site are collected, of which only the newest content travels`;
 
 const siteListText = 'a list of names of sites, such as ["near", "far"]';
 type NumberKey = keyof typeof groupNumbers;
@@ -201,6 +203,13 @@ export const groupShape = {
       z.string(),
       z.number(LINK_TEXT).min(LINK_MIB_MIN, LINK_TEXT).max(LINK_MIB_MAX, LINK_TEXT),
       'must be a table by site, such as { far = 20 }',
+    )
+    .default({}),
+  fold_millis: z
+    .record(
+      z.string(),
+      z.int(FOLD_TEXT).min(0, FOLD_TEXT).max(FOLD_MILLIS_MAX, FOLD_TEXT),
+      'must be a table by site, such as { far = 1000 }',
     )
     .default({}),
   bitmap_only: z.array(nameSchema('the name of a site'), `must be ${siteListText}`).default([]),

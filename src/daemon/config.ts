@@ -221,6 +221,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
       const overflow = present(fields.overflow)[site];
       const bitmapOnly = present(fields.bitmap_only).includes(site);
       const linkMib = present(fields.link_mib_per_second)[site];
+      const foldMillis = present(fields.fold_millis)[site] ?? 0;
       const mode = async.includes(site) ? 'async' : 'sync';
       const streams = present(fields.streams)[site];
       return {
@@ -230,6 +231,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
         ...(bitmapOnly && { bitmapOnly }),
         ...(present(fields.compress)[site] === 'zstd' && { compress: 'zstd' as const }),
         ...(streams !== undefined && { streams }),
+        ...(foldMillis > 0 && { foldMillis }),
         ...(linkMib !== undefined && { linkBytesPerSecond: linkMib * MIB }),
       };
     }),

@@ -252,6 +252,22 @@ const peers: readonly Metric[] = [
     ),
     type: 'counter',
   },
+  {
+    ...perPeer(
+      'tercet_peer_folded_records_total',
+      'Records that went to the peer without their payloads, since later ones of the same step cover them.',
+      ({ folding }) => folding.records,
+    ),
+    type: 'counter',
+  },
+  {
+    ...perPeer(
+      'tercet_peer_folded_bytes_total',
+      'Bytes that folding has saved on the way to the peer.',
+      ({ folding }) => folding.savedBytes,
+    ),
+    type: 'counter',
+  },
   perPeer('tercet_peer_paused', 'At the primary: whether the peer is paused by order.', ({ paused, flag: known }) =>
     known === null ? null : flag(paused),
   ),

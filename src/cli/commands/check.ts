@@ -161,12 +161,13 @@ async function pathPart(config: LoadedConfig, self: string, flags: Flags, materi
     if (material !== null) found.push(...(await shakePart(site, outcome, material)));
     if (outcome.kind !== 'measured') continue;
     for (const group of shared) {
-      if (group.sites.find((copy) => copy.name === site.name)?.mode !== 'async') continue;
+      const copy = group.sites.find(({ name }) => name === site.name);
+      if (copy?.mode !== 'async') continue;
       const demand = {
         writtenBytesPerSecond: flags.write * MIB,
         linkBytesPerSecond: outcome.measures.bytesPerSecond,
         roundTripMillis: outcome.measures.roundTripMillis.median,
-        collectMillis: group.timings.asyncDelayMillis,
+        collectMillis: Math.max(group.timings.asyncDelayMillis, copy.foldMillis ?? 0),
         sidefileBytes: group.capacityBytes,
       };
       found.push(expectationFinding(group.name, site.name, demand.writtenBytesPerSecond, expect(demand)));

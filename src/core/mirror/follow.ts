@@ -56,6 +56,8 @@ export interface FollowingReplica {
   readonly volumes: readonly { readonly sizeBytes: number }[];
   readonly sizes: { readonly agreed: readonly { readonly sizeBytes: number }[] };
   chainAt(seq: Seq): number | null;
+  /** Whether it can be cut back to a record: nothing ends within records that came as one step. */
+  endsAt(seq: Seq): boolean;
   /** Bytes that the sidefile may still grow. */
   spaceLeft(): number;
   accept(
@@ -374,7 +376,9 @@ export class Follower {
     replica.adopt({ epoch: follow.epoch, history: follow.history, cutTo: follow.position, force }, (result) => {
       if (this.#state !== 'adopting') return;
       if (result === 'needs-copy') {
-        this.#needsCopy = `the base image holds records after ${follow.position}`;
+        this.#needsCopy = replica.endsAt(follow.position)
+          ? `the base image holds records after ${follow.position}`
+          : `record ${follow.position} came as one step with later ones`;
         return this.#join();
       }
       if (result !== 'done') return;
@@ -391,6 +395,10 @@ export class Follower {
   }
 
   #beginCopy(follow: Follow, rung: ResyncRung): void {
+    if (follow.cutTo !== null && follow.cutTo < this.#replica.marks.received && !this.#replica.endsAt(follow.cutTo)) {
+      this.#needsCopy = `record ${follow.cutTo} came as one step with later ones`;
+      return this.#join();
+    }
     this.#state = 'adopting';
     const { epoch, history, position, chain, cutTo, imageBytes } = follow;
     this.#journal('mirror.copy-begin', { position, rung }, `a resync by ${rung} begins`);
@@ -408,7 +416,13 @@ export class Follower {
     const replica = this.#replica;
     const { staged } = replica.receiver;
     const own = follow.position <= replica.marks.received ? replica.chainAt(follow.position) : null;
-    if (staged === null || staged.endSeq !== null || own !== follow.chain || follow.position < replica.marks.destaged) {
+    if (
+      staged === null ||
+      staged.endSeq !== null ||
+      own !== follow.chain ||
+      follow.position < replica.marks.destaged ||
+      !replica.endsAt(follow.position)
+    ) {
       this.#needsCopy = `a resync cannot go on at record ${follow.position}`;
       return this.#join();
     }

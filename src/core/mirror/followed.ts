@@ -7,6 +7,7 @@ import { limits } from '../base/limits.ts';
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import { Lease } from '../arbiter/lease.ts';
 import type { CopySender } from './copy.ts';
+import type { Folder } from './fold.ts';
 import { type LinkPace, UNPACED } from './link-pace.ts';
 import type { TailFrame } from './tail.ts';
 import type { Join } from './forms.ts';
@@ -26,6 +27,14 @@ export interface DeltaBegin {
   /** Bytes of the records that it lacked. */
   readonly totalBytes: number;
   readonly why: string;
+}
+
+/** What was sent and is not acknowledged. */
+interface InFlight {
+  readonly lastSeq: Seq;
+  readonly bytes: number;
+  /** Of what is one step, its first record. */
+  readonly stepFrom: Seq | undefined;
 }
 
 export class FollowedPeer {
@@ -51,6 +60,8 @@ export class FollowedPeer {
   paused = false;
   /** How fast it may be sent records and images. */
   pace: LinkPace = UNPACED;
+  /** Folds what goes to it, where that was chosen. */
+  folder: Folder | null = null;
   /** Images of its resync go before records in the next turn: where the pace is too slow for both, they take turns. */
   imagesFirst = false;
   /** Writers were faster than a resync of it: they are slowed down for the next one. */
@@ -82,7 +93,7 @@ export class FollowedPeer {
   #collectedBytes = 0;
   /** Highest seq whose durability it was asked for. */
   flushAsked: Seq = 0;
-  #inFlight: { lastSeq: Seq; bytes: number }[] = [];
+  #inFlight: InFlight[] = [];
   #inFlightHead = 0;
   #inFlightBytes = 0;
 
@@ -110,6 +121,20 @@ export class FollowedPeer {
     return this.attached === 'following' || this.attached === 'copying';
   }
 
+  /** Whether it is sent folded frames now: not while images come, which are as of single records. */
+  get folds(): boolean {
+    return this.folder !== null && this.attached === 'following' && this.peer.link?.takesFolded === true;
+  }
+
+  get #collectedBytesMax(): number {
+    // What becomes one step is sent once so much is there: the frame that makes it so much is to be kept as well.
+    return this.folder === null ? limits.collectedBytesMax : this.folder.bytesMax + 2 * limits.framePayloadBytesTarget;
+  }
+
+  get foldMillis(): Millis {
+    return this.folder?.millis ?? 0;
+  }
+
   get collectedBytes(): number {
     return this.#collectedBytes;
   }
@@ -118,7 +143,7 @@ export class FollowedPeer {
   collect(frame: TailFrame): void {
     const last = this.#collected[this.#collected.length - 1];
     const next = last === undefined ? this.nextSeq : last.lastSeq + 1;
-    if (frame.firstSeq !== next || this.#collectedBytes + frame.bytes.length > limits.collectedBytesMax) return;
+    if (frame.firstSeq !== next || this.#collectedBytes + frame.bytes.length > this.#collectedBytesMax) return;
     frame.retain();
     this.#collected.push(frame);
     this.#collectedBytes += frame.bytes.length;
@@ -133,10 +158,10 @@ export class FollowedPeer {
     return [];
   }
 
-  sent(lastSeq: Seq, bytes: number, now: Millis): void {
+  sent(lastSeq: Seq, bytes: number, now: Millis, stepFrom?: Seq): void {
     assert(lastSeq >= this.nextSeq, 'what is sent must go on from what was sent', { site: this.site, lastSeq, nextSeq: this.nextSeq });
     this.nextSeq = lastSeq + 1;
-    this.#inFlight.push({ lastSeq, bytes });
+    this.#inFlight.push({ lastSeq, bytes, stepFrom });
     this.#inFlightBytes += bytes;
     if (this.owingSince === Infinity) this.owingSince = now;
   }
@@ -147,6 +172,8 @@ export class FollowedPeer {
    */
   acknowledged(said: { received: Seq; durable: Seq; destaged: Seq }, now: Millis): string | null {
     if (said.received >= this.nextSeq) return `acknowledges record ${said.received}, but was sent only those up to ${this.nextSeq - 1}`;
+    const step = this.#stepAt(said.received);
+    if (step !== null) return `acknowledges record ${said.received}, within ${step}`;
     if (said.received < this.received) return `takes back records: held ${this.received}, now says ${said.received}`;
     if (said.durable < this.durable) return `takes back durable records: ${this.durable}, now says ${said.durable}`;
     if (said.durable > said.received) return `calls record ${said.durable} durable and holds only ${said.received}`;
@@ -158,7 +185,7 @@ export class FollowedPeer {
     if (this.attached === 'following') this.knownDurable = said.durable;
     if (this.delta !== null && said.received >= this.delta.target) this.delta = null;
     while (this.#inFlightHead < this.#inFlight.length) {
-      const oldest = this.#inFlight[this.#inFlightHead] as { lastSeq: Seq; bytes: number };
+      const oldest = this.#inFlight[this.#inFlightHead] as InFlight;
       if (oldest.lastSeq > this.received) break;
       this.#inFlightBytes -= oldest.bytes;
       this.#inFlightHead++;
@@ -166,6 +193,17 @@ export class FollowedPeer {
     if (this.#inFlightHead > 256 || this.#inFlightHead === this.#inFlight.length) {
       this.#inFlight.splice(0, this.#inFlightHead);
       this.#inFlightHead = 0;
+    }
+    return null;
+  }
+
+  /** The step on its way within which a record lies that is not its last; null when there is none. */
+  #stepAt(seq: Seq): string | null {
+    for (let i = this.#inFlightHead; i < this.#inFlight.length; i++) {
+      const { lastSeq, stepFrom } = this.#inFlight[i] as InFlight;
+      if (lastSeq < seq) continue;
+      const isWithin = stepFrom !== undefined && seq >= stepFrom && seq < lastSeq;
+      return isWithin ? `records ${stepFrom} to ${lastSeq}, which went as one step` : null;
     }
     return null;
   }

@@ -23,7 +23,7 @@ import {
 } from './messages.ts';
 import { readHello, type Hello, type HelloStreams } from './forms.ts';
 import { getU64, viewOf } from '../base/bytes.ts';
-import { frameHeaderLayout } from '../record/layout.ts';
+import { FOLDED_FRAME_VERSION, frameHeaderLayout } from '../record/layout.ts';
 import { isBulk, KEEPS_PLACE, type NumberRange } from './stream-order.ts';
 import type { Carrier, Outgoing } from './stream-send.ts';
 import { LinkStreams, PlaceOfNext } from './streams.ts';
@@ -71,13 +71,21 @@ export interface LinkOwner {
 export interface Traffic {
   rawBytes: number;
   sentBytes: number;
+  /** Frames among them that are one step, those that were read so from the sidefile too. */
+  foldedFrames: number;
 }
 
 /** The one way of packing that there is. */
 const ZSTD = 'zstd';
+/** Frames that are one step are taken. */
+const FOLDED = 'folded';
 
 /** After a message that packing did not make smaller, so many go as they are. */
 const PACK_REST = 8;
+
+function isFoldedFrame(frame: Uint8Array | undefined): boolean {
+  return frame !== undefined && viewOf(frame).getUint16(frameHeaderLayout.at.version, true) === FOLDED_FRAME_VERSION;
+}
 
 /** What a connection is made with. */
 export interface LinkOptions {
@@ -121,10 +129,12 @@ export class Link implements LinkReceiver, Carrier {
   readonly #compression: Compression | null;
   #peerUnpacks = false;
   #packRest = 0;
+  /** The other end takes frames that are one step. */
+  takesFolded = false;
   /** Frames and images are to be packed, where the other end takes that. */
   packs = false;
   /** What went over this connection, and those before it to the same peer. */
-  traffic: Traffic = { rawBytes: 0, sentBytes: 0 };
+  traffic: Traffic = { rawBytes: 0, sentBytes: 0, foldedFrames: 0 };
   /** Of the first connection of a link of several; null where there is one only. */
   streams: LinkStreams | null = null;
   /** The link that this connection is a stream of, and which; null for a first connection. */
@@ -263,6 +273,7 @@ export class Link implements LinkReceiver, Carrier {
     if (name === 'frame' || name === 'image') {
       this.traffic.rawBytes += rawBytes;
       this.traffic.sentBytes += packed?.length ?? rawBytes;
+      if (name === 'frame' && isFoldedFrame(parts[0])) this.traffic.foldedFrames++;
     }
     const records = name === 'frame' && this.streams !== null ? recordsOf(parts[0]) : undefined;
     if (packed === null) {
@@ -357,6 +368,7 @@ export class Link implements LinkReceiver, Carrier {
     this.peer = hello.from;
     this.peerGroupId = hello.groupId;
     this.#peerUnpacks = hello.accepts?.includes(ZSTD) === true;
+    this.takesFolded = hello.accepts?.includes(FOLDED) === true;
     const streams = this.#streamsOf(hello, owner);
     if (!this.dialled) this.#sendHello(owner, streams);
     // The hellos are out: what follows, either way, is of the version that both have.
@@ -423,14 +435,14 @@ export class Link implements LinkReceiver, Carrier {
 
   #sendHello(owner: LinkOwner, streams: HelloStreams | null): void {
     const { group, groupId, site } = owner;
-    const accepts = this.#compression === null ? {} : { accepts: [ZSTD] };
+    const accepts = this.#compression === null ? [FOLDED] : [ZSTD, FOLDED];
     const hello: Hello = {
       group,
       groupId,
       from: site,
       to: this.peer,
       versions: this.#versions,
-      ...accepts,
+      accepts,
       ...(streams !== null && { streams }),
     };
     this.send('hello', encodeJson(hello));

@@ -2,6 +2,7 @@
 
 import type { Mode, Overflow } from '../base/copies.ts';
 import type { SiteName } from '../base/units.ts';
+import type { FoldingCount } from './fold.ts';
 import type { PeerState } from './forms.ts';
 import type { Link, Traffic } from './link.ts';
 import { noStreamCounts, type StreamCounts } from './streams.ts';
@@ -18,7 +19,8 @@ export class Peer {
   lastError: string | null = null;
   /** Frames and images are packed on the way to it. */
   readonly packs: boolean;
-  readonly traffic: Traffic = { rawBytes: 0, sentBytes: 0 };
+  readonly traffic: Traffic = { rawBytes: 0, sentBytes: 0, foldedFrames: 0 };
+  readonly folding: FoldingCount = { frames: 0, records: 0, savedBytes: 0 };
   readonly streamCounts: StreamCounts = noStreamCounts();
 
   constructor(name: SiteName, mode: Mode, overflow: Overflow = 'bitmap', packs = false) {

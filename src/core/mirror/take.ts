@@ -70,7 +70,7 @@ export class Taker {
       if (this.#state !== 'adopting') return;
       if (result === 'done') return this.#ready();
       // A failed disk has failed the site by itself; what cannot go back that far waits for a primary.
-      if (result === 'needs-copy') this.#endWith(`the base image holds records after ${level.position}`);
+      if (result === 'needs-copy') this.#endWith(`this copy cannot go back to record ${level.position}`);
     });
     return null;
   }

@@ -41,6 +41,8 @@ export interface SiteSpec {
   readonly compress?: 'zstd';
   /** Of how many streams its links are; between two sites that differ in this, the larger. One connection for everything when left out. */
   readonly streams?: number;
+  /** Records for it are collected for this long and go as one step, without what is written over in it. Not folded when left out. */
+  readonly foldMillis?: Millis;
 }
 
 export interface VolumeSpec {
@@ -219,7 +221,9 @@ export interface PeerStatus {
   /** As primary: what it is sent at most in a second; null without a bound. */
   readonly paceBytesPerSecond: number | null;
   /** Bytes of records and images that went to it since this site started: as they are, and as they went. */
-  readonly traffic: { readonly rawBytes: number; readonly sentBytes: number };
+  readonly traffic: { readonly rawBytes: number; readonly sentBytes: number; readonly foldedFrames: number };
+  /** What folding has saved on the way to it since this site started: frames that are one step, records without their payloads, bytes. */
+  readonly folding: { readonly frames: number; readonly records: number; readonly savedBytes: number };
   /** Null while the link is one connection. */
   readonly streams: StreamStatus | null;
 }

@@ -19,9 +19,11 @@ import {
   type Message,
 } from '../mirror/messages.ts';
 import { Peer } from '../mirror/peer.ts';
+import { Folder } from '../mirror/fold.ts';
 import { LinkPace } from '../mirror/link-pace.ts';
-import { pump, sendTail } from '../mirror/send.ts';
+import { isDue, pump, sendTail } from '../mirror/send.ts';
 import type { TailFrame } from '../mirror/tail.ts';
+import { groupTagOf } from '../record/layout.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { OrderOutcome, SiteCounter, SiteOptions } from './contract.ts';
 import { FixedCount } from './fixed-count.ts';
@@ -50,9 +52,6 @@ function strangersIn({
 }): readonly Peer[] {
   return view.copies.filter(({ site }) => site !== options.site && !peers.has(site)).map(({ site, mode }) => new Peer(site, mode));
 }
-
-/** Bytes collected for an async peer that are sent without waiting for its delay. */
-const ASYNC_BYTES = 256 * 1024;
 
 export class Lead {
   readonly #options: SiteOptions;
@@ -97,8 +96,10 @@ export class Lead {
       // A sync flag that is true at the start of a reign was left so by a handover: required at once, relied upon only once admitted here.
       const flag = copy?.flag === true ? (peer.mode === 'sync' ? 'maybe' : 'true') : 'false';
       const followed = new FollowedPeer(peer, flag, given.options.timings.driftShare, now);
-      const bytesPerSecond = given.options.sites.find((spec) => spec.name === peer.name)?.linkBytesPerSecond ?? Infinity;
+      const { linkBytesPerSecond: bytesPerSecond = Infinity, foldMillis = 0 } =
+        given.options.sites.find(({ name }) => name === peer.name) ?? {};
       followed.pace = new LinkPace(given.options.clock, bytesPerSecond);
+      if (foldMillis > 0) followed.folder = this.#folderOf(peer, foldMillis);
       // Nothing is kept for one that the group does not have yet.
       followed.entered = copy !== undefined;
       followed.uncovered = copy === undefined;
@@ -110,6 +111,12 @@ export class Lead {
     this.held = new HeldDesk(given.options, given.replica, this.#followed);
     this.#membership = new Membership({ ...given, followed: this.#followed, lead: this });
     this.#resyncs = new Resyncs({ ...given, followed: this.#followed });
+  }
+
+  #folderOf({ folding: count }: Peer, millis: Millis): Folder {
+    const { buffers, digests, segmentBytes } = this.#options;
+    const groupTag = groupTagOf(this.#replica.superblock.value.groupId, digests);
+    return new Folder({ millis, count, buffers, digests, groupTag, segmentBytes });
   }
 
   get followed(): ReadonlyMap<SiteName, FollowedPeer> {
@@ -368,8 +375,7 @@ export class Lead {
     // Where the pace is too slow for both, one is first this time and the other the next.
     if (peer.copy !== null && pace.bytesPerSecond !== Infinity && pace.isOpen) peer.imagesFirst = !imagesFirst;
     if (imagesFirst) peer.copy?.pump(peer.nextSeq);
-    const due = peer.peer.mode === 'sync' || now >= peer.sendDue || peer.collectedBytes >= ASYNC_BYTES;
-    if (due) this.#counters.sentBytes += pump(peer, this.#replica, now);
+    if (isDue(peer, this.#replica, now)) this.#counters.sentBytes += pump(peer, this.#replica, now);
     if (!imagesFirst) peer.copy?.pump(peer.nextSeq);
   }
 

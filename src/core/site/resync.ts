@@ -17,6 +17,11 @@ import type { SiteCounter, SiteOptions } from './contract.ts';
 
 const START: Cursor = { volume: 0, offset: 0 };
 
+/** First record that can be sent over a connection: what lies in folded frames can only where those are taken. */
+export function oldestFor(link: Link | null, { marks, foldedUpTo }: Pick<Replica, 'marks' | 'foldedUpTo'>): Seq {
+  return link?.takesFolded === false ? Math.max(marks.oldest, foldedUpTo + 1) : marks.oldest;
+}
+
 export class Resyncs {
   readonly #options: SiteOptions;
   readonly #replica: Replica;
@@ -40,14 +45,14 @@ export class Resyncs {
   /** By which rung a peer that asks to join is brought up to date. */
   decide(peer: FollowedPeer, join: Join): JoinDecision {
     const replica = this.#replica;
-    const { received, oldest } = replica.marks;
+    const { received } = replica.marks;
     const map = replica.bitmaps.get(peer.site);
     const wanted = this.#wanted.get(peer.site) ?? join.scan;
     return decideJoin(
       {
         history: replica.history,
         received,
-        oldest,
+        oldest: oldestFor(peer.peer.link, replica),
         chainAt: (seq) => replica.chainAt(seq),
         bitmapFrom: map !== null && map.to >= received ? map.from : null,
         scans: this.#options.scan !== null,

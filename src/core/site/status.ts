@@ -142,6 +142,7 @@ function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
     lastError: peer.lastError,
     traffic: { ...peer.traffic },
     streams: streamsOf(peer),
+    folding: { ...peer.folding },
     paused: followed?.paused ?? false,
     paceBytesPerSecond: followed === null || followed.pace.bytesPerSecond === Infinity ? null : followed.pace.bytesPerSecond,
   };

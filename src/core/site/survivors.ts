@@ -12,6 +12,7 @@ import { ACKNOWLEDGE_BODY, decodeNumbers, encodeJson, type Message } from '../mi
 import type { Peer } from '../mirror/peer.ts';
 import { declined, Taker } from '../mirror/take.ts';
 import type { Replica } from '../replica/replica.ts';
+import { oldestFor } from './resync.ts';
 import type { Role, LevelStatus, SiteCounter, SiteOptions, Waiting } from './contract.ts';
 
 /** One comparison with one other survivor, on one connection. */
@@ -196,14 +197,15 @@ export class Survivors {
     return 2 * this.#options.timings.leaseMillis;
   }
 
-  #standing(replica: Replica): Standing {
-    const { received, committed, destageTarget, oldest } = replica.marks;
+  #standing(replica: Replica, link: Link): Standing {
+    const { received, committed, destageTarget } = replica.marks;
+    const oldest = oldestFor(link, replica);
     const { epoch, history, chain, consistent } = replica;
     return { epoch, history, received, committed, destageTarget, oldest, chain, consistent };
   }
 
   #tell(exchange: Exchange, replica: Replica, now: Millis): void {
-    const standing = this.#standing(replica);
+    const standing = this.#standing(replica, exchange.link);
     const told = `${standing.epoch} ${standing.received} ${standing.chain} ${standing.consistent}`;
     if (exchange.told === told && now < exchange.tellAgainAt) return;
     exchange.told = told;
@@ -225,7 +227,7 @@ export class Survivors {
     // What is being taken now changes the answer: it is looked at again behind it.
     if (this.#taker !== null) return;
     const before = exchange.comparison;
-    const comparison = compareStandings(this.#standing(replica), theirs);
+    const comparison = compareStandings(this.#standing(replica, exchange.link), theirs);
     exchange.comparison = comparison;
     if (comparison.kind === 'give') this.#give(site, exchange, comparison.position, now);
     if (comparison.kind === 'apart' && before?.kind !== 'apart') {

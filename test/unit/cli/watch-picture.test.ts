@@ -51,6 +51,16 @@ test('all well: who serves, and a row for each site, also for one that was not a
   assert.ok(lines.includes('  writes 1234/s, 4.6 MiB/s   reads 0.5/s, 2.0 KiB/s   flushes 3.0/s   to other sites 9.2 MiB/s'));
 });
 
+test('what folding has saved on the way to a site', () => {
+  const gamma = peerSample({ site: 'gamma', mode: 'async', folding: { frames: 3, records: 700, savedBytes: 2_867_200 } });
+  const status = statusSample({ peers: [peerSample(), gamma] });
+  const lines = textOf(sceneLines(sceneOf([status], { rates: new Map([[rateKey('db', 'alpha'), RATES]]) }), 30));
+  assert.ok(
+    lines.some((line) => line.endsWith('to other sites 9.2 MiB/s   folding saved 2.7 MiB on the way to gamma')),
+    lines.join('\n'),
+  );
+});
+
 test('what is wrong stands above the table, and a resync with its rung, bytes, rate, time left and reason', () => {
   const why = 'the sidefile has dropped records that gamma lacks';
   const bytes = { doneBytes: 512, totalBytes: 1024, sentBytes: 1024 };

@@ -297,6 +297,19 @@ const FAULTS: readonly { kind: string; part: string; replacement: string; fault:
       'line 26: group.db.streams.gamma = 9: must be a whole number from 1 to 8: over how many connections records and images go to that site',
   },
   {
+    kind: 'records folded for a site outside the group',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nfold_millis = { delta = 100 }',
+    fault: 'line 26: group.db.fold_millis.delta is not among the sites of the group: alpha, beta, gamma',
+  },
+  {
+    kind: 'records folded for longer than far may be behind',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nfold_millis = { gamma = 60001 }',
+    fault:
+      'line 26: group.db.fold_millis.gamma = 60001: must be a whole number from 0 to 60000: for how many milliseconds records for that site are collected, of which only the newest content travels',
+  },
+  {
     kind: 'a scan unit that is no power of two',
     part: 'async = ["gamma"]',
     replacement: 'async = ["gamma"]\nscan_unit_mib = 48',

@@ -33,6 +33,20 @@ describe('an acknowledgement', () => {
     });
   }
 
+  test('of a record within a step is refused, and one of its end is not', () => {
+    peer.sent(12, 1000, 110);
+    peer.sent(20, 1000, 111, 13);
+    peer.sent(22, 1000, 112);
+    assert.equal(peer.acknowledged({ received: 12, durable: 8, destaged: 0 }, 120), null);
+    for (const received of [13, 19])
+      assert.match(
+        peer.acknowledged({ received, durable: 8, destaged: 0 }, 121) ?? '',
+        new RegExp(`acknowledges record ${received}, within records 13 to 20, which went as one step`),
+      );
+    assert.equal(peer.acknowledged({ received: 20, durable: 8, destaged: 0 }, 122), null);
+    assert.equal(peer.acknowledged({ received: 21, durable: 8, destaged: 0 }, 123), null);
+  });
+
   test('gives the window back, a frame at a time', () => {
     peer.sent(12, 1000, 110);
     peer.sent(15, 2000, 110);

@@ -141,7 +141,7 @@ describe('a connection that comes in', () => {
     link.receive(hello(FROM_NEAR));
     assert.deepEqual(
       port.take().map(({ name, body }) => [name, readHello(body)]),
-      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS, accepts: ['zstd'] }]],
+      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS, accepts: ['zstd', 'folded'] }]],
     );
     assert.deepEqual([owner.heard, link.up, link.peer, link.peerGroupId], [['up near'], true, 'near', 'g1']);
   });
@@ -216,7 +216,7 @@ describe('a connection that goes out', () => {
     const { port, owner, link } = dialled();
     assert.deepEqual(
       port.take().map(({ name, says }) => [name, says]),
-      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS, accepts: ['zstd'] }]],
+      [['hello', { group: 'db', groupId: 'g1', from: 'alpha', to: 'near', versions: WIRE_VERSIONS, accepts: ['zstd', 'folded'] }]],
     );
     assert.equal(link.up, false);
     link.receive(hello(FROM_NEAR));
@@ -443,7 +443,7 @@ describe('packing', () => {
   test('is offered in the hello', () => {
     const { port, link } = accepted();
     link.receive(hello(FROM_NEAR));
-    assert.deepEqual(port.take()[0]?.says?.['accepts'], ['zstd']);
+    assert.deepEqual(port.take()[0]?.says?.['accepts'], ['zstd', 'folded']);
   });
 
   test('is done where the other end takes it, for what becomes smaller, and comes back as it was', () => {
@@ -454,7 +454,7 @@ describe('packing', () => {
       PACKED_BODY.bytes + 1,
     );
     assert.equal(freed, 1);
-    assert.deepEqual(link.traffic, { rawBytes: 16_384, sentBytes: PACKED_BODY.bytes + 1 });
+    assert.deepEqual(link.traffic, { rawBytes: 16_384, sentBytes: PACKED_BODY.bytes + 1, foldedFrames: 0 });
     const [message] = port.take();
     assert.equal(message?.name, 'packed');
     const other = up(zstd);
