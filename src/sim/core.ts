@@ -143,6 +143,11 @@ class CoreSite implements InspectedSite {
       packed: [...peers.values()].some(({ traffic }) => traffic.sentBytes < traffic.rawBytes),
       early: sum(peers, 'early'),
       again: sum(peers, 'again'),
+      folding: {
+        made: [...peers.values()].some(({ folding }) => folding.records > 0),
+        given: [...peers.values()].some(({ folding, traffic }) => traffic.foldedFrames > folding.frames),
+        heldUpTo: replica.foldedUpTo,
+      },
       writers: lead?.writers.status.state ?? null,
       outrun: lead?.followed.get(lead.writers.status.for ?? '')?.outrun ?? false,
       blocked: pendingRequests > 0 && replica.full,
@@ -150,6 +155,7 @@ class CoreSite implements InspectedSite {
       protectedOlder: replica.receiver.staged === null ? replica.receiver.older : null,
       inBitmap: (site, volume, offset) =>
         replica.bitmaps.get(site)?.volumes[volume]?.has(Math.floor(offset / replica.bitmaps.chunkBytes)) ?? false,
+      endsAt: (seq) => replica.endsAt(seq),
       chainAt: (seq) => replica.chainAt(seq),
       frameOf: (seq) => replica.records.placeOf(seq),
       readNow: (volume, offset, into) => {

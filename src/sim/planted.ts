@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
 import type { LoadHookSync } from 'node:module';
 import { STREAM_BUGS } from './planted/streams.ts';
+import { FOLDING_BUGS } from './planted/folding.ts';
 
 /** One change of the source. */
 export interface Edit {
@@ -51,6 +52,7 @@ const GROWTH = 'site/growth.ts';
 export const PLANTED: readonly PlantedBug[] = [
   ...SIDEFILE_PLANTED,
   ...MEMBER_BUGS,
+  ...FOLDING_BUGS,
   {
     name: 'a file of the sidefile does not take the space that is set aside for it',
     breaks: '19 set aside',

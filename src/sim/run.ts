@@ -26,7 +26,7 @@ import {
 } from './schedule.ts';
 import { deletePhase } from './delete-phase.ts';
 import { scrubPhase } from './scrub-phase.ts';
-import { type Settings, settingsOf, SITES } from './settings.ts';
+import { foldingOf, type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
 import { SimWitness } from './witness.ts';
 import { type TraceSink, type Violation, World } from './world.ts';
@@ -83,7 +83,8 @@ export class Simulation {
     this.world = new World(seed, trace);
     const { world } = this;
     const own = { later: world.chance('later settings'), streams: world.chance('streams') };
-    this.settings = { ...settingsOf(world.chance('settings'), own), ...given };
+    const foldMillis = foldingOf(world.chance('folding'));
+    this.settings = { ...settingsOf(world.chance('settings'), own), foldMillis, ...given };
     const { settings } = this;
     const initialBytes = settings.volumes.map((volume) => volume.sizeBytes);
     const volumeBytes = initialBytes.map((bytes, index) => bytes + (index === 0 ? settings.growthBlocks * 4096 : 0));
@@ -129,6 +130,7 @@ export class Simulation {
           ...(spec.name === 'far' && { overflow, bitmapOnly: settings.bitmapOnly && overflow === 'bitmap' }),
           ...(settings.packs.includes(spec.name) && { compress: 'zstd' as const }),
           ...(settings.streams[spec.name] !== undefined && { streams: settings.streams[spec.name] }),
+          foldMillis: settings.foldMillis[spec.name] ?? 0,
           ...(spec.name === settings.pace?.site && { linkBytesPerSecond: settings.pace.bytesPerSecond }),
         })),
         volumes: settings.volumes.map((volume) => ({ ...volume })),

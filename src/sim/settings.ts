@@ -57,14 +57,24 @@ export interface Settings {
   readonly packs: readonly string[];
   /** Of how many streams the links of a site are; those that are not named have one connection. */
   readonly streams: Readonly<Record<string, number>>;
+  /** By site: for how long records for it are collected, to be folded; 0: they are not. */
+  readonly foldMillis: Readonly<Record<string, number>>;
   /** Blocks by which the first volume grows; 0: it does not. */
   readonly growthBlocks: number;
   /** What stays down when everything else is mended; null for nothing. */
   readonly leftOut: string | null;
 }
 
+/** For how long records for each site are collected. */
+export function foldingOf(chance: Chance): Settings['foldMillis'] {
+  return { far: chance.pick([0, 0, 20, 100, 400]), near: chance.pick([0, 0, 100]), prim: chance.pick([0, 0, 100]) };
+}
+
 /** The settings of a seed. `later` and `streams`: for those that were added since, so that the others stay as they are. */
-export function settingsOf(chance: Chance, { later, streams }: { readonly later: Chance; readonly streams: Chance }): Settings {
+export function settingsOf(
+  chance: Chance,
+  { later, streams }: { readonly later: Chance; readonly streams: Chance },
+): Omit<Settings, 'foldMillis'> {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,

@@ -170,6 +170,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (site.inside?.packed === true) this.coverage.hit('records or images went packed');
     if ((site.inside?.early ?? 0) > 0) this.coverage.hit('a record arrived out of order');
     if ((site.inside?.again ?? 0) > 0) this.coverage.hit('a stream was lost and its records went again');
+    if (site.inside?.folding.made === true) this.coverage.hit('a record was folded');
+    if (site.inside?.folding.given === true) this.coverage.hit('a folded frame was given to another copy');
+    if ((site.inside?.folding.heldUpTo ?? 0) > 0 && site.serving) this.coverage.hit('a copy with folded records became primary');
     if (site.inside?.paced === true) this.coverage.hit('a copy waited for the pace of its link');
     if (before === 'standby' && site.role === 'joining' && site.inside?.unclean === true) this.coverage.hit('joined as unclean');
     for (const rule of this.rules) {

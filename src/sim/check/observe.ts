@@ -82,6 +82,8 @@ export interface Inspection {
   /** Messages of links of several streams: that came before one that is before them, and that went again because a stream was lost. */
   readonly early: number;
   readonly again: number;
+  /** Whether it has folded records for a peer, has given folded frames that it had got itself, and up to where it holds some, or 0. */
+  readonly folding: { readonly made: boolean; readonly given: boolean; readonly heldUpTo: Seq };
   /** As primary: how fast hosts may write, and whether that is for a resync that was outrun. */
   readonly writers: 'free' | 'slowed' | 'stopped' | null;
   readonly outrun: boolean;
@@ -93,6 +95,8 @@ export interface Inspection {
   readonly protectedOlder: StagingValue['older'] | null;
   /** Whether the bitmap of a peer names a place. */
   inBitmap(site: SiteName, volume: number, offset: number): boolean;
+  /** Whether it can be as of a record: nothing ends within records that came as one step. */
+  endsAt(seq: Seq): boolean;
   chainAt(seq: Seq): number | null;
   /** Where the frame of a record lies. */
   frameOf(seq: Seq): HeldFrame | null;

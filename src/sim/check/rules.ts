@@ -10,6 +10,7 @@ import { covered } from './covered.ts';
 import { decided } from './decided.ts';
 import { deleted } from './deleted.ts';
 import { exclude } from './exclude.ts';
+import { folding } from './folding.ts';
 import { growth } from './growth.ts';
 import { held } from './held.ts';
 import { handover } from './handover.ts';
@@ -59,5 +60,6 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number, init
     members(),
     covered(),
     counted(),
+    folding(),
   ];
 }
