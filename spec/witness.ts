@@ -122,7 +122,9 @@ function seedOf(witness: Witness, told: readonly Report[], epoch: number, broken
   const leading = told.filter((report) => report.role === 'primary' && report.epoch === epoch);
   if (leading.length > 1) return null;
   const [leader] = leading;
-  const everybody = witness.reports.map((_, index) => index);
+  // A pair that has left this witness has left it alone: nobody else was granted anything by it meanwhile.
+  const all = witness.reports.map((_, index) => index);
+  const everybody = witness.leave > 0 ? all.filter((index) => isSync(index) || witness.primary === index) : all;
   const isHeard = (index: number): boolean => {
     if (broken('one-report-is-enough')) return true;
     return broken('reports-heard-once') ? witness.reports[index] !== null : has(witness.confirmed, index);

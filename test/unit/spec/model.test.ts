@@ -47,6 +47,11 @@ const HAPPENS: readonly { scope: ScopeName; within?: Partial<Scope>; steps: read
     steps: ['A uses its right and goes on without B', 'B uses its right and begins epoch 2', 'A reports, and believes the witness'],
   },
   {
+    scope: 'agreement',
+    within: { sites: 3, fails: 0 },
+    steps: ['C receives write 1', 'B agrees that A may go on alone', 'A gives the right back'],
+  },
+  {
     scope: 'again',
     within: { fails: 0 },
     steps: ['B agrees that A may go on alone', 'A notes that it may go on alone', 'A uses its right and goes on without B'],
