@@ -482,15 +482,30 @@ export class CopyReceiver {
     done(failure);
   }
 
+  /** Calls back when records up to `endSeq` are durable, unless the replica has failed meanwhile, which is told, or closes: a restart goes on with the end. */
+  #whenDurable(endSeq: Seq, done: ReplicaDone): void {
+    const failure = this.#ground.failure();
+    if (failure !== null) return done(failure);
+    if (!this.#ground.changes.closed) this.#ground.commit.whenDurable(endSeq, done);
+  }
+
+  /** Begins a step of the end of a copy. It may end well although the replica has failed meanwhile: then nothing follows it either. */
+  #endStep(ended: ReplicaDone, next: () => void): DiskDone {
+    return this.#ground.background.begin((failure) => {
+      const failed = failure ?? this.#ground.failure();
+      if (failed === null) next();
+      else ended(failed);
+    });
+  }
+
   /** Makes what is staged count: with one write of the superblock, once all of it is on stable storage. */
   #commitStaged(endSeq: Seq, ended: ReplicaDone): void {
-    const { commit, background, storage, block } = this.#ground;
+    const { storage, block } = this.#ground;
     const staging = this.#staging;
     if (staging === null) return this.#flushAll(endSeq, ended);
-    commit.whenDurable(endSeq, (unflushed) => {
+    this.#whenDurable(endSeq, (unflushed) => {
       if (unflushed !== null) return ended(unflushed);
-      const flushed = background.begin((failure) => {
-        if (failure !== null) return ended(failure);
+      const flushed = this.#endStep(ended, () => {
         const staged = block.value.staging;
         assert(staged !== null, 'what is staged is known to the superblock');
         this.#ground.update({ staging: { ...staged, entries: staging.entries, endSeq } }, (unwritten) => {
@@ -505,20 +520,18 @@ export class CopyReceiver {
   #apply(endSeq: Seq, ended: ReplicaDone): void {
     const staging = this.#staging;
     assert(staging !== null, 'what is brought into the bases is staged');
-    const applied = this.#ground.background.begin((failure) => {
-      if (failure !== null) return ended(failure);
-      this.#flushAll(endSeq, ended);
-    });
-    staging.apply(this.#ground.bases, applied);
+    staging.apply(
+      this.#ground.bases,
+      this.#endStep(ended, () => this.#flushAll(endSeq, ended)),
+    );
   }
 
   /** Makes sidefile and bases durable, and only then says so. */
   #flushAll(endSeq: Seq, ended: ReplicaDone): void {
-    const { commit, background, storage, bases, marks } = this.#ground;
-    commit.whenDurable(endSeq, (unflushed) => {
+    const { storage, bases, marks } = this.#ground;
+    this.#whenDurable(endSeq, (unflushed) => {
       if (unflushed !== null) return ended(unflushed);
-      const flushed = background.begin((failure) => {
-        if (failure !== null) return ended(failure);
+      const flushed = this.#endStep(ended, () => {
         marks.destageTarget = endSeq;
         this.#ground.moved();
         this.#ground.update({ consistent: true, copying: null, staging: null, protection: null, destageTarget: endSeq }, (unwritten) => {
