@@ -6,13 +6,14 @@ import { TercetError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { DiskError, type DiskFailure, type StoredFile } from '../base/ports.ts';
 import { epochOf } from '../base/position.ts';
-import { BLOCK_BYTES, type Epoch } from '../base/units.ts';
+import { BLOCK_BYTES, type Epoch, type Seq } from '../base/units.ts';
 import { FOLDED_FRAME_VERSION, FRAME_VERSION, groupTagOf } from '../record/layout.ts';
 import { DigestedBase, DigestedStorage } from './digested-base.ts';
 import { failureError, type ReplicaOptions, type ReplicaParts, type VolumeOptions } from './options.ts';
 import { recoverSidefile } from './recover.ts';
 import { Replica } from './replica.ts';
 import { discardSidefile, Sidefile, SidefileDamage, type SidefileOptions } from './sidefile.ts';
+import { soundEntries } from './staging.ts';
 import { agreedOf, sizesPatch } from './volume-sizes.ts';
 import { Superblock, SUPERBLOCK_FILE, SUPERBLOCK_FORMAT, type SuperblockValue } from './superblock.ts';
 
@@ -114,18 +115,38 @@ function openParts(options: ReplicaOptions): PartsFound {
     const sidefile = openSidefile(options, value, { groupTag, powerLost: unclean });
     if (sidefile instanceof TercetError) return refuse(sidefile);
     const start = { bootId: options.bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1 };
-    // The bases are being brought to an end that the sidefile does not reach any more: they are of no moment in time, and nothing else is left.
-    const broken = (value.staging?.endSeq ?? 0) > sidefile.received;
+    const staged = stagedNow(options, value, sidefile.received);
     // Hosts see nothing of it before every copy is known to hold as much.
     const volumes = grown ? sizesPatch(options.volumes, agreedOf(value)) : {};
-    const startPatch = { ...start, ...volumes, ...(broken && { staging: null }) };
-    forgetUnsettled(bases, sidefile, broken ? { ...value, staging: null } : value);
+    const startPatch = { ...start, ...volumes, ...staged };
+    forgetUnsettled(bases, sidefile, { ...value, ...staged });
     return { kind: 'parts', parts: { superblock: found, sidefile, bases, groupTag, startPatch } };
   } catch (error) {
     if (error instanceof DiskError) return refuse(failureError(error.failure));
     if (error instanceof SidefileDamage) return refuse(failureError(error));
     throw error;
   }
+}
+
+/**
+ * What a start has to say of a resync whose images are staged, other than the superblock does. Where the disk has changed the index, nobody knows any
+ * more what is staged: the images come again, over the older volume that is still in the bases. Once those are being brought to the end they are of no
+ * moment in time, and without the index, or the records up to the end, only another copy helps. Throws DiskError.
+ */
+function stagedNow(options: ReplicaOptions, value: SuperblockValue, received: Seq): Partial<SuperblockValue> {
+  const { storage, digests, group, journal } = options;
+  const { staging, history, destaged } = value;
+  if (staging === null) return {};
+  const { entries, endSeq } = staging;
+  const sound = soundEntries(storage, digests, entries);
+  if (sound < entries) {
+    const then = endSeq === null ? 'the resync begins anew' : 'this copy is inconsistent until another one ends';
+    journal('staging.damaged', { group, sound, entries, endSeq }, `the index of what a resync has staged cannot be read: ${then}`);
+  }
+  if (endSeq !== null) return sound < entries || endSeq > received ? { staging: null } : {};
+  if (sound === entries) return {};
+  const upTo = { epoch: epochOf(history, destaged), seq: destaged };
+  return { staging: { ...staging, entries: 0, cursor: { volume: 0, offset: 0 }, upTo } };
 }
 
 /**

@@ -138,8 +138,7 @@ export class CopyReceiver {
   }
 
   /** At opening: takes up what is staged, and goes on with its end if that had begun. Throws DiskError. */
-  restore(): void {
-    const staged = this.staged;
+  restore(staged: StagingValue | null): void {
     // What an earlier process had no time to remove.
     if (staged === null) return this.#discard();
     this.#open(staged.entries);

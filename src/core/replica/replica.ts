@@ -100,7 +100,7 @@ export class Replica {
     if (parts.superblock.value.cleanShutdown) this.bitmaps.load(options.storage, options.digests, this.#bitmapsOwner());
     this.#rebuild();
     assertMarks(this.#marks);
-    if (parts.startPatch.staging !== null) this.receiver.restore();
+    if (parts.startPatch.staging !== null) this.receiver.restore(parts.startPatch.staging ?? this.receiver.staged);
   }
 
   get marks(): Readonly<Marks> {

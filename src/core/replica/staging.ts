@@ -48,6 +48,31 @@ export function discardStaging(storage: Storage, volumeCount: number): void {
   for (const name of stagingFiles(volumeCount)) if (there.has(name)) storage.remove(name);
 }
 
+/** How many of the first `entries` entries of the index are there: fewer where the disk has changed one. Throws DiskError. */
+export function soundEntries(storage: Storage, digests: Digests, entries: number): number {
+  if (entries === 0 || !storage.list().includes(INDEX_FILE)) return 0;
+  const bytes = new Uint8Array(entries * ENTRY_BYTES);
+  const file = storage.open(INDEX_FILE, { create: false });
+  try {
+    file.read(0, bytes);
+  } finally {
+    file.close();
+  }
+  let sound = 0;
+  while (sound < entries && isSound(entryIn(bytes, sound), sound, digests)) sound++;
+  return sound;
+}
+
+function entryIn(bytes: Uint8Array, number: number): Uint8Array {
+  return bytes.subarray(number * ENTRY_BYTES, (number + 1) * ENTRY_BYTES);
+}
+
+function isSound(entry: Uint8Array, number: number, digests: Digests): boolean {
+  const view = viewOf(entry);
+  const { at } = stagingEntryLayout;
+  return view.getUint32(at.crc, true) === digests.crc32(entry.subarray(4), 0) && getU64(view, at.number) === number;
+}
+
 function fileOf(volume: VolumeIndex): string {
   return `staging-${volume}`;
 }
@@ -106,13 +131,12 @@ export class Staging {
     const bytes = new Uint8Array(entries * ENTRY_BYTES);
     this.#index.read(0, bytes);
     for (let number = 0; number < entries; number++) {
-      const entry = bytes.subarray(number * ENTRY_BYTES, (number + 1) * ENTRY_BYTES);
+      const entry = entryIn(bytes, number);
+      // Flushed before the superblock counted it, and looked at by the start: what is missing here was lost by the disk since, and the code is what file
+      // systems give for that.
+      if (!isSound(entry, number, this.#options.digests)) throw new DiskError({ operation: 'read', file: INDEX_FILE, code: 'EBADMSG' });
       const view = viewOf(entry);
       const { at } = stagingEntryLayout;
-      const sound =
-        view.getUint32(at.crc, true) === this.#options.digests.crc32(entry.subarray(4), 0) && getU64(view, at.number) === number;
-      // Flushed before the superblock counted it: what is missing here was lost by the disk, and the code is what file systems give for that.
-      if (!sound) throw new DiskError({ operation: 'read', file: INDEX_FILE, code: 'EBADMSG' });
       this.#enter(view.getUint16(at.volume, true), getU64(view, at.offset), getU64(view, at.length));
     }
     this.#entries = entries;

@@ -248,6 +248,78 @@ function assertOlder(rig: ReplicaRig, note: string): void {
   );
 }
 
+/** Copies of 0x0d as of record 1, two images of a resync staged beside it and counted, and a bit of the index flipped while it was down. */
+function rotted(at: number, ends: boolean): ReplicaRig {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, SMALL_BLOCKS, 0x0d);
+  rig.replica.commit(1);
+  const { epoch, history, chain } = rig.replica;
+  const begin = { epoch: epoch + 1, history: [...history, { epoch: epoch + 1, firstSeq: 2 }], position: 1, chain, rung: 'copy' } as const;
+  rig.wait((done) => rig.replica.receiver.begin(begin, done));
+  for (const image of [0, 1]) rig.wait((done) => rig.replica.receiver.writeImage(0, image * BLOCK_BYTES, block(0x11), done));
+  rig.replica.receiver.settled({ volume: 0, offset: 2 * BLOCK_BYTES }, 1);
+  rig.storage.settle();
+  if (ends) {
+    rig.replica.receiver.end(1, () => undefined);
+    while (rig.replica.superblock.durableValue.staging?.endSeq === null) rig.storage.step();
+  }
+  rig.crash();
+  const index = rig.disk.open('staging-index', { create: false });
+  const byte = new Uint8Array(1);
+  index.read(at, byte);
+  index.write(at, [Uint8Array.of((byte[0] as number) ^ 0x10)]);
+  index.close();
+  return rig;
+}
+
+test('where the disk has changed the index the start goes well, and the images come again over the older volume', () => {
+  for (let at = 0; at < 2 * stagingEntryLayout.bytes; at += 3) {
+    const rig = rotted(at, false);
+    rig.open();
+    rig.storage.settle();
+    assert.ok(rig.journal.includes('staging.damaged'), `byte ${at}`);
+    const { staging } = rig.replica.superblock.durableValue;
+    assert.deepEqual([staging?.entries, staging?.cursor, staging?.upTo], [0, { volume: 0, offset: 0 }, { epoch: 1, seq: 1 }]);
+    if (at % 2 === 0) {
+      assertOlder(rig, `byte ${at}`);
+      continue;
+    }
+    const { epoch, history } = rig.replica;
+    rig.wait((done) => rig.replica.receiver.resume({ epoch, history, cutTo: 1 }, done));
+    rig.wait((done) => rig.replica.receiver.writeImage(0, BLOCK_BYTES, block(0x22), done));
+    assert.equal(
+      rig.wait((done) => rig.replica.receiver.end(1, done)),
+      null,
+    );
+    const wanted = new Uint8Array(SMALL_BLOCKS * BLOCK_BYTES).fill(0x0d);
+    wanted.fill(0x22, BLOCK_BYTES, 2 * BLOCK_BYTES);
+    assertSame(rig.disk.contentOf('base-small'), wanted, 'what was staged before does not count');
+  }
+});
+
+test('where the disk has changed the index while the bases are brought to the end, the copy waits for another one', () => {
+  for (let at = 0; at < 2 * stagingEntryLayout.bytes; at += 5) {
+    const rig = rotted(at, true);
+    rig.open();
+    rig.storage.settle();
+    const { staging, consistent, copying } = rig.replica.superblock.durableValue;
+    assert.deepEqual([staging, consistent, copying], [null, false, { fromSeq: 1 }], `byte ${at}`);
+    const { epoch, history, chain } = rig.replica;
+    const begin = { epoch, history, position: 1, chain, rung: 'copy' } as const;
+    rig.wait((done) => rig.replica.receiver.begin(begin, done));
+    rig.wait((done) => rig.replica.receiver.writeImage(0, 0, new Uint8Array(SMALL_BLOCKS * BLOCK_BYTES).fill(0x33), done));
+    assert.equal(
+      rig.wait((done) => rig.replica.receiver.end(1, done)),
+      null,
+    );
+    assertSame(rig.disk.contentOf('base-small'), new Uint8Array(SMALL_BLOCKS * BLOCK_BYTES).fill(0x33), 'filled again');
+    assert.deepEqual(
+      rig.disk.list().filter((name) => name.startsWith('staging')),
+      [],
+    );
+  }
+});
+
 for (const later of [false, true]) {
   test(`where space forbids staging ${later ? 'in the middle' : 'from the beginning'}, protection images are what force goes back to`, () => {
     const { rig, begin, image } = crowded(true, later);
