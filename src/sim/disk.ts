@@ -251,6 +251,12 @@ export class SimDisk implements Storage {
     return inode === undefined ? null : inode.cache.bytes.subarray(0, inode.cache.size);
   }
 
+  /** Bytes of a file as a loss of power would surely leave them, for oracles; null when there is none. */
+  durableContentsOf(name: string): Uint8Array | null {
+    const inode = this.names.get(name);
+    return inode === undefined ? null : inode.durable.bytes.subarray(0, inode.durable.size);
+  }
+
   /** Flips one bit in a file whose name fits, in the cache and on the medium; tells where, or null when there is no such file. */
   flipBit(fits: (name: string) => boolean): string | null {
     const names = [...this.names.keys()].sort().filter((name) => fits(name) && (this.names.get(name) as Inode).durable.size > 0);

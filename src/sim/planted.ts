@@ -2,6 +2,7 @@
 // process of its own. The product has no trace of them. An edit whose text is not found exactly once fails loudly, so the list cannot rot.
 // Many are the mutations of the model of the rules; others are careless readings of the design, or bugs that were really there once.
 
+import { DISK_BUGS } from './planted/disk.ts';
 import { MEMBER_BUGS } from './planted/members.ts';
 import { fileURLToPath } from 'node:url';
 import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
@@ -647,6 +648,7 @@ export const PLANTED: readonly PlantedBug[] = [
     "this.#state === 'stopped' ? fill > STOP_UNTIL :",
     "this.#state === 'stopped' ? fill >= 0 :",
   ),
+  ...DISK_BUGS,
   ...STREAM_BUGS,
   bug('payloads are not checked at start', 'C4 checksums', 'replica/recover.ts', '    if (bad >= 0) {', '    if (bad >= 1e9) {'),
 ];

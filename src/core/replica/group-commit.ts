@@ -24,6 +24,9 @@ export class GroupCommit {
   #flying = false;
   #again = false;
   #waiting: { readonly seq: Seq; readonly done: (failure: DiskFailure | null) => void }[] = [];
+  /** Flushes that have begun, and who waits for which of them. */
+  #begun = 0;
+  #mended: { readonly flush: number; readonly done: (failure: DiskFailure | null) => void }[] = [];
 
   constructor(layers: CommitLayers) {
     this.#layers = layers;
@@ -51,15 +54,29 @@ export class GroupCommit {
     this.flush();
   }
 
+  /** Whether there will be flushes. */
+  get usable(): boolean {
+    return this.#layers.usable();
+  }
+
+  /** Calls `done` once what was put right among records before this call is on stable storage: they may all have been durable already. */
+  whenMended(done: (failure: DiskFailure | null) => void): void {
+    assert(this.#layers.usable(), 'nothing waits for a flush that cannot come');
+    this.#mended.push({ flush: this.#begun + 1, done });
+    if (this.#flying) this.#again = true;
+    else this.#begin();
+  }
+
   /** Tells all who wait that the replica has failed. */
   fail(failure: DiskFailure): void {
-    for (const { done } of this.#waiting.splice(0)) done(failure);
+    for (const { done } of [...this.#waiting.splice(0), ...this.#mended.splice(0)]) done(failure);
   }
 
   #begin(): void {
     const { storage, sidefile, background } = this.#layers;
     this.#flying = true;
     this.#again = false;
+    this.#begun++;
     const { files } = sidefile.beginFlush();
     storage.flush(
       files,
@@ -72,8 +89,10 @@ export class GroupCommit {
     this.#flying = false;
     const durable = sidefile.endFlush(failure === null);
     if (failure !== null) return this.fail(failure);
+    const mended = this.#mended.filter(({ flush }) => flush <= this.#begun);
+    this.#mended = this.#mended.filter(({ flush }) => flush > this.#begun);
     // The next flush begins before anybody is told, so that what they do with the news shares the one after it.
-    if (this.#again && this.#layers.usable() && sidefile.received > durable) this.#begin();
+    if (this.#again && this.#layers.usable() && (sidefile.received > durable || this.#mended.length > 0)) this.#begin();
     this.#layers.moved(durable);
     const waiting = this.#waiting;
     this.#waiting = [];
@@ -81,5 +100,6 @@ export class GroupCommit {
       if (Math.min(one.seq, sidefile.received) <= durable) one.done(null);
       else this.#waiting.push(one);
     }
+    for (const { done } of mended) done(null);
   }
 }

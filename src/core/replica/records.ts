@@ -7,6 +7,7 @@ import { type Digests, DiskError, type DiskFailure, type StoredFile } from '../b
 import { BLOCK_BYTES, type Epoch, type Seq, type VolumeIndex } from '../base/units.ts';
 import { type FrameView, readFrame } from '../record/decode.ts';
 import type { Background } from './background.ts';
+import type { GroupCommit } from './group-commit.ts';
 import type { Overlay } from './overlay.ts';
 import {
   decodeMark,
@@ -70,9 +71,12 @@ export interface RecordsOptions {
   readonly digests: Digests;
   readonly groupTag: number;
   readonly overlays: readonly Overlay[];
+  readonly commit: Pick<GroupCommit, 'usable' | 'whenMended'>;
   /** A failure of the storage. */
   readonly note: (error: unknown) => void;
 }
+
+const DISK_FAILED = 'the disk has failed';
 
 /** Frames of one segment that lie behind one another. */
 interface Run {
@@ -235,10 +239,23 @@ export class Records {
   }
 
   /**
-   * Brings back what a fault has named: a frame from bytes that a peer holds (null for the others). Null when it is as it was, and will be
-   * durable with the next flush; else why not.
+   * Brings back what a fault has named: a frame from bytes that a peer holds (null for the others). `done` is told null when it is as it was, on stable
+   * storage too; else why not, which may be before this returns.
    */
   mend(
+    fault: { readonly part: RecordFault['part']; readonly epoch: Epoch; readonly firstSeq: Seq },
+    bytes: Uint8Array | null,
+    done: (why: string | null) => void,
+  ): void {
+    const { commit } = this.#options;
+    // A resync is about to begin, or the replica closes.
+    if (!commit.usable) return done('nothing is put right at the moment');
+    const why = this.#putRight(fault, bytes);
+    if (why !== null) return done(why);
+    commit.whenMended((failure) => done(failure === null ? null : DISK_FAILED));
+  }
+
+  #putRight(
     fault: { readonly part: RecordFault['part']; readonly epoch: Epoch; readonly firstSeq: Seq },
     bytes: Uint8Array | null,
   ): string | null {
@@ -254,7 +271,7 @@ export class Records {
       return null;
     } catch (error) {
       this.#options.note(error);
-      return 'the disk has failed';
+      return DISK_FAILED;
     }
   }
 

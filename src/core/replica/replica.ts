@@ -94,8 +94,8 @@ export class Replica {
     this.receiver = this.#makeReceiver();
     const given = { ...options, bases: this.#bases, block: this.#block, background: this.#background, update: this.#update.bind(this) };
     this.sizes = new VolumeSizes({ ...given, usable: () => this.#usable }, options.volumes, agreedOf(this.#block.value));
-    const parted = { ...options, groupTag: this.#groupTag, overlays: this.#overlays, note: (e: unknown): void => this.#note(e) };
-    this.records = new Records(this.#sidefile, this.#background, parted);
+    const parted = { ...options, groupTag: this.#groupTag, overlays: this.#overlays, commit: this.#commit };
+    this.records = new Records(this.#sidefile, this.#background, { ...parted, note: (error) => this.#note(error) });
     this.bitmaps = new Bitmaps(options.volumes.length, options.bitmapChunkBytes);
     if (parts.superblock.value.cleanShutdown) this.bitmaps.load(options.storage, options.digests, this.#bitmapsOwner());
     this.#rebuild();

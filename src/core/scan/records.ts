@@ -45,7 +45,7 @@ export function examineRecords(records: Records, ask: RecordAsk, done: (answer: 
     case 'frame':
       return done({ kind: 'frame', bytes: ask.byteCount > limits.verifyFrameBytesMax ? null : records.frame(ask) });
     case 'mend':
-      return done({ kind: 'mend', why: records.mend(ask, ask.bytes) });
+      return records.mend(ask, ask.bytes, (why) => done({ kind: 'mend', why }));
   }
 }
 

@@ -29,6 +29,10 @@ function all(rig: ReplicaRig, bytesMax: number): readonly RecordFault[] {
   return faults;
 }
 
+function mend(rig: ReplicaRig, fault: Pick<RecordFault, 'part' | 'epoch' | 'firstSeq'>, bytes: Uint8Array | null): string | null {
+  return rig.wait((done) => rig.replica.records.mend(fault, bytes, done));
+}
+
 function flip(rig: ReplicaRig, file: string, at: number): void {
   const handle = rig.disk.open(file, { create: false });
   const byte = new Uint8Array(1);
@@ -69,11 +73,8 @@ test('whichever byte of the sidefile a disk changes, it is named with its record
         assert.equal(rig.replica.records.frame({ epoch, firstSeq, byteCount: length }), null);
         const bytes = kept.get(firstSeq) as Uint8Array;
         if (part === 'frame')
-          assert.match(
-            rig.replica.records.mend({ part, epoch, firstSeq }, kept.get(firstSeq === 1 ? 3 : 1) ?? null) ?? '',
-            /not this frame/,
-          );
-        assert.equal(rig.replica.records.mend({ part, epoch, firstSeq }, part === 'frame' ? bytes : null), null);
+          assert.match(mend(rig, { part, epoch, firstSeq }, kept.get(firstSeq === 1 ? 3 : 1) ?? null) ?? '', /not this frame/);
+        assert.equal(mend(rig, { part, epoch, firstSeq }, part === 'frame' ? bytes : null), null);
       }
       assert.deepEqual(all(rig, 16 * 1024), []);
     }
@@ -85,13 +86,45 @@ test('whichever byte of the sidefile a disk changes, it is named with its record
   rig.check();
 });
 
+test('what was put right survives a loss of power that comes right after it was said, and a failed flush is no success', () => {
+  const rig = filled();
+  const frame = rig.replica.records.placeOf(1);
+  assert(frame !== null);
+  const bytes = rig.replica.framesFrom(1, 1)?.parts[0]?.slice() ?? null;
+  // Rotten on the medium too.
+  const rot = (): void => {
+    flip(rig, segmentFiles(rig.disk)[0] as string, frame.at + 200);
+    rig.disk.flush([rig.disk.open(segmentFiles(rig.disk)[0] as string, { create: false })], () => undefined);
+    rig.disk.settle();
+  };
+  rot();
+  const fault = all(rig, 64 * 1024)[0] as RecordFault;
+  assert.equal(fault.part, 'frame');
+  // Two at once, the second while the flush of the first is under way.
+  const told: (string | null)[] = [];
+  rig.replica.records.mend(fault, bytes, (why) => told.push(why));
+  rig.replica.records.mend(fault, bytes, (why) => told.push(why));
+  assert.deepEqual(told, [], 'not before it is on stable storage');
+  rig.storage.settle();
+  assert.deepEqual(told, [null, null]);
+  rig.losePower(() => 0, 0);
+  rig.open();
+  assert.deepEqual(all(rig, 64 * 1024), []);
+
+  rig.storage.settle();
+  rot();
+  rig.disk.faultAt = (operation, file) => (operation === 'flush' && file.startsWith('sidefile') ? 'EIO' : null);
+  assert.equal(mend(rig, fault, bytes), 'the disk has failed');
+  assert.equal(rig.failures.length, 1);
+});
+
 test('records that are gone, or that never were here, are neither given nor mended', () => {
   const rig = filled();
   const { epoch, seq } = rig.replica.end;
   assert.equal(rig.replica.records.frame({ epoch, firstSeq: seq + 1, byteCount: 100 }), null);
   assert.equal(rig.replica.records.frame({ epoch, firstSeq: seq, byteCount: 100 }), null);
-  assert.match(rig.replica.records.mend({ part: 'frame', epoch, firstSeq: seq + 1 }, null) ?? '', /not held/);
-  assert.match(rig.replica.records.mend({ part: 'mark', epoch: epoch + 1, firstSeq: 1 }, null) ?? '', /not held/);
+  assert.match(mend(rig, { part: 'frame', epoch, firstSeq: seq + 1 }, null) ?? '', /not held/);
+  assert.match(mend(rig, { part: 'mark', epoch: epoch + 1, firstSeq: 1 }, null) ?? '', /not held/);
 });
 
 test('a question or an answer about records that does not fit is refused', () => {
