@@ -303,8 +303,8 @@ export class Sidefile {
   /** What all its files take, or may come to take before another one is begun. */
   get filesBytes(): number {
     const { segmentBytes } = this.#options;
-    const retired = this.#retired.length + this.#spares.count;
-    return this.#segments.reduce((sum, { size }) => sum + Math.max(size, segmentBytes), retired * segmentBytes);
+    const others = this.#retired.length * segmentBytes + this.#spares.bytes;
+    return this.#segments.reduce((sum, { size }) => sum + Math.max(size, segmentBytes), others);
   }
 
   /**

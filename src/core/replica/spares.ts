@@ -38,12 +38,17 @@ function isSpareName(name: string): boolean {
   return name.startsWith(SPARE_PREFIX);
 }
 
-/** Gives a file its full length, so that what is written to it takes nothing more of the disk; a disk without room leaves it as it is. */
-export function lengthen(file: StoredFile, size: number): void {
+/**
+ * Gives a file its full length, so that what is written to it takes nothing more of the disk; a disk without room leaves it as it is. Returns whether
+ * there was room.
+ */
+export function lengthen(file: StoredFile, size: number): boolean {
   try {
     file.reserve(size);
+    return true;
   } catch (error) {
     if (!(error instanceof DiskError) || !isSpaceLacking(error.failure)) throw error;
+    return false;
   }
 }
 
@@ -57,6 +62,8 @@ export class Spares {
   #preparing: StoredFile | null = null;
   /** Kept files whose new name is not durable yet. */
   readonly #renaming = new Set<StoredFile>();
+  /** Files whose space was needed at once, to be removed when what is under way with them has ended. */
+  readonly #givenUp = new Set<StoredFile>();
   #made = 0;
 
   /** For a sidefile that may take `capacityBytes`. Removes what an earlier process left: whatever it holds is no part of the sidefile. */
@@ -96,7 +103,7 @@ export class Spares {
     this.#storage.rename(file, this.#newName());
     this.#renaming.add(file);
     const renamed = work.begin((failure) => {
-      if (!this.#renaming.delete(file)) return;
+      if (!this.#renaming.delete(file)) return this.#over(file, work, failure);
       if (failure === null) this.#renamed(file, work);
       else {
         file.close();
@@ -126,15 +133,17 @@ export class Spares {
     this.#step(file, this.#work, 0);
   }
 
-  /** Files that wait, or are made ready to. */
-  get count(): number {
-    return this.#ready.length + this.#renaming.size + (this.#preparing === null ? 0 : 1);
+  /** What the files take that wait, or are made ready to. */
+  get bytes(): number {
+    const unready = this.#preparing === null ? [] : [this.#preparing];
+    return [...this.#ready, ...this.#renaming, ...unready].reduce((sum, file) => sum + file.size(), 0);
   }
 
   /** Closes the files; a restart removes them. Nothing is under way any more. */
   close(): void {
-    for (const file of [...this.#ready.splice(0), ...this.#renaming]) file.close();
+    for (const file of [...this.#ready.splice(0), ...this.#renaming, ...this.#givenUp]) file.close();
     this.#renaming.clear();
+    this.#givenUp.clear();
     this.#preparing?.close();
     this.#preparing = null;
     this.#work = null;
@@ -145,8 +154,32 @@ export class Spares {
     const isSetAside = this.#work?.making(size, byteCount === 0) ?? false;
     const file = this.#storage.open(this.#newName(), { create: true });
     // At once: nobody else gets what was just given back for it.
-    if (isSetAside) lengthen(file, size);
+    while (isSetAside && !lengthen(file, size)) {
+      // What is made ahead never takes the place of what is needed now.
+      if (byteCount === 0 || !this.#giveUpOne()) break;
+    }
     return file;
+  }
+
+  /** Gives back the space of a file that cannot be used yet, though it has its full length. Returns whether there was one. */
+  #giveUpOne(): boolean {
+    const [renaming] = this.#renaming;
+    const file = this.#preparing ?? renaming;
+    if (file === undefined) return false;
+    if (file === this.#preparing) this.#preparing = null;
+    else this.#renaming.delete(file);
+    this.#givenUp.add(file);
+    // Something is under way with it, so that it cannot be closed.
+    file.truncate(0);
+    return true;
+  }
+
+  /** What was under way with a file has ended, and the file is no spare any more. */
+  #over(file: StoredFile, work: SparesWork, failure: DiskFailure | null): void {
+    // Otherwise it was closed meanwhile.
+    if (!this.#givenUp.delete(file)) return;
+    this.#remove(file);
+    if (failure !== null && !NO_ROOM.has(failure.code)) work.failed(failure);
   }
 
   #newName(): string {
@@ -170,8 +203,7 @@ export class Spares {
     const parts: FilePart[] = [];
     for (let at = from; at < end; at += ZEROES.length) parts.push({ offset: at, bytes: ZEROES.subarray(0, end - at) });
     const ended = (failure: DiskFailure | null, next: () => void): void => {
-      // Closed meanwhile.
-      if (this.#preparing !== file) return;
+      if (this.#preparing !== file) return this.#over(file, work, failure);
       if (failure === null && work.usable()) return next();
       this.#preparing = null;
       if (failure !== null && !NO_ROOM.has(failure.code)) {

@@ -7,7 +7,7 @@ import { MARK_BYTES, SEGMENT_HEADER_BYTES, segmentName } from '../../../src/core
 import type { Sidefile } from '../../../src/core/replica/sidefile.ts';
 import { Spares } from '../../../src/core/replica/spares.ts';
 import { MemoryStorage } from '../../support/memory-storage.ts';
-import { appendUpTo, contents, flush, names, newSidefile, recover, recovered } from '../../support/records.ts';
+import { appendUpTo, chance, contents, flush, names, newSidefile, recover, recovered } from '../../support/records.ts';
 
 const E1 = [{ epoch: 1, firstSeq: 1 }];
 const SEGMENT_BYTES = 1024;
@@ -135,6 +135,46 @@ describe('spare files', () => {
       else assert.deepEqual([failures, spareNames(storage)], [[], []]);
     }
   });
+
+  for (const state of ['made', 'renamed'] as const) {
+    test(`that are being ${state} give their space to a segment that needs it at once, on a disk that is full`, () => {
+      const storage = new MemoryStorage();
+      const segmentBytes = 16 * 1024;
+      const sidefile = newSidefile(storage, segmentBytes);
+      const failures: DiskFailure[] = [];
+      sidefile.startSpares({ begin: (done) => done, usable: () => true, making: () => true, failed: (failure) => failures.push(failure) });
+      // Two files, and no room for more: what the second one is for cannot be had otherwise.
+      storage.spaceBytes = 2 * segmentBytes;
+      if (state === 'renamed') {
+        while (!storage.list().includes(segmentName(1))) append(storage, sidefile, sidefile.received + 1);
+        flush(storage, sidefile);
+        sidefile.dropBefore(sidefile.received + 1);
+      }
+      const first = sidefile.received + 1;
+      const next = segmentName(state === 'made' ? 1 : 2);
+      while (!storage.list().includes(next)) appendUpTo(sidefile, 1, sidefile.received + 1);
+      assert.equal(storage.contentOf(next).length, segmentBytes);
+      const { received, oldest } = sidefile;
+      assert.ok(received > first);
+      assert.deepEqual(contents(sidefile), names(E1, oldest, received));
+      // The file that was given up comes back with its old name, if power is lost now, and is no part of the sidefile.
+      const destaged = oldest - 1;
+      const startChain = sidefile.chainAt(destaged) as number;
+      for (let turn = 0; turn < 20; turn++) {
+        const lost = storage.copy();
+        lost.losePower(chance(turn), turn / 20);
+        const result = recover(lost, { history: E1, destaged, startChain, segmentBytes, durable: destaged, powerLost: true });
+        assert.equal(result.kind, 'ok', JSON.stringify(result));
+      }
+      storage.settle();
+      assert.deepEqual([failures, spareNames(storage)], [[], []]);
+      flush(storage, sidefile);
+      assert.deepEqual(
+        contents(recovered(storage.copy(), { history: E1, destaged, startChain, segmentBytes })),
+        names(E1, oldest, received),
+      );
+    });
+  }
 
   test('are not made for a replica that stops, and what is left of them goes with the next start', () => {
     const { storage, sidefile, usable } = started();
