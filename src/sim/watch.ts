@@ -10,6 +10,7 @@ import type { SimWitness, WitnessStep } from './witness.ts';
 import type { World } from './world.ts';
 import { ONE_REQUEST_BYTES } from './check/overflow.ts';
 import { endOf, flagOf, holds, type InspectedSite, NOTHING, type Rule, type Scene, type SeenSite, trueSyncPeers } from './check/observe.ts';
+import { falseDamage } from './check/damage.ts';
 import { checkBitmap } from './check/older.ts';
 import { Truth } from './check/truth.ts';
 import { Verifies } from './check/verifies.ts';
@@ -90,6 +91,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         lostAt: -1,
         harmed: false,
         flipped: false,
+        dropped: false,
         resignedAt: Infinity,
       } satisfies SeenSite;
       this.seen.set(name, site);
@@ -143,6 +145,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     this.everHarmed = true;
     if (harm === 'flip') site.flipped = true;
     else if (harm === 'wipe') site.flipped = false;
+    site.dropped = harm === 'disk' || (site.dropped && harm === 'flip');
     site.lostAt = this.world.now;
     if (harm !== 'flip') this.pauses.delete(site.name);
     site.held = harm === 'disk' ? site.durable : NOTHING;
@@ -190,9 +193,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     const { inside } = this.site(machine);
     if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && (inside?.setAside?.heldBytes ?? 0) >= ONE_REQUEST_BYTES)
       this.world.fail('19 set aside', `${machine.name} has ${inside?.setAside?.heldBytes} bytes set aside for its sidefile: ${reason}`);
-    const { flipped } = this.site(machine);
-    if (damaged && !flipped)
-      this.world.fail('C3 damage', `${machine.name} finds its copy damaged although nothing has harmed its disk: ${reason}`);
+    const why = damaged ? falseDamage(this.site(machine), reason) : null;
+    if (why !== null) this.world.fail('C3 damage', `${machine.name} finds its copy damaged although ${why}: ${reason}`);
     this.coverage.hit(damaged ? 'damage found at start' : 'disk failed');
     // A failed write or flush may have dropped anything that was not durable before it.
     if (!damaged) this.harm(machine, 'disk');
@@ -386,6 +388,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     site.role = core.role;
     site.serving = core.serving;
     if (inside === null) return;
+    if (site.role !== 'failed') site.dropped = false;
     this.place(site);
     const { history, marks, consistent } = inside;
     if (!consistent) {

@@ -150,6 +150,8 @@ export interface SeenSite {
   harmed: boolean;
   /** A bit of its files was flipped since its disk was new: it may find the damage at any later start. */
   flipped: boolean;
+  /** A write or flush has failed, and its copy has not been opened since: what was not durable then may be gone. */
+  dropped: boolean;
   /** When it put its own flag to false, which the primary may not know yet; Infinity when it has not. */
   resignedAt: number;
 }
