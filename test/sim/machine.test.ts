@@ -15,7 +15,7 @@ function machineWith(world: World, site: Pick<DrivenSite, 'tick' | 'deadline'>):
   const listener = { started: nothing, afterEvent: nothing } as unknown as MachineListener<DrivenSite>;
   const network = new Network(world, { latency: 1, jitter: 1, rate: 1e9, dialMillis: 500, split: 0, silentMillis: 1e9 });
   const witness = new SimWitness(world, 1000);
-  const options = { site: 'alpha' } as unknown as MachineOptions;
+  const options = { site: 'alpha', sites: [] } as unknown as MachineOptions;
   return new Machine({ world, network, witness, factory, listener, others: () => [] }, options, { offset: 0, drift: 0 });
 }
 
