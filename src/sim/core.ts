@@ -66,6 +66,9 @@ class CoreSite implements InspectedSite {
   deadline(): number {
     return this.site.deadline();
   }
+  get restless(): Site['alarm']['restless'] {
+    return this.site.alarm.restless;
+  }
   resize(sizes: readonly number[]): void {
     this.site.growth.resize(sizes);
   }

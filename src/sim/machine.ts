@@ -24,6 +24,7 @@ import type {
 } from '../core/site/contract.ts';
 import type { ScanChoice } from '../core/mirror/forms.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
+import type { Restless } from '../core/site/alarm.ts';
 import type { VerifyOrder } from '../core/scan/verify.ts';
 
 /** The core's site, as far as it is driven: structural, so that the simulator's own tests can drive a fake. */
@@ -48,6 +49,8 @@ export interface DrivenSite {
   turn(): void;
   tick(): void;
   deadline(): Millis;
+  /** What its clock has brought again and again, and nothing was done about. */
+  readonly restless?: Restless | null;
   readonly serving: boolean;
   readonly role: Role;
   status(): SiteStatus;
@@ -378,6 +381,10 @@ export class Machine<S extends DrivenSite> implements Station {
     this.timerAt = Infinity;
     this.countTick();
     this.enter('tick', life, () => this.site?.tick());
+    const idle = this.site?.restless ?? null;
+    if (idle === null || life !== this.life) return;
+    const text = `${this.name}: a tick was wanted for ${idle.name} (${idle.does}), and ${idle.ticks} in a row have done nothing about it`;
+    this.world.fail('L2 restless', text);
   }
 
   private dial(): void {

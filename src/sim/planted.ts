@@ -3,6 +3,7 @@
 // Many are the mutations of the model of the rules; others are careless readings of the design, or bugs that were really there once.
 
 import { DISK_BUGS } from './planted/disk.ts';
+import { CLOCK_BUGS } from './planted/clock.ts';
 import { MEMBER_BUGS } from './planted/members.ts';
 import { fileURLToPath } from 'node:url';
 import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
@@ -33,7 +34,6 @@ function bug(name: string, breaks: string, file: string, find: string, replace: 
 
 const LEAD = 'site/lead.ts';
 const SET_ASIDE = 'replica/set-aside.ts';
-const MOVE = 'site/witness-move.ts';
 const HANDOVER = 'site/handover.ts';
 const SUCCESSOR = 'site/successor.ts';
 const MEMBERSHIP = 'site/membership.ts';
@@ -52,6 +52,7 @@ const GROWTH = 'site/growth.ts';
 /** The list. */
 export const PLANTED: readonly PlantedBug[] = [
   ...SIDEFILE_PLANTED,
+  ...CLOCK_BUGS,
   ...MEMBER_BUGS,
   ...FOLDING_BUGS,
   {
@@ -62,26 +63,6 @@ export const PLANTED: readonly PlantedBug[] = [
       { file: SET_ASIDE, find: 'else if (missing < 0) this.#hold(Math.max(0, this.#held + missing));', replace: '' },
     ],
   },
-  // Deadlines that are over and that nothing is done about. Both were there once.
-  {
-    name: 'a failed copy wants to report to the new witness at once, for ever',
-    breaks: 'L2 restless',
-    edits: [
-      { file: MOVE, find: '|| this.#unable() !== null) return Infinity;', replace: ') return Infinity;' },
-      {
-        file: MOVE,
-        find: 'return this.#nextAt > now ? this.#nextAt : now + this.#site.options.timings.witnessRetryMillis;',
-        replace: 'return this.#nextAt;',
-      },
-    ],
-  },
-  bug(
-    'a site that claims still waits for what was offered to it',
-    'L2 restless',
-    SITE,
-    "if (this.#role !== 'claiming') earliest = Math.min(earliest, this.#successor.deadline());",
-    'earliest = Math.min(earliest, this.#successor.deadline());',
-  ),
   bug(
     'a proof of the path counts as a change',
     'W5 epochs',

@@ -297,10 +297,19 @@ export class Lead {
     this.#replica.retainFrom = this.retain();
   }
 
-  deadline(): Millis {
-    let earliest = Math.min(this.#heartbeatAt + this.#options.timings.heartbeatMillis, this.held.deadline());
-    earliest = Math.min(earliest, this.#handover?.deadline() ?? Infinity, this.writers.deadline);
-    earliest = Math.min(earliest, this.#handover?.takesNone === true ? this.#desk.deadline() : this.#membership.deadline());
+  // ── what the clock brings ──
+  get heartbeatDue(): Millis {
+    return this.#heartbeatAt + this.#options.timings.heartbeatMillis;
+  }
+
+  /** While a handover holds hosts, nobody is excluded. */
+  get membershipDue(): Millis {
+    return this.#handover?.takesNone === true ? Infinity : this.#membership.deadline();
+  }
+
+  /** What was collected for an async peer, and what its pace has kept back. */
+  get sendingDue(): Millis {
+    let earliest = Infinity;
     for (const peer of this.#followed.values()) {
       const canSend = peer.streaming && peer.windowBytes > 0 && peer.copy?.holdsStream !== true;
       const lacks = peer.nextSeq <= this.#replica.marks.received;

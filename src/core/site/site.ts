@@ -17,6 +17,7 @@ import type { Peer } from '../mirror/peer.ts';
 import type { Opened } from '../replica/open.ts';
 import type { ReplicaFailure } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
+import { Alarm } from './alarm.ts';
 import { Connections } from './connections.ts';
 import { Claimant, type PendingClaim } from './claimant.ts';
 import {
@@ -43,6 +44,7 @@ import { Resignation } from './resignation.ts';
 import { followsOlder, heardOf, stateOf } from './said.ts';
 import { Pauses } from './pauses.ts';
 import { ROUTES } from './routes.ts';
+import { sourcesOf } from './sources.ts';
 import { Successor } from './successor.ts';
 import { Switchovers } from './switchover.ts';
 import { NotedOnce, notedOrder, withDecisions } from './decisions.ts';
@@ -62,6 +64,8 @@ export class Site implements LinkOwner {
   readonly growth: Growth;
   /** Who the copies are, and how each is mirrored. */
   readonly members: Members;
+  /** What the clock brings. */
+  readonly alarm: Alarm;
   readonly #options: SiteOptions;
   readonly connections: Connections;
   readonly #connections: Connections;
@@ -132,6 +136,9 @@ export class Site implements LinkOwner {
       unanswered: () => this.#hosts.held - this.#hosts.pending,
       lost: (why) => this.#becomeStandby(why),
     });
+    const quick = { hosts: this.#hosts, connections: this.#connections, witnessMove: this.#witnessMove, successor: this.#successor };
+    const slow = { pauses: this.pauses, verifies: this.verifies, upkeep: this.#upkeep, promised: () => this.#promised };
+    this.alarm = new Alarm(sourcesOf({ ...looking, ...quick, ...slow }), options.journal);
     this.#claimant = new Claimant({
       options,
       desk: this.#desk,
@@ -346,6 +353,7 @@ export class Site implements LinkOwner {
     if (this.#role === 'failed') this.#resignation.turn();
     this.#hosts.expire(now);
     this.turn();
+    this.alarm.ticked(now, this.#options.clock.now());
   }
 
   /**
@@ -363,17 +371,7 @@ export class Site implements LinkOwner {
 
   /** When tick() is wanted at the latest. */
   deadline(): Millis {
-    const now = this.#options.clock.now();
-    const { timings } = this.#options;
-    let earliest = Math.min(this.#desk.deadline(), this.#desk.probeDeadline(this.#probeMillis()), this.#hosts.deadline());
-    earliest = Math.min(earliest, this.#connections.deadline(), this.#witnessMove.deadline(now));
-    // One that claims by itself does nothing about an offer; its claim has a deadline of its own.
-    if (this.#role !== 'claiming') earliest = Math.min(earliest, this.#successor.deadline());
-    earliest = Math.min(earliest, this.pauses.deadline());
-    if (this.#lead !== null) earliest = Math.min(earliest, this.#lead.deadline(), this.verifies.deadline());
-    if (this.#role === 'standby') earliest = Math.min(earliest, Math.max(this.#promised.until, now + timings.heartbeatMillis / 4));
-    if (this.#replica?.failure === null) earliest = Math.min(earliest, this.#upkeep.deadline(this.#replica, now));
-    return earliest;
+    return this.alarm.at(this.#options.clock.now());
   }
 
   status(): SiteStatus {
@@ -432,6 +430,7 @@ export class Site implements LinkOwner {
     if (this.#role === 'failed' || this.#role === 'stopped') return;
     this.#failure = reason;
     this.verifies.closed();
+    this.#successor.forget();
     const elsewhere = this.#role === 'mirror' || this.#lead?.mirrored === true;
     this.#leaveRole('failed', reason);
     this.#connections.closeAll('refuse', `this copy has failed: ${reason.slice(0, 200)}`);
@@ -503,8 +502,9 @@ export class Site implements LinkOwner {
       if (said.groupId !== null) this.#copy.createEmpty(said.groupId, said.agreedBytes);
       return;
     }
-    if (!this.growth.mayFollow(said)) return;
+    // Whoever is primary reigns: what was offered before is void, also while this copy is too small to follow.
     this.#successor.forget();
+    if (!this.growth.mayFollow(said)) return;
     this.#setRole('joining', `it joins ${peer.name}, primary of epoch ${said.epoch}`);
     this.#follower = followerOf(this.#options, {
       link,
