@@ -106,6 +106,8 @@ const WALL_EPOCH = 1_700_000_000_000;
 
 /** More than the shortest waits of the settings need together (a standby looks 80 times a second), and less than a deadline in the past makes. */
 const TICKS_PER_SECOND_MAX = 250;
+/** A turn that asks for another one has something left to do; that ends. */
+const WAKES_PER_SECOND_MAX = 500;
 
 /** One machine. */
 export class Machine<S extends DrivenSite> implements Station {
@@ -130,8 +132,11 @@ export class Machine<S extends DrivenSite> implements Station {
   private held: (() => void)[] = [];
   private timer: Pending | null = null;
   private timerAt: Millis = Infinity;
-  private tickSecond = -1;
+  private countedSecond = -1;
   private tickCount = 0;
+  private wakeCount = 0;
+  /** The turn that comes was asked for by the one before it, and by nothing else. */
+  private owedOnly = false;
   private turnOwed = false;
   private woken = false;
   private afterTurn: (() => void)[] = [];
@@ -212,6 +217,7 @@ export class Machine<S extends DrivenSite> implements Station {
     this.held = [];
     this.frozen = false;
     this.turnOwed = false;
+    this.owedOnly = false;
     this.runAfterTurn();
     this.world.cancel(this.timer);
     this.timer = null;
@@ -323,12 +329,16 @@ export class Machine<S extends DrivenSite> implements Station {
   }
 
   private turn(): void {
+    const { owedOnly } = this;
     this.turnOwed = false;
+    this.owedOnly = false;
     this.woken = false;
     this.site?.turn();
     this.runAfterTurn();
     // What was asked for before the turn is done with it; what was asked for within it needs another one.
-    if (this.woken) this.oweTurn();
+    if (!this.woken) return;
+    if (owedOnly) this.countWake();
+    this.oweTurn();
   }
 
   private runAfterTurn(): void {
@@ -343,7 +353,10 @@ export class Machine<S extends DrivenSite> implements Station {
     this.turnOwed = true;
     const { life } = this;
     this.world.after(this.chance.between(0, 0.3), () => {
-      if (this.turnOwed) this.enter('turn', life, () => undefined);
+      if (!this.turnOwed) return;
+      this.enter('turn', life, () => {
+        this.owedOnly = true;
+      });
     });
   }
 
@@ -364,13 +377,24 @@ export class Machine<S extends DrivenSite> implements Station {
 
   /** A site whose timer goes off again and again has a deadline that it does nothing about: a process that turns in circles. */
   private countTick(): void {
-    const second = Math.floor(this.world.now / 1000);
-    if (second !== this.tickSecond) {
-      this.tickSecond = second;
-      this.tickCount = 0;
-    }
+    this.beginSecond();
     if (++this.tickCount > TICKS_PER_SECOND_MAX)
       this.world.fail('L2 restless', `the timer of ${this.name} went off ${this.tickCount} times within a second`);
+  }
+
+  /** The same circle without a timer: turns that nothing but the turn before them has asked for. */
+  private countWake(): void {
+    this.beginSecond();
+    if (++this.wakeCount > WAKES_PER_SECOND_MAX)
+      this.world.fail('L2 restless', `${this.name} asked for ${this.wakeCount} turns within a second that nothing else had asked for`);
+  }
+
+  private beginSecond(): void {
+    const second = Math.floor(this.world.now / 1000);
+    if (second === this.countedSecond) return;
+    this.countedSecond = second;
+    this.tickCount = 0;
+    this.wakeCount = 0;
   }
 
   private onTimer(life: number): void {
