@@ -50,6 +50,9 @@ test('a site that turns in circles is found, by its clock, by its own word or wi
   };
   assert.match(found({ deadline: () => 0 }), /went off 251 times within a second/);
   const restless = { name: 'offer', does: 'it is looked at', ticks: 3 };
-  assert.match(found({ deadline: () => 1000, restless }), /a tick was wanted for offer \(it is looked at\), and 3 in a row have done nothing/);
+  assert.match(
+    found({ deadline: () => 1000, restless }),
+    /a tick was wanted for offer \(it is looked at\), and 3 in a row have done nothing/,
+  );
   assert.match(found({}, true), /501 turns within a second that nothing else had asked for/);
 });
