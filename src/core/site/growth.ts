@@ -1,6 +1,7 @@
 // A volume becomes larger while it is served. Each site makes its copy as large as its own configuration says, and tells the others. Once a primary
 // has heard from every copy that it can hold a size, that is agreed; once every copy has that on its disk, hosts are served it. So whoever is
-// primary next serves no less than was served before, and no copy is ever sent what it cannot hold.
+// primary next serves no less than was served before, and no copy is ever sent what it cannot hold. A copy counts as long as the witness has it:
+// one that the configuration here does not name cannot say what it holds, and is waited for until it is struck out.
 
 import type { SiteName } from '../base/units.ts';
 import type { PeerState } from '../mirror/forms.ts';
@@ -12,7 +13,6 @@ import type { Lead } from './lead.ts';
 /** What growth looks at. */
 export interface GrowthGround {
   readonly options: SiteOptions;
-  readonly peers: ReadonlyMap<SiteName, Peer>;
   readonly replica: () => Replica | null;
   readonly lead: () => Lead | null;
   readonly primaryPeer: () => Peer | null;
@@ -56,7 +56,7 @@ export class Growth {
     }
     if (this.#reign !== lead) this.#served = replica.sizes.agreed.map(({ sizeBytes }) => sizeBytes);
     this.#reign = lead;
-    const said = [...this.#ground.peers.values()].map((peer) => peer.said);
+    const said = [...lead.followed.values()].map(({ peer }) => peer.said);
     replica.sizes.agree(replica.volumes.map(({ sizeBytes }, index) => leastOf(sizeBytes, said, (state) => state.heldBytes?.[index])));
     for (const [index, { name, sizeBytes }] of replica.sizes.agreed.entries()) {
       const before = this.#served[index] as number;
@@ -142,10 +142,11 @@ export class Growth {
 
   /** As primary: which copies do not hold what this one does. */
   #copiesWait(replica: Replica): readonly Waiting[] {
-    if (this.#ground.lead() === null) return [];
+    const lead = this.#ground.lead();
+    if (lead === null) return [];
     return replica.volumes.flatMap(({ name, sizeBytes }, index) => {
       if ((this.#served[index] ?? sizeBytes) >= sizeBytes) return [];
-      const causes = [...this.#ground.peers.values()].flatMap(({ name: site, said }) => whyLess(site, said, index, sizeBytes));
+      const causes = [...lead.followed.values()].flatMap(({ site, peer }) => whyLess(site, peer.said, index, sizeBytes));
       const cause = causes.length === 0 ? 'every copy can hold it, and is noting that' : causes.join('; ');
       const next = 'hosts that connect get it as soon as every copy can hold it';
       return [{ what: `to serve volume ${name} with ${sizeBytes} bytes`, cause, deadlineMillis: null, next }];

@@ -31,7 +31,7 @@ import { HeldDesk } from './held-desk.ts';
 import { Handover } from './handover.ts';
 import type { Members } from './members.ts';
 import { Membership } from './membership.ts';
-import { pausedOf } from './pauses.ts';
+import { keptPauses, pausedOf } from './pauses.ts';
 import { isKept, Writers } from './writers.ts';
 import { Resyncs } from './resync.ts';
 
@@ -91,6 +91,7 @@ export class Lead {
     this.#bitmapOnly = bitmapOnlyOf(given.options.sites);
     const now = given.options.clock.now();
     given.members.begin(given.view);
+    const paused = keptPauses(given.replica, given.view);
     for (const peer of [...given.peers.values(), ...strangersIn(given)]) {
       const copy = given.view.copies.find((candidate) => candidate.site === peer.name);
       // A sync flag that is true at the start of a reign was left so by a handover: required at once, relied upon only once admitted here.
@@ -103,7 +104,7 @@ export class Lead {
       // Nothing is kept for one that the group does not have yet.
       followed.entered = copy !== undefined;
       followed.uncovered = copy === undefined;
-      followed.paused = pausedOf(given.replica).includes(peer.name);
+      followed.paused = paused.includes(peer.name);
       this.#followed.set(peer.name, followed);
       if (followed.paused) given.options.journal('pause.kept', { site: peer.name }, `${peer.name} stays paused, as was ordered before`);
     }
@@ -352,8 +353,10 @@ export class Lead {
     this.#followed.delete(peer.site);
     this.#replica.bitmaps.drop(peer.site);
     const paused = pausedOf(this.#replica);
-    if (paused.includes(peer.site))
-      this.#replica.superblock.update({ paused: paused.filter((site) => site !== peer.site) }, () => undefined);
+    if (!paused.includes(peer.site)) return;
+    const text = `the pause of ${peer.site} has ended: it is no copy any more`;
+    this.#options.journal('pause.end', { site: peer.site, why: 'it was removed' }, text);
+    this.#replica.superblock.update({ paused: paused.filter((site) => site !== peer.site) }, () => undefined);
   }
 
   /** Ends the reign: nothing that still completes has an effect. */

@@ -3,6 +3,7 @@
 // has its flag false: hosts are not held for a pause, and nothing is acknowledged without a copy that may claim.
 
 import type { WitnessDesk } from '../arbiter/ask.ts';
+import type { WitnessView } from '../arbiter/witness-state.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -33,6 +34,14 @@ interface Pausing {
 /** Mirrors that are paused while this site is primary. */
 export function pausedOf(replica: Replica): readonly SiteName[] {
   return replica.superblock.value.paused ?? [];
+}
+
+/** Those of them that the group still has as a reign begins: one that was removed meanwhile comes back, if it does, without its pause. */
+export function keptPauses(replica: Replica, { copies }: Pick<WitnessView, 'copies'>): readonly SiteName[] {
+  const noted = pausedOf(replica);
+  const kept = noted.filter((name) => copies.some(({ site }) => site === name));
+  if (kept.length < noted.length) replica.superblock.update({ paused: kept }, () => undefined);
+  return kept;
 }
 
 export class Pauses {
@@ -87,6 +96,7 @@ export class Pauses {
       const { lead, peer, until, done } = pausing;
       const { site } = peer;
       if (lead !== this.#ground.lead()) done(refused(`${options.site} is not primary any more`, 'see `tercet status`'));
+      else if (lead.followed.get(site) !== peer) done(refused(`${site} is no copy of the group any more`, 'see `tercet status`'));
       else if (!peer.paused) done(refused(`${site} was resumed meanwhile`, 'order it again'));
       else if (!peer.required && peer.attached === 'no') {
         options.journal('pause.done', { site }, `${site} is paused: it is sent nothing until it is resumed`);

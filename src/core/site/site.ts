@@ -126,7 +126,7 @@ export class Site implements LinkOwner {
       stepBack: (why) => this.#becomeStandby(why),
     });
     this.pauses = new Pauses(looking);
-    this.growth = new Growth({ ...looking, peers: this.#peers, primaryPeer: () => this.#primaryPeer() });
+    this.growth = new Growth({ ...looking, primaryPeer: () => this.#primaryPeer() });
     this.#successor = new Successor(options, this.#desk);
     this.#switchovers = new Switchovers({
       options,

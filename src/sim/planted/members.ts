@@ -84,4 +84,16 @@ export const MEMBER_BUGS: readonly PlantedBug[] = [
     breaks: '21 member',
     edits: [{ file: 'site/lead.ts', find: 'if (!peer.entered || (peer.paused', replace: 'if ((peer.paused' }],
   },
+  {
+    name: 'a primary does not wait for a copy that it has no configuration of before a volume grows',
+    breaks: '17 growth',
+    edits: [
+      {
+        file: 'site/growth.ts',
+        find: 'const said = [...lead.followed.values()].map(({ peer }) => peer.said);',
+        replace:
+          'const named = [...lead.followed.values()].filter(({ site }) => this.#ground.options.sites.some(({ name }) => name === site));\n    const said = named.map(({ peer }) => peer.said);',
+      },
+    ],
+  },
 ];
