@@ -257,7 +257,8 @@ export class Simulation {
     const { state } = this.witness;
     if (state === null) return true;
     // A new witness hears every copy before it begins without a primary: one that is away, or has none, is an operator's decision.
-    if (!this.witness.whole) return this.watch.sites.some((site) => site.inside === null || !site.inside.consistent);
+    if (!this.witness.whole)
+      return this.membersDiffer() || this.watch.sites.some((site) => site.inside === null || !site.inside.consistent);
     const able = this.watch.sites.filter(
       (site) => site.mode === 'sync' && state.copies.some((copy) => copy.site === site.name && copy.flag),
     );
@@ -265,6 +266,13 @@ export class Simulation {
     if (usable.length === 0) return true;
     const away = able.filter((site) => !usable.includes(site));
     return away.length > 0 && usable.every((site) => site.inside?.unclean === true);
+  }
+
+  /** Nobody leads, the members were being changed when the witness was lost, and a new one takes no report of others: an operator names the survivor. */
+  private membersDiffer(): boolean {
+    return this.watch.sites.some(
+      ({ machine }) => machine.site?.status().waiting.some(({ cause }) => cause.includes('exists with other copies')) === true,
+    );
   }
 
   /** Survivors of a primary that may not go on alone are equal nevertheless, but where the sidefile of the further one does not reach back. */
@@ -335,11 +343,15 @@ export class Simulation {
       );
     // An operator who wants the primary to be async orders another one first; here he does not.
     const isPrimary = (what: string, cause: string): boolean => what.startsWith('to mirror') && cause.endsWith(' is primary');
-    return this.watch.sites.flatMap((site) =>
-      (site.machine.site?.status().waiting ?? [])
-        .filter(({ what, cause }) => !ordered(cause) && !isPrimary(what, cause))
-        .map(({ what, cause, next }) => `${site.name} waits ${what}: ${cause}; then: ${next}`),
+    const waiting = this.watch.sites.flatMap((site) =>
+      (site.machine.site?.status().waiting ?? []).map((each) => ({ ...each, site: site.name })),
     );
+    const excused = new Set(waiting.filter(({ what, cause }) => ordered(cause) || isPrimary(what, cause)).map(({ what }) => what));
+    // A mirror that waits for the primary's change waits for what the primary waits for.
+    const isEcho = (what: string, cause: string): boolean => excused.has(what) && cause.startsWith('the configuration here says so');
+    return waiting
+      .filter(({ what, cause }) => !ordered(cause) && !isPrimary(what, cause) && !isEcho(what, cause))
+      .map(({ site, what, cause, next }) => `${site} waits ${what}: ${cause}; then: ${next}`);
   }
 
   compareBases(copies: readonly SeenSite[]): void {
