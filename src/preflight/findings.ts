@@ -86,11 +86,12 @@ function measuredFindings(
   const subject = `path to ${site}`;
   const trip = `a message there and back takes ${millisText(roundTripMillis.median)} (at worst ${millisText(roundTripMillis.worst)}), and ${rateText(bytesPerSecond)} go through`;
   const slow = roundTripMillis.worst * ROUND_TRIPS_PER_LEASE > leaseMillis;
-  const tripText = slow
-    ? `${trip}: too slow for a lease of ${leaseMillis} ms, so raise lease_millis to ${Math.ceil(roundTripMillis.worst * ROUND_TRIPS_PER_LEASE)} or more`
-    : mode === 'sync'
-      ? `${trip}: each write waits at least that long`
-      : trip;
+  const tripText =
+    slow && mode === 'sync'
+      ? `${trip}: too slow for a lease of ${leaseMillis} ms, so raise lease_millis to ${Math.ceil(roundTripMillis.worst * ROUND_TRIPS_PER_LEASE)} or more`
+      : mode === 'sync'
+        ? `${trip}: each write waits at least that long`
+        : trip;
   const apart = Math.abs(clockAheadMillis);
   const ahead = `its clock is ${Math.round(apart)} ms ${clockAheadMillis >= 0 ? 'ahead of' : 'behind'} this one`;
   return [

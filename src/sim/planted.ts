@@ -165,7 +165,7 @@ export const PLANTED: readonly PlantedBug[] = [
     "if (!peer.paused || peer.required || peer.attached === 'no') continue;",
     "if (!peer.paused || peer.attached === 'no') continue;\n      peer.flag = 'false';",
   ),
-  bug('a restart forgets a pause', '16 pause', LEAD, 'followed.paused = pausedOf(given.replica).includes(peer.name);', ''),
+  bug('a restart forgets a pause', '16 pause', LEAD, 'followed.paused = paused.includes(peer.name);', ''),
   bug('a paused mirror joins all the same', '16 pause', LEAD, '(peer.paused && !peer.required) || (decision', '(decision'),
 
   // Volumes that grow.

@@ -82,7 +82,7 @@ test('a far copy becomes sync and takes over, and is async again, while a host w
     // One sync site alone is not what a reload takes without being told so.
     write(cluster, ['beta', 'gamma']);
     const alone = await tercet(cluster, 'reload --site alpha');
-    assert.equal(alone.code, EXIT.notInState);
+    assert.equal(alone.code, EXIT.unsafe);
     assert.match(alone.err, /leaves group [a-z]+ one sync site, alpha: .*--force/);
     write(cluster, ['gamma']);
 

@@ -25,6 +25,7 @@ interface Flags extends ConfigFlag {
 }
 
 const MIB = 1024 * 1024;
+const USUAL_RECORD_BYTES = 4096;
 
 /** A number of a flag, within bounds. */
 function within(name: string, min: number, max: number): (text: string) => number {
@@ -165,10 +166,12 @@ async function pathPart(config: LoadedConfig, self: string, flags: Flags, materi
       if (copy?.mode !== 'async') continue;
       const demand = {
         writtenBytesPerSecond: flags.write * MIB,
-        linkBytesPerSecond: outcome.measures.bytesPerSecond,
+        // What the configuration bounds the link to, it does not carry more than.
+        linkBytesPerSecond: Math.min(outcome.measures.bytesPerSecond, copy.linkBytesPerSecond ?? Infinity),
         roundTripMillis: outcome.measures.roundTripMillis.median,
         collectMillis: Math.max(group.timings.asyncDelayMillis, copy.foldMillis ?? 0),
-        sidefileBytes: group.capacityBytes,
+        // With a count, no more is kept than so many records: of the blocks that file systems and databases mostly write.
+        sidefileBytes: Math.min(group.capacityBytes, group.recordsMax === 0 ? Infinity : group.recordsMax * USUAL_RECORD_BYTES),
       };
       found.push(expectationFinding(group.name, site.name, demand.writtenBytesPerSecond, expect(demand)));
     }

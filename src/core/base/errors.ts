@@ -57,7 +57,7 @@ const table = {
   TERCET_SUPERBLOCK_DAMAGED: {
     exit: EXIT.failed,
     text: (f) =>
-      `both slots of the superblock in ${f['folder']} are damaged: this copy cannot be used; move the folder away and let the site be filled from a peer`,
+      `both slots of the superblock in ${f['folder']} are damaged: this copy cannot be used; \`tercet doctor --site NAME --repair\` sets it aside where another site may serve, and a primary fills a new one`,
   },
   TERCET_SIDEFILE_DAMAGED: {
     exit: EXIT.failed,
@@ -84,7 +84,7 @@ const table = {
       `volume ${f['group']}/${f['volume']} has ${f['had']} bytes, and the configuration now says ${f['wanted']}: a volume never becomes smaller`,
   },
   TERCET_LAST_SYNC_COPY: {
-    exit: EXIT.notInState,
+    exit: EXIT.unsafe,
     text: (f) =>
       `the configuration now leaves group ${f['group']} one sync site, ${f['site']}: new writes would be there alone, and nobody could take over; if that is what you want, add --force at each site`,
   },

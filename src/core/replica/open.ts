@@ -207,7 +207,7 @@ function readSuperblock(options: ReplicaOptions): Superblock | TercetError | nul
       options.journal('superblock.damaged', { group: options.group, why: read.why }, 'the superblock cannot be used');
       return new TercetError('TERCET_SUPERBLOCK_DAMAGED', { folder });
     case 'version':
-      return new TercetError('TERCET_FORMAT_VERSION', { what: `the superblock ${folder}`, found: read.found, known: SUPERBLOCK_FORMAT });
+      return new TercetError('TERCET_FORMAT_VERSION', { what: `the superblock ${folder}`, found: read.found, known: read.known });
     case 'value':
       break;
   }

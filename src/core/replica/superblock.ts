@@ -3,7 +3,7 @@
 
 import { assert } from '../base/assert.ts';
 import type { Member } from '../base/copies.ts';
-import { CELL_BYTES, encodeSlot, type Json, readCell, type SlotIndex } from '../base/cell.ts';
+import { CELL_BYTES, CELL_VERSION, encodeSlot, type Json, readCell, type SlotIndex } from '../base/cell.ts';
 import { limits } from '../base/limits.ts';
 import {
   DiskError,
@@ -20,12 +20,13 @@ import { segmentNumberOf } from './segment.ts';
 
 /** File name of the superblock. */
 export const SUPERBLOCK_FILE = 'superblock';
-/** The only version of the value so far. */
-export const SUPERBLOCK_FORMAT = 1;
+/** The newest version of the value. Version 1 is what the first programs know: it has no `members`, and is written as long as there are none. */
+export const SUPERBLOCK_FORMAT = 2;
+const FORMAT_WITHOUT_MEMBERS = 1;
 
 /** What a superblock holds. */
 export interface SuperblockValue {
-  readonly format: typeof SUPERBLOCK_FORMAT;
+  readonly format: number;
   readonly group: string;
   /** Made once for the group and never again, unlike its name: sites of two groups of one name do not mix. */
   readonly groupId: string;
@@ -119,7 +120,8 @@ export type SuperblockRead =
   | { readonly kind: 'value'; readonly superblock: Superblock }
   | { readonly kind: 'absent' }
   | { readonly kind: 'damaged'; readonly why: string }
-  | { readonly kind: 'version'; readonly found: number };
+  /** `known`: the versions that this program reads of what has another one, the slot's form or the value. */
+  | { readonly kind: 'version'; readonly found: number; readonly known: string };
 
 /** The superblock of an open replica. Updates are merged: each write takes all that was asked for while the one before was under way. */
 export class Superblock {
@@ -164,19 +166,20 @@ export class Superblock {
     const state = readCell(cell, (bytes, seed) => digests.crc32(bytes, seed));
     if (state.kind === 'value') {
       const format = formatOf(state.value);
-      const fault = format === SUPERBLOCK_FORMAT ? superblockFault(state.value) : null;
-      if (format === SUPERBLOCK_FORMAT && fault === null) {
+      const isKnown = format === SUPERBLOCK_FORMAT || format === FORMAT_WITHOUT_MEMBERS;
+      const fault = isKnown ? superblockFault(state.value) : null;
+      if (isKnown && fault === null) {
         // Checked field by field just above.
         const value = state.value as unknown as SuperblockValue;
         return { kind: 'value', superblock: new Superblock({ storage, digests, file, value, revision: state.revision, slot: state.slot }) };
       }
       file.close();
-      return format !== null && format !== SUPERBLOCK_FORMAT
-        ? { kind: 'version', found: format }
+      return format !== null && !isKnown
+        ? { kind: 'version', found: format, known: `${FORMAT_WITHOUT_MEMBERS} and ${SUPERBLOCK_FORMAT}` }
         : { kind: 'damaged', why: fault ?? 'it has no format number' };
     }
     file.close();
-    if (state.kind === 'version') return state;
+    if (state.kind === 'version') return { ...state, known: String(CELL_VERSION) };
     // The first value goes to the first slot. While the second was never written nobody has been promised anything, so this is an unfinished start.
     const unfinished = state.kind === 'empty' || (state.slots[0].kind === 'damaged' && state.slots[1].kind === 'empty');
     if (unfinished && !hasSegments) return { kind: 'absent' };
@@ -253,8 +256,12 @@ export class Superblock {
   }
 }
 
-/** What is not set is not written: programs that do not know a field can read a superblock without it. */
-function withoutUnset(value: SuperblockValue): SuperblockValue {
+/**
+ * What is not set is not written: programs that do not know a field can read a superblock without it. One with a field that the first programs do not
+ * know has the number of another version, so that they say that, and not that it is damaged.
+ */
+function withoutUnset(given: SuperblockValue): SuperblockValue {
+  const value = { ...given, format: given.members === undefined ? FORMAT_WITHOUT_MEMBERS : SUPERBLOCK_FORMAT };
   if (value.agreedBytes !== undefined) return value;
   const { agreedBytes: _unset, ...rest } = value;
   return rest;
@@ -310,7 +317,7 @@ const isOlder = isObject({
 });
 
 const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
-  format: (value) => value === SUPERBLOCK_FORMAT,
+  format: (value) => value === SUPERBLOCK_FORMAT || value === FORMAT_WITHOUT_MEMBERS,
   group: isText,
   groupId: isText,
   site: isText,
@@ -362,6 +369,7 @@ function superblockFault(value: Json): string | null {
   const fault = fieldFault(value, valueFields);
   if (fault !== null) return fault;
   const block = value as unknown as SuperblockValue;
+  if (block.format === FORMAT_WITHOUT_MEMBERS && block.members !== undefined) return 'its version has no members';
   for (let i = 1; i < block.history.length; i++) {
     const before = block.history[i - 1] as EpochStart;
     const start = block.history[i] as EpochStart;

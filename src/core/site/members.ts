@@ -145,6 +145,12 @@ export class Members {
     if (site === options.site) return this.#primaryWaits(site);
     const others = this.#disagreeing();
     const same = 'put the same file there, and have it read: `tercet reload`, or a restart where the sites have changed';
+    const silent = others.filter((name) => this.#ground.peers.get(name)?.said?.wish === undefined);
+    if (silent.length > 0)
+      return {
+        cause: `${silent.join(' and ')} has not said what its configuration says`,
+        next: 'if it stays so, its program is older: upgrade it',
+      };
     if (others.length > 0) return { cause: `the configuration of ${others.join(' and ')} says something else`, next: same };
     const peer = lead.followed.get(site);
     if (peer !== undefined && modeIn(this.#wish, site) === 'async' && this.#isLastInStep(peer))

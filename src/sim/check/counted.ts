@@ -10,7 +10,7 @@ const TURN_MILLIS = 50;
 export function counted(): Rule {
   const since = new Map<SiteName, number>();
   return {
-    name: '20 record count',
+    name: '22 record count',
     afterEvent: (scene, { name, inside }) => {
       const over =
         inside === null || inside.recordsMax === 0 ? undefined : inside.counted.find(({ records }) => records > inside.recordsMax);
@@ -22,7 +22,7 @@ export function counted(): Rule {
       if (!since.has(name)) since.set(name, now);
       if (now - (since.get(name) ?? now) > TURN_MILLIS)
         scene.world.fail(
-          '20 record count',
+          '22 record count',
           `${name} keeps ${over.records} records for ${over.site}, and ${inside?.recordsMax} are to be kept`,
         );
     },

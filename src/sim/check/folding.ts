@@ -9,7 +9,7 @@ export function folding(): Rule {
   /** The most that primaries of an epoch have called committed. It is never taken back: what was folded stays so. */
   const committed = new Map<Epoch, Seq>();
   return {
-    name: '21 folding',
+    name: '23 folding',
     afterEvent: (scene, site) => {
       const { inside } = site;
       if (inside === null) return;
@@ -20,7 +20,7 @@ export function folding(): Rule {
       for (const [name, seq] of Object.entries(marks))
         if (name !== 'oldest' && !inside.endsAt(seq as Seq))
           scene.world.fail(
-            '21 folding',
+            '23 folding',
             `${site.name}: its position ${name} is record ${String(seq)}, within records that came as one step`,
           );
     },
@@ -33,7 +33,7 @@ function checkCommitted(scene: Scene, site: SeenSite, committed: ReadonlyMap<Epo
   const epoch = epochOf(history, seq);
   for (const [reign, upTo] of committed) if (reign >= epoch && upTo >= seq) return;
   scene.world.fail(
-    '21 folding',
+    '23 folding',
     `${site.name} holds record ${seq} of epoch ${epoch} as part of a step, and no primary has called it committed`,
   );
 }

@@ -9,7 +9,7 @@ const REPLICA = 'replica/replica.ts';
 export const FOLDING_BUGS: readonly PlantedBug[] = [
   {
     name: 'folds what is not committed',
-    breaks: '21 folding',
+    breaks: '23 folding',
     edits: [
       { file: FOLD, find: 'frame === null || frame.lastSeq > committed || frame.epoch', replace: 'frame === null || frame.epoch' },
       { file: FOLD, find: 'while (!isFull && next <= committed) {', replace: 'while (!isFull) {' },

@@ -61,6 +61,21 @@ describe('a superblock', () => {
     assert.deepEqual(Superblock.read(new MemoryStorage(), digests), { kind: 'absent' });
   });
 
+  test('says that it is of another version once it holds what the first programs do not know, and not before', () => {
+    const { storage, superblock } = created();
+    superblock.update({ epoch: 1 }, ignore);
+    assert.equal(superblock.value.format, 1);
+    superblock.update({ members: [{ site: 'near', mode: 'sync' }] }, ignore);
+    storage.settle();
+    superblock.close();
+    assert.equal(reread(storage).format, 2);
+    assert.match(
+      JSON.stringify(Superblock.read(planted({ ...VALUE, members: [] }), digests)),
+      /its version has no members/,
+      'a field is never of a version before it',
+    );
+  });
+
   test('is found again as it was written, and goes on from there', () => {
     const { storage, superblock } = created();
     assert.deepEqual(superblock.value, VALUE);
@@ -155,7 +170,7 @@ describe('a superblock', () => {
     assert.equal(Superblock.read(storage, digests).kind, 'damaged');
     storage.plant(SUPERBLOCK_FILE, new Uint8Array(0));
     assert.equal(Superblock.read(storage, digests).kind, 'damaged');
-    assert.deepEqual(Superblock.read(planted({ ...VALUE, format: 2, extra: 1 }), digests), { kind: 'version', found: 2 });
+    assert.deepEqual(Superblock.read(planted({ ...VALUE, format: 3, extra: 1 }), digests), { kind: 'version', found: 3, known: '1 and 2' });
   });
 
   test('is held to its form: each field present, of its kind, in its range, and no other', () => {
