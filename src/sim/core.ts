@@ -101,7 +101,7 @@ class CoreSite implements InspectedSite {
   }
 
   inspect(): Inspection | null {
-    const { options, held, replica, lead, follower, promisedUntil, role, counters, peers, pendingRequests, takingOver, growth } =
+    const { options, held, replica, lead, follower, promisedUntil, role, counters, peers, pendingRequests, takingOver, growth, members } =
       this.site.inspect();
     if (replica === null || replica.failure !== null || role === 'failed' || role === 'stopped') return null;
     return {
@@ -115,6 +115,7 @@ class CoreSite implements InspectedSite {
       believes: replica.superblock.durableValue.witness?.instance ?? null,
       flagView: (site) => lead?.followed.get(site)?.flag ?? null,
       streams: (site) => lead?.followed.get(site)?.streaming ?? false,
+      members: members.list.map(({ site }) => site),
       modeView: (site) => lead?.followed.get(site)?.peer.mode ?? null,
       mayBeTrue: (site) => {
         const peer = lead?.followed.get(site);

@@ -257,8 +257,7 @@ export class Simulation {
     const { state } = this.witness;
     if (state === null) return true;
     // A new witness hears every copy before it begins without a primary: one that is away, or has none, is an operator's decision.
-    if (!this.witness.whole)
-      return this.membersDiffer() || this.watch.sites.some((site) => site.inside === null || !site.inside.consistent);
+    if (!this.witness.whole) return this.membersDiffer() || this.watch.sites.some(({ inside }) => inside?.consistent !== true);
     const able = this.watch.sites.filter(
       (site) => site.mode === 'sync' && state.copies.some((copy) => copy.site === site.name && copy.flag),
     );
@@ -268,11 +267,17 @@ export class Simulation {
     return away.length > 0 && usable.every((site) => site.inside?.unclean === true);
   }
 
-  /** Nobody leads, the members were being changed when the witness was lost, and a new one takes no report of others: an operator names the survivor. */
+  /**
+   * A new witness takes the members that a primary knows. Where nobody leads it takes no report that names others than the first one did, or than a
+   * backup: which of them is right is an operator's decision too (decision 0012).
+   */
   private membersDiffer(): boolean {
-    return this.watch.sites.some(
-      ({ machine }) => machine.site?.status().waiting.some(({ cause }) => cause.includes('exists with other copies')) === true,
-    );
+    const { sites } = this.watch;
+    if (sites.some(({ role }) => role === 'primary')) return false;
+    const lists = sites.flatMap(({ inside }) => (inside === null ? [] : [inside.members]));
+    const { answering } = this.witness;
+    if (answering !== null) lists.push(answering.copies.map(({ site }) => site));
+    return new Set(lists.map((members) => [...members].sort().join(', '))).size > 1;
   }
 
   /** Survivors of a primary that may not go on alone are equal nevertheless, but where the sidefile of the further one does not reach back. */
@@ -378,6 +383,9 @@ function spanOf(settings: Settings): Parameters<typeof makeSchedule>[1] {
 function scheduleOf(world: World, settings: Settings): readonly Fault[] {
   const span = spanOf(settings);
   const planned = [...handoverFaults(world.chance('handovers'), span), ...witnessFaults(world.chance('witnesses'), span)];
+  const members = memberFaults(world.chance('members'), span);
+  // A volume grows once: where it does so while a site comes and goes, then.
+  const grows = settings.growthBlocks > 0 && !members.some(({ kind }) => kind === 'grow');
   const faults = [
     ...makeSchedule(world.chance('schedule'), span),
     ...planned,
@@ -385,8 +393,8 @@ function scheduleOf(world: World, settings: Settings): readonly Fault[] {
     ...pauseFaults(world.chance('pauses'), span),
     ...(Object.keys(settings.streams).length > 0 ? streamFaults(world.chance('stream faults'), span) : []),
     ...modeFaults(world.chance('modes'), span),
-    ...memberFaults(world.chance('members'), span),
-    ...(settings.growthBlocks > 0 ? growthFaults(world.chance('growths'), span) : []),
+    ...members,
+    ...(grows ? growthFaults(world.chance('growths'), span) : []),
   ];
   return faults.sort((a, b) => a.at - b.at);
 }

@@ -471,9 +471,28 @@ const comeAndGo: Story = ({ chance, at, leaseMillis, first, second }) => {
   return [...orders, ...Array.from({ length: count }, trouble)];
 };
 
+/**
+ * The volumes grow while far is being removed, at far last. The site that has read the new file is handed the reign, and serves for a while with a mirror
+ * that still has the old one: until that has read it too, far is one of the group, and cannot connect.
+ */
+const growWhileGone: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const span = leaseMillis * chance.between(1, 5);
+  const back = at + span + leaseMillis * chance.spread(1, 8);
+  const soon = (): number => at + span * chance.between(0, 1);
+  return [
+    fault('member', at, { site: second, millis: span, amount: chance.integer(1, 1000) }),
+    fault('member', back, { site: chance.integer(0, 1), millis: span, amount: chance.integer(1, 1000) }),
+    fault('grow', soon(), { site: first, amount: 1 }),
+    fault('grow', soon(), { site: second, amount: 1 }),
+    fault('grow', back + span * chance.between(-1, 2), { site: 2, amount: 1 }),
+    fault('switchover', soon(), { site: first, other: second, amount: 1 }),
+    fault('switchover', soon(), { site: first, other: second, amount: 1 }),
+  ];
+};
+
 /** Far leaves and comes back a few times between two moments. */
 export function makeMembers(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
-  return told({ chance, from, to, leaseMillis }, orders(leaseMillis), comeAndGo);
+  return told({ chance, from, to, leaseMillis }, orders(leaseMillis), (plot) => chance.pick([comeAndGo, growWhileGone])(plot));
 }
 
 /** A few growings between two moments. */

@@ -89,6 +89,11 @@ export class SimWitness {
     return this.current === this.record && this.detours.size === 0;
   }
 
+  /** What the witness that answers at the address has on its disk. */
+  get answering(): WitnessState | null {
+    return this.stores.get(this.current) ?? null;
+  }
+
   /** Another witness, with an empty disk, or with what an older backup holds. Returns its name. */
   another(fromBackup: boolean): string {
     this.names++;

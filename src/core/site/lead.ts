@@ -31,7 +31,7 @@ import { HeldDesk } from './held-desk.ts';
 import { Handover } from './handover.ts';
 import type { Members } from './members.ts';
 import { Membership } from './membership.ts';
-import { keptPauses, pausedOf } from './pauses.ts';
+import { keptPauses, pauseRemoved } from './pauses.ts';
 import { isKept, Writers } from './writers.ts';
 import { Resyncs } from './resync.ts';
 
@@ -91,7 +91,7 @@ export class Lead {
     this.#bitmapOnly = bitmapOnlyOf(given.options.sites);
     const now = given.options.clock.now();
     given.members.begin(given.view);
-    const paused = keptPauses(given.replica, given.view);
+    const paused = keptPauses(given.replica, given.view, given.options.journal);
     for (const peer of [...given.peers.values(), ...strangersIn(given)]) {
       const copy = given.view.copies.find((candidate) => candidate.site === peer.name);
       // A sync flag that is true at the start of a reign was left so by a handover: required at once, relied upon only once admitted here.
@@ -352,11 +352,7 @@ export class Lead {
     this.held.lost(peer.site);
     this.#followed.delete(peer.site);
     this.#replica.bitmaps.drop(peer.site);
-    const paused = pausedOf(this.#replica);
-    if (!paused.includes(peer.site)) return;
-    const text = `the pause of ${peer.site} has ended: it is no copy any more`;
-    this.#options.journal('pause.end', { site: peer.site, why: 'it was removed' }, text);
-    this.#replica.superblock.update({ paused: paused.filter((site) => site !== peer.site) }, () => undefined);
+    pauseRemoved(this.#replica, peer.site, this.#options.journal);
   }
 
   /** Ends the reign: nothing that still completes has an effect. */

@@ -4,6 +4,7 @@
 
 import type { WitnessDesk } from '../arbiter/ask.ts';
 import type { WitnessView } from '../arbiter/witness-state.ts';
+import type { Journal } from '../base/ports.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
 import type { Replica } from '../replica/replica.ts';
@@ -37,11 +38,26 @@ export function pausedOf(replica: Replica): readonly SiteName[] {
 }
 
 /** Those of them that the group still has as a reign begins: one that was removed meanwhile comes back, if it does, without its pause. */
-export function keptPauses(replica: Replica, { copies }: Pick<WitnessView, 'copies'>): readonly SiteName[] {
-  const noted = pausedOf(replica);
-  const kept = noted.filter((name) => copies.some(({ site }) => site === name));
-  if (kept.length < noted.length) replica.superblock.update({ paused: kept }, () => undefined);
+export function keptPauses(replica: Replica, { copies }: Pick<WitnessView, 'copies'>, journal: Journal): readonly SiteName[] {
+  const kept: SiteName[] = [];
+  for (const name of pausedOf(replica)) {
+    if (copies.some(({ site }) => site === name)) kept.push(name);
+    else noteRemoved(name, journal);
+  }
+  if (kept.length < pausedOf(replica).length) replica.superblock.update({ paused: kept }, () => undefined);
   return kept;
+}
+
+/** One that was paused is no copy any more. */
+export function pauseRemoved(replica: Replica, site: SiteName, journal: Journal): void {
+  const paused = pausedOf(replica);
+  if (!paused.includes(site)) return;
+  noteRemoved(site, journal);
+  replica.superblock.update({ paused: paused.filter((name) => name !== site) }, () => undefined);
+}
+
+function noteRemoved(site: SiteName, journal: Journal): void {
+  journal('pause.end', { site, why: 'it was removed' }, `the pause of ${site} has ended: it is no copy of the group any more`);
 }
 
 export class Pauses {
@@ -134,7 +150,7 @@ export class Pauses {
       return refused(`${options.site} is not primary of group ${options.group}`, 'order it at the primary: `tercet status` names it');
     if (site === options.site) return refused(`${site} is primary, and no mirror`, 'name a mirror');
     const peer = lead.followed.get(site);
-    if (peer === undefined) return refused(`site "${site}" is not a copy of group ${options.group}`, 'name one of its sites');
+    if (peer?.entered !== true) return refused(`site "${site}" is not a copy of group ${options.group}`, 'name one of its sites');
     return { lead, replica, peer };
   }
 

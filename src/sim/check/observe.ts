@@ -41,6 +41,8 @@ export interface Inspection {
   readonly believes: string | null;
   /** As primary: what it knows of each sync peer's flag, and how long that peer's promise counts. */
   flagView(site: SiteName): FlagView | null;
+  /** The copies of the group, as far as it knows. */
+  readonly members: readonly SiteName[];
   /** As primary: how it takes a peer to be mirrored. */
   modeView(site: SiteName): Mode | null;
   /** As primary: whether that flag may be true; not so where it only is to be asked for. */
