@@ -333,7 +333,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     // The only copy that may serve was damaged: what it lost is lost, although others that may not serve have it.
     if (claimant?.harmed === true) this.takeBack('harm', [claimant]);
     // A pause is of a copy of the group: it ends with that.
-    if (operation.kind === 'remove' && reply.outcome === 'done') for (const paused of this.pauses.values()) paused.delete(operation.site);
+    if (operation.kind === 'remove' && reply.outcome === 'done' && reply.repeated !== true)
+      for (const paused of this.pauses.values()) paused.delete(operation.site);
     for (const rule of this.rules) rule.witnessStep?.(this, step);
     if (operation.kind === 'force' && reply.outcome === 'done') this.voidPromises();
     if (operation.kind === 'admit' && !flagOf(before, operation.site) && flagOf(step.after, operation.site)) {

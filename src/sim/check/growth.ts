@@ -15,7 +15,8 @@ export function growth(initialBytes: readonly number[]): Rule {
   return {
     name: '17 growth',
     witnessStep: (_scene, { operation, reply }) => {
-      if (reply.outcome !== 'done') return;
+      // The answer to what was asked again tells of the past.
+      if (reply.outcome !== 'done' || reply.repeated === true) return;
       if (operation.kind === 'remove') left.add(operation.site);
       else if (operation.kind === 'admit') left.delete(operation.site);
     },
