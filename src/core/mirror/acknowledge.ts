@@ -22,13 +22,14 @@ export interface Acknowledged {
 
 /**
  * (a) every sync peer whose flag may be true holds the record, and (b) a second failure domain has it: a peer whose flag is known true, or the
- * local disk. A group that was configured with one copy only has no second domain to wait for: it behaves as a disk with a write cache
+ * local disk; while a peer is being excluded the local disk, whatever others hold, so that what its exclusion began with stays so until the witness
+ * has been asked (rule 4). A group that was configured with one copy only has no second domain to wait for: it behaves as a disk with a write cache
  * (docs/decisions/0004-single-copy-groups.md).
  */
 export function acknowledgedUpTo(
   own: { received: Seq; durable: Seq },
   syncPeers: readonly RequiredView[],
-  onlyCopy: boolean,
+  { onlyCopy, excluding }: { readonly onlyCopy: boolean; readonly excluding: boolean },
 ): Acknowledged {
   let held = own.received;
   let durable = own.durable;
@@ -39,6 +40,6 @@ export function acknowledgedUpTo(
     held = Math.min(held, peer.received);
     durable = Math.min(durable, peer.durable);
   }
-  const committed = knownTrue || onlyCopy ? held : Math.min(held, own.durable);
+  const committed = (knownTrue && !excluding) || onlyCopy ? held : Math.min(held, own.durable);
   return { committed, durable };
 }

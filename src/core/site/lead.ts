@@ -108,6 +108,8 @@ export class Lead {
       this.#followed.set(peer.name, followed);
       if (followed.paused) given.options.journal('pause.kept', { site: peer.name }, `${peer.name} stays paused, as was ordered before`);
     }
+    // What was noted for a copy that is none any more counts for nothing, and its name means nothing to mirrors.
+    for (const site of given.replica.bitmaps.sites) if (this.#followed.get(site)?.entered !== true) given.replica.bitmaps.drop(site);
     this.writers = new Writers(given.options.journal);
     this.held = new HeldDesk(given.options, given.replica, this.#followed);
     this.#membership = new Membership({ ...given, followed: this.#followed, lead: this });
@@ -200,7 +202,7 @@ export class Lead {
     for (const peer of this.#followed.values()) {
       if (peer.peer.mode === 'sync') views.push({ site: peer.site, flag: peer.flag, received: peer.received, durable: peer.durable });
     }
-    return acknowledgedUpTo({ received, durable }, views, this.onlyCopy);
+    return acknowledgedUpTo({ received, durable }, views, { onlyCopy: this.onlyCopy, excluding: this.#membership.isExcluding });
   }
 
   /** A frame was appended: those at the tail get it now. */
@@ -499,7 +501,8 @@ export class Lead {
     const { received, durable } = this.#replica.marks;
     if (durable >= received) return;
     let relied = this.onlyCopy;
-    for (const peer of this.#followed.values()) relied ||= peer.peer.mode === 'sync' && peer.flag === 'true';
+    if (!this.#membership.isExcluding)
+      for (const peer of this.#followed.values()) relied ||= peer.peer.mode === 'sync' && peer.flag === 'true';
     if (!relied || durable < this.#flushWanted) this.#replica.flush();
   }
 

@@ -100,6 +100,11 @@ export class Membership {
     this.#admitting = null;
   }
 
+  /** Whether the flag of a peer is being put to false. */
+  get isExcluding(): boolean {
+    return this.#excluding !== null;
+  }
+
   /** Whether its flag may be true at the witness. One whose admission was begun and not yet asked for is what it was before. */
   mayBeTrue(peer: FollowedPeer): boolean {
     const admitting = this.#admitting;

@@ -242,6 +242,7 @@ export class Resyncs {
     const { bitmaps, epoch } = this.#replica;
     if (bitmaps.get(peer.site) === null) return;
     bitmaps.drop(peer.site);
+    if (this.#indexOf(peer.site) === -1) return;
     for (const other of this.#followed.values()) {
       if (other.streaming && other !== peer && this.#isAlike(other)) {
         other.peer.link?.send(
@@ -266,6 +267,8 @@ export class Resyncs {
     const map = bitmaps.get(site);
     const { link } = to.peer;
     if (map === null || map.to < marks.received || link === null || !to.streaming || to.site === site || !this.#isAlike(to)) return;
+    // Of a copy that is to be struck out: here, too, it has no place in the list.
+    if (this.#indexOf(site) === -1) return;
     const send = (kind: number, volume: number, page: number, bytes: Uint8Array | null): void => {
       const head = encodeNumbers(BITMAP_BODY, [epoch, map.from, map.to, page, bitmaps.chunkBytes, this.#indexOf(site), volume, kind, 0, 0]);
       const parts = bytes === null ? [head] : [head, new Uint8Array(bytes)];

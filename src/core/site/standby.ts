@@ -123,8 +123,10 @@ function comparable(said: PeerState | null): PeerState | null {
 function uncleanWaits(ground: ClaimGround): Waiting | null {
   const { options, peers, desk } = ground;
   const replica = ground.replica as Replica;
-  const ownOrder = options.sites.findIndex((spec) => spec.name === options.site);
-  for (const copy of (desk.view as WitnessView).copies) {
+  // Of equal ones the first goes on, in the order of the witness, which is the same for all: files may differ.
+  const { copies } = desk.view as WitnessView;
+  const orderOf = (site: SiteName): number => copies.findIndex((copy) => copy.site === site);
+  for (const copy of copies) {
     if (copy.site === options.site || copy.mode !== 'sync' || !copy.flag) continue;
     const peer = peers.get(copy.site);
     const said = peer?.link === null ? null : comparable(peer?.said ?? null);
@@ -136,8 +138,7 @@ function uncleanWaits(ground: ClaimGround): Waiting | null {
     if (!said.unclean && said.consistent)
       return waiting(`this copy is unclean after a power loss, and ${copy.site} is clean`, `${copy.site} claims, and this site follows it`);
     const order = comparePositions({ epoch: said.endEpoch, seq: said.endSeq }, replica.end);
-    const theirOrder = options.sites.findIndex((spec) => spec.name === copy.site);
-    if (order > 0 || (order === 0 && theirOrder < ownOrder)) {
+    if (order > 0 || (order === 0 && orderOf(copy.site) < orderOf(options.site))) {
       return waiting(
         `this copy is unclean after a power loss, and ${copy.site} holds as much or more`,
         `${copy.site} claims, and this site follows it`,

@@ -8,9 +8,13 @@ import { acknowledgedUpTo, type RequiredView } from '../../../src/core/mirror/ac
 
 type PeerRow = readonly [flag: FlagView, received: number, durable: number];
 
-function acknowledged(own: readonly [received: number, durable: number], peers: readonly PeerRow[], onlyCopy = false): [number, number] {
+function acknowledged(
+  own: readonly [received: number, durable: number],
+  peers: readonly PeerRow[],
+  { onlyCopy = false, excluding = false } = {},
+): [number, number] {
   const views = peers.map(([flag, received, durable], i): RequiredView => ({ site: `peer${i}`, flag, received, durable }));
-  const { committed, durable } = acknowledgedUpTo({ received: own[0], durable: own[1] }, views, onlyCopy);
+  const { committed, durable } = acknowledgedUpTo({ received: own[0], durable: own[1] }, views, { onlyCopy, excluding });
   return [committed, durable];
 }
 
@@ -78,7 +82,7 @@ describe('hosts are answered', () => {
   }
 
   test('by a group of one copy as by a disk with a write cache: at once, and a flush waits for the disk', () => {
-    assert.deepEqual(acknowledged([10, 6], [], true), [10, 6]);
+    assert.deepEqual(acknowledged([10, 6], [], { onlyCopy: true }), [10, 6]);
   });
 });
 
@@ -86,6 +90,17 @@ const marks = fc.tuple(fc.nat(20), fc.nat(20)).map(([a, b]) => [Math.max(a, b), 
 const peerRow = fc
   .tuple(fc.constantFrom<FlagView>('true', 'maybe', 'false'), marks)
   .map(([flag, [received, durable]]): PeerRow => [flag, received, durable]);
+
+describe('while a peer is excluded', () => {
+  test('the own disk has what hosts are told of, whatever another peer holds: what the exclusion waited for stays so until the witness is asked', () => {
+    const peers: readonly PeerRow[] = [
+      ['maybe', 10, 0],
+      ['true', 10, 0],
+    ];
+    assert.deepEqual(acknowledged([10, 6], peers), [10, 0]);
+    assert.deepEqual(acknowledged([10, 6], peers, { excluding: true }), [6, 0]);
+  });
+});
 
 describe('whatever the state', () => {
   test('every peer whose flag may be true holds what was answered, and a second domain has it', () => {

@@ -282,7 +282,10 @@ describe('the model and the product', () => {
             received: attached(state, index, peer) ? shared(site.log, siteOf(state, peer).log) : 0,
             durable: 0,
           }));
-        const { committed } = acknowledgedUpTo({ received: site.log.length, durable: site.durable }, peers, false);
+        const { committed } = acknowledgedUpTo({ received: site.log.length, durable: site.durable }, peers, {
+          onlyCopy: false,
+          excluding: false,
+        });
         site.log.forEach((_, place) => {
           const model = mayAcknowledge(state, index, place, unbroken);
           assert.equal(place < committed, model, JSON.stringify(state));
