@@ -16,7 +16,8 @@ export function folding(): Rule {
       const { epoch, marks } = inside;
       if (site.role === 'primary' && marks.committed > (committed.get(epoch) ?? 0)) committed.set(epoch, marks.committed);
       if (inside.folding.heldUpTo === 0) return;
-      checkCommitted(scene, site, committed);
+      // In a resync the copy already has the history of what it becomes, and still holds what it gives up: that would be named wrongly.
+      if (inside.consistent) checkCommitted(scene, site, committed);
       for (const [name, seq] of Object.entries(marks))
         if (name !== 'oldest' && !inside.endsAt(seq as Seq))
           scene.world.fail(
