@@ -11,6 +11,8 @@ import type { SiteNameInTests, TestCluster } from '../support/cluster.ts';
 import { MIB, withCluster } from '../support/cluster.ts';
 
 const ROOM_MIB = 512;
+/** Written anew for each site that is to fail; the first half of the volume, which the load leaves alone, has room for three. */
+const NEW_MIB = 20;
 
 /** Puts a file system of its own under each data folder. */
 async function mountAll(layout: Layout): Promise<() => Promise<void>> {
@@ -41,16 +43,28 @@ async function fill(test: TestCluster, site: SiteNameInTests): Promise<void> {
   await resize(data, (blocks - bfree) * bsize + MIB);
 }
 
+/**
+ * Writes a part of the volume that nobody has written before: a base image needs space for that, whatever its site has set aside or uses again. The
+ * site that serves may be the one that fails of it, and then the host is cut off in the middle.
+ */
+async function writeAnew(test: TestCluster, primary: SiteNameInTests, part: number): Promise<void> {
+  const client = await test.attach(primary);
+  const piece = Buffer.alloc(MIB, part + 1);
+  await Promise.allSettled(Array.from({ length: NEW_MIB }, (_, at) => client.write((part * NEW_MIB + at) * MIB, piece)));
+}
+
 test('a site whose disk is full stops using its copy, and the others go on', async () => {
   await withCluster({ sizeBytes: 128 * MIB, prepare: mountAll }, async (test) => {
     const watch = test.watch();
     const load = test.load({ blockCount: 12_000, depth: 16 });
     await test.acknowledged(load, 500);
-    for (const victim of ['gamma', 'beta', 'alpha'] as const) {
+    for (const [part, victim] of (['gamma', 'beta', 'alpha'] as const).entries()) {
       const primary = await test.healed();
       await fill(test, victim);
+      const written = writeAnew(test, primary, part);
       await test.until(`the copy at ${victim} is given up`, async () => (await test.status(victim)).role === 'failed');
       const { failure, serving } = await test.status(victim);
+      await written;
       assert.match(failure ?? '', /ENOSPC/, 'it says why');
       assert.equal(serving, false);
       await test.acknowledged(load, 500);
