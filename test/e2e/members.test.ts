@@ -176,8 +176,11 @@ test('a site is removed, and added again with an empty folder, while a host writ
     await restart(cluster, load, 'alpha');
     await cluster.until('gamma is no copy any more', async () => (await copiesOf(cluster)).join() === 'alpha sync true,beta sync true');
     await cluster.acknowledged(load, 200);
-    const status = await tercet(cluster, 'status');
-    assert.deepEqual([status.code, /gamma/.test(status.out)], [EXIT.done, false], status.out);
+    // A host that writes as fast as it can may make it say, for a moment, that the sidefile would soon be full.
+    await cluster.until('the status is well, and does not name gamma', async () => {
+      const { code, out } = await tercet(cluster, 'status');
+      return code === EXIT.done && !/gamma/.test(out);
+    });
 
     rmSync(join(cluster.member('gamma').layout.data, group), { recursive: true });
     writeSites(cluster, ['alpha', 'beta', 'gamma']);
