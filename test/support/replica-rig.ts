@@ -353,3 +353,14 @@ export function write(volume: number, block: number, blockCount: number, fill: n
 export function zero(kind: 'zeroes' | 'trim', volume: number, block: number, blockCount: number): NewRecord {
   return { kind: RECORD_KIND[kind], volume, offset: block * BLOCK_BYTES, length: blockCount * BLOCK_BYTES, payload: null };
 }
+
+/** A copy of 0x0d as of record 1, of which everything is to be brought to what a new primary has: a resync of another epoch has begun. */
+export function beginResync(): { readonly rig: ReplicaRig; readonly begin: Parameters<Replica['receiver']['begin']>[0] } {
+  const rig = new ReplicaRig().start();
+  rig.write(0, 0, SMALL_BLOCKS, 0x0d);
+  rig.replica.commit(1);
+  const { epoch, history, chain } = rig.replica;
+  const begin = { epoch: epoch + 1, history: [...history, { epoch: epoch + 1, firstSeq: 2 }], position: 1, chain, rung: 'copy' } as const;
+  rig.wait((done) => rig.replica.receiver.begin(begin, done));
+  return { rig, begin };
+}

@@ -3,18 +3,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BLOCK_BYTES } from '../../../src/core/base/units.ts';
-import { assertSame, ReplicaRig, SMALL_BLOCKS } from '../../support/replica-rig.ts';
+import { assertSame, beginResync, type ReplicaRig, SMALL_BLOCKS } from '../../support/replica-rig.ts';
 
 const STEPS_MAX = 60;
 
 /** A copy of 0x0d as of record 1 that is being brought to 0x11 in its first block, all of it staged, and a record since. */
 function staged(): ReplicaRig {
-  const rig = new ReplicaRig().start();
-  rig.write(0, 0, SMALL_BLOCKS, 0x0d);
-  rig.replica.commit(1);
-  const { epoch, history, chain } = rig.replica;
-  const begin = { epoch: epoch + 1, history: [...history, { epoch: epoch + 1, firstSeq: 2 }], position: 1, chain, rung: 'copy' } as const;
-  rig.wait((done) => rig.replica.receiver.begin(begin, done));
+  const { rig } = beginResync();
   rig.wait((done) => rig.replica.receiver.writeImage(0, 0, new Uint8Array(BLOCK_BYTES).fill(0x11), done));
   return rig;
 }

@@ -7,7 +7,7 @@ import { BLOCK_BYTES } from '../../../src/core/base/units.ts';
 import { StagingRoom } from '../../../src/core/replica/staging-room.ts';
 import { discardStaging, Staging, stagingEntryLayout } from '../../../src/core/replica/staging.ts';
 import { chance, digests } from '../../support/records.ts';
-import { assertSame, ReplicaRig, SMALL_BLOCKS, WIDE_BLOCKS } from '../../support/replica-rig.ts';
+import { assertSame, beginResync, ReplicaRig, SMALL_BLOCKS, WIDE_BLOCKS } from '../../support/replica-rig.ts';
 import { MemoryStorage } from '../../support/memory-storage.ts';
 import { StepStorage } from '../../support/step-storage.ts';
 
@@ -178,12 +178,7 @@ test('images that are being staged when space runs out are not left behind by th
 test('a loss of power while a second resync begins leaves the older volume, and what the superblock counts of the first', () => {
   let [before, after] = [0, 0];
   for (let run = 0; run < 40; run++) {
-    const rig = new ReplicaRig().start();
-    rig.write(0, 0, SMALL_BLOCKS, 0x0d);
-    rig.replica.commit(1);
-    const { epoch, history, chain } = rig.replica;
-    const begin = { epoch: epoch + 1, history: [...history, { epoch: epoch + 1, firstSeq: 2 }], position: 1, chain, rung: 'copy' } as const;
-    rig.wait((done) => rig.replica.receiver.begin(begin, done));
+    const { rig, begin } = beginResync();
     rig.wait((done) => rig.replica.receiver.writeImage(0, 0, block(0x11), done));
     rig.replica.receiver.settled({ volume: 0, offset: BLOCK_BYTES }, 1);
     rig.storage.settle();
@@ -250,12 +245,7 @@ function assertOlder(rig: ReplicaRig, note: string): void {
 
 /** Copies of 0x0d as of record 1, two images of a resync staged beside it and counted, and a bit of the index flipped while it was down. */
 function rotted(at: number, ends: boolean): ReplicaRig {
-  const rig = new ReplicaRig().start();
-  rig.write(0, 0, SMALL_BLOCKS, 0x0d);
-  rig.replica.commit(1);
-  const { epoch, history, chain } = rig.replica;
-  const begin = { epoch: epoch + 1, history: [...history, { epoch: epoch + 1, firstSeq: 2 }], position: 1, chain, rung: 'copy' } as const;
-  rig.wait((done) => rig.replica.receiver.begin(begin, done));
+  const { rig } = beginResync();
   for (const image of [0, 1]) rig.wait((done) => rig.replica.receiver.writeImage(0, image * BLOCK_BYTES, block(0x11), done));
   rig.replica.receiver.settled({ volume: 0, offset: 2 * BLOCK_BYTES }, 1);
   rig.storage.settle();

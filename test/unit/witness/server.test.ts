@@ -14,6 +14,7 @@ import { limits } from '../../../src/core/base/limits.ts';
 import { WitnessClient } from '../../../src/witness/client.ts';
 import { memoryStore } from '../../../src/witness/memory-store.ts';
 import { type RunningWitness, startWitness, type WitnessOptions } from '../../../src/witness/server.ts';
+import { creation as creationOfThree } from '../../support/witness-group.ts';
 
 const log = (): void => undefined;
 
@@ -46,18 +47,8 @@ function ask(client: WitnessClient, operation: WitnessOperation): Promise<Witnes
   });
 }
 
-const creation: CreateOperation = {
-  kind: 'create',
-  requestId: 'create-1',
-  group: 'vm',
-  from: 'primary',
-  groupId: 'id-1',
-  copies: [
-    { site: 'primary', mode: 'sync' },
-    { site: 'near', mode: 'sync' },
-  ],
-  first: 'primary',
-};
+/** Of a pair. */
+const creation: CreateOperation = { ...creationOfThree, copies: creationOfThree.copies.slice(0, 2) };
 const claim: WitnessOperation = { kind: 'claim', requestId: 'claim-1', group: 'vm', from: 'primary', revision: 1, epoch: 0 };
 const read: WitnessOperation = { kind: 'read', requestId: 'read-1', group: 'vm', from: 'near' };
 
