@@ -21,6 +21,8 @@ import type { RunOptions, RunResult } from './run.ts';
 const SELF = fileURLToPath(import.meta.url);
 /** States are demanded of sets of at least this many seeds. */
 const COVERAGE_SEEDS = 1000;
+/** A long run tells how far it is each time it has carried out so many. */
+const PROGRESS_SEEDS = 5000;
 /** Processor time after which a run counts as hanging: the longest take a few seconds. Real time says nothing on a machine that does much else. */
 const HANG_CPU_MILLIS = 60_000;
 /** How often it is looked at. */
@@ -207,6 +209,7 @@ async function many(seeds: number, from: number, workers: number): Promise<numbe
       failures++;
       console.log(`seed ${told.seed}: rule ${told.violation.rule}: ${told.violation.text.split('\n')[0]}\n    ${replayLine(told)}`);
     }
+    if (done % PROGRESS_SEEDS === 0) console.log(`${done} seeds so far, ${failures} violations`);
     return failures < 20;
   });
   const seconds = Number(process.hrtime.bigint() - began) / 1e9;
@@ -246,12 +249,13 @@ async function twice(seeds: number, from: number): Promise<number> {
 }
 
 async function findPlanted(seeds: number, from: number, workers: number): Promise<number> {
-  const jobs = Array.from({ length: seeds }, (_, index) => ({ seed: from + index }));
   let found = 0;
   const chosen = flags.planted === 'all' ? PLANTED : PLANTED.filter((bug) => bug.name === flags.planted);
   for (const bug of chosen) {
     let runs = 0;
     let first: Told | null = null;
+    const { focus } = bug;
+    const jobs = Array.from({ length: seeds }, (_, index) => ({ seed: from + index, ...(focus !== undefined && { focus }) }));
     await spread(jobs, workers, bug.name, (told) => {
       runs++;
       if (told.violation !== null) first ??= told;

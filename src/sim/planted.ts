@@ -7,6 +7,7 @@ import { CLOCK_BUGS } from './planted/clock.ts';
 import { MEMBER_BUGS } from './planted/members.ts';
 import { fileURLToPath } from 'node:url';
 import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
+import type { Focus } from './run.ts';
 import type { LoadHookSync } from 'node:module';
 import { STREAM_BUGS } from './planted/streams.ts';
 import { FOLDING_BUGS } from './planted/folding.ts';
@@ -26,6 +27,8 @@ export interface PlantedBug {
   /** The rule that it breaks. */
   readonly breaks: string;
   readonly edits: readonly Edit[];
+  /** Where chance alone seldom leads to the moment in which it matters: what the runs that look for it have in common. */
+  readonly focus?: Focus;
 }
 
 function bug(name: string, breaks: string, file: string, find: string, replace: string): PlantedBug {
@@ -40,6 +43,7 @@ const MEMBERSHIP = 'site/membership.ts';
 const SITE = 'site/site.ts';
 const HOSTS = 'site/hosts.ts';
 const STANDBY = 'site/standby.ts';
+const CLAIMANT = 'site/claimant.ts';
 const ACKNOWLEDGE = 'mirror/acknowledge.ts';
 const FOLLOW = 'mirror/follow.ts';
 const LEASE = 'arbiter/lease.ts';
@@ -90,13 +94,19 @@ export const PLANTED: readonly PlantedBug[] = [
   bug('restart forgets the promise', '2 lease', LEASE, 'this.#until = startedAt + fullPromise;', 'this.#until = startedAt;'),
   bug('promises and does not note it', '2 lease', FOLLOW, 'this.#promised.promise(this.#clock.now(), this.#promiseMillis);', ''),
   bug('restart forgets a pending claim', '5 claim', SITE, 'if (pending !== null &&', 'if (pending !== null && pending.epoch < 0 &&'),
-  bug(
-    'claims before its log is on disk',
-    '5 claim',
-    STANDBY,
-    'if (replica.marks.durable < replica.marks.received) return waiting',
-    'if (replica.marks.durable < 0) return waiting',
-  ),
+  {
+    name: 'claims before its log is on disk',
+    breaks: '5 claim',
+    edits: [
+      {
+        file: STANDBY,
+        find: 'if (replica.marks.durable < replica.marks.received) return waiting',
+        replace: 'if (replica.marks.durable < 0) return waiting',
+      },
+      { file: CLAIMANT, find: 'replica !== null && replica.marks.durable < replica.marks.received ? pending : null', replace: 'null' },
+    ],
+    focus: { story: 'slowHeir' },
+  },
   bug(
     'claim leaves the other flags true',
     '5 claim',
@@ -127,7 +137,16 @@ export const PLANTED: readonly PlantedBug[] = [
     'cleanShutdown: false, unclean: false, startCount',
   ),
   bug('unclean is not latched', '6 unclean', OPEN, 'const unclean = value.unclean || powerLost;', 'const unclean = powerLost;'),
-  bug('of two unclean copies the nearer claims', '6 unclean', STANDBY, 'if (order > 0 || (order === 0', 'if (order < 0 || (order === 0'),
+  // Survivors make themselves equal first, and equal ones differ in their place only: this is what is left where they do not.
+  {
+    name: 'of two unclean copies the nearer claims',
+    breaks: '6 unclean',
+    edits: [
+      { file: STANDBY, find: 'if (order > 0 || (order === 0', replace: 'if (order < 0 || (order === 0' },
+      { file: STANDBY, find: 'if (level !== null) return level;', replace: '' },
+    ],
+    focus: { story: 'bothUnclean' },
+  },
 
   // The planned change.
   bug('hands over and serves on', 'handover', LEAD, 'if (this.#handover?.stopped === true) return false;', ''),
@@ -215,13 +234,26 @@ export const PLANTED: readonly PlantedBug[] = [
     'base.table.writeBack(written);',
     'written(null);',
   ),
-  bug(
-    'a question is answered as of wherever the copy is',
-    'verify false alarm',
-    'scan/examine.ts',
-    'if (replica.marks.received !== ask.seq || !replica.consistent',
-    'if (!replica.consistent',
-  ),
+  {
+    name: 'a question is answered as of wherever the copy is',
+    breaks: 'verify false alarm',
+    edits: [
+      {
+        file: 'scan/examine.ts',
+        find: 'if (replica.marks.received !== ask.seq || !replica.consistent',
+        replace: 'if (!replica.consistent',
+      },
+      // Nothing is asked before everything that it is about is sent: each of the two alone is enough.
+      { file: 'site/verify-desk.ts', find: 'if (peer.nextSeq !== replica.marks.received + 1) return false;', replace: '' },
+    ],
+    focus: {
+      settings: {
+        scrub: { everyMillis: 500, algorithm: 'sha256', reportOnly: true, bytesPerSecond: 0, window: null },
+        foldMillis: { far: 400, near: 100, prim: 100 },
+        pace: { site: 'far', bytesPerSecond: 100_000 },
+      },
+    },
+  },
   bug(
     'a copy that disagrees with its own digest is believed',
     'verify attribution',

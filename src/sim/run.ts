@@ -25,11 +25,18 @@ import {
   witnessFaults,
 } from './schedule.ts';
 import { deletePhase } from './delete-phase.ts';
+import { type FocusStory, focusFaults } from './stories.ts';
 import { scrubPhase } from './scrub-phase.ts';
 import { foldingOf, type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
 import { SimWitness } from './witness.ts';
 import { type TraceSink, type Violation, World } from './world.ts';
+
+/** What runs that look for one thing have in common: settings instead of the seed's, and a story that is told again and again instead of its faults. */
+export interface Focus {
+  readonly settings?: Partial<Settings>;
+  readonly story?: FocusStory;
+}
 
 /** What may differ between two runs of one seed. */
 export interface RunOptions {
@@ -37,6 +44,7 @@ export interface RunOptions {
   readonly trace?: TraceSink | null;
   /** Faults instead of those that the seed makes. */
   readonly schedule?: readonly Fault[];
+  readonly focus?: Focus;
   /** How long faults may happen, instead of what the seed says. */
   readonly chaosMillis?: number;
   /** Whether crash points and port calls are counted from the very beginning, and not from the end of the set-up. */
@@ -399,9 +407,14 @@ function scheduleOf(world: World, settings: Settings): readonly Fault[] {
   return faults.sort((a, b) => a.at - b.at);
 }
 
+/** The faults of a run with a story of its own; null for one without. */
+function focused(world: World, settings: Settings, focus: Focus | undefined): readonly Fault[] | null {
+  return focus?.story === undefined ? null : focusFaults(focus.story, world.chance('focus'), spanOf(settings));
+}
+
 /** Carries out one run. */
 export function run(options: RunOptions): RunResult {
-  const simulation = new Simulation(options.seed, options.trace ?? null);
+  const simulation = new Simulation(options.seed, options.trace ?? null, options.focus?.settings);
   const { world, settings, machines } = simulation;
   const arm = (): void => {
     const point = options.crashPoint;
@@ -412,7 +425,7 @@ export function run(options: RunOptions): RunResult {
   if (options.fromStart === true) arm();
   simulation.setUp();
   const from = world.now;
-  const schedule = options.schedule ?? scheduleOf(world, settings);
+  const schedule = options.schedule ?? focused(world, settings, options.focus) ?? scheduleOf(world, settings);
   const callsBefore = machines.map((machine) => (options.fromStart === true ? 0 : machine.gate.calls));
   simulation.hosts.start();
   for (const fault of schedule) world.at(from + fault.at, () => simulation.faults.apply(fault));

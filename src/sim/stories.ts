@@ -521,3 +521,34 @@ export function makeLosses(chance: Chance, from: number, to: number, leaseMillis
   const rhythm = { pause: Math.max(8 * leaseMillis, 5000), least: 0.5, most: 2 };
   return told({ chance, from, to, leaseMillis }, rhythm, (plot) => chance.pick([lostWitness, lostWitness, twoWitnesses])(plot));
 }
+
+/** The primary is lost while the disk of the copy that is to follow it is slow: what it holds is on that disk only much later. */
+const slowHeir: Story = ({ chance, at, leaseMillis, first, second }) => [
+  fault('slow-disk', at, { site: second, millis: leaseMillis * 4, amount: chance.integer(100, 5000) }),
+  fault(chance.pick(['crash', 'power', 'isolate']), at + leaseMillis * chance.between(0.1, 1), {
+    site: first,
+    millis: leaseMillis * chance.between(3, 6),
+    amount: 1000,
+  }),
+];
+
+/** Both sync copies lose power at once, one of them with a slow disk, and come back soon: each may lack records, and one holds more. */
+const bothUnclean: Story = ({ chance, at, leaseMillis, first, second }) => [
+  fault('slow-disk', at, { site: chance.pick([first, second]), millis: leaseMillis, amount: chance.integer(10, 500) }),
+  fault('power', at + leaseMillis * chance.between(0.2, 1), { site: first, millis: chance.between(10, leaseMillis) }),
+  fault('power', at + leaseMillis * chance.between(0.2, 1), { site: second, millis: chance.between(10, leaseMillis) }),
+];
+
+/** Stories that one planted bug each needs, and that are too rare in other runs. */
+const FOCUS_STORIES = { slowHeir, bothUnclean } satisfies Record<string, Story>;
+export type FocusStory = keyof typeof FOCUS_STORIES;
+
+/** One of these, again and again. */
+export function focusFaults(
+  story: FocusStory,
+  chance: Chance,
+  { from, to, leaseMillis }: { readonly from: number; readonly to: number; readonly leaseMillis: number },
+): readonly Fault[] {
+  const rhythm = { pause: Math.max(4 * leaseMillis, 2000), least: 1.5, most: 3 };
+  return told({ chance, from, to, leaseMillis }, rhythm, FOCUS_STORIES[story]);
+}
