@@ -1,7 +1,7 @@
-// npm run show:scrub [-- --slices N --seconds S]: what disks do to each of three copies is found, named and mended; and what hosts feel of a scrub:
-// latencies of a host with one running and with none, in slices that take turns within one run, on real processes on this machine.
+// npm run show:scrub [-- --rounds N --seconds S --no-damage]: what disks do to each of three copies is found, named and mended; and what hosts feel of a
+// scrub: latencies of a host with one running and with none, in rounds of two slices that take turns, within one run, on real processes on this machine.
 
-import { rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 import { pause } from '../../demo/waiting.ts';
@@ -9,10 +9,17 @@ import { ControlClient } from '../../src/api/client.ts';
 import { MIB, TestCluster } from '../../test/support/cluster.ts';
 import { assertFound, damageAll, settle, verifyCommand } from '../../test/support/scrub.ts';
 
-const { values } = parseArgs({ options: { slices: { type: 'string', default: '12' }, seconds: { type: 'string', default: '6' } } });
-const SLICES = Number(values.slices);
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '12' },
+    seconds: { type: 'string', default: '6' },
+    damage: { type: 'boolean', default: true },
+  },
+  allowNegative: true,
+});
+const ROUNDS = Number(values.rounds);
 const SLICE_MILLIS = Number(values.seconds) * 1000;
-const VOLUME_BYTES = 256 * MIB;
+const VOLUME_BYTES = 512 * MIB;
 const BLOCK_BYTES = 4096;
 /** Requests of the host under way at once; every other one reads. */
 const LANES = 4;
@@ -45,15 +52,36 @@ async function showDamage(test: TestCluster): Promise<void> {
   say('all of it found, at the right copy, of the right kind, and mended; a second verify finds nothing');
 }
 
-/** Latencies of one slice, in milliseconds. */
-async function slice(test: TestCluster, scrub: boolean): Promise<{ latencies: number[]; scrubbedBytes: number }> {
+/** What a scrub does while it is measured: it looks at records of sidefiles first, and then compares volumes. */
+type Phase = 'records' | 'volumes';
+
+/** One slice of a host's load. */
+interface Slice {
+  /** In milliseconds, ascending. */
+  readonly latencies: readonly number[];
+  /** What the scrub looked at meanwhile, of all copies' records or of the volume. */
+  readonly scrubbedBytes: number;
+  /** Processor time of the three daemons, in milliseconds. */
+  readonly processorMillis: number;
+}
+
+const group = (test: TestCluster): string => test.exportName.split('/')[0] as string;
+
+/** Has a scrub under way in a phase, so that the host comes to one that runs already. */
+async function beginScrub(control: ControlClient, name: string, phase: Phase): Promise<void> {
+  await control.verify(name, { algorithm: 'sha256', reportOnly: false, bytesPerSecond: 0 });
+  while (phase === 'volumes' && (await control.verifyStatus(name)).recordsCheckedSites.length < 3) await pause(5);
+}
+
+async function slice(test: TestCluster, scrub: Phase | null): Promise<Slice> {
   const client = await test.attach('alpha');
   const control = new ControlClient(test.member('alpha').layout.control);
-  const group = test.exportName.split('/')[0] as string;
   const latencies: number[] = [];
-  const until = performance.now() + SLICE_MILLIS;
   const data = noise(BLOCK_BYTES, 7);
-  let scrubbedBytes = 0;
+  if (scrub !== null) await beginScrub(control, group(test), scrub);
+  const before = scrub === null ? null : await control.verifyStatus(group(test));
+  const processorBefore = processorMillis(test);
+  const until = performance.now() + SLICE_MILLIS;
   const lane = async (number: number): Promise<void> => {
     for (let i = number; performance.now() < until; i += LANES) {
       const offset = Math.floor(Math.random() * (VOLUME_BYTES / BLOCK_BYTES)) * BLOCK_BYTES;
@@ -64,47 +92,81 @@ async function slice(test: TestCluster, scrub: boolean): Promise<{ latencies: nu
       await pause(1);
     }
   };
-  const scrubbing = async (): Promise<void> => {
-    while (scrub && performance.now() < until) {
-      await control.verify(group, { algorithm: 'sha256', reportOnly: false, bytesPerSecond: 0 });
-      await pause(200);
-    }
-    if (!scrub) return;
-    scrubbedBytes = (await control.verifyStatus(group)).verifiedBytes;
-    await control.cancelVerify(group);
-  };
-  await Promise.all([...Array.from({ length: LANES }, (_, number) => lane(number)), scrubbing()]);
+  await Promise.all(Array.from({ length: LANES }, (_, number) => lane(number)));
+  const processor = processorMillis(test) - processorBefore;
+  let scrubbedBytes = 0;
+  if (before !== null) {
+    const after = await control.verifyStatus(group(test));
+    if (!after.running) throw new Error('the scrub had ended before the slice did: give it less time, --seconds');
+    scrubbedBytes = after.verifiedBytes + after.recordsCheckedBytes - before.verifiedBytes - before.recordsCheckedBytes;
+    await control.cancelVerify(group(test));
+  }
   await client.close();
-  return { latencies, scrubbedBytes };
+  return { latencies: latencies.sort((a, b) => a - b), scrubbedBytes, processorMillis: processor };
+}
+
+/** Processor time of the daemons so far, by the tenth and eleventh number behind their names in /proc; NaN where there is none. */
+function processorMillis(test: TestCluster): number {
+  let ticks = 0;
+  for (const { daemon } of test.cluster.members) {
+    const stat = existsSync(`/proc/${daemon.pid}/stat`) ? readFileSync(`/proc/${daemon.pid}/stat`, 'utf8') : '';
+    const numbers = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    ticks += Number(numbers[11] ?? NaN) + Number(numbers[12] ?? NaN);
+  }
+  return ticks * 10;
 }
 
 function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? NaN;
 }
 
+const median = (numbers: readonly number[]): number =>
+  percentile(
+    [...numbers].sort((a, b) => a - b),
+    0.5,
+  );
+
+/** Rounds of two slices, one with a scrub and one without, which take turns in being the first. */
 async function showLatency(test: TestCluster): Promise<void> {
-  const all: Record<'with' | 'without', number[]> = { with: [], without: [] };
-  let scrubbed = 0;
-  await slice(test, false);
-  for (let number = 0; number < SLICES; number++) {
-    const { latencies, scrubbedBytes } = await slice(test, number % 2 === 1);
-    all[number % 2 === 1 ? 'with' : 'without'].push(...latencies);
-    scrubbed += scrubbedBytes;
+  await slice(test, null);
+  const rounds: { readonly phase: Phase; readonly without: Slice; readonly with: Slice }[] = [];
+  for (let number = 0; number < ROUNDS; number++) {
+    const phase: Phase = number % 2 === 0 ? 'volumes' : 'records';
+    const scrubFirst = number % 4 >= 2;
+    const first = await slice(test, scrubFirst ? phase : null);
+    const second = await slice(test, scrubFirst ? null : phase);
+    rounds.push({ phase, without: scrubFirst ? second : first, with: scrubFirst ? first : second });
   }
-  const [quiet, busy] = [all.without, all.with].map((list) => list.sort((a, b) => a - b)) as [number[], number[]];
-  for (const [name, share] of [
-    ['p50', 0.5],
-    ['p95', 0.95],
-    ['p99', 0.99],
-  ] as const) {
-    const [without, withScrub] = [percentile(quiet, share), percentile(busy, share)];
+  for (const [name, chosen] of [
+    ['while it compares volumes', rounds.filter(({ phase }) => phase === 'volumes')],
+    ['while it looks at records', rounds.filter(({ phase }) => phase === 'records')],
+    ['all rounds', rounds],
+  ] as const)
+    if (chosen.length > 0) showRounds(name, chosen);
+}
+
+function showRounds(name: string, rounds: readonly { readonly without: Slice; readonly with: Slice }[]): void {
+  say(`${name}: medians of ${rounds.length} rounds, without a scrub and with one`);
+  for (const share of [0.5, 0.95, 0.99]) {
+    const [without, withScrub] = (['without', 'with'] as const).map((which) =>
+      rounds.map((round) => percentile(round[which].latencies, share)),
+    ) as [number[], number[]];
+    const ratios = withScrub.map((millis, i) => millis / (without[i] as number)).sort((a, b) => a - b);
+    const [low, high] = [ratios[0] as number, ratios.at(-1) as number];
     say(
-      `${name}: ${without.toFixed(2)} ms without a scrub, ${withScrub.toFixed(2)} ms with one: ${(withScrub / without).toFixed(2)} times`,
+      `  p${share * 100}: ${median(without).toFixed(2)} ms and ${median(withScrub).toFixed(2)} ms; ` +
+        `in one round ${median(ratios).toFixed(2)} times (${low.toFixed(2)} to ${high.toFixed(2)})`,
     );
   }
-  const seconds = (SLICES * SLICE_MILLIS) / 2000;
+  const sum = (of: (slice: Slice) => number, which: 'without' | 'with'): number =>
+    rounds.reduce((total, round) => total + of(round[which]), 0);
+  const requests = (which: 'without' | 'with'): number => sum(({ latencies }) => latencies.length, which);
+  const perRequest = (which: 'without' | 'with'): string =>
+    ((sum((slice) => slice.processorMillis, which) / requests(which)) * 1000).toFixed(0);
+  const scrubbed = sum(({ scrubbedBytes }) => scrubbedBytes, 'with') / MIB / ((rounds.length * SLICE_MILLIS) / 1000);
   say(
-    `${quiet.length} and ${busy.length} requests of 4 KiB, ${LANES} at once, half of them writes; the scrub compared ${(scrubbed / MIB / seconds).toFixed(0)} MiB/s`,
+    `  ${requests('without')} and ${requests('with')} requests of 4 KiB; the scrub looked at ${scrubbed.toFixed(1)} MiB/s; ` +
+      `processor time of the daemons for one request ${perRequest('without')} and ${perRequest('with')} µs`,
   );
 }
 
@@ -117,7 +179,7 @@ try {
   for (let i = 0; i < 64; i++) await client.write(8 * MIB + i * 4 * BLOCK_BYTES, noise(4 * BLOCK_BYTES, i));
   await client.close();
   say(`three copies of ${VOLUME_BYTES / MIB} MiB of data`);
-  await showDamage(test);
+  if (values.damage) await showDamage(test);
   await showLatency(test);
   await test.compareCopies();
   say('the three copies are equal byte for byte');

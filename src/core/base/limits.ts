@@ -74,7 +74,9 @@ export const limits = {
   /** Longest range of one question of a verify: a few of them are under way at once. */
   verifyStepBytes: 1 * MIB,
   /** A verify does not rest longer for the sake of hosts than this rate allows, unless its order bounds the rate. */
-  verifyBytesPerSecondMin: 4 * MIB,
+  verifyBytesPerSecondMin: 1 * MIB,
+  /** Where a scrub would not end before the next one is due at that rate, this is the most that hosts are burdened with for it. */
+  verifyBytesPerSecondDueMax: 4 * MIB,
   /** Records that are looked at in one question of a verify. */
   verifyRecordsBytes: 1 * MIB,
   /** Answers of a verify from which a copy may still learn digests, when it hears that all copies are equal there. */

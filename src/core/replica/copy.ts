@@ -3,7 +3,7 @@
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import { BLOCK_BYTES, type Seq, type VolumeIndex } from '../base/units.ts';
-import type { Reader } from './read.ts';
+import type { Reader, VolumeExtent } from './read.ts';
 
 /** A part of a volume that is to be sent; `zero`: it reads as zeroes, so its length says it all. */
 export interface ImageRange {
@@ -28,9 +28,13 @@ export function nextImage(
   assert(fromOffset % BLOCK_BYTES === 0, 'a copy goes by whole blocks', { fromOffset });
   assert(bounds.bytesMax >= BLOCK_BYTES, 'an image holds at least a block', { bytesMax: bounds.bytesMax });
   if (fromOffset >= volume.sizeBytes) return null;
-  const length = Math.min(volume.sizeBytes - fromOffset, limits.zeroesBytesMax);
-  const first = reader.extents(volume.index, { offset: fromOffset, length }, 1, bounds.committed)[0];
-  assert(first !== undefined, 'a range that is not empty has extents', { fromOffset, length });
-  const wholeBlocks = Math.floor(bounds.bytesMax / BLOCK_BYTES) * BLOCK_BYTES;
-  return { offset: fromOffset, length: first.zero ? first.length : Math.min(first.length, wholeBlocks), zero: first.zero };
+  const firstOf = (bytesMax: number): VolumeExtent => {
+    const length = Math.min(volume.sizeBytes - fromOffset, bytesMax);
+    const first = reader.extents(volume.index, { offset: fromOffset, length }, 1, bounds.committed)[0];
+    assert(first !== undefined, 'a range that is not empty has extents', { fromOffset, length });
+    return first;
+  };
+  // Every block of it is looked up where records wait: no more of them than are wanted, unless they read as zeroes.
+  const { zero, length } = firstOf(Math.floor(bounds.bytesMax / BLOCK_BYTES) * BLOCK_BYTES);
+  return { offset: fromOffset, length: zero ? firstOf(limits.zeroesBytesMax).length : length, zero };
 }

@@ -222,16 +222,18 @@ export class DigestedBase implements StoredFile {
     this.table.file.readParts([snapshot.part], read);
   }
 
-  /** Blocks of a range of which no digest is known, or none that can be believed; none when that cannot be read. */
+  /** Blocks of a range of which no digest is known, or none that can be believed; none when that cannot be read. `done` comes later, or before this returns. */
   unknownBlocks(offset: number, length: number, done: (blocks: readonly number[]) => void): void {
     const [first, count] = [offset / BLOCK_BYTES, length / BLOCK_BYTES];
     const snapshot = this.table.snapshot(first, count);
-    this.table.file.readParts([snapshot.part], (failure) => {
+    const look = (failure: DiskFailure | null): void => {
       const unknown: number[] = [];
       for (let block = first; failure === null && block < first + count; block++)
         if (snapshot.at(block).kind !== 'known') unknown.push(block);
       done(unknown);
-    });
+    };
+    if (this.table.file.readCached(snapshot.part.offset, snapshot.part.bytes)) look(null);
+    else this.table.file.readParts([snapshot.part], look);
   }
 
   digestOf(block: Uint8Array): number {

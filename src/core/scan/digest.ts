@@ -18,6 +18,8 @@ export interface DigestSource {
   readonly marks: { readonly received: Seq };
   /** The next range from `fromOffset` on that is data (at most `bytesMax` of it) or reads as zeroes (and may be longer); null at the end. */
   imageRanges(volume: VolumeIndex, fromOffset: number, bytesMax: number): { offset: number; length: number; zero: boolean } | null;
+  /** Fills `into` at once if the disk need not be waited for; -1, with `into` undefined, if it must. Left out where that is not wanted. */
+  read?(volume: VolumeIndex, offset: number, into: Uint8Array): number;
   readCold(volume: VolumeIndex, offset: number, into: Uint8Array, done: (needSeq: Seq, failure: ReplicaFailure | null) => void): void;
   /** Digests a range as of this moment without bringing its content here; false, with nothing begun, where that is not possible. */
   digestBase(
@@ -34,6 +36,9 @@ export interface VolumeRange {
   readonly offset: number;
   readonly length: number;
 }
+
+/** So few bytes are read and digested here where they are in memory: a trip to another thread would cost hosts more. */
+const HERE_BYTES_MAX = 64 * 1024;
 
 export interface RangeDigests {
   /** One behind the other, one for each block of the range. */
@@ -63,7 +68,8 @@ export function digestRange(
   const seq = source.marks.received;
   const end = offset + length;
   const digested = (result: Uint8Array | ReplicaFailure): void => done(result instanceof Uint8Array ? { digests: result, seq } : result);
-  if (ports.seen === undefined && source.digestBase(volume, { offset, length }, how, digested)) return;
+  const here = length <= HERE_BYTES_MAX && source.read !== undefined;
+  if (!here && ports.seen === undefined && source.digestBase(volume, { offset, length }, how, digested)) return;
   const bytes = digests.take(length);
   let reads = 1;
   let failed: ReplicaFailure | null = null;
@@ -75,6 +81,7 @@ export function digestRange(
     if (ports.seen === undefined) go();
     else ports.seen(bytes, go);
   };
+  if (here && (source.read?.(volume, offset, bytes) ?? -1) >= 0) return ended(null);
   for (let at = offset; at < end;) {
     const next = source.imageRanges(volume, at, end - at);
     assert(next !== null && next.offset === at, 'a range that is digested is within its volume', { volume, at });

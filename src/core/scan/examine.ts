@@ -108,7 +108,8 @@ function digestAndLearn(on: Examined, asker: object, ask: Ask, done: (answer: An
   const { replica, bases, digests, learner } = on;
   const waiting = replica.records.waitingBlocks(ask.volume, ask.offset, ask.length);
   const study = ask.algorithm === PROOF_ALGORITHM ? new Study(bases[ask.volume] as DigestedBase, ask, waiting) : null;
-  const seen = study === null ? {} : { seen: study.seen.bind(study) };
+  // Content that nobody looks at need not be brought here.
+  const seen = study === null || study.over ? {} : { seen: study.seen.bind(study) };
   digestRange({ source: replica, digests, ...seen }, ask, ask, (result) => {
     const lesson = study?.end() ?? null;
     if (!('digests' in result)) return done({ kind: 'failed', why: failureError(result).message });

@@ -74,6 +74,11 @@ export class Study {
     });
   }
 
+  /** Whether it is known by now that there is nothing to learn. */
+  get over(): boolean {
+    return this.#unknown?.length === 0;
+  }
+
   /** The bytes that will be compared, before anybody else has them; `go` when they have been looked at. */
   seen(bytes: Uint8Array, go: () => void): void {
     const look = (): void => {

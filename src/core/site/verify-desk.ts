@@ -1,6 +1,7 @@
 // A site's part in verifies: as primary it makes them, by order and by schedule, at a pace that hosts do not feel; as mirror it answers about its
 // own copy. A run that was cut off goes on at its cursor when this site leads again.
 
+import { limits } from '../base/limits.ts';
 import type { BlockDigests } from '../base/ports.ts';
 import { type Millis, type SiteName, type WallMillis } from '../base/units.ts';
 import type { Link } from '../mirror/link.ts';
@@ -19,9 +20,10 @@ import { VerifyStore } from './verify-store.ts';
 
 /** How often the cursor is made durable at most. */
 const REMEMBER_MILLIS = 2_000;
-/** Begun in one turn at most while hosts are served, and while nobody is there. */
-const TURN_BYTES = 64 * 1024;
+/** Begun in one turn at most while nobody is there. */
 const TURN_BYTES_IDLE = 4 * 1024 * 1024;
+/** A scrub beside hosts is fast enough to end in this share of the time after which the next is due. */
+const DUE_SHARE = 0.8;
 /** A run that can not go on looks again after this, if nothing wakes it before. */
 const WAIT_MILLIS = 20;
 /** Questions that wait until the records before them are here. */
@@ -146,7 +148,7 @@ export class VerifyDesk {
     const { verifier } = run;
     this.pace.working(verifier.busy, now);
     const may = now >= this.pace.nextAt && lead.mayTake(now);
-    const begun = verifier.turn(now, !may ? 0 : this.pace.hostsActive(now) ? TURN_BYTES : TURN_BYTES_IDLE);
+    const begun = verifier.turn(now, !may ? 0 : this.pace.hostsActive(now) ? this.pace.stepBytes : TURN_BYTES_IDLE);
     this.pace.began(begun, verifier.order.bytesPerSecond, now);
     this.pace.working(verifier.busy, now);
     // What it appended may have met a failing disk, and then this copy takes no part any more.
@@ -245,11 +247,20 @@ export class VerifyDesk {
     const examined = this.#examined;
     if (examined === null) return;
     const verifier = new Verifier(this.#groundOf(lead, examined), order, cursor);
+    this.pace.leastBytesPerSecond = this.#leastBytesPerSecond(examined);
     this.#run = { verifier, lead, began, startedAt: this.#options.clock.now() };
     this.#store.set({ ...this.#store.value, run: { order, cursor, began } });
     const facts = { algorithm: order.algorithm, reportOnly: order.reportOnly, volume: cursor.volume, offset: cursor.offset };
     this.#options.journal('verify.begin', facts, 'a verify compares the copies');
     this.#options.shell.wake();
+  }
+
+  #leastBytesPerSecond({ replica }: Examined): number {
+    const { verifyBytesPerSecondMin: least, verifyBytesPerSecondDueMax: most } = limits;
+    const { scrub } = this.#options;
+    if (scrub === undefined) return least;
+    const totalBytes = replica.sizes.agreed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return Math.min(most, Math.max(least, (totalBytes / (scrub.everyMillis * DUE_SHARE)) * 1000));
   }
 
   #groundOf(lead: Lead, examined: Examined & { readonly replica: Replica }): VerifyGround {

@@ -1,43 +1,139 @@
-// Work in the background that hosts must not feel: how long it rests after each piece.
+// Work in the background that hosts must not feel: how fast it goes beside them.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { limits } from '../../../src/core/base/limits.ts';
 import { Pace } from '../../../src/core/site/pace.ts';
 
 const MIB = 1024 * 1024;
+const LEAST = limits.verifyBytesPerSecondMin;
 
-/** Pieces of 10 ms each with hosts answered all along; returns how long it rested after the last of them. */
-function rests(pieces: number, latency: (working: boolean, i: number) => number): number {
-  const pace = new Pace();
-  let now = 0;
-  let rested = 0;
-  for (let piece = 0; piece < pieces; piece++) {
-    pace.working(true, now);
-    pace.began(64 * MIB, 0, now);
-    for (let i = 0; i < 20; i++) pace.answered(latency(true, piece * 20 + i), (now += 0.5));
-    pace.working(false, now);
-    rested = pace.nextAt - now;
-    for (let i = 0; now < pace.nextAt; i++) pace.answered(latency(false, i), (now += 0.5));
+/** What hosts see: how long an answer takes, beside the work and while it rests; the how-manieth it is. */
+type Latency = (beside: boolean, i: number) => number;
+
+/** Hosts that are answered every half millisecond, and steps that take `stepMillis` each. */
+class Scene {
+  readonly pace: Pace = new Pace();
+  readonly #stepMillis: number;
+  now = 0;
+  begunBytes = 0;
+  workedMillis = 0;
+  #answers = 0;
+
+  constructor(stepMillis = 2) {
+    this.#stepMillis = stepMillis;
   }
-  return rested;
+
+  run(seconds: number, latency: Latency): this {
+    const end = this.now + seconds * 1000;
+    while (this.now < end) {
+      const bytes = this.pace.stepBytes;
+      const begunAt = this.now;
+      this.pace.began(bytes, 0, this.now);
+      this.pace.working(true, this.now);
+      this.begunBytes += bytes;
+      this.#answer(this.now + this.#stepMillis, (i) => latency(true, i));
+      this.pace.working(false, this.now);
+      this.workedMillis += this.now - begunAt;
+      this.#answer(this.pace.nextAt, (i) => latency(false, i));
+    }
+    return this;
+  }
+
+  #answer(until: number, latency: (i: number) => number): void {
+    while (this.now < until) this.pace.answered(latency(this.#answers++), (this.now += 0.5));
+  }
+
+  get mibPerSecond(): number {
+    return this.pace.bytesPerSecond / MIB;
+  }
 }
 
-test('work that hosts do not feel rests three times as long as it lasts, and without hosts not at all', () => {
-  assert.equal(Math.round(rests(50, () => 1)), 30);
+/** Latencies between 1 and 2 ms, one in 25 of them up to 10, by no order that has to do with the work. */
+const usual = (i: number): number => {
+  const chance = ((i * 2_654_435_761) % 1000) / 1000;
+  return chance < 0.04 ? 2 + 200 * chance : 1 + chance;
+};
+
+describe('beside hosts', () => {
+  const cases: readonly { readonly what: string; readonly latency: Latency; readonly from: number; readonly to: number }[] = [
+    { what: 'that feel nothing it goes faster and faster', latency: (_, i) => usual(i), from: 8, to: Infinity },
+    {
+      what: 'that all wait twice as long for it, it stays at the least rate',
+      latency: (beside, i) => usual(i) * (beside ? 6 : 1),
+      from: 1,
+      to: 2,
+    },
+    {
+      what: 'of which one in five waits for it, it goes no faster than five slow answers in a thousand',
+      latency: (beside, i) => (beside && i % 5 === 0 ? 15 : usual(i)),
+      from: 1,
+      to: 6,
+    },
+    {
+      what: 'whose mean it makes longer, but not the slow answers, it goes on: nobody feels that',
+      latency: (beside, i) => usual(i) + (beside && usual(i) < 1.5 ? 0.1 : 0),
+      from: 8,
+      to: Infinity,
+    },
+  ];
+  for (const { what, latency, from, to } of cases)
+    test(what, () => {
+      const { mibPerSecond } = new Scene().run(20, latency);
+      assert(mibPerSecond >= from && mibPerSecond <= to, `${mibPerSecond} MiB/s`);
+    });
+
+  test('the rate is halved as soon as answers become slow, and grows again by and by', () => {
+    const scene = new Scene().run(20, (_, i) => usual(i));
+    const fast = scene.mibPerSecond;
+    scene.run(2, (beside, i) => usual(i) * (beside ? 6 : 1));
+    assert(scene.mibPerSecond <= fast / 4, `${scene.mibPerSecond} MiB/s after ${fast}`);
+    const slow = scene.mibPerSecond;
+    scene.run(2, (_, i) => usual(i));
+    assert(scene.mibPerSecond > slow && scene.mibPerSecond < fast, `${scene.mibPerSecond} MiB/s after ${slow}`);
+  });
+
+  test('steps are small while the rate is low, and it rests three times as long as a step takes at least', () => {
+    const scene = new Scene(4);
+    assert.equal(scene.pace.stepBytes, 64 * 1024);
+    scene.run(60, () => 1);
+    assert.equal(scene.pace.stepBytes, 512 * 1024);
+    assert(scene.workedMillis <= scene.now / 3.8, `it worked for ${scene.workedMillis} of ${scene.now} ms`);
+  });
+
+  test('that wait for another reason as well it keeps a least rate, or the one that it is given', () => {
+    for (const least of [LEAST, 3 * MIB]) {
+      // The worst case: every answer beside it is slow, and a step takes as long as the rate allows.
+      const scene = new Scene(20);
+      scene.pace.leastBytesPerSecond = least;
+      scene.run(20, (beside) => (beside ? 50 : 1));
+      const resting = scene.now - scene.workedMillis;
+      assert(resting / 1000 <= (scene.begunBytes / least) * 1.1, `it rested for ${resting} ms`);
+    }
+  });
+});
+
+test('without hosts it does not rest, and beside the first that comes it begins at the least rate', () => {
   const pace = new Pace();
+  pace.began(4 * MIB, 0, 1000);
   pace.working(true, 1000);
   pace.working(false, 1010);
   assert.equal(pace.nextAt, 1010);
+  assert.equal(pace.hostsActive(1010), false);
+  pace.answered(1, 1010);
+  assert.equal(pace.hostsActive(1010), true);
+  assert.equal(pace.bytesPerSecond, LEAST);
 });
 
-test('work that makes hosts wait rests longer and longer', () => {
-  assert(rests(50, (working) => (working ? 2 : 1)) > 300);
-});
-
-test('work that makes one answer in five much slower rests longer, though most are quick', () => {
-  const quiet = (i: number): number => 1 + (i % 10) / 10;
-  assert(rests(60, (working, i) => (working && i % 5 === 0 ? 1.95 : working ? quiet(i) * 0.9 : quiet(i))) > 100);
+test('a step that looked at nothing is followed by a short rest', () => {
+  const pace = new Pace();
+  for (const millis of [2, 1000]) {
+    pace.answered(1, 5000);
+    pace.working(true, 5000);
+    pace.answered(1, 5000 + millis);
+    pace.working(false, 5000 + millis);
+    assert.equal(pace.nextAt, 5000 + millis + Math.min(100, 3 * millis));
+  }
 });
 
 test('a rate bounds what is begun, and none bounds nothing', () => {
@@ -46,21 +142,4 @@ test('a rate bounds what is begun, and none bounds nothing', () => {
   assert(pace.nextAt <= 0);
   pace.began(1_000_000, 500_000, 0);
   assert.equal(pace.nextAt, 2000);
-});
-
-test('hosts that wait for another reason as well do not stop it: it keeps a least rate', () => {
-  const pace = new Pace();
-  let now = 0;
-  let begun = 0;
-  while (begun < 64 * MIB) {
-    pace.working(true, now);
-    pace.began(MIB / 4, 0, now);
-    begun += MIB / 4;
-    // The worst case: every answer while it works is slow.
-    for (let i = 0; i < 20; i++) pace.answered(50, (now += 1));
-    pace.working(false, now);
-    while (now < pace.nextAt) pace.answered(1, (now += 1));
-  }
-  const atWork = (begun / (MIB / 4)) * 20;
-  assert((now - atWork) / 1000 <= (begun / limits.verifyBytesPerSecondMin) * 1.1, `it rested for ${now - atWork} ms`);
 });
