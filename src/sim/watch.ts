@@ -46,6 +46,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   /** Told when a process ended, and when a site gave its copy up: the operator. */
   onEnded: (machine: Machine<InspectedSite>) => void = () => undefined;
   onFailed: (machine: Machine<InspectedSite>, reason: string) => void = () => undefined;
+  /** Sites whose disk has failed in this life of the process. */
+  private readonly failing = new Set<SiteName>();
   private readonly network: Network;
   private readonly witnessMachine: SimWitness;
   private readonly unitBytes: number;
@@ -156,6 +158,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   // ── machines ──
 
   started(machine: Machine<InspectedSite>): void {
+    this.failing.delete(machine.name);
     for (const rule of this.rules) rule.started?.(this, this.site(machine));
   }
 
@@ -204,6 +207,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   cut(machine: Machine<InspectedSite>, call: string): void {
     // What it did in this event before its end counts: it may have told others of it.
     this.refresh(this.site(machine));
+    // The disk has failed in this very event, and the process ends before it can say so.
+    if (this.failing.has(machine.name) && machine.failure === null) this.harm(machine, 'disk');
     if (call.startsWith('before')) this.coverage.hit('crash before a port call');
     else if (call.startsWith('after')) this.coverage.hit('crash after a port call');
     else if (call === 'torn write') this.coverage.hit('crash in the middle of a write');
@@ -234,6 +239,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   journal(machine: Machine<InspectedSite>, event: string, facts: Readonly<Record<string, unknown>>, text: string): void {
     const { coverage } = this;
     if (event === 'role') this.countRole(facts, text);
+    else if (event === 'replica.failed' && facts['code'] !== 'DAMAGED') this.failing.add(machine.name);
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
     else if (event === 'handover.off') coverage.hit('handover given up');
@@ -341,8 +347,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       const site = this.seen.get(operation.site);
       if (site !== undefined) {
         const since = this.connectedSince(operation.from, operation.site);
-        // What was admitted is what the primary is connected to, not a disk that was put in meanwhile.
-        if (since !== null && since > site.lostAt) site.harmed = false;
+        // What was admitted is what the primary is connected to and has asked for, not a disk that was put in since, however late the question comes.
+        if (since !== null && since > site.lostAt && step.askedAt > site.lostAt) site.harmed = false;
         site.resignedAt = Infinity;
       }
     }
