@@ -352,7 +352,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         site.resignedAt = Infinity;
       }
     }
-    if (operation.kind === 'resign' && reply.outcome === 'done') {
+    if (operation.kind === 'resign' && reply.outcome === 'done' && reply.repeated !== true) {
       const site = this.seen.get(operation.from);
       if (site !== undefined) {
         site.resignedAt = this.world.now;
