@@ -193,9 +193,10 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
 
   failed(machine: Machine<InspectedSite>, reason: string): void {
     const damaged = reason.includes('damaged');
-    const { inside } = this.site(machine);
-    if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && (inside?.setAside?.heldBytes ?? 0) >= ONE_REQUEST_BYTES)
-      this.world.fail('19 set aside', `${machine.name} has ${inside?.setAside?.heldBytes} bytes set aside for its sidefile: ${reason}`);
+    // As it is now: what came before in this very event may have taken all of it.
+    const held = machine.disk.contentsOf('sidefile-set-aside')?.length ?? 0;
+    if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && held >= ONE_REQUEST_BYTES)
+      this.world.fail('19 set aside', `${machine.name} has ${held} bytes set aside for its sidefile: ${reason}`);
     const why = damaged ? falseDamage(this.site(machine), reason) : null;
     if (why !== null) this.world.fail('C3 damage', `${machine.name} finds its copy damaged although ${why}: ${reason}`);
     this.coverage.hit(damaged ? 'damage found at start' : 'disk failed');
