@@ -192,7 +192,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   }
 
   failed(machine: Machine<InspectedSite>, reason: string): void {
-    const damaged = reason.includes('damaged');
+    // It may find what a failed flush has dropped before it hears of the flush: it had been stopped meanwhile.
+    const damaged = reason.includes('damaged') && !machine.disk.dropped;
     // As it is now: what came before in this very event may have taken all of it.
     const held = machine.disk.contentsOf('sidefile-set-aside')?.length ?? 0;
     if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && held >= ONE_REQUEST_BYTES)
@@ -202,6 +203,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     this.coverage.hit(damaged ? 'damage found at start' : 'disk failed');
     // A failed write or flush may have dropped anything that was not durable before it.
     if (!damaged) this.harm(machine, 'disk');
+    machine.disk.dropped = false;
     this.onFailed(machine, reason);
   }
 
@@ -217,6 +219,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
 
   ended(machine: Machine<InspectedSite>, kind: CrashKind): void {
     const site = this.site(machine);
+    if (machine.disk.dropped) this.harm(machine, 'disk');
+    machine.disk.dropped = false;
     this.countEnd(site, kind);
     site.inside = null;
     site.serving = false;
