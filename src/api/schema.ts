@@ -232,25 +232,31 @@ export const eventListSchema: z.ZodType<{ readonly events: readonly EventLine[] 
 /** What a reload has found: POST /v1/reload. */
 export interface ReloadLine {
   readonly file: string;
-  readonly changes: readonly {
-    readonly key: string;
-    readonly was: string | null;
-    readonly now: string | null;
-    readonly takes: 'now' | 'agreed' | 'restart' | 'elsewhere';
-  }[];
+  readonly changes: readonly ChangedKey[];
+  /** What was read earlier and waits for a restart still; a daemon of before does not tell it. */
+  readonly pending?: readonly ChangedKey[];
 }
+
+/** One key of the configuration that has changed; values as JSON. */
+export interface ChangedKey {
+  readonly key: string;
+  readonly was: string | null;
+  readonly now: string | null;
+  readonly takes: 'now' | 'agreed' | 'restart' | 'elsewhere';
+}
+
+const changedKeySchema: z.ZodType<ChangedKey> = z.object({
+  key: z.string(),
+  was: z.string().nullable(),
+  now: z.string().nullable(),
+  takes: z.enum(['now', 'agreed', 'restart', 'elsewhere']),
+});
 
 /** Schema of ReloadLine. */
 export const reloadSchema: z.ZodType<ReloadLine> = z.object({
   file: z.string(),
-  changes: z.array(
-    z.object({
-      key: z.string(),
-      was: z.string().nullable(),
-      now: z.string().nullable(),
-      takes: z.enum(['now', 'agreed', 'restart', 'elsewhere']),
-    }),
-  ),
+  changes: z.array(changedKeySchema),
+  pending: z.array(changedKeySchema).exactOptional(),
 });
 
 const decisionInputsSchema: z.ZodType<DecisionInputs> = z.object({
