@@ -168,6 +168,7 @@ function ownProblems(status: SiteStatus, primary: SiteStatus | null): readonly s
   if (!status.consistent && role !== 'absent' && role !== 'starting')
     problems.push(`the copy at ${site} is inconsistent: it can serve nothing until it is whole`);
   const { reachable, provedAgeMillis: proved } = status.witness;
+  if (reachable === false && role === 'mirror') problems.push(`the witness does not answer ${site}: no failover to it until it does`);
   if (reachable !== false && proved !== null && proved > limits.witnessProofMillisMax)
     problems.push(
       `the witness answers ${site}, and has written nothing for it for ${secondsText(proved / 1000)}: look at the disk of the witness`,

@@ -138,6 +138,11 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
     problems: ['the witness does not answer alpha: no failover until it does'],
   },
   {
+    what: 'a witness that is silent to a mirror alone',
+    statuses: [statusSample(), mirrorSample({ witness: { ...statusSample().witness, reachable: false } })],
+    problems: ['the witness does not answer beta: no failover to it until it does'],
+  },
+  {
     what: 'a witness that answers and has not written for long',
     statuses: [mirrorSample({ witness: { ...statusSample().witness, provedAgeMillis: 240_000 } }), statusSample()],
     problems: ['the witness answers beta, and has written nothing for it for 4 min: look at the disk of the witness'],
