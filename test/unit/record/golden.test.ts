@@ -68,6 +68,17 @@ const SUPERBLOCK: SuperblockValue = {
   witness: { instance: 'w-1', revision: 12 },
 };
 
+/** One that has noted the members of the group. */
+const WITH_MEMBERS: SuperblockValue = {
+  ...SUPERBLOCK,
+  format: 2,
+  members: [
+    { site: 'near', mode: 'sync' },
+    { site: 'prim', mode: 'sync' },
+    { site: 'far', mode: 'async' },
+  ],
+};
+
 function golden(name: string): Uint8Array {
   return new Uint8Array(readFileSync(new URL(`../../golden/${name}`, import.meta.url)));
 }
@@ -132,9 +143,9 @@ function segment(): { bytes: Uint8Array; second: number; end: number } {
 }
 
 /** Bytes of a superblock that was just created, without the zeroes at its end. */
-function superblock(): Uint8Array {
+function superblock(value: SuperblockValue): Uint8Array {
   const storage = new MemoryStorage();
-  Superblock.create(storage, digests, SUPERBLOCK, () => undefined);
+  Superblock.create(storage, digests, value, () => undefined);
   const bytes = storage.contentOf(SUPERBLOCK_FILE);
   assert.equal(bytes.length, CELL_BYTES);
   assert.ok(bytes.subarray(limits.cellSlotBytes).every((byte) => byte === 0));
@@ -189,23 +200,27 @@ describe('the form on disk', () => {
     assert.equal(recovery.kind === 'ok' && recovery.sidefile.received, 110);
   });
 
-  test('of a superblock', () => {
-    const pinned = golden('superblock-v1.bin');
-    assert.deepEqual(superblock(), pinned);
-    const storage = new MemoryStorage();
-    storage.plant(SUPERBLOCK_FILE, pinned);
-    const read = Superblock.read(storage, digests);
-    assert.equal(read.kind, 'value');
-    if (read.kind === 'value') assert.deepEqual(read.superblock.value, SUPERBLOCK);
-    const json = new TextDecoder().decode(pinned.subarray(slotLayout.bytes));
-    const lines = [
-      'First slot of a superblock, without the zeroes behind it; version 1.',
-      ...reading('slot header', slotLayout, pinned, 0),
-      '',
-      json,
-    ];
-    assert.equal(`${lines.join('\n')}\n`, goldenText('superblock-v1.txt'));
-  });
+  for (const [version, value] of [
+    [1, SUPERBLOCK],
+    [2, WITH_MEMBERS],
+  ] as const)
+    test(`of a superblock, version ${version}`, () => {
+      const pinned = golden(`superblock-v${version}.bin`);
+      assert.deepEqual(superblock(value), pinned);
+      const storage = new MemoryStorage();
+      storage.plant(SUPERBLOCK_FILE, pinned);
+      const read = Superblock.read(storage, digests);
+      assert.equal(read.kind, 'value');
+      if (read.kind === 'value') assert.deepEqual(read.superblock.value, value);
+      const json = new TextDecoder().decode(pinned.subarray(slotLayout.bytes));
+      const lines = [
+        `First slot of a superblock, without the zeroes behind it; version ${version}.`,
+        ...reading('slot header', slotLayout, pinned, 0),
+        '',
+        json,
+      ];
+      assert.equal(`${lines.join('\n')}\n`, goldenText(`superblock-v${version}.txt`));
+    });
 });
 
 test('the documentation shows the golden frame as it is', () => {
