@@ -129,7 +129,10 @@ test('the packages install, and what is installed serves a mirrored volume', { t
     writeFileSync(layout.configFile, configText(layout));
     start(tercet, ['witness', 'run', '--data', layout.witness.data, '--listen', layout.witness.address.text]);
     const sites = layout.sites.map(({ name }) =>
-      start(tercetd, ['--site', name], name === 'alpha' ? { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '5000000' } : {}),
+      // The far one runs from the single file.
+      name === 'gamma'
+        ? start(file('.run'), ['tercetd', '--site', name], { TERCET_UNPACK: join(folder, 'unpacked') })
+        : start(tercetd, ['--site', name], name === 'alpha' ? { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '5000000' } : {}),
     );
     const [alpha] = sites as [ChildProcess];
     const log = text(alpha.stderr as NodeJS.ReadableStream);
