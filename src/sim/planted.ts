@@ -661,6 +661,11 @@ export const PLANTED: readonly PlantedBug[] = [
     "this.#state === 'stopped' ? fill > STOP_UNTIL :",
     "this.#state === 'stopped' ? fill >= 0 :",
   ),
+  {
+    name: 'the lag of a copy in a resync is told by what it has received of that',
+    breaks: '12 honest',
+    edits: [{ file: 'site/status.ts', find: "const shows = followed?.attached === 'following';", replace: 'const shows = attached;' }],
+  },
   ...DISK_BUGS,
   ...STREAM_BUGS,
   bug('payloads are not checked at start', 'C4 checksums', 'replica/recover.ts', '    if (bad >= 0) {', '    if (bad >= 1e9) {'),

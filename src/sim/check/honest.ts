@@ -51,6 +51,8 @@ function checkProtection(scene: Scene, site: SeenSite, status: SiteStatus): void
 function checkLag(scene: Scene, site: SeenSite, status: SiteStatus): void {
   for (const said of status.peers) {
     const peer = scene.sites.find((other) => other.name === said.site);
+    if (said.attached !== 'following' && said.lagRecords !== null)
+      scene.world.fail('12 honest', `${site.name} says ${said.site} lacks ${said.lagRecords} records, and it does not follow`);
     if (said.attached !== 'following' || said.lagRecords === null || peer === undefined || peer.inside === null || site.inside === null)
       continue;
     if (peer.inside.epoch !== site.inside.epoch) continue;
