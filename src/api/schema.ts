@@ -176,6 +176,19 @@ export interface DaemonStatus {
   /** The certificate of this site; null where links are not encrypted. */
   readonly tls: CertificateStatus | null;
   readonly groups: readonly SiteStatus[];
+  /** As primary: copies that would lose more than is allowed. A daemon of before does not tell it. */
+  readonly rpoBreaches?: readonly RpoBreach[];
+}
+
+/** A copy that would lose more than the configuration allows, if it had to serve now. */
+export interface RpoBreach {
+  readonly group: string;
+  readonly peer: string;
+  /** Seconds of writes; null: it was never known. */
+  readonly seconds: number | null;
+  /** Whether that is the most that it can be, and not a measurement. */
+  readonly bound: boolean;
+  readonly targetSeconds: number;
 }
 
 /** Schema of DaemonStatus. */
@@ -184,6 +197,9 @@ export const daemonStatusSchema: z.ZodType<DaemonStatus> = z.object({
   version: z.string(),
   tls: z.object({ identity: z.string(), expiresAt: z.string(), daysLeft: z.int(), warning: z.string().nullable() }).nullable(),
   groups: z.array(siteStatusSchema),
+  rpoBreaches: z
+    .array(z.object({ group: nameSchema, peer: nameSchema, seconds: z.number().nullable(), bound: z.boolean(), targetSeconds: z.number() }))
+    .exactOptional(),
 });
 
 /** Answer to GET /v1/health. */
