@@ -330,7 +330,10 @@ describe('a failed write or flush is final', () => {
     let full = true;
     const store = await openFileStore(folder, tracing((call) => (full && call === 'write group-db.cell.new 1' ? 'ENOSPC' : null)).open);
     assert.equal(await store.compareAndSet('db', null, stateAfter(0, store.instance, 'db')), 'no-room');
-    assert.deepEqual(readdirSync(folder).filter((name) => name.endsWith('.new')), []);
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => name.endsWith('.new')),
+      [],
+    );
     assert.equal(await store.compareAndSet('vm', 2, stateAfter(2, store.instance)), 'stored');
     full = false;
     assert.equal(await store.compareAndSet('db', null, stateAfter(0, store.instance, 'db')), 'stored');
