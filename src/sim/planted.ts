@@ -4,6 +4,7 @@
 
 import { DISK_BUGS } from './planted/disk.ts';
 import { CLOCK_BUGS } from './planted/clock.ts';
+import { HONEST_BUGS } from './planted/honest.ts';
 import { MEMBER_BUGS } from './planted/members.ts';
 import { fileURLToPath } from 'node:url';
 import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
@@ -661,11 +662,7 @@ export const PLANTED: readonly PlantedBug[] = [
     "this.#state === 'stopped' ? fill > STOP_UNTIL :",
     "this.#state === 'stopped' ? fill >= 0 :",
   ),
-  {
-    name: 'the lag of a copy in a resync is told by what it has received of that',
-    breaks: '12 honest',
-    edits: [{ file: 'site/status.ts', find: "const shows = followed?.attached === 'following';", replace: 'const shows = attached;' }],
-  },
+  ...HONEST_BUGS,
   ...DISK_BUGS,
   ...STREAM_BUGS,
   bug('payloads are not checked at start', 'C4 checksums', 'replica/recover.ts', '    if (bad >= 0) {', '    if (bad >= 1e9) {'),
