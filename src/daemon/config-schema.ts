@@ -222,6 +222,10 @@ export const groupShape = {
     .default('newest'),
   scrub: z.enum(['off', 'daily', 'weekly', 'monthly'], SCRUB_TEXT).default('off'),
   scrub_window: windowSchema.optional(),
+  scrub_digest: z
+    .enum(['sha256', 'sha1', 'md5', 'crc32'], 'must be "sha256", "sha1", "md5" or "crc32": by which digest a scrub compares copies')
+    .default('sha256'),
+  scrub_repairs: booleanSchema('false: a scrub only reports what differs').default(true),
   volume: z
     .array(z.unknown(), 'must be tables: add one [[group.NAME.volume]] for each volume')
     .min(1, 'must have at least one volume: add [[group.NAME.volume]]')

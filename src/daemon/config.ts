@@ -254,7 +254,12 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     rpoSeconds: present(fields.rpo_seconds),
     rpoAlertPercent: present(fields.rpo_alert_percent),
     bitmapChunkBytes: present(fields.bitmap_kib) * 1024,
-    scrub: scrubOf(present(fields.scrub), present(fields.scrub_mib_per_second) * MIB, fields.scrub_window ?? null),
+    scrub: scrubOf(present(fields.scrub), {
+      algorithm: present(fields.scrub_digest),
+      reportOnly: !present(fields.scrub_repairs),
+      bytesPerSecond: present(fields.scrub_mib_per_second) * MIB,
+      window: fields.scrub_window ?? null,
+    }),
     scanUnitBytes: present(fields.scan_unit_mib) * MIB,
     volumes: volumes.map((volume) => ({
       name: present(volume.name),
@@ -268,12 +273,8 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
 const DAY_MILLIS = 86_400_000;
 const SCRUB_MILLIS = { daily: DAY_MILLIS, weekly: 7 * DAY_MILLIS, monthly: 30 * DAY_MILLIS } as const;
 
-function scrubOf(
-  how: 'off' | keyof typeof SCRUB_MILLIS,
-  bytesPerSecond: number,
-  window: { readonly fromMinute: number; readonly toMinute: number } | null,
-): ScrubOptions | null {
-  return how === 'off' ? null : { everyMillis: SCRUB_MILLIS[how], algorithm: 'sha256', reportOnly: false, bytesPerSecond, window };
+function scrubOf(often: 'off' | keyof typeof SCRUB_MILLIS, how: Omit<ScrubOptions, 'everyMillis'>): ScrubOptions | null {
+  return often === 'off' ? null : { everyMillis: SCRUB_MILLIS[often], ...how };
 }
 
 /** A value that must be there because no fault was found. */

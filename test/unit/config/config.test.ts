@@ -417,6 +417,32 @@ for (const { kind, part, replacement, fault } of FAULTS) {
   });
 }
 
+test('a scrub is by sha256 and repairs unless the configuration says otherwise', () => {
+  const scrubOf = (keys: string): unknown => parseConfig(spoilt('[group.db]', `[group.db]\n${keys}`), FILE).groups[0]?.scrub;
+  const week = 7 * 86_400_000;
+  assert.deepEqual(scrubOf('scrub = "weekly"'), {
+    everyMillis: week,
+    algorithm: 'sha256',
+    reportOnly: false,
+    bytesPerSecond: 0,
+    window: null,
+  });
+  const keys = [
+    'scrub = "weekly"',
+    'scrub_digest = "sha1"',
+    'scrub_repairs = false',
+    'scrub_mib_per_second = 3',
+    'scrub_window = "22:00-06:30"',
+  ];
+  assert.deepEqual(scrubOf(keys.join('\n')), {
+    everyMillis: week,
+    algorithm: 'sha1',
+    reportOnly: true,
+    bytesPerSecond: 3 * 1024 * 1024,
+    window: { fromMinute: 1320, toMinute: 390 },
+  });
+});
+
 test('a wildcard is refused as an address that others connect to', () => {
   const text = `insecure = true\n${spoilt('link = "127.0.0.1:7411"', 'link = "0.0.0.0:7411"')}`;
   assert.deepEqual(faultsOf(text), [
