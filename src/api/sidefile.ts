@@ -19,6 +19,7 @@ export const sidefileSchema: z.ZodType<SidefileReport> = z.object({
   site: z.string(),
   role: z.enum(['starting', 'absent', 'standby', 'claiming', 'primary', 'joining', 'mirror', 'failed', 'stopped']),
   epoch: count,
+  sidefileIn: z.enum(['disk', 'memory']).default('disk'),
   oldest: count,
   received: count,
   destaged: count,

@@ -112,6 +112,7 @@ class CoreSite implements InspectedSite {
       marks: replica.marks,
       consistent: replica.consistent,
       unclean: replica.unclean,
+      inMemory: replica.inMemory,
       believes: replica.superblock.durableValue.witness?.instance ?? null,
       flagView: (site) => lead?.followed.get(site)?.flag ?? null,
       streams: (site) => lead?.followed.get(site)?.streaming ?? false,

@@ -108,6 +108,7 @@ const PAIRED: readonly string[] = [
 /** The same quiet group for every row: the default times of the daemon, quick disks and links, hosts that always have something under way. */
 const QUIET: Partial<Settings> = {
   growthBlocks: 0,
+  farInMemory: false,
   volumes: [{ name: 'vol0', sizeBytes: 32 * 4096, baseFile: 'base-vol0' }],
   timings: {
     leaseMillis: 1500,

@@ -27,7 +27,7 @@ import {
 import { deletePhase } from './delete-phase.ts';
 import { type FocusStory, focusFaults } from './stories.ts';
 import { scrubPhase } from './scrub-phase.ts';
-import { foldingOf, type Settings, settingsOf, SITES } from './settings.ts';
+import { farInMemoryOf, foldingOf, type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
 import { SimWitness } from './witness.ts';
 import { type TraceSink, type Violation, World } from './world.ts';
@@ -92,7 +92,8 @@ export class Simulation {
     const { world } = this;
     const own = { later: world.chance('later settings'), streams: world.chance('streams') };
     const foldMillis = foldingOf(world.chance('folding'));
-    this.settings = { ...settingsOf(world.chance('settings'), own), foldMillis, ...given };
+    const farInMemory = farInMemoryOf(world.chance('far in memory'));
+    this.settings = { ...settingsOf(world.chance('settings'), own), foldMillis, farInMemory, ...given };
     const { settings } = this;
     const initialBytes = settings.volumes.map((volume) => volume.sizeBytes);
     const volumeBytes = initialBytes.map((bytes, index) => bytes + (index === 0 ? settings.growthBlocks * 4096 : 0));
@@ -136,6 +137,7 @@ export class Simulation {
         sites: SITES.map((spec) => ({
           ...spec,
           ...(spec.name === 'far' && { overflow, bitmapOnly: settings.bitmapOnly && overflow === 'bitmap' }),
+          ...(spec.name === 'far' && settings.farInMemory && { sidefile: 'memory' as const }),
           ...(settings.packs.includes(spec.name) && { compress: 'zstd' as const }),
           ...(settings.streams[spec.name] !== undefined && { streams: settings.streams[spec.name] }),
           foldMillis: settings.foldMillis[spec.name] ?? 0,

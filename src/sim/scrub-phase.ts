@@ -142,7 +142,8 @@ function bytesOf({ site, frame }: Pick<Rot, 'site' | 'frame'>): Buffer {
 function rotOne(chance: Chance, copies: readonly SeenSite[], known: readonly Rot[]): Rot | null {
   const site = chance.pick(copies);
   const marks = site.inside?.marks;
-  if (marks === undefined || marks.oldest > marks.received) return null;
+  // In memory nothing rots.
+  if (marks === undefined || marks.oldest > marks.received || site.inside?.inMemory === true) return null;
   const frame = site.inside?.frameOf(chance.integer(marks.oldest, marks.received)) ?? null;
   if (frame === null || known.some((rot) => rot.frame.firstSeq === frame.firstSeq)) return null;
   const before = bytesOf({ site, frame });
@@ -156,7 +157,8 @@ function rotOne(chance: Chance, copies: readonly SeenSite[], known: readonly Rot
   const others = copies.flatMap((copy) => {
     const same = copy === site ? null : (copy.inside?.frameOf(frame.firstSeq) ?? null);
     const holds = same?.firstSeq === frame.firstSeq && same.epoch === frame.epoch && same.byteCount === frame.byteCount;
-    return holds ? [bytesOf({ site: copy, frame: same })] : [];
+    const bytes = (): Buffer => (copy.inside?.inMemory === true ? before : bytesOf({ site: copy, frame: same as HeldFrame }));
+    return holds ? [bytes()] : [];
   });
   // One that had rotted before, here or there, is put right as well, and then is not what it was before this.
   if (others.some((bytes) => !bytes.equals(before))) return null;

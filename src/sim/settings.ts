@@ -59,6 +59,8 @@ export interface Settings {
   readonly streams: Readonly<Record<string, number>>;
   /** By site: for how long records for it are collected, to be folded; 0: they are not. */
   readonly foldMillis: Readonly<Record<string, number>>;
+  /** Whether far keeps its sidefile in memory alone, as long as it is async. */
+  readonly farInMemory: boolean;
   /** Blocks by which the first volume grows; 0: it does not. */
   readonly growthBlocks: number;
   /** What stays down when everything else is mended; null for nothing. */
@@ -70,11 +72,16 @@ export function foldingOf(chance: Chance): Settings['foldMillis'] {
   return { far: chance.pick([0, 0, 20, 100, 400]), near: chance.pick([0, 0, 100]), prim: chance.pick([0, 0, 100]) };
 }
 
+/** Whether far keeps its sidefile in memory. */
+export function farInMemoryOf(chance: Chance): Settings['farInMemory'] {
+  return chance.happens(0.25);
+}
+
 /** The settings of a seed. `later` and `streams`: for those that were added since, so that the others stay as they are. */
 export function settingsOf(
   chance: Chance,
   { later, streams }: { readonly later: Chance; readonly streams: Chance },
-): Omit<Settings, 'foldMillis'> {
+): Omit<Settings, 'foldMillis' | 'farInMemory'> {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,

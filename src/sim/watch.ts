@@ -9,7 +9,18 @@ import type { Network } from './network.ts';
 import type { SimWitness, WitnessStep } from './witness.ts';
 import type { World } from './world.ts';
 import { ONE_REQUEST_BYTES } from './check/overflow.ts';
-import { endOf, flagOf, holds, type InspectedSite, NOTHING, type Rule, type Scene, type SeenSite, trueSyncPeers } from './check/observe.ts';
+import {
+  endOf,
+  flagOf,
+  holds,
+  type InspectedSite,
+  type Inspection,
+  NOTHING,
+  type Rule,
+  type Scene,
+  type SeenSite,
+  trueSyncPeers,
+} from './check/observe.ts';
 import { falseDamage } from './check/damage.ts';
 import { checkBitmap } from './check/older.ts';
 import { Truth } from './check/truth.ts';
@@ -46,8 +57,6 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   /** Told when a process ended, and when a site gave its copy up: the operator. */
   onEnded: (machine: Machine<InspectedSite>) => void = () => undefined;
   onFailed: (machine: Machine<InspectedSite>, reason: string) => void = () => undefined;
-  /** Sites whose disk has failed in this life of the process. */
-  private readonly failing = new Set<SiteName>();
   private readonly network: Network;
   private readonly witnessMachine: SimWitness;
   private readonly unitBytes: number;
@@ -158,7 +167,6 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   // ── machines ──
 
   started(machine: Machine<InspectedSite>): void {
-    this.failing.delete(machine.name);
     for (const rule of this.rules) rule.started?.(this, this.site(machine));
   }
 
@@ -192,26 +200,21 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   }
 
   failed(machine: Machine<InspectedSite>, reason: string): void {
-    // It may find what a failed flush has dropped before it hears of the flush: it had been stopped meanwhile.
-    const damaged = reason.includes('damaged') && !machine.disk.dropped;
-    // As it is now: what came before in this very event may have taken all of it.
-    const held = machine.disk.contentsOf('sidefile-set-aside')?.length ?? 0;
-    if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && held >= ONE_REQUEST_BYTES)
-      this.world.fail('19 set aside', `${machine.name} has ${held} bytes set aside for its sidefile: ${reason}`);
+    const damaged = reason.includes('damaged');
+    const { inside } = this.site(machine);
+    if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && (inside?.setAside?.heldBytes ?? 0) >= ONE_REQUEST_BYTES)
+      this.world.fail('19 set aside', `${machine.name} has ${inside?.setAside?.heldBytes} bytes set aside for its sidefile: ${reason}`);
     const why = damaged ? falseDamage(this.site(machine), reason) : null;
     if (why !== null) this.world.fail('C3 damage', `${machine.name} finds its copy damaged although ${why}: ${reason}`);
     this.coverage.hit(damaged ? 'damage found at start' : 'disk failed');
     // A failed write or flush may have dropped anything that was not durable before it.
     if (!damaged) this.harm(machine, 'disk');
-    machine.disk.dropped = false;
     this.onFailed(machine, reason);
   }
 
   cut(machine: Machine<InspectedSite>, call: string): void {
     // What it did in this event before its end counts: it may have told others of it.
     this.refresh(this.site(machine));
-    // The disk has failed in this very event, and the process ends before it can say so.
-    if (this.failing.has(machine.name) && machine.failure === null) this.harm(machine, 'disk');
     if (call.startsWith('before')) this.coverage.hit('crash before a port call');
     else if (call.startsWith('after')) this.coverage.hit('crash after a port call');
     else if (call === 'torn write') this.coverage.hit('crash in the middle of a write');
@@ -219,21 +222,22 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
 
   ended(machine: Machine<InspectedSite>, kind: CrashKind): void {
     const site = this.site(machine);
-    if (machine.disk.dropped) this.harm(machine, 'disk');
-    machine.disk.dropped = false;
     this.countEnd(site, kind);
+    // What is in memory alone goes with the process.
+    const isLost = kind === 'power' || site.inside?.inMemory === true;
+    if (site.inside?.inMemory === true) this.countMemory(site.inside);
     site.inside = null;
     site.serving = false;
-    if (kind === 'power') {
+    if (isLost) {
       if (site.held.upTo > site.durable.upTo) this.coverage.hit('unflushed writes of a power loss were lost');
       site.held = site.durable;
       site.lostAt = this.world.now;
     }
-    for (const rule of this.rules) rule.ended?.(this, site, kind);
+    for (const rule of this.rules) rule.ended?.(this, site, isLost ? 'power' : kind);
     this.dropHosts(machine);
     // Numbers that the site would have told: nobody knows them now.
     this.pending.get(site.name)?.clear();
-    if (kind === 'power') this.takeBack('power');
+    if (isLost) this.takeBack('power');
     this.onEnded(machine);
   }
 
@@ -244,8 +248,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   journal(machine: Machine<InspectedSite>, event: string, facts: Readonly<Record<string, unknown>>, text: string): void {
     const { coverage } = this;
     if (event === 'role') this.countRole(facts, text);
-    else if (event === 'replica.failed' && facts['code'] !== 'DAMAGED') this.failing.add(machine.name);
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
+    else if (event === 'sidefile.on-disk') coverage.hit('a sidefile in memory went to the disk');
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
     else if (event === 'handover.off') coverage.hit('handover given up');
     else if (event === 'pause.end') {
@@ -352,12 +356,12 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       const site = this.seen.get(operation.site);
       if (site !== undefined) {
         const since = this.connectedSince(operation.from, operation.site);
-        // What was admitted is what the primary is connected to and has asked for, not a disk that was put in since, however late the question comes.
-        if (since !== null && since > site.lostAt && step.askedAt > site.lostAt) site.harmed = false;
+        // What was admitted is what the primary is connected to, not a disk that was put in meanwhile.
+        if (since !== null && since > site.lostAt) site.harmed = false;
         site.resignedAt = Infinity;
       }
     }
-    if (operation.kind === 'resign' && reply.outcome === 'done' && reply.repeated !== true) {
+    if (operation.kind === 'resign' && reply.outcome === 'done') {
       const site = this.seen.get(operation.from);
       if (site !== undefined) {
         site.resignedAt = this.world.now;
@@ -489,6 +493,12 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     if (operation.fua) this.coverage.hit('answer with FUA');
     if (peers.length > 0 && (!this.witnessMachine.up || this.witnessMachine.cut.has(site.name)))
       this.coverage.hit('witness away while mirrored, and hosts were served');
+  }
+
+  private countMemory({ marks, consistent }: Inspection): void {
+    const { coverage } = this;
+    if (marks.received > marks.destaged) coverage.hit('records in memory were lost with their process');
+    if (consistent && marks.destageTarget > marks.destaged) coverage.hit('a copy was being destaged from memory when its process ended');
   }
 
   private countGrown(machine: Machine<InspectedSite>): void {

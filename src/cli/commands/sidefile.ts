@@ -110,13 +110,14 @@ function mark(known: number | null, waiting: SidefileReport['holders'][number]['
 
 /** The answer of a running site, as people read it. */
 function reportLines(report: SidefileReport): string[] {
-  const { group, site, role, epoch, oldest, received, destaged } = report;
+  const { group, site, role, epoch, sidefileIn, oldest, received, destaged } = report;
   const columns: Column[] = report.holders.flatMap((holder) => [
     { title: `${holder.site} holds`, of: mark(holder.durable, holder.waiting) },
     ...holder.knownTo.map((other) => ({ title: `${other.site} knows`, of: mark(other.durable) })),
   ]);
   const held = oldest > received ? 'no records' : `records ${oldest} to ${received}`;
-  return [`${group} at ${site}, ${role}: epoch ${epoch}, ${held}, destaged up to ${destaged}`, ...table(report.records, columns)];
+  const where = sidefileIn === 'memory' ? ', in memory' : '';
+  return [`${group} at ${site}, ${role}: epoch ${epoch}, ${held}, destaged up to ${destaged}${where}`, ...table(report.records, columns)];
 }
 
 function table(records: readonly SidefileRecord[], columns: readonly Column[]): string[] {

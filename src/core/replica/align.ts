@@ -5,11 +5,11 @@ import { assert } from '../base/assert.ts';
 import type { Digests } from '../base/ports.ts';
 import { type History, inHistory } from '../base/position.ts';
 import { BLOCK_BYTES, type Seq, type VolumeIndex } from '../base/units.ts';
-import { type FrameView, readFrame, subFrame } from '../record/decode.ts';
-import type { NewRecord } from '../record/encode.ts';
+import { FrameView, readFrame, subFrame } from '../record/decode.ts';
+import { encodeFrame, frameBytes, type FrameHead, type NewRecord } from '../record/encode.ts';
 import { RECORD_KIND } from '../record/layout.ts';
 import { coverFault } from './cover.ts';
-import type { Acceptance } from './options.ts';
+import type { Acceptance, ReplicaOptions } from './options.ts';
 
 /** Fills `into` with the newest content from a byte offset on. */
 export type ReadNow = (offset: number, into: Uint8Array) => void;
@@ -20,7 +20,7 @@ function isAligned(offset: number, length: number): boolean {
 }
 
 /** Why a record cannot be of these volumes; null when it can: it must cover whole blocks within one of them. */
-export function rangeFault(
+function rangeFault(
   volumes: readonly { name: string; sizeBytes: number }[],
   volume: VolumeIndex,
   offset: number,
@@ -44,6 +44,22 @@ function frameFault(frame: FrameView, history: History, volumes: readonly { name
     if (fault !== null) return fault;
   }
   return null;
+}
+
+/** A frame of new records, which cover whole blocks of these volumes, in memory that was taken for it. */
+export function ownFrame(
+  records: readonly NewRecord[],
+  head: Omit<FrameHead, 'timeMillis'>,
+  given: Pick<ReplicaOptions, 'buffers' | 'clock' | 'digests' | 'volumes'>,
+): FrameView {
+  for (const { volume, offset, length } of records) {
+    const fault = rangeFault(given.volumes, volume, offset, length);
+    assert(fault === null, 'a record covers whole blocks of a volume', { fault });
+  }
+  const bytes = given.buffers.take(frameBytes(records));
+  const timed = { ...head, timeMillis: Math.floor(given.clock.wall()) };
+  encodeFrame(timed, records, bytes, given.digests);
+  return new FrameView(bytes, { ...timed, recordCount: records.length, frameBytes: bytes.length });
 }
 
 /** The frame in bytes that a peer has sent, with everything in it checked; or what is wrong with it. */

@@ -40,6 +40,15 @@ export class Changes {
     run();
   }
 
+  /** Runs something as soon as no change is under way; never, if the replica closes before that. */
+  whenOver(run: () => void): void {
+    if (this.#closed) return;
+    this.begin('an adoption', () => {
+      this.end();
+      run();
+    });
+  }
+
   /** The change under way has ended. */
   end(): void {
     assert(this.#current !== null, 'a change that ends has begun');

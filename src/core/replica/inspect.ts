@@ -77,6 +77,10 @@ export function inspectFiles(storage: Storage, digests: Digests, range: RecordRa
   if (block.kind === 'version') return `the superblock has format version ${block.found}`;
   const { value } = block.superblock;
   block.superblock.close();
+  if (value.sidefile === 'memory') {
+    const { destaged } = value;
+    return `its sidefile was in memory (sidefile = "memory" in the configuration), so that nothing of it is on the disk: the base image holds everything up to record ${destaged}`;
+  }
   const reader = new FilesReader(digests, value, range);
   for (const name of segmentFiles(storage)) {
     const file = storage.open(name, { create: false });

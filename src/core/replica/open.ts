@@ -9,6 +9,7 @@ import { epochOf } from '../base/position.ts';
 import { BLOCK_BYTES, type Epoch, type Seq } from '../base/units.ts';
 import { FOLDED_FRAME_VERSION, FRAME_VERSION, groupTagOf } from '../record/layout.ts';
 import { DigestedBase, DigestedStorage } from './digested-base.ts';
+import { afterMemory, discardAll, isLost, mayBeInMemory, SidefileStorage } from './memory.ts';
 import { failureError, type ReplicaOptions, type ReplicaParts, type VolumeOptions } from './options.ts';
 import { recoverSidefile } from './recover.ts';
 import { Replica } from './replica.ts';
@@ -44,8 +45,9 @@ export type Opened =
  * be opened. What is visible is not known to be durable yet: a flush is begun at once, and onDurable tells of it.
  */
 export function openReplica(given: ReplicaOptions, done: (opened: Opened) => void): void {
-  const options = withDigests(given);
-  const found = openParts(options);
+  const files = given.sidefileInMemory === true ? new SidefileStorage(given.storage) : null;
+  const options = withDigests(files === null ? given : { ...given, storage: files });
+  const found = openParts(options, files);
   if (found.kind !== 'parts') return done(found);
   let replica: Replica;
   try {
@@ -59,11 +61,12 @@ export function openReplica(given: ReplicaOptions, done: (opened: Opened) => voi
   const { startPatch } = found.parts;
   const bases = found.parts.bases.filter((base) => base instanceof DigestedBase);
   if (startPatch.unclean === true && !value.unclean) {
-    options.journal(
-      'replica.unclean',
-      { group: options.group, received: replica.marks.received },
-      'power was lost: records that were not flushed may be gone',
-    );
+    const { group, journal } = options;
+    const { received } = replica.marks;
+    const isMixed = value.consistent && startPatch.consistent === false;
+    const then = isMixed ? ', and this copy is inconsistent until a resync ends' : '';
+    const lost = `the last run kept its sidefile in memory: what was not in the base image is gone${then}`;
+    journal('replica.unclean', { group, received }, isLost(value) ? lost : 'power was lost: records that were not flushed may be gone');
   }
   const noted = (failure: DiskFailure | null): void => {
     if (failure !== null) return done({ kind: 'refused', error: failureError(failure) });
@@ -84,7 +87,7 @@ function withDigests(options: ReplicaOptions): ReplicaOptions {
 }
 
 /** Reads what is there, and recovers the sidefile. Changes nothing but a torn tail. */
-function openParts(options: ReplicaOptions): PartsFound {
+function openParts(options: ReplicaOptions, files: SidefileStorage | null): PartsFound {
   const opened: { close: () => void }[] = [];
   const refuse = (error: TercetError): PartsFound => {
     for (const one of opened) one.close();
@@ -110,17 +113,20 @@ function openParts(options: ReplicaOptions): PartsFound {
       if (base.size() !== volume.sizeBytes) return refuse(sizeError(volume, base.size()));
     }
     const powerLost = value.bootId !== options.bootId && !value.cleanShutdown;
-    const unclean = value.unclean || powerLost;
+    const unclean = value.unclean || powerLost || isLost(value);
     const groupTag = groupTagOf(value.groupId, options.digests);
-    const sidefile = openSidefile(options, value, { groupTag, powerLost: unclean });
+    const lost = afterMemory(value);
+    const now = { ...value, ...lost };
+    const sidefile = openSidefile(options, now, { groupTag, powerLost: unclean, files });
     if (sidefile instanceof TercetError) return refuse(sidefile);
-    const start = { bootId: options.bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1 };
-    const staged = stagedNow(options, value, sidefile.received);
+    const where = files?.inMemory === true ? 'memory' : undefined;
+    const start = { bootId: options.bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1, sidefile: where } as const;
+    const staged = { ...lost, ...stagedNow(options, now, sidefile.received) };
     // Hosts see nothing of it before every copy is known to hold as much.
     const volumes = grown ? sizesPatch(options.volumes, agreedOf(value)) : {};
     const startPatch = { ...start, ...volumes, ...staged };
     forgetUnsettled(bases, sidefile, { ...value, ...staged });
-    return { kind: 'parts', parts: { superblock: found, sidefile, bases, groupTag, startPatch } };
+    return { kind: 'parts', parts: { superblock: found, sidefile, bases, groupTag, files, startPatch } };
   } catch (error) {
     if (error instanceof DiskError) return refuse(failureError(error.failure));
     if (error instanceof SidefileDamage) return refuse(failureError(error));
@@ -245,8 +251,29 @@ function volumesFault(options: ReplicaOptions, value: SuperblockValue): TercetEr
   return null;
 }
 
-/** The sidefile as it is recovered; an empty one when the replica is inconsistent, because then another copy is the next step anyway. */
+/** The sidefile, in memory where it is to be there and may. */
 function openSidefile(
+  options: ReplicaOptions,
+  value: SuperblockValue,
+  how: { groupTag: number; powerLost: boolean; files: SidefileStorage | null },
+): Sidefile | TercetError {
+  const { storage, digests, segmentBytes, capacityBytes } = options;
+  const { destaged, destagedChain, history } = value;
+  // Of a run in memory nothing is there but what an earlier run has left, and a power loss has brought back.
+  const wasInMemory = value.sidefile === 'memory';
+  const found = wasInMemory ? null : recoveredSidefile(options, value, how);
+  if (found instanceof TercetError) return found;
+  const enters = how.files !== null && mayBeInMemory(options, value, found?.received ?? destaged);
+  if (found !== null && !enters) return found;
+  found?.close();
+  const firstSegment = discardAll(storage, value);
+  if (enters) how.files?.enter();
+  const shared: SidefileOptions = { storage, digests, groupTag: how.groupTag, segmentBytes, capacityBytes };
+  return new Sidefile({ ...shared, firstSegment }, { nextSeq: destaged + 1, chain: destagedChain, epoch: epochOf(history, destaged) });
+}
+
+/** The sidefile as it is recovered; an empty one when the replica is inconsistent, because then another copy is the next step anyway. */
+function recoveredSidefile(
   options: ReplicaOptions,
   value: SuperblockValue,
   how: { groupTag: number; powerLost: boolean },

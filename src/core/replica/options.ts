@@ -3,6 +3,7 @@
 import { TercetError } from '../base/errors.ts';
 import type { Buffers, Clock, Digests, DiskFailure, Journal, Storage, StoredFile } from '../base/ports.ts';
 import type { Seq, SiteName } from '../base/units.ts';
+import type { SidefileStorage } from './memory.ts';
 import type { DestageOptions } from './schedule.ts';
 import type { SetAsideOptions } from './set-aside.ts';
 import { type Sidefile, SidefileDamage } from './sidefile.ts';
@@ -40,6 +41,8 @@ export interface ReplicaOptions {
   readonly capacityBytes: number;
   /** Disk space that is set aside for it; undefined where nothing may be touched. */
   readonly setAside?: SetAsideOptions | undefined;
+  /** The sidefile is to be in memory alone, where that may be (memory.ts). */
+  readonly sidefileInMemory?: boolean | undefined;
   readonly destage: DestageOptions;
   /** What one bit of a peer's bitmap stands for: a multiple of a block, the same at all sites. */
   readonly bitmapChunkBytes: number;
@@ -57,6 +60,8 @@ export interface ReplicaParts {
   readonly sidefile: Sidefile;
   readonly bases: readonly StoredFile[];
   readonly groupTag: number;
+  /** Where the sidefile is, if it may be in memory. */
+  readonly files: SidefileStorage | null;
   /** What this start has to note in the superblock before the replica may be used. */
   readonly startPatch: Partial<SuperblockValue>;
 }

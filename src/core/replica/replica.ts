@@ -4,21 +4,23 @@
 
 import { assert } from '../base/assert.ts';
 import { type DiskDone, DiskError, type StoredFile } from '../base/ports.ts';
-import { assertHistory, type History, lastSharedSeq, type Position } from '../base/position.ts';
+import { assertHistory, type History, type Position } from '../base/position.ts';
 import type { Epoch, Millis, Seq, SiteName, VolumeIndex, WallMillis } from '../base/units.ts';
 import { FrameView } from '../record/decode.ts';
-import { encodeFrame, frameBytes, type NewRecord } from '../record/encode.ts';
-import { alignRecord, committedOf, newPart, peerFrame, rangeFault } from './align.ts';
+import type { NewRecord } from '../record/encode.ts';
+import { alignRecord, committedOf, newPart, ownFrame, peerFrame } from './align.ts';
 import { Amount } from './amount.ts';
 import { Background, type SharedSuperblock, trackUpdates } from './background.ts';
 import { Bitmaps } from './bitmaps.ts';
 import { Changes } from './changes.ts';
+import { closeReplica } from './closing.ts';
 import { type ImageRange, nextImage } from './copy.ts';
 import { enterRecords, recordCost } from './destage.ts';
 import { GroupCommit } from './group-commit.ts';
-import { trimHistory } from './history.ts';
+import { assertAdoption, trimHistory } from './history.ts';
 import { AppendedFrame, lendFrames, type LentFrames } from './lent.ts';
-import { assertMarks, type Marks } from './marks.ts';
+import { assertMarks, marksAt, type Marks } from './marks.ts';
+import { loadsBitmaps, Whereabouts, withoutDisk } from './memory.ts';
 import {
   type Acceptance,
   type Adoption,
@@ -31,7 +33,7 @@ import {
 } from './options.ts';
 import { Overlay } from './overlay.ts';
 import { Reader, type VolumeExtent } from './read.ts';
-import { CopyReceiver } from './receive.ts';
+import { type CopyGround, CopyReceiver } from './receive.ts';
 import { Records } from './records.ts';
 import { Schedule } from './schedule.ts';
 import { type Sidefile, SidefileDamage } from './sidefile.ts';
@@ -55,6 +57,9 @@ export class Replica {
   readonly #background: Background;
   readonly #commit: GroupCommit;
   readonly #schedule: Schedule;
+  readonly #whereabouts: Whereabouts;
+  /** What the parts of the replica work on. */
+  readonly #ground: CopyGround;
   /** Fills this replica from a primary; once the replica has failed its operations must not be used (failure). */
   readonly receiver: CopyReceiver;
   /** The records as they lie on the disk; not to be used after a failure. */
@@ -79,27 +84,28 @@ export class Replica {
     this.#sidefile = parts.sidefile;
     this.#bases = parts.bases;
     this.#groupTag = parts.groupTag;
+    this.#whereabouts = new Whereabouts(parts.files);
     this.#overlays = options.volumes.map(() => new Overlay());
     this.#background = new Background((failure) => this.#fail(failure));
     this.#reader = new Reader({ overlays: this.#overlays, bases: this.#bases, sidefile: this.#sidefile }, this.#background);
-    const { destaged, destageTarget, committed } = parts.superblock.value;
+    const { destaged, destageTarget, committed } = { ...parts.superblock.value, ...parts.startPatch };
     const { received, oldest, durable } = parts.sidefile;
     this.#marks = { oldest, destaged, destageTarget, committed: Math.max(destaged, Math.min(committed, received)), durable, received };
     this.#amount = new Amount(options.capacityBytes);
     const room = { sidefile: this.#sidefile, overlays: this.#overlays, marks: this.#marks, amount: this.#amount };
-    this.#space = new Space({ options, ...room });
+    this.#space = new Space({ options: this.inMemory ? withoutDisk(options) : options, ...room });
     this.superblock = trackUpdates(this.#block, this.#background);
     this.#commit = this.#makeCommit();
+    this.#ground = this.#makeGround();
     this.#schedule = this.#makeSchedule();
-    this.receiver = this.#makeReceiver();
-    const given = { ...options, bases: this.#bases, block: this.#block, background: this.#background, update: this.#update.bind(this) };
-    this.sizes = new VolumeSizes({ ...given, usable: () => this.#usable }, options.volumes, agreedOf(this.#block.value));
+    this.receiver = new CopyReceiver(this.#ground);
+    this.sizes = new VolumeSizes({ ...options, ...this.#ground, usable: () => this.#usable }, options.volumes, agreedOf(this.#block.value));
     const parted = { ...options, groupTag: this.#groupTag, overlays: this.#overlays, commit: this.#commit };
     this.records = new Records(this.#sidefile, this.#background, { ...parted, note: (error) => this.#note(error) });
     this.bitmaps = new Bitmaps(options.volumes.length, options.bitmapChunkBytes);
-    if (parts.superblock.value.cleanShutdown) this.bitmaps.load(options.storage, options.digests, this.#bitmapsOwner());
+    if (loadsBitmaps(parts)) this.bitmaps.load(options.storage, options.digests, this.#bitmapsOwner());
     this.#rebuild();
-    assertMarks(this.#marks);
+    this.#moved();
     if (parts.startPatch.staging !== null) this.receiver.restore(parts.startPatch.staging ?? this.receiver.staged);
   }
 
@@ -142,6 +148,11 @@ export class Replica {
     return this.#block.value.unclean;
   }
 
+  /** The sidefile is in memory alone: what is not destaged goes with the process. */
+  get inMemory(): boolean {
+    return this.#whereabouts.inMemory;
+  }
+
   get startCount(): number {
     return this.#block.value.startCount;
   }
@@ -164,24 +175,12 @@ export class Replica {
     this.#assertUsable();
     assert(this.#changes.barring === null, 'nothing is appended during a change', { changing: this.#changes.barring });
     assert(this.consistent, 'a primary is consistent');
-    for (const { volume, offset, length } of records) {
-      const fault = rangeFault(this.volumes, volume, offset, length);
-      assert(fault === null, 'a record covers whole blocks of a volume', { fault });
-    }
-    const { buffers, clock, digests } = this.#options;
-    const firstSeq = this.#marks.received + 1;
-    const bytes = buffers.take(frameBytes(records));
-    const head = {
-      groupTag: this.#groupTag,
-      epoch: this.epoch,
-      firstSeq,
-      timeMillis: Math.floor(clock.wall()),
-      chainBefore: this.#sidefile.chain,
-      committed: this.#marks.committed,
-    };
-    encodeFrame(head, records, bytes, digests);
-    this.#take(new FrameView(bytes, { ...head, recordCount: records.length, frameBytes: bytes.length }), bytes);
-    return new AppendedFrame(bytes, { firstSeq, lastSeq: this.#marks.received }, buffers);
+    assert(!this.inMemory, 'a primary has its sidefile on the disk');
+    const { received, committed } = this.#marks;
+    const head = { groupTag: this.#groupTag, epoch: this.epoch, firstSeq: received + 1, chainBefore: this.#sidefile.chain, committed };
+    const frame = ownFrame(records, head, { ...this.#options, volumes: this.volumes });
+    this.#take(frame, frame.bytes);
+    return new AppendedFrame(frame.bytes, { firstSeq: frame.firstSeq, lastSeq: this.#marks.received }, this.#options.buffers);
   }
 
   /**
@@ -211,6 +210,8 @@ export class Replica {
     this.bitmaps.appended(frame);
     marks.received = frame.lastSeq;
     this.#moved();
+    // Nothing is destaged before the end of a copy: what has no room in memory until then goes to the disk.
+    if (this.inMemory && !this.consistent && this.#space.full) this.toDisk();
   }
 
   // ------------------------------------------------------------------------------------------------ mirror
@@ -243,13 +244,27 @@ export class Replica {
   /** Asks that everything received now becomes durable. Flushes that are asked for meanwhile share one; onDurable tells. */
   flush(): void {
     this.#commit.flush();
+    if (this.inMemory) this.#schedule.hurry();
   }
 
   // ------------------------------------------------------------------------------------------------ arbitration
+  /** Brings a sidefile that is in memory to the disk, where it is from then on until a start finds everything destaged. */
+  toDisk(done: ReplicaDone = () => undefined): void {
+    if (this.#refused(done)) return;
+    // Its files are about to go.
+    if (this.#stopped) return this.#changes.whenOver(() => this.toDisk(done));
+    const left = (): void => {
+      this.#startSpares();
+      this.#becameDurable(this.#sidefile.durable);
+    };
+    this.#whereabouts.leave({ ...this.#ground, left }, done);
+  }
+
   /** Begins an epoch of this site's own behind the newest record. */
   beginEpoch(epoch: Epoch, done: ReplicaDone): void {
     if (this.#refused(done)) return;
     this.#changes.begin('a new epoch', () => {
+      assert(!this.inMemory, 'a reign begins with the sidefile on the disk', { epoch });
       assert(epoch > this.epoch, 'epochs rise', { epoch, newest: this.epoch });
       assert(this.consistent, 'a reign begins on a consistent copy', { epoch });
       const firstSeq = this.#marks.received + 1;
@@ -294,14 +309,8 @@ export class Replica {
   }
 
   #adopt(options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean }): void {
-    const { epoch, history, cutTo } = options;
-    const { committed, received } = this.#marks;
-    assert(epoch >= this.epoch, 'an epoch that is adopted is not older', { epoch, newest: this.epoch });
-    assert(cutTo <= received, 'a sidefile is cut back, not on', { cutTo, received });
-    assert(options.force === true || cutTo >= committed, 'committed records are cut only by force', { cutTo, committed });
-    const shared = lastSharedSeq({ history: this.history, end: cutTo }, { history, end: cutTo });
-    assert(shared >= Math.min(cutTo, this.#sidefile.oldest), 'what is kept is named alike by both histories', { cutTo, shared });
-    this.#cut(cutTo);
+    assertAdoption(options, { epoch: this.epoch, history: this.history, marks: this.#marks, oldest: this.#sidefile.oldest });
+    this.#cut(options.cutTo);
   }
 
   /** Takes the records behind `seq` out of sidefile and overlay. Their bytes stay on disk until the superblock says durably that they are void. */
@@ -312,7 +321,7 @@ export class Replica {
     this.bitmaps.cut(seq);
     marks.received = seq;
     marks.committed = Math.min(marks.committed, seq);
-    marks.durable = this.#sidefile.durable;
+    if (!this.inMemory) marks.durable = this.#sidefile.durable;
     marks.oldest = this.#sidefile.oldest;
     for (const overlay of this.#overlays) overlay.clear();
     this.#rebuild();
@@ -441,9 +450,9 @@ export class Replica {
     this.#drop();
   }
 
-  /** Drops segments whose records are all destaged, by the superblock on disk, and needed by nobody. A cut that is not durable needs what it has cut. */
+  /** Drops segments of which every record is destaged, durably recorded so, and needed by nobody. */
   #drop(): void {
-    if (this.#stopped || this.#failure !== null || this.#changes.barring !== null) return;
+    if (this.#stopped || this.#whereabouts.leaving || this.#failure !== null) return;
     const { destaged } = this.#marks;
     assert(this.#block.durableValue.destaged >= destaged, 'what is dropped is destaged by the superblock on disk', { destaged });
     this.#used(() => this.#space.drop());
@@ -496,34 +505,21 @@ export class Replica {
    * the next start is not unclean after a power loss. Also after a failure.
    */
   close(options: { clean: boolean }, done: ReplicaDone): void {
-    const closeFiles = (failure: ReplicaFailure | null): void => {
-      this.#stopped = true;
-      this.#background.whenIdle(() => {
-        this.#closed = true;
-        this.#sidefile.close();
-        this.#space.setAside?.close();
-        for (const base of this.#bases) base.close();
-        this.receiver.close();
-        this.#block.close();
-        done(failure ?? this.#failure);
-      });
-    };
-    this.#changes.close();
-    // Stopped: a copy is about to begin, so there is nothing here that would be clean.
-    if (!options.clean || this.#stopped || this.#failure !== null) return closeFiles(null);
-    this.#commit.whenDurable(this.#marks.received, (failure) => {
-      if (failure !== null) return closeFiles(failure);
-      this.#stopped = true;
-      this.#background.whenIdle(() => {
-        if (this.#failure !== null) closeFiles(this.#failure);
-        else this.#saveBitmaps((unsaved) => (unsaved === null ? this.#update({ cleanShutdown: true }, closeFiles) : closeFiles(unsaved)));
-      });
-    });
-  }
-
-  #saveBitmaps(done: DiskDone): void {
-    const { storage, digests } = this.#options;
-    this.bitmaps.save({ storage, digests }, this.#bitmapsOwner(), this.#background.begin(done));
+    closeReplica(
+      {
+        ...this.#ground,
+        stopped: this.#stopped,
+        whereabouts: this.#whereabouts,
+        drain: (drained) => this.#schedule.drain(drained),
+        saveBitmaps: (saved) => this.bitmaps.save(this.#options, this.#bitmapsOwner(), this.#background.begin(saved)),
+        closeFiles: () => {
+          this.#closed = true;
+          for (const file of [this.#sidefile, this.#space.setAside, ...this.#bases, this.receiver, this.#block]) file?.close();
+        },
+      },
+      options.clean,
+      done,
+    );
   }
 
   #bitmapsOwner(): { groupTag: number; startCount: number; received: Seq } {
@@ -531,27 +527,30 @@ export class Replica {
   }
 
   #makeCommit(): GroupCommit {
-    const usable = (): boolean => this.#usable;
-    const making = (size: number, isAhead: boolean): boolean => this.#space.setAside?.give(size, isAhead) ?? false;
-    const begin = (done: DiskDone): DiskDone => this.#background.attempt(done);
-    this.#sidefile.startSpares({ begin, usable, making, failed: (failure) => this.#fail(failure) });
+    if (!this.inMemory) this.#startSpares();
     return new GroupCommit({
       storage: this.#options.storage,
       sidefile: this.#sidefile,
       background: this.#background,
-      usable,
+      usable: () => this.#usable,
       moved: (durable) => {
-        this.#marks.durable = durable;
-        this.#moved();
-        if (this.#failure === null) this.#options.onDurable(durable);
+        // A flush of what is in memory makes nothing durable.
+        if (!this.inMemory) this.#becameDurable(durable);
       },
     });
   }
 
-  #makeReceiver(): CopyReceiver {
+  /** Files are made ahead, and used again. Of memory there is as much as is written. */
+  #startSpares(): void {
+    const making = (size: number, isAhead: boolean): boolean => this.#space.setAside?.give(size, isAhead) ?? false;
+    const begin = (done: DiskDone): DiskDone => this.#background.attempt(done);
+    this.#sidefile.startSpares({ begin, usable: () => this.#usable, making, failed: (failure) => this.#fail(failure) });
+  }
+
+  #makeGround(): CopyGround {
     const { group, storage, digests, journal, segmentBytes } = this.#options;
     const given = { group, storage, digests, journal, sidefileLeftBytes: () => this.#space.lackingBytes + segmentBytes };
-    return new CopyReceiver({
+    return {
       ...given,
       bases: this.#bases,
       sidefile: this.#sidefile,
@@ -575,51 +574,52 @@ export class Replica {
       moved: () => this.#moved(),
       update: (patch, done) => this.#update(patch, done),
       note: (error) => this.#note(error),
-    });
+    };
   }
 
   #startOver(position: Seq): void {
     this.bitmaps.clear();
-    const everything = { destaged: position, destageTarget: position, committed: position, durable: position, received: position };
-    Object.assign(this.#marks, { oldest: position + 1, ...everything } satisfies Marks);
+    Object.assign(this.#marks, marksAt(position));
     for (const overlay of this.#overlays) overlay.clear();
     this.#amount.clear();
     this.#schedule.recount(0);
   }
 
   #makeSchedule(): Schedule {
-    const { storage, buffers, clock, destage } = this.#options;
+    const { buffers, clock, destage } = this.#options;
     return new Schedule({
+      ...this.#ground,
       options: destage,
-      storage,
       buffers,
       clock,
       overlays: this.#overlays,
-      bases: this.#bases,
-      sidefile: this.#sidefile,
       reader: this.#reader,
-      background: this.#background,
-      commit: this.#commit,
-      marks: this.#marks,
       usable: () => this.#usable && this.consistent,
       pressed: () => this.#space.pressed(this.backlogBytes),
-      update: (patch, done) => this.#update(patch, done),
       aimed: (target) => {
         this.#marks.destageTarget = Math.max(this.#marks.destageTarget, target);
         this.#moved();
       },
       moved: (destaged) => {
         this.#marks.destaged = destaged;
+        if (this.inMemory) this.#marks.durable = destaged;
         this.#moved();
         this.#drop();
+        if (this.inMemory) this.#options.onDurable(destaged);
         this.#options.wake();
       },
       failed: (error) => this.#note(error),
     });
   }
 
+  #becameDurable(durable: Seq): void {
+    this.#marks.durable = durable;
+    this.#moved();
+    if (this.#failure === null) this.#options.onDurable(durable);
+  }
+
   #moved(): void {
-    assertMarks(this.#marks);
+    assertMarks(this.#marks, this.inMemory);
   }
 
   /** Writes the superblock; every write also says how far the replica is now. */

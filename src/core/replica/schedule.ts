@@ -86,6 +86,11 @@ export class Schedule {
     this.#backlogBytes += byteCount;
   }
 
+  /** What waits, and is committed, is destaged as soon as may be. */
+  hurry(): void {
+    this.#waitingSince = -Infinity;
+  }
+
   /** The records that wait were counted anew. */
   recount(byteCount: number): void {
     this.#backlogBytes = byteCount;
@@ -104,8 +109,8 @@ export class Schedule {
   /** Begins a pass when one is due. */
   work(now: Millis): void {
     if (now < this.nextWork) return;
-    const { marks, commit } = this.#layers;
-    if (marks.committed > marks.durable) commit.flush();
+    const { marks, commit, sidefile } = this.#layers;
+    if (marks.committed > sidefile.durable) commit.flush();
     if (this.#target() > marks.destaged) this.#begin();
   }
 
@@ -130,19 +135,20 @@ export class Schedule {
     return this.#drains.length > 0 || this.#backlogBytes > this.#layers.options.backlogBytes || this.#layers.pressed();
   }
 
+  /** Up to where the sidefile itself has been flushed: that is the copy's `durable`, but where it is in memory, and durable follows destaged. */
   #target(): Seq {
-    return Math.min(this.#layers.marks.committed, this.#layers.marks.durable);
+    return Math.min(this.#layers.marks.committed, this.#layers.sidefile.durable);
   }
 
   /** Goes on for those who wait for a drain. */
   #advance(): void {
-    const { marks, commit } = this.#layers;
+    const { marks, commit, sidefile } = this.#layers;
     const over = this.#drains.filter(({ target }) => target <= marks.destaged);
     this.#drains = this.#drains.filter(({ target }) => target > marks.destaged);
     for (const { done } of over) done(null);
     const next = this.#drains[0];
     if (next === undefined || this.#pass !== null || !this.#layers.usable()) return;
-    if (marks.durable < next.target) {
+    if (sidefile.durable < next.target) {
       commit.whenDurable(next.target, (failure) => {
         if (failure === null) this.#advance();
       });

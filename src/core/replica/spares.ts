@@ -18,7 +18,8 @@ export interface SparesWork {
   readonly failed: (failure: DiskFailure) => void;
 }
 
-const SPARE_PREFIX = 'spare-';
+/** How the names of files begin that wait to become segments. */
+export const SPARE_PREFIX = 'spare-';
 /** Files that wait at least: one to be used next, one that was dropped meanwhile. */
 const KEPT_MIN = 2;
 /** Share of the sidefile's room that files may wait in: about as many as a backlog of destaging takes, and gives back. */

@@ -20,9 +20,14 @@ import { segmentNumberOf } from './segment.ts';
 
 /** File name of the superblock. */
 export const SUPERBLOCK_FILE = 'superblock';
-/** The newest version of the value. Version 1 is what the first programs know: it has no `members`, and is written as long as there are none. */
-export const SUPERBLOCK_FORMAT = 2;
+/**
+ * The newest version of the value. Version 1 is what the first programs know: it has no `members`, and is written as long as there are none. Version 2
+ * has no `sidefile`, and is written as long as that is on the disk.
+ */
+export const SUPERBLOCK_FORMAT = 3;
+const FORMAT_WITHOUT_MEMORY = 2;
 const FORMAT_WITHOUT_MEMBERS = 1;
+const KNOWN_FORMATS: readonly number[] = [FORMAT_WITHOUT_MEMBERS, FORMAT_WITHOUT_MEMORY, SUPERBLOCK_FORMAT];
 
 /** What a superblock holds. */
 export interface SuperblockValue {
@@ -85,6 +90,8 @@ export interface SuperblockValue {
    * says by then. Left out by copies that were made before it was kept.
    */
   readonly members?: readonly Member[];
+  /** The sidefile is in memory: what is not destaged goes with the process. Left out while it is on the disk. */
+  readonly sidefile?: 'memory' | undefined;
 }
 
 /** How a resync may be brought to its end. */
@@ -166,7 +173,7 @@ export class Superblock {
     const state = readCell(cell, (bytes, seed) => digests.crc32(bytes, seed));
     if (state.kind === 'value') {
       const format = formatOf(state.value);
-      const isKnown = format === SUPERBLOCK_FORMAT || format === FORMAT_WITHOUT_MEMBERS;
+      const isKnown = format !== null && KNOWN_FORMATS.includes(format);
       const fault = isKnown ? superblockFault(state.value) : null;
       if (isKnown && fault === null) {
         // Checked field by field just above.
@@ -175,7 +182,7 @@ export class Superblock {
       }
       file.close();
       return format !== null && !isKnown
-        ? { kind: 'version', found: format, known: `${FORMAT_WITHOUT_MEMBERS} and ${SUPERBLOCK_FORMAT}` }
+        ? { kind: 'version', found: format, known: `${FORMAT_WITHOUT_MEMBERS} to ${SUPERBLOCK_FORMAT}` }
         : { kind: 'damaged', why: fault ?? 'it has no format number' };
     }
     file.close();
@@ -261,10 +268,10 @@ export class Superblock {
  * know has the number of another version, so that they say that, and not that it is damaged.
  */
 function withoutUnset(given: SuperblockValue): SuperblockValue {
-  const value = { ...given, format: given.members === undefined ? FORMAT_WITHOUT_MEMBERS : SUPERBLOCK_FORMAT };
-  if (value.agreedBytes !== undefined) return value;
-  const { agreedBytes: _unset, ...rest } = value;
-  return rest;
+  const { agreedBytes, sidefile, ...rest } = given;
+  const withoutMemory = given.members === undefined ? FORMAT_WITHOUT_MEMBERS : FORMAT_WITHOUT_MEMORY;
+  const format = sidefile === undefined ? withoutMemory : SUPERBLOCK_FORMAT;
+  return { ...rest, format, ...(agreedBytes !== undefined && { agreedBytes }), ...(sidefile !== undefined && { sidefile }) };
 }
 
 /** Checks that a value may follow another: what a fault of the program could break, before it is on disk. */
@@ -317,7 +324,7 @@ const isOlder = isObject({
 });
 
 const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
-  format: (value) => value === SUPERBLOCK_FORMAT || value === FORMAT_WITHOUT_MEMBERS,
+  format: (value) => isCount(value) && KNOWN_FORMATS.includes(value),
   group: isText,
   groupId: isText,
   site: isText,
@@ -351,6 +358,7 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
   paused: (value) =>
     value === undefined || (Array.isArray(value) && value.length < limits.groupSitesMax && value.every((site) => isText(site))),
   members: (value) => value === undefined || isListOf(limits.groupSitesMax, { site: isText, mode: isMode })(value),
+  sidefile: (value) => value === undefined || value === 'memory',
   witness: isNullOr({ instance: isText, revision: isCount, reporting: (value) => value === undefined || value === true }),
 };
 
@@ -370,6 +378,7 @@ function superblockFault(value: Json): string | null {
   if (fault !== null) return fault;
   const block = value as unknown as SuperblockValue;
   if (block.format === FORMAT_WITHOUT_MEMBERS && block.members !== undefined) return 'its version has no members';
+  if (block.format !== SUPERBLOCK_FORMAT && block.sidefile !== undefined) return 'its version has its sidefile on the disk';
   for (let i = 1; i < block.history.length; i++) {
     const before = block.history[i - 1] as EpochStart;
     const start = block.history[i] as EpochStart;

@@ -3,7 +3,8 @@
 
 import type { WitnessDesk } from '../arbiter/ask.ts';
 import type { WitnessAnswer, WitnessView } from '../arbiter/witness-state.ts';
-import type { Millis } from '../base/units.ts';
+import type { Epoch, Millis } from '../base/units.ts';
+import type { ReplicaDone } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteCounter, SiteOptions } from './contract.ts';
 
@@ -12,6 +13,20 @@ export interface PendingClaim {
   readonly requestId: string;
   readonly epoch: number;
   readonly revision: number;
+}
+
+/**
+ * Begins a reign: behind the newest record, or behind the older volume of a resync that is given up. A copy that may be the only one has its sidefile on
+ * the disk before; nothing is begun if the site is no longer `claiming` by then.
+ */
+export function reign(replica: Replica, epoch: Epoch, { claiming, done }: { claiming: () => boolean; done: ReplicaDone }): void {
+  if (replica.inMemory) {
+    return replica.toDisk((failure) => {
+      if (failure === null && claiming()) reign(replica, epoch, { claiming, done });
+    });
+  }
+  if (replica.consistent) replica.beginEpoch(epoch, done);
+  else replica.receiver.fallBack(epoch, done);
 }
 
 /** What the claimant may do to its site. */

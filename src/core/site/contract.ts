@@ -43,6 +43,8 @@ export interface SiteSpec {
   readonly streams?: number;
   /** Records for it are collected for this long and go as one step, without what is written over in it. Not folded when left out. */
   readonly foldMillis?: Millis;
+  /** async: its sidefile is kept in memory alone. On its disk when left out. */
+  readonly sidefile?: 'memory';
 }
 
 export interface VolumeSpec {
@@ -374,6 +376,8 @@ export interface SiteStatus {
   readonly sidefileFullSeconds: number | null;
   /** What its files take together with what is set aside for it on the disk; null where nothing is, or the file system cannot. */
   readonly sidefileSetAsideBytes: number | null;
+  /** memory: what is not in the base image goes with the process. */
+  readonly sidefileIn: 'disk' | 'memory';
   readonly witness: {
     readonly reachable: boolean | null;
     readonly view: WitnessView | null;

@@ -68,16 +68,21 @@ export class Members {
     return modeIn(this.#known, own) ?? modeIn(this.#wish, own) ?? 'sync';
   }
 
+  /** The same, with what the configuration here wants: a copy is ready for both. */
+  get ownModes(): readonly Mode[] {
+    const wish = modeIn(this.#wish, this.#ground.options.site);
+    return wish === null ? [this.ownMode] : [this.ownMode, wish];
+  }
+
   /** The configuration was read again. Who the sites are is as it was when this process began: whoever reads it has made sure of that. */
   want(sites: readonly SiteSpec[]): void {
     this.#wish = membersOf(sites);
     this.#ground.options.shell.wake();
   }
 
-  /** The copy here is open, and has noted what the witness told last. A primary may have told more meanwhile, and does not say it again. */
-  opened(noted: readonly Member[] | undefined, epoch: Epoch): void {
+  /** The copy here is open, and has noted what the witness told last. */
+  opened(noted: readonly Member[] | undefined): void {
     if (noted !== undefined) this.#learn(noted, true);
-    for (const { said } of this.#ground.peers.values()) if (said !== null) this.heard(said, epoch);
   }
 
   /** The witness has told its state. A primary learns the modes of its peers by its own changes: nobody else makes any. */

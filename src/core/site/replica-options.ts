@@ -11,6 +11,7 @@ export function replicaOptionsOf(
   groupId: string,
   site: { durable: () => void; failed: (reason: string) => void },
 ): ReplicaOptions {
+  const own = o.sites.find(({ name }) => name === o.site);
   return {
     group: o.group,
     groupId,
@@ -26,6 +27,7 @@ export function replicaOptionsOf(
     capacityBytes: o.capacityBytes,
     setAside: o.setAside,
     bitmapChunkBytes: o.bitmapChunkBytes,
+    sidefileInMemory: own?.mode === 'async' && own.sidefile === 'memory',
     destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes },
     onDurable: () => {
       site.durable();

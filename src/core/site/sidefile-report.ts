@@ -24,6 +24,7 @@ export interface SidefileReport {
   readonly site: SiteName;
   readonly role: Role;
   readonly epoch: Epoch;
+  readonly sidefileIn: 'disk' | 'memory';
   /** First and last record that the sidefile holds; oldest is received + 1 when it holds none. */
   readonly oldest: Seq;
   readonly received: Seq;
@@ -60,6 +61,7 @@ export function sidefileReport(inside: Inspected, range: RecordRange): SidefileR
     site: options.site,
     role,
     epoch: replica.epoch,
+    sidefileIn: replica.inMemory ? 'memory' : 'disk',
     oldest,
     received,
     destaged,

@@ -19,7 +19,7 @@ import type { ReplicaFailure } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
 import { Alarm } from './alarm.ts';
 import { Connections } from './connections.ts';
-import { Claimant, type PendingClaim } from './claimant.ts';
+import { Claimant, type PendingClaim, reign } from './claimant.ts';
 import {
   SITE_COUNTERS,
   type HostRequest,
@@ -105,7 +105,7 @@ export class Site implements LinkOwner {
     this.#peers = this.#connections.peers;
     assert(this.#peers.size === options.sites.length - 1, 'a site must be one of the sites of its group', { site: options.site });
     this.#promised = new Promised(options.clock.now(), options.timings.leaseMillis);
-    this.#upkeep = new Upkeep(options, { lead: () => this.#lead, held: this.#held });
+    this.#upkeep = new Upkeep(options, { lead: () => this.#lead, held: this.#held, modes: () => this.members.ownModes });
     this.verifies = new VerifyDesk(options, () => this.#lead);
     this.#hosts = new HostDesk(options, this.#counters, (millis, now) => this.verifies.pace.answered(millis, now));
     this.#desk = deskOf(options, (work) => this.#guarded(work), { groupId: () => this.#groupId, view: (view) => this.#onView(view) });
@@ -416,7 +416,7 @@ export class Site implements LinkOwner {
     this.verifies.opened(opened);
     const { value } = opened.replica.superblock;
     this.#groupId = value.groupId;
-    this.members.opened(value.members, value.epoch);
+    this.members.opened(value.members);
     // Until the primary or the peers say otherwise, everything that is here may be needed by somebody.
     opened.replica.retainFrom = 0;
     this.#desk.remember(value.witness);
@@ -580,8 +580,7 @@ export class Site implements LinkOwner {
       if (newer !== null) this.#onView(newer);
       this.#options.shell.wake();
     };
-    if (replica.consistent) replica.beginEpoch(view.epoch, begun);
-    else replica.receiver.fallBack(view.epoch, begun);
+    reign(replica, view.epoch, { claiming: () => this.#role === 'claiming', done: begun });
   }
 
   // ── what others say ──

@@ -2,6 +2,7 @@
 // of how far back its sidefile is to have room.
 
 import type { Millis, Seq } from '../base/units.ts';
+import type { Mode } from '../base/copies.ts';
 import type { HeldTable } from '../mirror/held.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { SiteOptions } from './contract.ts';
@@ -11,6 +12,8 @@ interface Knowledge {
   /** As primary; null elsewhere. */
   readonly lead: () => { readonly held: { readonly oldest: Seq } } | null;
   readonly held: HeldTable;
+  /** How the copy here is mirrored, and is to be. */
+  readonly modes: () => readonly Mode[];
 }
 
 type UpkeepOptions = Pick<SiteOptions, 'destageIdleMillis' | 'setAside' | 'recordsMax'>;
@@ -32,7 +35,11 @@ export class Upkeep {
     const { durable, received } = replica.marks;
     const { destageIdleMillis, recordsMax = 0 } = this.#options;
     const isMuch = recordsMax > 0 && received - durable > recordsMax * UNFLUSHED_SHARE;
-    if (durable < received && (isMuch || now - this.#lastFlush >= destageIdleMillis)) {
+    if (replica.inMemory) {
+      // Hosts are answered on the word of a sync copy, which may have to serve: what it holds survives its process.
+      if (this.#knowledge.modes().includes('sync') && !replica.changing) replica.toDisk();
+      else if (isMuch) replica.flush();
+    } else if (durable < received && (isMuch || now - this.#lastFlush >= destageIdleMillis)) {
       this.#lastFlush = now;
       replica.flush();
     }
@@ -42,7 +49,8 @@ export class Upkeep {
 
   deadline(replica: Replica, now: Millis): Millis {
     const { destageIdleMillis } = this.#options;
-    const flushAt = replica.marks.durable < replica.marks.received ? Math.max(this.#lastFlush, now - 1) + destageIdleMillis : Infinity;
+    const flushes = !replica.inMemory && replica.marks.durable < replica.marks.received;
+    const flushAt = flushes ? Math.max(this.#lastFlush, now - 1) + destageIdleMillis : Infinity;
     return Math.min(replica.nextWork, flushAt);
   }
 

@@ -157,7 +157,9 @@ export class WitnessMove {
     if (role === 'joining' || role === 'mirror') return { ...common, role: 'following', mayBeTrue: [], end: null };
     if (role !== 'standby' || replica.changing) return null;
     if (replica.marks.durable < replica.marks.received) {
-      replica.flush();
+      // What is not known to be committed cannot be destaged: out of memory it comes by being written out alone.
+      if (replica.inMemory) replica.toDisk();
+      else replica.flush();
       return null;
     }
     const end = replica.consistent ? { epoch: replica.end.epoch, seq: replica.end.seq, chain: replica.chain } : null;

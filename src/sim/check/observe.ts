@@ -37,6 +37,8 @@ export interface Inspection {
   readonly marks: SeenMarks;
   readonly consistent: boolean;
   readonly unclean: boolean;
+  /** Whether its sidefile is in memory: a crash is then what a loss of power is to others. */
+  readonly inMemory: boolean;
   /** The witness that it has noted, durably, as the one that it believes. */
   readonly believes: string | null;
   /** As primary: what it knows of each sync peer's flag, and how long that peer's promise counts. */

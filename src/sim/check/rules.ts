@@ -19,6 +19,7 @@ import { join } from './join.ts';
 import { lease } from './lease.ts';
 import { marks } from './marks.ts';
 import { members } from './members.ts';
+import { memory } from './memory.ts';
 import { modes } from './modes.ts';
 import { adopt } from './adopt.ts';
 import type { Rule } from './observe.ts';
@@ -61,5 +62,6 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number, init
     covered(),
     counted(),
     folding(),
+    memory(),
   ];
 }

@@ -24,6 +24,7 @@ function copy(site: string, epoch: number, entries: readonly Entry[], received: 
     site,
     role: 'standby',
     epoch,
+    sidefileIn: 'disk',
     oldest,
     received,
     destaged: 0,

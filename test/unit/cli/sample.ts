@@ -104,6 +104,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
     sidefileCapacityBytes: 1024 * MIB,
     sidefileFullSeconds: null,
     sidefileSetAsideBytes: null,
+    sidefileIn: 'disk',
     witness: {
       reachable: true,
       view: {

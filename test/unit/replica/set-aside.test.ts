@@ -145,7 +145,7 @@ function guided(guide: SidefileGuide, from: { primary: boolean; oldest?: number;
   const oldest = from.oldest === undefined ? {} : { oldest: from.oldest };
   held.take({ epoch: from.epoch ?? 3, number: 1, copies: [{ site: 'far', received: 100, durable: 100, ...oldest }] });
   const lead = from.primary ? { held: { oldest: from.oldest ?? Infinity } } : null;
-  const upkeep = new Upkeep({ destageIdleMillis: 1000, setAside: options.setAside }, { lead: () => lead, held });
+  const upkeep = new Upkeep({ destageIdleMillis: 1000, setAside: options.setAside }, { lead: () => lead, modes: () => [], held });
   const replica = { marks, epoch: 3, use: space, work: (now: number) => space.watch(now) };
   for (let now = 0; now < 10_000; now += 500) upkeep.turn(replica as unknown as Replica, now);
   assert.equal(space.neededBytes, 0, 'what is kept is not touched by it');

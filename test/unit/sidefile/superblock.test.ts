@@ -170,7 +170,7 @@ describe('a superblock', () => {
     assert.equal(Superblock.read(storage, digests).kind, 'damaged');
     storage.plant(SUPERBLOCK_FILE, new Uint8Array(0));
     assert.equal(Superblock.read(storage, digests).kind, 'damaged');
-    assert.deepEqual(Superblock.read(planted({ ...VALUE, format: 3, extra: 1 }), digests), { kind: 'version', found: 3, known: '1 and 2' });
+    assert.deepEqual(Superblock.read(planted({ ...VALUE, format: 4, extra: 1 }), digests), { kind: 'version', found: 4, known: '1 to 3' });
   });
 
   test('is held to its form: each field present, of its kind, in its range, and no other', () => {
@@ -201,6 +201,8 @@ describe('a superblock', () => {
     );
     assert.match(why({ ...VALUE, epoch: 1, history: [{ epoch: 2, firstSeq: 9 }] }), /not adopted/);
     assert.match(why({ ...VALUE, destaged: 2 }), /destageTarget/);
+    assert.match(why({ ...VALUE, sidefile: 'memory' }), /its version has its sidefile on the disk/);
+    assert.match(why({ ...VALUE, format: 3, sidefile: 'disk' }), /"sidefile"/);
     assert.match(why([]), /format/);
   });
 

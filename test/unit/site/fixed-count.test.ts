@@ -41,7 +41,7 @@ test('records are flushed before they use up much of the count', () => {
     const flushes: number[] = [];
     const marks = { durable: 0, received: 0 };
     const options = { destageIdleMillis: 1000, setAside: { leastBytes: 0, calmMillis: 0 }, recordsMax };
-    const upkeep = new Upkeep(options, { lead: () => null, held: new HeldTable() });
+    const upkeep = new Upkeep(options, { lead: () => null, modes: () => [], held: new HeldTable() });
     const flush = (): void => {
       flushes.push(marks.received);
       marks.durable = marks.received;
