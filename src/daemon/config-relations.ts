@@ -169,7 +169,15 @@ export function checkSites(group: GroupDraft, siteNames: readonly SiteName[] | n
         'must be "bitmap" for a site that is bitmap_only: no records are held for which writers could wait',
       );
   }
-  for (const key of ['link_mib_per_second', 'compress', 'streams', 'fold_millis'] as const) {
+  for (const [site, where] of Object.entries(fields.sidefile ?? {})) {
+    if (where === 'memory' && sites.includes(site) && fields.async !== undefined && !async.includes(site))
+      faults.wrong(
+        [...path, 'sidefile', site],
+        where,
+        `must be "disk" for a sync site, which may have to serve what hosts were told is safe: name ${site} in async, or leave it out`,
+      );
+  }
+  for (const key of ['link_mib_per_second', 'compress', 'streams', 'fold_millis', 'sidefile'] as const) {
     for (const site of Object.keys(fields[key] ?? {})) {
       if (fields.sites !== undefined && !sites.includes(site))
         faults.about([...path, key, site], `is not among the sites of the group: ${sites.join(', ')}`);

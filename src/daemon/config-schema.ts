@@ -198,6 +198,13 @@ export const groupShape = {
       'must be a table by site, such as { far = 4 }',
     )
     .default({}),
+  sidefile: z
+    .record(
+      z.string(),
+      z.enum(['disk', 'memory'], 'must be "disk" or "memory": where that site keeps its sidefile'),
+      'must be a table by site, such as { far = "memory" }',
+    )
+    .default({}),
   link_mib_per_second: z
     .record(
       z.string(),

@@ -232,6 +232,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
         ...(present(fields.compress)[site] === 'zstd' && { compress: 'zstd' as const }),
         ...(streams !== undefined && { streams }),
         ...(foldMillis > 0 && { foldMillis }),
+        ...(present(fields.sidefile)[site] === 'memory' && { sidefile: 'memory' as const }),
         ...(linkMib !== undefined && { linkBytesPerSecond: linkMib * MIB }),
       };
     }),

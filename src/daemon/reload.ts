@@ -25,8 +25,6 @@ export interface ConfigChange {
 export interface ReloadReport {
   readonly file: string;
   readonly changes: readonly ConfigChange[];
-  /** What was read earlier and waits for a restart of this daemon still: what it runs with, and what the file says. */
-  readonly pending: readonly ConfigChange[];
 }
 
 /** Keys that take effect without a restart. */
@@ -84,9 +82,8 @@ function nameOf(table: unknown): string | null {
 }
 
 /** One line for the log. */
-function reloadText({ file, changes, pending }: ReloadReport): string {
-  const waits = pending.length === 0 ? '' : `; since earlier ${pending.map(({ key }) => key).join(', ')} needs a restart of this daemon`;
-  if (changes.length === 0) return `${file} was read again: nothing has changed since it was read last${waits}`;
+function reloadText({ file, changes }: ReloadReport): string {
+  if (changes.length === 0) return `${file} was read again: nothing has changed`;
   const keys = (wanted: ConfigChange['takes']): string =>
     changes
       .filter(({ takes: when }) => when === wanted)
@@ -98,7 +95,7 @@ function reloadText({ file, changes, pending }: ReloadReport): string {
     [keys('restart'), 'needs a restart of this daemon'],
     [keys('elsewhere'), 'is a matter of other sites'],
   ].flatMap(([names, text]) => (names === '' ? [] : [`${names} ${text}`]));
-  return `${file} was read again: ${parts.join('; ')}${waits}`;
+  return `${file} was read again: ${parts.join('; ')}`;
 }
 
 /** What a daemon reads again, and whom that concerns. */
@@ -143,16 +140,6 @@ export function refuseAlone(before: Config, after: Config): void {
   }
 }
 
-/** What needs a restart still, beside what has changed just now. */
-function pendingOf(
-  running: Config,
-  next: Config,
-  { name, changes }: { name: SiteName; changes: readonly ConfigChange[] },
-): readonly ConfigChange[] {
-  const told = new Set(changes.map(({ key }) => key));
-  return changesOf(running.text, next.text, name).filter(({ key, takes: when }) => when === 'restart' && !told.has(key));
-}
-
 /** Reads the configuration and the certificates again, each time against what was read last. */
 export function reloader({ config, name, journal, certificates, apply }: ReloaderOptions): Reloader {
   let current = config;
@@ -162,11 +149,10 @@ export function reloader({ config, name, journal, certificates, apply }: Reloade
     siteOf(next, name);
     refuseSmaller(current, next);
     if (!force) refuseAlone(current, next);
-    const changes = changesOf(current.text, next.text, name);
-    const report = { file: config.file, changes, pending: pendingOf(config, next, { name, changes }) };
+    const report = { file: config.file, changes: changesOf(current.text, next.text, name) };
     current = next;
     apply(next);
-    journal('reload', { changes, pending: report.pending }, reloadText(report));
+    journal('reload', { changes: report.changes }, reloadText(report));
     return report;
   };
   const bySignal = (): void => {

@@ -310,6 +310,25 @@ const FAULTS: readonly { kind: string; part: string; replacement: string; fault:
       'line 26: group.db.fold_millis.gamma = 60001: must be a whole number from 0 to 60000: for how many milliseconds records for that site are collected, of which only the newest content travels',
   },
   {
+    kind: 'a sidefile in memory at a sync site',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nsidefile = { beta = "memory" }',
+    fault:
+      'line 26: group.db.sidefile.beta = "memory": must be "disk" for a sync site, which may have to serve what hosts were told is safe: name beta in async, or leave it out',
+  },
+  {
+    kind: 'a sidefile that is neither here nor there',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nsidefile = { gamma = "tape" }',
+    fault: 'line 26: group.db.sidefile.gamma = "tape": must be "disk" or "memory": where that site keeps its sidefile',
+  },
+  {
+    kind: 'a sidefile in memory at a site outside the group',
+    part: 'async = ["gamma"]',
+    replacement: 'async = ["gamma"]\nsidefile = { delta = "memory" }',
+    fault: 'line 26: group.db.sidefile.delta is not among the sites of the group: alpha, beta, gamma',
+  },
+  {
     kind: 'a scan unit that is no power of two',
     part: 'async = ["gamma"]',
     replacement: 'async = ["gamma"]\nscan_unit_mib = 48',
