@@ -108,7 +108,7 @@ in_space host qemu-img convert -n -f raw -O raw "$dir/image" nbd://10.77.0.1:108
 wait_for 'all is well' tercet status
 
 step 'it is watched: metrics and the page'
-curl() { in_space alpha "$(type -P curl)" -sf "$@"; }
+curl() { in_space host "$(type -P curl)" -sf "$@"; }
 curl http://10.77.0.1:7480/metrics > "$dir/metrics"
 grep -E '^tercet_(serving|mirrored|rpo_target_seconds|rpo_seconds)' "$dir/metrics"
 curl http://10.77.0.1:7480/ | grep -q '<title>Tercet</title>'
@@ -131,5 +131,17 @@ tercet status
 step 'what the host wrote is there, byte for byte'
 head -c 65536 /dev/zero | tr '\0' '\132' | dd of="$dir/image" bs=64k seek=16 conv=notrunc status=none
 in_space host qemu-img compare -f raw -F raw "$dir/image" "$disk"
+
+step 'what monitoring sees: one site serves, in the second epoch, both others hold everything, and the target of data at risk is kept'
+# A site that has nothing to say of a value leaves it out.
+metric() { curl "http://10.77.0.$1:7480/metrics" | sed -n "s/^tercet_$2 //p"; }
+watched() {
+  [ "$(metric 1 'serving{group="db"}')$(metric 2 'serving{group="db"}')$(metric 3 'serving{group="db"}')" = 010 ] &&
+    [ "$(metric 2 'epoch{group="db"}')" = 2 ] && [ "$(metric 2 'mirrored{group="db"}')" = 1 ] &&
+    [ "$(metric 2 'peer_lag_records{group="db",peer="alpha"}')" = 0 ] && [ "$(metric 2 'peer_lag_records{group="db",peer="gamma"}')" = 0 ] &&
+    [ "$(metric 2 'rpo_breached{group="db",peer="gamma"}')" = 0 ]
+}
+wait_for 'the metrics say so' watched
+curl http://10.77.0.2:7480/metrics | grep -E '^tercet_(serving|epoch|mirrored|peer_lag_records|rpo_seconds|rpo_breached)'
 
 step 'done'

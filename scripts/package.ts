@@ -3,7 +3,19 @@
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,7 +25,14 @@ import { VERSION } from '../src/api/program.ts';
 import { manualPages } from './package/manual.ts';
 
 const ROOT = join(import.meta.dirname, '..');
+const MAINTAINER = 'The Tercet developers <tercet@localhost>';
+/** Of the text, not of the build: the same sources give the same package. */
+const PACKAGE_DATE = 'Sun, 29 Nov 2026 00:00:00 +0000';
 const ARCHITECTURES = { x64: 'amd64', arm64: 'arm64' } as const;
+
+/** What libraries bring along beside what runs: their tests, sources of what is compiled, measurements, the ways of their makers; and what is for another libc. */
+const UNNEEDED =
+  /\/(docs?|tests?|benchmarks?|examples|fixtures|\.[^/]+)$|^\/(test|bench|example|bin|cnoke)\.c?js$|\/CMakeLists\.txt$|\/eslint\.config\.[cm]?js$|\/tsconfig[^/]*$|\/musl_[^/]+$|\.(md|map|html|[cm]?ts|cc|hh|h|S|asm|inc|def)$/;
 
 interface PackageJson {
   readonly dependencies?: Readonly<Record<string, string>>;
@@ -64,10 +83,10 @@ function fill(usr: string): void {
   for (const name of ['launch.js', 'tercet.js', 'tercetd.js']) cpSync(join(ROOT, 'bin', name), join(lib, 'bin', name));
   cpSync(join(ROOT, 'package.json'), join(lib, 'package.json'));
   cpSync(process.execPath, join(lib, 'bin/node'));
-  const unneeded = /\/doc$|\.(md|map|d\.ts|d\.cts|d\.mts)$/;
   for (const name of libraries()) {
     const from = join(ROOT, 'node_modules', name);
-    cpSync(from, join(lib, 'node_modules', name), { recursive: true, filter: (path) => !unneeded.test(path) });
+    const needed = (path: string): boolean => !UNNEEDED.test(path.slice(from.length));
+    cpSync(from, join(lib, 'node_modules', name), { recursive: true, filter: needed });
   }
   for (const program of ['tercet', 'tercetd']) {
     const text = readFileSync(join(ROOT, 'packaging/launcher.sh'), 'utf8').replaceAll('PROGRAM', program);
@@ -80,8 +99,24 @@ function fill(usr: string): void {
     ['tercet.fish', 'share/fish/vendor_completions.d/tercet.fish'],
   ] as const)
     write(join(usr, place), readFileSync(join(ROOT, 'packaging/completion', name)), 0o644);
+  const doc = join(usr, 'share/doc/tercet');
   for (const name of readdirSync(join(ROOT, 'examples')))
-    cpSync(join(ROOT, 'examples', name), join(usr, 'share/doc/tercet/examples', name), { recursive: true });
+    cpSync(join(ROOT, 'examples', name), join(doc, 'examples', name), { recursive: true });
+  for (const name of ['grafana', 'prometheus']) cpSync(join(ROOT, 'packaging', name), join(doc, name), { recursive: true });
+  write(join(doc, 'CHANGELOG.md.gz'), packedText('CHANGELOG.md'), 0o644);
+  write(join(doc, 'node.LICENSE.gz'), packedText(`node_modules/node-linux-${process.arch}/LICENSE`), 0o644);
+  withoutEmpty(lib);
+}
+
+/** A text as Debian has them in its packages. */
+function packedText(path: string): Uint8Array {
+  return gzipSync(readFileSync(join(ROOT, path)), { level: 9 });
+}
+
+/** Takes away the folders of which nothing was needed. */
+function withoutEmpty(folder: string): void {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) if (entry.isDirectory()) withoutEmpty(join(folder, entry.name));
+  if (readdirSync(folder).length === 0) rmdirSync(folder);
 }
 
 function write(path: string, content: string | Uint8Array, mode: number): void {
@@ -99,24 +134,29 @@ function debian(folder: string, usr: string, options: { out: string; fast: boole
   mkdirSync(join(root, 'DEBIAN'), { recursive: true });
   cpSync(usr, join(root, 'usr'), { recursive: true });
   for (const name of readdirSync(join(ROOT, 'packaging/systemd')).filter((each) => /\.(service|socket)$/.test(each)))
-    write(join(root, 'lib/systemd/system', name), readFileSync(join(ROOT, 'packaging/systemd', name)), 0o644);
+    write(join(root, 'usr/lib/systemd/system', name), readFileSync(join(ROOT, 'packaging/systemd', name)), 0o644);
   write(join(root, 'etc/default/tercet-witness'), readFileSync(join(ROOT, 'packaging/systemd/tercet-witness.default')), 0o644);
-  for (const name of ['postinst', 'prerm', 'conffiles'])
+  write(join(root, 'usr/share/doc/tercet/copyright'), readFileSync(join(ROOT, 'packaging/debian/copyright')), 0o644);
+  const changes = `tercet (${VERSION}) unstable; urgency=medium\n\n  * What has changed is in CHANGELOG.md.gz.\n\n -- ${MAINTAINER}  ${PACKAGE_DATE}\n`;
+  write(join(root, 'usr/share/doc/tercet/changelog.gz'), gzipSync(changes, { level: 9 }), 0o644);
+  // Made here, so that whoever writes a configuration does not have to think of it.
+  mkdirSync(join(root, 'etc/tercet'), { recursive: true });
+  for (const name of ['postinst', 'prerm', 'postrm', 'conffiles'])
     write(join(root, 'DEBIAN', name), readFileSync(join(ROOT, 'packaging/debian', name)), name === 'conffiles' ? 0o644 : 0o755);
   const control = [
     'Package: tercet',
     `Version: ${VERSION}`,
     `Architecture: ${options.architecture}`,
-    'Maintainer: The Tercet developers <tercet@localhost>',
+    `Maintainer: ${MAINTAINER}`,
     `Installed-Size: ${Math.ceil(sizeOf(root) / 1024)}`,
-    'Depends: libc6 (>= 2.28), libstdc++6 (>= 9)',
+    'Depends: libc6 (>= 2.28), libstdc++6 (>= 9), passwd',
     'Suggests: nbd-client, qemu-utils',
     'Section: admin',
     'Priority: optional',
     'Description: block volumes mirrored over three sites',
-    ' Hosts use the volumes over NBD. Each write is held by a second site before it is',
-    ' answered, a third one follows in order, and a small witness remembers who may serve.',
-    ' Node.js is included.',
+    ' Hosts use the volumes over NBD. Each write is held by a second site before it',
+    ' is answered, a third one follows in order, and a small witness remembers who',
+    ' may serve. Node.js is included.',
   ];
   write(join(root, 'DEBIAN/control'), `${control.join('\n')}\n`, 0o644);
   const packed = options.fast ? ['-Zgzip', '-z1'] : ['-Zxz', '-z6'];

@@ -27,12 +27,12 @@ function page(name: string, section: number, parts: readonly string[]): string {
 }
 
 const heading = (text: string): string => `.SH ${text}`;
-const item = (term: string, text: string): string => `.TP\n.B ${escape(term)}\n${escape(text)}`;
+const item = (term: string, text: string): string => `.TP\n.B ${escape(term)}\n${plainText(text)}`;
 
 function commandPart({ form, brief, description, flags }: CommandPage): string {
   const options = flags.map((flag) => item(flag.form, `${flag.brief}${flag.needed ? ' (needed)' : ''}.`));
   const indented = options.length === 0 ? [] : ['.RS', ...options, '.RE'];
-  return [`.SS ${escape(form)}`, escape(`${brief}.${description === null ? '' : ` ${description}`}`), ...indented].join('\n');
+  return [`.SS ${escape(form)}`, plainText(`${brief}.${description === null ? '' : ` ${description}`}`), ...indented].join('\n');
 }
 
 function exitPart(): string {
@@ -46,7 +46,9 @@ function fromMarkdown(markdown: string): string {
   const lines: string[] = [];
   let inCode = false;
   let paragraph = true;
-  for (const line of markdown.split('\n')) {
+  for (const written of markdown.split('\n')) {
+    // Code in an item of a list stands further right.
+    const line = inCode || /^ +```/.test(written) ? written.replace(/^ {0,3}/, '') : written;
     if (line.startsWith('```')) {
       lines.push(inCode ? '.EE\n.RE' : '.RS 4\n.EX');
       inCode = !inCode;
@@ -103,7 +105,7 @@ export function manualPages(): ReadonlyMap<string, string> {
     heading('FILES'),
     item('/etc/tercet/tercet.toml', 'The configuration; TERCET_CONFIG or \\-\\-config name another.'.replaceAll('\\-', '-')),
     heading('SEE ALSO'),
-    '.BR tercetd (8),\n.BR tercet.toml (5),\n.BR tercet-recovery (7)',
+    '.BR tercetd (8),\n.BR tercet.toml (5),\n.BR tercet-nbd (7),\n.BR tercet-recovery (7)',
   ]);
   const tercetd = page('tercetd', 8, [
     heading('NAME'),
@@ -132,6 +134,15 @@ export function manualPages(): ReadonlyMap<string, string> {
         'tercet.toml \\- configuration of Tercet',
         heading('DESCRIPTION'),
         fromMarkdown(reading('docs/reference/config.md')),
+      ]),
+    ],
+    [
+      'tercet-nbd.7',
+      page('tercet-nbd', 7, [
+        heading('NAME'),
+        'tercet\\-nbd \\- what hosts see of a volume over NBD',
+        heading('DESCRIPTION'),
+        fromMarkdown(reading('docs/reference/nbd.md')),
       ]),
     ],
     [

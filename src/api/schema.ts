@@ -177,6 +177,19 @@ export interface DaemonStatus {
   /** The certificate of this site; null where links are not encrypted. */
   readonly tls: CertificateStatus | null;
   readonly groups: readonly SiteStatus[];
+  /** As primary: copies that would lose more than is allowed. A daemon of before does not tell it. */
+  readonly rpoBreaches?: readonly RpoBreach[];
+}
+
+/** A copy that would lose more than the configuration allows, if it had to serve now. */
+export interface RpoBreach {
+  readonly group: string;
+  readonly peer: string;
+  /** Seconds of writes; null: it was never known. */
+  readonly seconds: number | null;
+  /** Whether that is the most that it can be, and not a measurement. */
+  readonly bound: boolean;
+  readonly targetSeconds: number;
 }
 
 /** Schema of DaemonStatus. */
@@ -185,6 +198,9 @@ export const daemonStatusSchema: z.ZodType<DaemonStatus> = z.object({
   version: z.string(),
   tls: z.object({ identity: z.string(), expiresAt: z.string(), daysLeft: z.int(), warning: z.string().nullable() }).nullable(),
   groups: z.array(siteStatusSchema),
+  rpoBreaches: z
+    .array(z.object({ group: nameSchema, peer: nameSchema, seconds: z.number().nullable(), bound: z.boolean(), targetSeconds: z.number() }))
+    .exactOptional(),
 });
 
 /** Answer to GET /v1/health. */
@@ -233,25 +249,31 @@ export const eventListSchema: z.ZodType<{ readonly events: readonly EventLine[] 
 /** What a reload has found: POST /v1/reload. */
 export interface ReloadLine {
   readonly file: string;
-  readonly changes: readonly {
-    readonly key: string;
-    readonly was: string | null;
-    readonly now: string | null;
-    readonly takes: 'now' | 'agreed' | 'restart' | 'elsewhere';
-  }[];
+  readonly changes: readonly ChangedKey[];
+  /** What was read earlier and waits for a restart still; a daemon of before does not tell it. */
+  readonly pending?: readonly ChangedKey[];
 }
+
+/** One key of the configuration that has changed; values as JSON. */
+export interface ChangedKey {
+  readonly key: string;
+  readonly was: string | null;
+  readonly now: string | null;
+  readonly takes: 'now' | 'agreed' | 'restart' | 'elsewhere';
+}
+
+const changedKeySchema: z.ZodType<ChangedKey> = z.object({
+  key: z.string(),
+  was: z.string().nullable(),
+  now: z.string().nullable(),
+  takes: z.enum(['now', 'agreed', 'restart', 'elsewhere']),
+});
 
 /** Schema of ReloadLine. */
 export const reloadSchema: z.ZodType<ReloadLine> = z.object({
   file: z.string(),
-  changes: z.array(
-    z.object({
-      key: z.string(),
-      was: z.string().nullable(),
-      now: z.string().nullable(),
-      takes: z.enum(['now', 'agreed', 'restart', 'elsewhere']),
-    }),
-  ),
+  changes: z.array(changedKeySchema),
+  pending: z.array(changedKeySchema).exactOptional(),
 });
 
 const decisionInputsSchema: z.ZodType<DecisionInputs> = z.object({

@@ -272,8 +272,11 @@ function errorBody(error: TercetError): ApiError {
   return { error: { code: error.code, text: error.message } };
 }
 
+/** What is wrong with a configuration: whoever wrote it mends it, and the daemon goes on as it was. */
+const REFUSED_FILE: ReadonlySet<ErrorCode> = new Set(['TERCET_CONFIG', 'TERCET_CONFIG_UNREADABLE', 'TERCET_VOLUME_SHRINKS']);
+
 function statusOf(code: ErrorCode): ErrorStatus {
-  if (code === 'TERCET_BAD_REQUEST' || code === 'TERCET_CONFIG' || code === 'TERCET_CONFIG_UNREADABLE') return 400;
+  if (REFUSED_FILE.has(code) || code === 'TERCET_BAD_REQUEST') return 400;
   if (code === 'TERCET_NO_SUCH_GROUP') return 404;
   if (code === 'TERCET_LAST_SYNC_COPY') return 409;
   return code === 'TERCET_DEADLINE' ? 504 : 500;

@@ -1,7 +1,7 @@
 // What the answers of several sites mean for a group: one line when all is well, and otherwise first what is wrong. It says only what a site has
 // said of itself or of its own connections; a site that cannot be asked from here is not a fault as long as the primary is connected to it.
 
-import type { CoverageStatus, PeerStatus, ResyncStatus, SiteStatus, Waiting } from './schema.ts';
+import type { CoverageStatus, PeerStatus, ResyncStatus, RpoBreach, SiteStatus, Waiting } from './schema.ts';
 import { unreachable } from '../core/base/assert.ts';
 import { limits } from '../core/base/limits.ts';
 import { bytesText, countText, secondsText } from './text.ts';
@@ -35,6 +35,12 @@ export function summarize(group: string, statuses: readonly SiteStatus[]): Group
   for (const status of statuses) problems.push(...ownProblems(status, primary));
   problems.push(...sizeProblems(statuses));
   return { group, well: problems.length === 0, serving: serving[0]?.site ?? null, problems, state: stateText(primary, statuses) };
+}
+
+/** That a copy would lose more than is allowed. */
+export function breachText({ peer, seconds, bound, targetSeconds }: RpoBreach): string {
+  const lost = seconds === null ? 'an unknown time' : `${bound ? 'up to ' : ''}${secondsText(seconds)}`;
+  return `${peer} would lose ${lost} of writes, more than the ${secondsText(targetSeconds)} that are allowed`;
 }
 
 function names(statuses: readonly SiteStatus[]): string {
@@ -168,6 +174,7 @@ function ownProblems(status: SiteStatus, primary: SiteStatus | null): readonly s
   if (!status.consistent && role !== 'absent' && role !== 'starting')
     problems.push(`the copy at ${site} is inconsistent: it can serve nothing until it is whole`);
   const { reachable, provedAgeMillis: proved } = status.witness;
+  if (reachable === false && role === 'mirror') problems.push(`the witness does not answer ${site}: no failover to it until it does`);
   if (reachable !== false && proved !== null && proved > limits.witnessProofMillisMax)
     problems.push(
       `the witness answers ${site}, and has written nothing for it for ${secondsText(proved / 1000)}: look at the disk of the witness`,

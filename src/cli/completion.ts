@@ -31,18 +31,20 @@ async function candidatesOf(
   }
   const last = before.at(-1) ?? '';
   const valued = page.flags.find(({ form }) => form.startsWith(`${last} `));
-  if (valued !== undefined) return valued.form === '--site NAME' ? names(context, before, 'sites') : [];
+  if (valued !== undefined) return /^--\S+ (NAME|SITE)$/.test(valued.form) ? names(context, before, 'sites') : valued.values;
   const flags = page.flags.map(({ form }) => form.split(' ')[0] as string).filter((flag) => !before.includes(flag));
   if (typed.startsWith('-')) return [...flags, '--help'];
+  if (page.form.includes(' GROUP/VOLUME')) return names(context, before, 'volumes');
   return page.form.includes(' GROUP') ? names(context, before, 'groups') : flags;
 }
 
 /** Names from the configuration that the line names; none while it cannot be read. */
-async function names(context: CliContext, before: readonly string[], what: 'sites' | 'groups'): Promise<readonly string[]> {
+async function names(context: CliContext, before: readonly string[], what: 'sites' | 'groups' | 'volumes'): Promise<readonly string[]> {
   const at = before.indexOf('--config');
   const file = at < 0 ? undefined : before[at + 1];
   try {
     const config = await readConfig(context, file === undefined ? {} : { config: file });
+    if (what === 'volumes') return config.groups.flatMap(({ name: group, volumes }) => volumes.map(({ name }) => `${group}/${name}`));
     return config[what].map(({ name }) => name);
   } catch (error) {
     // Whoever completes a line wants no sentence about the configuration in the middle of it.

@@ -11,6 +11,8 @@ export interface FlagPage {
   readonly form: string;
   readonly brief: string;
   readonly needed: boolean;
+  /** What it takes, where that is one of a few words. */
+  readonly values: readonly string[];
 }
 
 /** A command, with everything that it takes. */
@@ -31,6 +33,7 @@ interface FlagDefinition {
   readonly optional?: boolean;
   readonly default?: unknown;
   readonly hidden?: boolean;
+  readonly values?: readonly string[];
 }
 interface PositionalDefinition {
   readonly placeholder?: string;
@@ -65,7 +68,9 @@ function describeFlag(name: string, flag: FlagDefinition): FlagPage {
   const typed = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
   const form = flag.kind === 'boolean' ? typed : `${typed} ${flag.placeholder ?? 'VALUE'}`;
   const needed = flag.kind !== 'boolean' && flag.optional !== true && flag.default === undefined;
-  return { form, brief: flag.brief, needed };
+  const { values = [] } = flag;
+  const among = values.length === 0 ? '' : `: ${values.slice(0, -1).join(', ')} or ${values.at(-1) ?? ''}`;
+  return { form, brief: `${flag.brief}${among}`, needed, values };
 }
 
 function positionalForms(positional: Positional | undefined): readonly string[] {

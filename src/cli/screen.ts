@@ -68,7 +68,11 @@ export function openScreen(input: ReadStream, output: WriteStream): Screen {
     get rows() {
       return output.rows || ROWS_DEFAULT;
     },
-    draw: (lines) => void output.write(`${HOME}${lines.map((line) => `${line}${CLEAR_LINE}`).join('\r\n')}${CLEAR_BELOW}`),
+    // Cleared first: behind a line that fills its row the cursor still stands on the last letter.
+    draw: (lines) =>
+      void output.write(
+        `${HOME}${lines.map((line) => `${CLEAR_LINE}${line}`).join('\r\n')}${lines.length < output.rows ? `\r\n${CLEAR_BELOW}` : ''}`,
+      ),
     onKey: (listener) => void keyListeners.push(listener),
     onChange: (listener) => void changeListeners.push(listener),
     close: () => {

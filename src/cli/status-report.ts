@@ -1,7 +1,7 @@
 // Asks every site that can be reached from here, and puts their answers together: the contract of `tercet status --json`.
 
 import type { DaemonStatus, SiteStatus } from '../api/schema.ts';
-import { summarize } from '../api/summary.ts';
+import { breachText, summarize } from '../api/summary.ts';
 import type { Reach } from './reach.ts';
 
 type SiteConfig = import('../daemon/config.ts').SiteConfig;
@@ -61,8 +61,10 @@ export function reportOf(
   const statuses = answers.flatMap(({ status }) => status?.groups ?? []);
   const reports = [...groups].sort().map((group) => {
     const sites = statuses.filter((status) => status.group === group).sort((a, b) => (a.site < b.site ? -1 : 1));
-    const { well, serving, problems, state } = summarize(group, sites);
-    return { group, well, serving, problems, state, sites };
+    const { serving, problems: found, state } = summarize(group, sites);
+    const breaches = answers.flatMap(({ status }) => (status?.rpoBreaches ?? []).filter((breach) => breach.group === group));
+    const problems = [...found, ...breaches.map(breachText)];
+    return { group, well: problems.length === 0, serving, problems, state, sites };
   });
   return {
     well: reports.every((report) => report.well),

@@ -39,16 +39,19 @@ export interface Scene {
 const plain = (text: string): Line => [['plain', text]];
 const EVENT_LINES_MIN = 4;
 const BAR_CELLS = 24;
+const FOLD_INDENT = 6;
+/** In a terminal that is narrower still, lines are cut. */
+const FOLD_COLUMNS_MIN = 40;
 
 /** Key of a site's part in a group in Scene.rates. */
 export function rateKey(group: string, site: string): string {
   return `${group} ${site}`;
 }
 
-/** Everything, whether it fits or not: groups first, then the newest events in what room is left, at least some. */
-export function sceneLines(scene: Scene, rows: number): readonly Line[] {
-  const head = headLines(scene);
-  const body = scene.report.groups.flatMap((group) => [plain(''), ...groupLines(scene, group)]);
+/** Everything, whether it fits or not: groups first, in lines as long as the terminal's, then the newest events in what room is left, at least some. */
+export function sceneLines(scene: Scene, { columns, rows }: { readonly columns: number; readonly rows: number }): readonly Line[] {
+  const head = headLines(scene).flatMap((line) => foldLine(line, columns));
+  const body = scene.report.groups.flatMap((group) => [plain(''), ...groupLines(scene, group, columns)]);
   const room = Math.max(EVENT_LINES_MIN, rows - head.length - body.length - 3);
   return [...head, ...body, plain(''), ...eventLines(scene.events, room)];
 }
@@ -69,7 +72,7 @@ function headLines({ time, report }: Scene): readonly Line[] {
   return lines;
 }
 
-function groupLines(scene: Scene, report: GroupReport): readonly Line[] {
+function groupLines(scene: Scene, report: GroupReport, columns: number): readonly Line[] {
   const { group, problems } = report;
   const primary = report.sites.find((status) => status.serving) ?? report.sites.find((status) => status.role === 'primary') ?? null;
   const newest = report.sites.reduce<SiteStatus | null>((best, each) => (best === null || each.epoch > best.epoch ? each : best), null);
@@ -79,17 +82,24 @@ function groupLines(scene: Scene, report: GroupReport): readonly Line[] {
   const facts = [epoch === null ? null : `epoch ${epoch.epoch}`, primary?.protection ?? null].filter((fact) => fact !== null);
   const lines: Line[] = [[['strong', `${group}  `], serves, ['plain', facts.map((fact) => `, ${fact}`).join('')]]];
   for (const problem of problems) lines.push([['bad', `  ! ${problem}`]]);
-  lines.push(...siteTable(scene, report, primary));
-  if (primary !== null) lines.push(...flowLines(scene, primary), ...primary.peers.flatMap((peer) => resyncLines(scene, primary, peer)));
-  return lines;
+  const below =
+    primary === null ? [] : [...flowLines(scene, primary), ...primary.peers.flatMap((peer) => resyncLines(scene, primary, peer))];
+  const fold = (line: Line): readonly Line[] => foldLine(line, columns);
+  return [...lines.flatMap(fold), ...siteTable(scene, report, { primary, columns }), ...below.flatMap(fold)];
 }
 
 const COLUMNS = ['site', 'mode', 'role', 'flag', 'lease', 'behind', 'received', 'durable', 'destaged', 'sidefile'] as const;
+/** What a narrow terminal leaves out, the first first. */
+const LEFT_OUT: readonly (typeof COLUMNS)[number][] = ['durable', 'destaged', 'received', 'mode', 'lease', 'sidefile'];
 type Cells = Record<(typeof COLUMNS)[number], string>;
 const UNKNOWN = '-';
 
 /** A row for each site of the configuration, of what it says itself and of what its primary says of it. */
-function siteTable(scene: Scene, report: GroupReport, primary: SiteStatus | null): readonly Line[] {
+function siteTable(
+  scene: Scene,
+  report: GroupReport,
+  { primary, columns }: { readonly primary: SiteStatus | null; readonly columns: number },
+): readonly Line[] {
   const sites = scene.sites.get(report.group) ?? [];
   const rows = sites.map(({ name, mode }) => {
     const own = report.sites.find((status) => status.site === name) ?? null;
@@ -97,8 +107,14 @@ function siteTable(scene: Scene, report: GroupReport, primary: SiteStatus | null
     return { cells: cellsOf({ name, mode, own, peer, primary }), tone: toneOf(own, peer) };
   });
   const head = Object.fromEntries(COLUMNS.map((column) => [column, column])) as Cells;
-  const widths = COLUMNS.map((column) => Math.max(...[head, ...rows.map(({ cells }) => cells)].map((cells) => cells[column].length)));
-  const text = (cells: Cells): string => `  ${COLUMNS.map((column, index) => cells[column].padEnd(widths[index] as number)).join('  ')}`;
+  const width = (column: (typeof COLUMNS)[number]): number =>
+    2 + Math.max(...[head, ...rows.map(({ cells }) => cells)].map((cells) => cells[column].length));
+  let shown: readonly (typeof COLUMNS)[number][] = COLUMNS;
+  for (const column of LEFT_OUT) {
+    if (shown.reduce((sum, each) => sum + width(each), 0) <= columns) break;
+    shown = shown.filter((each) => each !== column);
+  }
+  const text = (cells: Cells): string => shown.map((column) => `  ${cells[column]}`.padEnd(width(column))).join('');
   return [[['dim', text(head)]], ...rows.map(({ cells, tone }): Line => [[tone, text(cells)]])];
 }
 
@@ -209,6 +225,32 @@ function eventLines(events: readonly EventLine[], room: number): readonly Line[]
       ];
     }),
   ];
+}
+
+/** A line that is too long as several, broken between words; what goes on is indented further. */
+function foldLine(line: Line, columns: number): readonly Line[] {
+  const room = Math.max(columns, FOLD_COLUMNS_MIN);
+  const lines: [Tone, string][][] = [[]];
+  let used = 0;
+  for (const [tone, text] of line) {
+    let rest = text;
+    while (used + rest.length > room) {
+      // As much as goes, up to a gap; a word that is longer than a line is left to be cut.
+      const gap = rest.lastIndexOf(' ', room - used);
+      if (gap <= 0 && used > FOLD_INDENT) {
+        lines.push([[tone, ' '.repeat(FOLD_INDENT)]]);
+      } else if (gap <= FOLD_INDENT) break;
+      else {
+        lines.at(-1)?.push([tone, rest.slice(0, gap)]);
+        lines.push([[tone, ' '.repeat(FOLD_INDENT)]]);
+        rest = rest.slice(gap).trimStart();
+      }
+      used = FOLD_INDENT;
+    }
+    lines.at(-1)?.push([tone, rest]);
+    used += rest.length;
+  }
+  return lines;
 }
 
 /** Lines as text, none wider than the terminal: cut where they are too long, which a mark shows. `from`: lines that were scrolled away. */

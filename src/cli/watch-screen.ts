@@ -35,7 +35,7 @@ export async function watchStatus(context: CliContext, watched: Watched, screen:
   });
   const draw = (): void => {
     if (scene === null) return;
-    const lines = sceneLines(scene, screen.rows);
+    const lines = sceneLines(scene, screen);
     from = Math.max(0, Math.min(from, lines.length - screen.rows));
     screen.draw(fitLines(lines, { columns: screen.columns, rows: screen.rows, from }, style));
   };

@@ -211,7 +211,7 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
   const { config, site, groups, watch, certificates } = parts;
   const { name } = site;
   const { journal } = watch;
-  const orders = controlOf(name, groups, certificates);
+  const orders = controlOf(name, groups, { certificates, watch });
   const apply = (next: Config): void => {
     watch.change(watchSettings(next, siteOf(next, name)));
     for (const group of groups) {
@@ -291,16 +291,19 @@ function groupIn(groups: readonly GroupRunner[], name: string): GroupRunner {
   throw new TercetError('TERCET_NO_SUCH_GROUP', { group: name, known: groups.map((each) => each.group).join(', ') });
 }
 
-function controlOf(site: SiteName, groups: readonly GroupRunner[], certificates: CertificateWatch | null): Control {
+function controlOf(
+  site: SiteName,
+  groups: readonly GroupRunner[],
+  { certificates, watch }: { readonly certificates: CertificateWatch | null; readonly watch: Watch },
+): Control {
   const find = (name: string): GroupRunner => groupIn(groups, name);
   const sorted = [...groups].sort((a, b) => (a.group < b.group ? -1 : 1));
   return {
-    status: (): DaemonStatus => ({
-      site,
-      version: VERSION,
-      tls: certificates?.status() ?? null,
-      groups: sorted.map((group) => group.status()),
-    }),
+    status: (): DaemonStatus => {
+      const statuses = sorted.map((group) => group.status());
+      const tls = certificates?.status() ?? null;
+      return { site, version: VERSION, tls, groups: statuses, rpoBreaches: watch.breaches(statuses) };
+    },
     // Async, so that a group that is not here is a rejected order like any other.
     explain: async (group) => find(group).explain(),
     create: async (group) => find(group).create(),

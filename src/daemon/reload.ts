@@ -25,6 +25,8 @@ export interface ConfigChange {
 export interface ReloadReport {
   readonly file: string;
   readonly changes: readonly ConfigChange[];
+  /** What was read earlier and waits for a restart of this daemon still: what it runs with, and what the file says. */
+  readonly pending: readonly ConfigChange[];
 }
 
 /** Keys that take effect without a restart. */
@@ -82,8 +84,9 @@ function nameOf(table: unknown): string | null {
 }
 
 /** One line for the log. */
-function reloadText({ file, changes }: ReloadReport): string {
-  if (changes.length === 0) return `${file} was read again: nothing has changed`;
+function reloadText({ file, changes, pending }: ReloadReport): string {
+  const waits = pending.length === 0 ? '' : `; since earlier ${pending.map(({ key }) => key).join(', ')} needs a restart of this daemon`;
+  if (changes.length === 0) return `${file} was read again: nothing has changed since it was read last${waits}`;
   const keys = (wanted: ConfigChange['takes']): string =>
     changes
       .filter(({ takes: when }) => when === wanted)
@@ -95,7 +98,7 @@ function reloadText({ file, changes }: ReloadReport): string {
     [keys('restart'), 'needs a restart of this daemon'],
     [keys('elsewhere'), 'is a matter of other sites'],
   ].flatMap(([names, text]) => (names === '' ? [] : [`${names} ${text}`]));
-  return `${file} was read again: ${parts.join('; ')}`;
+  return `${file} was read again: ${parts.join('; ')}${waits}`;
 }
 
 /** What a daemon reads again, and whom that concerns. */
@@ -140,6 +143,16 @@ export function refuseAlone(before: Config, after: Config): void {
   }
 }
 
+/** What needs a restart still, beside what has changed just now. */
+function pendingOf(
+  running: Config,
+  next: Config,
+  { name, changes }: { name: SiteName; changes: readonly ConfigChange[] },
+): readonly ConfigChange[] {
+  const told = new Set(changes.map(({ key }) => key));
+  return changesOf(running.text, next.text, name).filter(({ key, takes: when }) => when === 'restart' && !told.has(key));
+}
+
 /** Reads the configuration and the certificates again, each time against what was read last. */
 export function reloader({ config, name, journal, certificates, apply }: ReloaderOptions): Reloader {
   let current = config;
@@ -149,10 +162,11 @@ export function reloader({ config, name, journal, certificates, apply }: Reloade
     siteOf(next, name);
     refuseSmaller(current, next);
     if (!force) refuseAlone(current, next);
-    const report = { file: config.file, changes: changesOf(current.text, next.text, name) };
+    const changes = changesOf(current.text, next.text, name);
+    const report = { file: config.file, changes, pending: pendingOf(config, next, { name, changes }) };
     current = next;
     apply(next);
-    journal('reload', { changes: report.changes }, reloadText(report));
+    journal('reload', { changes, pending: report.pending }, reloadText(report));
     return report;
   };
   const bySignal = (): void => {

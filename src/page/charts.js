@@ -13,6 +13,8 @@ import { UNKNOWN, bytesText, clockText, secondsText } from './words.js';
 
 const CLASSES = ['line', 'line second', 'line third'];
 const EDGE = { left: 84, right: 12, top: 12, bottom: 22 };
+/** What a letter of a name beside its line takes, and what two names are apart. */
+const LETTER = { width: 9, height: 15 };
 /** Seconds that the picture shows at least. */
 const SPAN_SECONDS_MIN = 120;
 
@@ -33,6 +35,8 @@ export function showLag(view) {
     'lag-picture',
     known ? chart('lag-picture', { times, series, target, label, height: 190, text: secondsText }) : document.createTextNode(nothing(view)),
   );
+  show('lag-table', lagTable(view, atRisk));
+  if (!samples.some(({ role }) => role === 'primary')) return show('rate-picture', document.createTextNode(nothing(view)));
   const written = [{ name: 'written', values: samples.map(({ writtenBytesPerSecond }) => writtenBytesPerSecond) }];
   const rateLabel = `Bytes written by hosts per second, over time; now ${bytesText(written[0]?.values.at(-1))}/s`;
   show(
@@ -46,7 +50,6 @@ export function showLag(view) {
       text: (value) => `${bytesText(value)}/s`,
     }),
   );
-  show('lag-table', lagTable(view, atRisk));
 }
 
 /** @param {GroupView} view */
@@ -84,7 +87,11 @@ function lagTable({ samples, status }, atRisk) {
  */
 function chart(id, { times, series, target, label, height, text }) {
   const width = widthOf(id);
-  const inner = { width: width - EDGE.left - EDGE.right, height: height - EDGE.top - EDGE.bottom };
+  // Names stand beside the ends of their lines, never on them.
+  const named = series.length > 1 || target !== null;
+  const letters = Math.min(Math.max(...series.map(({ name }) => name.length)), Math.floor(width / 4 / LETTER.width));
+  const right = named ? 10 + LETTER.width * letters : EDGE.right;
+  const inner = { width: width - EDGE.left - right, height: height - EDGE.top - EDGE.bottom };
   const end = times.at(-1) ?? 0;
   const begin = Math.min(times[0] ?? 0, end - SPAN_SECONDS_MIN);
   const values = series.flatMap(({ values: all }) => all.filter((value) => value !== null));
@@ -102,19 +109,9 @@ function chart(id, { times, series, target, label, height, text }) {
       clockText(new Date(time * 1000)),
     ),
   );
-  const lines = series.flatMap(({ name, values: all }, index) => {
-    const points = pointsOf(times, all, { x, y }, inner.width);
-    const last = points.at(-1)?.at(-1);
-    const d = points
-      .map((run) => run.map(([px, py], at) => `${at === 0 ? 'M' : 'L'} ${px.toFixed(1)} ${py.toFixed(1)}`).join(' '))
-      .join(' ');
-    const name_ = series.length > 1 || target !== null ? name : '';
-    const labelY = last === undefined ? 0 : Math.min(height - EDGE.bottom - 4, Math.max(EDGE.top + 10, last[1] - 6 - index * 15));
-    return [
-      svg('path', { d, class: CLASSES[index % CLASSES.length] ?? 'line' }),
-      last === undefined ? null : svg('text', { x: width - EDGE.right - 2, y: labelY, 'text-anchor': 'end', class: 'halo' }, name_),
-    ];
-  });
+  const runs = series.map(({ values: all }) => pointsOf(times, all, { x, y }, inner.width));
+  const lines = runs.map((run, index) => svg('path', { d: pathOf(run), class: CLASSES[index % CLASSES.length] ?? 'line' }));
+  const names = named ? namesBeside(series, runs, { x: EDGE.left + inner.width + 6, bottom: height - EDGE.bottom, letters }) : [];
   const line =
     target === null
       ? []
@@ -122,7 +119,33 @@ function chart(id, { times, series, target, label, height, text }) {
           svg('path', { d: `M ${EDGE.left} ${y(target)} h ${inner.width}`, class: 'target' }),
           svg('text', { x: EDGE.left + 6, y: y(target) - 5, class: 'halo' }, `target ${secondsText(target)}`),
         ];
-  return picture({ width, height, label }, ...ticks, ...moments, ...lines, ...line);
+  return picture({ width, height, label }, ...ticks, ...moments, ...lines, ...line, ...names);
+}
+
+/** @param {readonly (readonly [number, number][])[]} runs */
+function pathOf(runs) {
+  return runs.map((run) => run.map(([px, py], at) => `${at === 0 ? 'M' : 'L'} ${px.toFixed(1)} ${py.toFixed(1)}`).join(' ')).join(' ');
+}
+
+/**
+ * The names of lines, each as high as its line ends, and one below the other where lines end close together.
+ * @param {readonly Series[]} series
+ * @param {readonly (readonly (readonly [number, number][])[])[]} runs
+ * @param {{ x: number, bottom: number, letters: number }} at
+ */
+function namesBeside(series, runs, { x, bottom, letters }) {
+  const ends = series
+    .flatMap(({ name }, index) => {
+      const last = runs[index]?.at(-1)?.at(-1);
+      return last === undefined ? [] : [{ name, y: last[1] + 4 }];
+    })
+    .sort((a, b) => b.y - a.y);
+  let lowest = bottom + 4;
+  return ends.map(({ name, y }) => {
+    const placed = Math.min(y, lowest);
+    lowest = placed - LETTER.height;
+    return svg('text', { x, y: placed }, name.length > letters ? `${name.slice(0, letters - 1)}…` : name);
+  });
 }
 
 /**

@@ -72,7 +72,8 @@ export function show(id, ...children) {
 
 /**
  * A table. A cell that is a pair is an element beside its words; numbers are aligned by the class.
- * @param {{ caption: string, head: readonly string[], rows: readonly (readonly Child[])[], cards?: boolean }} content
+ * @param {{ caption: string, head: readonly string[], rows: readonly (readonly Child[])[], cards?: boolean | 'lines' }} content
+ *   `cards`: on a narrow screen each row is a card, or two lines: all cells but the last, and the last
  */
 export function table({ caption, head, rows, cards = false }) {
   const cell = (/** @type {Child} */ child, /** @type {number} */ index) =>
@@ -81,7 +82,7 @@ export function table({ caption, head, rows, cards = false }) {
       : el('td', { 'data-label': head[index] ?? '', class: typeof child === 'string' && /^[0-9]/.test(child) ? 'number' : null }, child);
   return el(
     'table',
-    { class: cards ? 'cards' : null },
+    { class: cards === 'lines' ? 'cards lines' : cards ? 'cards' : null },
     el('caption', {}, caption),
     el('thead', {}, el('tr', {}, ...head.map((text) => el('th', { scope: 'col' }, text)))),
     el('tbody', {}, ...rows.map((row) => el('tr', {}, ...row.map(cell)))),

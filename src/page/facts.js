@@ -80,7 +80,7 @@ function coverageTable(status) {
     rows: coverage.map(({ from, to, state, slackBytes, slackRecords, slackSeconds, why }) => [
       from,
       to,
-      state,
+      state.replace('-', ' '),
       bytesText(slackBytes),
       slackRecords === null ? UNKNOWN : String(slackRecords),
       secondsText(slackSeconds),

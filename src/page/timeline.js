@@ -58,7 +58,7 @@ export function showTimeline({ samples, status }, events) {
       caption: newest.length === 0 ? 'No events yet' : `The newest ${newest.length} events of ${status.site}`,
       head: ['time', 'kind', 'peer', 'what happened'],
       rows: newest.map(({ time, kind, peer, text }) => [clockText(new Date(time)), kind, peer ?? '', text]),
-      cards: true,
+      cards: 'lines',
     }),
   );
 }

@@ -12,8 +12,9 @@ import { UNKNOWN, behindText, bytesText, secondsText } from './words.js';
  * @typedef {{ name: string, mode: string, role: string, serves: boolean, flag: string, lease: string, away: boolean, peer: PeerStatus | null }} SiteCard
  */
 
-const CARD = { width: 178, height: 86 };
+const CARD = { width: 200, height: 86 };
 const NARROW = 560;
+const NO_LEASE = 'no promise now';
 
 /**
  * @param {GroupView} view
@@ -75,8 +76,8 @@ function cardsOf(status) {
     mode: peer.mode,
     role: peer.connected ? (peer.role ?? 'not known') : 'not connected',
     serves: false,
-    flag: peer.flag === 'maybe' ? 'being changed' : peer.flag === null ? flagOf(peer.site) : peer.flag === 'true' ? 'yes' : 'no',
-    lease: peer.leaseMillis === null ? UNKNOWN : secondsText(peer.leaseMillis / 1000),
+    flag: peer.flag === 'maybe' ? 'not certain' : peer.flag === null ? flagOf(peer.site) : peer.flag === 'true' ? 'yes' : 'no',
+    lease: leaseText(peer.leaseMillis),
     away: !peer.connected || peer.role === 'failed',
     peer,
   }));
@@ -98,8 +99,13 @@ function cardPicture({ name, mode, role, serves, flag, lease, away }, { x, y }) 
     line(mode === '' ? name : `${name} (${mode})`, 0, 'strong'),
     line(role, 1, away ? 'bad' : null),
     line(`${flagWords(mode)}: ${flag}`, 2, 'soft'),
-    line(lease === UNKNOWN ? '' : `promise holds ${lease}`, 3, 'soft'),
+    line(lease === UNKNOWN ? '' : lease === NO_LEASE ? NO_LEASE : `promise holds ${lease}`, 3, 'soft'),
   );
+}
+
+/** @param {number | null} millis */
+function leaseText(millis) {
+  return millis === null ? UNKNOWN : millis === 0 ? NO_LEASE : secondsText(millis / 1000);
 }
 
 /**

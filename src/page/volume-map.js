@@ -1,7 +1,7 @@
 // A volume as a grid of cells. Each cell shows the most important thing about it, by a pattern; the legend names the patterns and counts the cells.
 
 import { el, picture, place, show, svg, table, widthOf } from './dom.js';
-import { UNKNOWN, bytesText, countText, secondsText } from './words.js';
+import { bytesText, countText, secondsText } from './words.js';
 
 /** @import { VolumeMap } from '../api/volume-map.ts' */
 /** @import { GroupView } from '../watch/watch.ts' */
@@ -177,8 +177,8 @@ function peerLine(map, { site, awaiting, resync }) {
   const lines = [];
   if (awaiting !== null) lines.push(`${countText(awaiting.filter((count) => count > 0).length, 'cell')} awaited`);
   if (resync !== null) {
-    const done = resync.doneBytes === null ? UNKNOWN : `${bytesText(resync.doneBytes)} of ${bytesText(map.sizeBytes)}`;
-    lines.push(`resync by ${resync.rung}: ${done}`);
+    const done = resync.doneBytes === null ? '' : `: ${bytesText(resync.doneBytes)} of ${bytesText(map.sizeBytes)}`;
+    lines.push(`resync by ${resync.rung} under way${done}`);
   }
   return lines.length === 0 ? [] : [el('p', { class: 'soft' }, `${site}: ${lines.join('; ')}`)];
 }

@@ -132,6 +132,8 @@ export class SimDisk implements Storage {
   /** Times are multiplied with this too, always. */
   baseSlowness = 1;
   flushes = 0;
+  /** A flush has failed, and nobody has been told what that did to the copy: the process may not have heard of it. */
+  dropped = false;
   /** Segments that began in a file that was there before, and files that were kept for another segment. */
   spares = { used: 0, kept: 0 };
   /** The flush that made the names durable. */
@@ -335,6 +337,7 @@ export class SimDisk implements Storage {
   /** A flush that failed has marked its pages clean: they may never reach the disk, and may read as the old ones. */
   private dropFlushed(inode: Inode, until: number): void {
     inode.settle(until, false);
+    this.dropped = true;
     if (this.chance.happens(0.5)) return;
     inode.cache.copyOf(inode.durable);
     for (const change of inode.pending) inode.cache.apply(change);

@@ -4,6 +4,7 @@
 
 import { DISK_BUGS } from './planted/disk.ts';
 import { CLOCK_BUGS } from './planted/clock.ts';
+import { HONEST_BUGS } from './planted/honest.ts';
 import { MEMBER_BUGS } from './planted/members.ts';
 import { MEMORY_BUGS } from './planted/memory.ts';
 import { fileURLToPath } from 'node:url';
@@ -663,6 +664,7 @@ export const PLANTED: readonly PlantedBug[] = [
     "this.#state === 'stopped' ? fill > STOP_UNTIL :",
     "this.#state === 'stopped' ? fill >= 0 :",
   ),
+  ...HONEST_BUGS,
   ...DISK_BUGS,
   ...STREAM_BUGS,
   bug('payloads are not checked at start', 'C4 checksums', 'replica/recover.ts', '    if (bad >= 0) {', '    if (bad >= 1e9) {'),

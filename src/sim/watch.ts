@@ -57,6 +57,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   /** Told when a process ended, and when a site gave its copy up: the operator. */
   onEnded: (machine: Machine<InspectedSite>) => void = () => undefined;
   onFailed: (machine: Machine<InspectedSite>, reason: string) => void = () => undefined;
+  /** Sites whose disk has failed in this life of the process. */
+  private readonly failing = new Set<SiteName>();
   private readonly network: Network;
   private readonly witnessMachine: SimWitness;
   private readonly unitBytes: number;
@@ -167,6 +169,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   // ── machines ──
 
   started(machine: Machine<InspectedSite>): void {
+    this.failing.delete(machine.name);
     for (const rule of this.rules) rule.started?.(this, this.site(machine));
   }
 
@@ -200,21 +203,26 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   }
 
   failed(machine: Machine<InspectedSite>, reason: string): void {
-    const damaged = reason.includes('damaged');
-    const { inside } = this.site(machine);
-    if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && (inside?.setAside?.heldBytes ?? 0) >= ONE_REQUEST_BYTES)
-      this.world.fail('19 set aside', `${machine.name} has ${inside?.setAside?.heldBytes} bytes set aside for its sidefile: ${reason}`);
+    // It may find what a failed flush has dropped before it hears of the flush: it had been stopped meanwhile.
+    const damaged = reason.includes('damaged') && !machine.disk.dropped;
+    // As it is now: what came before in this very event may have taken all of it.
+    const held = machine.disk.contentsOf('sidefile-set-aside')?.length ?? 0;
+    if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && held >= ONE_REQUEST_BYTES)
+      this.world.fail('19 set aside', `${machine.name} has ${held} bytes set aside for its sidefile: ${reason}`);
     const why = damaged ? falseDamage(this.site(machine), reason) : null;
     if (why !== null) this.world.fail('C3 damage', `${machine.name} finds its copy damaged although ${why}: ${reason}`);
     this.coverage.hit(damaged ? 'damage found at start' : 'disk failed');
     // A failed write or flush may have dropped anything that was not durable before it.
     if (!damaged) this.harm(machine, 'disk');
+    machine.disk.dropped = false;
     this.onFailed(machine, reason);
   }
 
   cut(machine: Machine<InspectedSite>, call: string): void {
     // What it did in this event before its end counts: it may have told others of it.
     this.refresh(this.site(machine));
+    // The disk has failed in this very event, and the process ends before it can say so.
+    if (this.failing.has(machine.name) && machine.failure === null) this.harm(machine, 'disk');
     if (call.startsWith('before')) this.coverage.hit('crash before a port call');
     else if (call.startsWith('after')) this.coverage.hit('crash after a port call');
     else if (call === 'torn write') this.coverage.hit('crash in the middle of a write');
@@ -222,6 +230,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
 
   ended(machine: Machine<InspectedSite>, kind: CrashKind): void {
     const site = this.site(machine);
+    if (machine.disk.dropped) this.harm(machine, 'disk');
+    machine.disk.dropped = false;
     this.countEnd(site, kind);
     // What is in memory alone goes with the process.
     const isLost = kind === 'power' || site.inside?.inMemory === true;
@@ -248,6 +258,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   journal(machine: Machine<InspectedSite>, event: string, facts: Readonly<Record<string, unknown>>, text: string): void {
     const { coverage } = this;
     if (event === 'role') this.countRole(facts, text);
+    else if (event === 'replica.failed' && facts['code'] !== 'DAMAGED') this.failing.add(machine.name);
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
     else if (event === 'sidefile.on-disk') coverage.hit('a sidefile in memory went to the disk');
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
@@ -356,12 +367,12 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       const site = this.seen.get(operation.site);
       if (site !== undefined) {
         const since = this.connectedSince(operation.from, operation.site);
-        // What was admitted is what the primary is connected to, not a disk that was put in meanwhile.
-        if (since !== null && since > site.lostAt) site.harmed = false;
+        // What was admitted is what the primary is connected to and has asked for, not a disk that was put in since, however late the question comes.
+        if (since !== null && since > site.lostAt && step.askedAt > site.lostAt) site.harmed = false;
         site.resignedAt = Infinity;
       }
     }
-    if (operation.kind === 'resign' && reply.outcome === 'done') {
+    if (operation.kind === 'resign' && reply.outcome === 'done' && reply.repeated !== true) {
       const site = this.seen.get(operation.from);
       if (site !== undefined) {
         site.resignedAt = this.world.now;

@@ -290,7 +290,7 @@ const peers: readonly Metric[] = [
   },
   perPeer(
     'tercet_peer_lag_records',
-    'At the primary: records that the peer lacks; missing while that is not known.',
+    'At the primary: records that the peer lacks; missing while that is not known, and during a resync by anything but delta.',
     ({ lagRecords }) => lagRecords,
   ),
   perPeer('tercet_peer_lag_bytes', 'At the primary: bytes that the peer lacks.', ({ lagBytes }) => lagBytes),

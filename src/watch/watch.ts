@@ -4,7 +4,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { IntervalHistogram } from 'node:perf_hooks';
 
-import type { DaemonStatus, SiteStatus } from '../api/schema.ts';
+import type { DaemonStatus, RpoBreach, SiteStatus } from '../api/schema.ts';
 import { summarize } from '../api/summary.ts';
 import type { Journal } from '../core/base/ports.ts';
 import type { WhatIf, WhatIfGround } from '../core/site/what-if.ts';
@@ -145,6 +145,19 @@ export class Watch {
         whatIf: settings === undefined ? [] : whatIfs(status, settings),
         samples: since === 0 ? samples.kept : samples.kept.filter(({ time }) => time > since),
       };
+    });
+  }
+
+  /** Copies of these groups that would lose more than is allowed. */
+  breaches(groups: readonly SiteStatus[]): readonly RpoBreach[] {
+    const now = performance.now() / 1000;
+    return groups.flatMap((status) => {
+      const rpo = this.#rpoOf(status.group);
+      const breached = this.#watched(status.group)
+        .peers.risks(status, rpo, now)
+        .filter((risk) => risk.breached === true);
+      const targetSeconds = (rpo.rpoSeconds * rpo.alertPercent) / 100;
+      return breached.map(({ peer, seconds, bound }) => ({ group: status.group, peer, seconds, bound, targetSeconds }));
     });
   }
 

@@ -118,6 +118,11 @@ function fileStore({ folder, instance, openCell, cells, states, lock }: Opened):
       try {
         await store(group, next);
       } catch (cause) {
+        // A file that never got its name is none, and the groups that there are need no more space than they have.
+        if (writes === null && isNoRoom(cause) && !cells.has(group)) {
+          await diskCall('remove', folder, () => rm(join(folder, `group-${group}.cell${UNFINISHED}`), { force: true }));
+          return 'no-room';
+        }
         // Final: what the disk holds now is unknown, and a second fsync would not tell.
         failure ??= cause as Error;
         throw cause;
@@ -132,6 +137,13 @@ function fileStore({ folder, instance, openCell, cells, states, lock }: Opened):
       lock.release();
     },
   };
+}
+
+/** Whether a file could not be made because there was no space for it: before it had its name. */
+function isNoRoom(cause: unknown): boolean {
+  if (!(cause instanceof TercetError)) return false;
+  const { file, code } = cause.facts;
+  return String(file).endsWith(UNFINISHED) && (code === 'ENOSPC' || code === 'EDQUOT');
 }
 
 /** The state in a group's cell, checked. */

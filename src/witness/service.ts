@@ -62,13 +62,14 @@ export async function startService(store: WitnessStore | SharedStore, log: Journ
     if (before === null && operation.kind === 'create') refuseTooMany(states.size);
     const { state, answer } = apply(before, operation, store.instance);
     if (state === null || state === before) return answer;
-    let outcome: 'stored' | 'conflict';
+    let outcome: Awaited<ReturnType<WitnessStore['compareAndSet']>>;
     try {
       outcome = await store.compareAndSet(operation.group, before?.writes ?? null, state);
     } catch (cause) {
       // What a shared store holds is read anew for the next operation, so that nothing is left unknown.
       throw isShared ? cause : fail(cause as Error);
     }
+    if (outcome === 'no-room') throw noRoom(operation.group);
     if (outcome === 'conflict' && isShared) return null;
     if (outcome === 'conflict') throw fail(new Error(`the store of group ${operation.group} was changed by another witness`));
     states.set(operation.group, state);
@@ -145,6 +146,10 @@ class GroupTurns {
   async drained(): Promise<void> {
     await Promise.all(this.#tails.values());
   }
+}
+
+function noRoom(group: string): TercetError {
+  return new TercetError('TERCET_WITNESS_DISK', { operation: 'write', file: `the state of group ${group}`, code: 'ENOSPC' });
 }
 
 function refuseTooMany(groupCount: number): void {

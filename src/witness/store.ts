@@ -11,10 +11,10 @@ export interface WitnessStore {
   readAll(): Promise<ReadonlyMap<string, WitnessState>>;
   /**
    * Makes `next` the state of its group if the stored one has `writes` (null: if there is none), and resolves once that is durable.
-   * `conflict`: the stored one is another, nothing was changed. Rejects when the store failed, and from then on always: what it holds is
+   * `conflict`: the stored one is another, nothing was changed. `no-room`: there is none for a group that is new, nothing was changed. Rejects when the store failed, and from then on always: what it holds is
    * unknown until it is opened anew.
    */
-  compareAndSet(group: string, writes: number | null, next: WitnessState): Promise<'stored' | 'conflict'>;
+  compareAndSet(group: string, writes: number | null, next: WitnessState): Promise<'stored' | 'conflict' | 'no-room'>;
   /** Gives the store back. Nothing is under way when it is called. */
   close(): Promise<void>;
 }

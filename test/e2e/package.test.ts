@@ -14,6 +14,7 @@ import { gunzipSync } from 'node:zlib';
 
 import { configText, planLayout } from '../../demo/layout.ts';
 import { until } from '../../demo/waiting.ts';
+import { dpkgArguments, installing } from '../support/dpkg.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const MILLIS_MAX = 60_000;
@@ -35,15 +36,6 @@ function succeed(command: string, args: readonly string[], env: Readonly<Record<
   return out;
 }
 
-/** Installs a package below `root` with dpkg itself, so that its scripts run. */
-function install(deb: string, root: string): void {
-  const data = join(root, 'var/lib/dpkg');
-  for (const name of ['info', 'updates']) mkdirSync(join(data, name), { recursive: true });
-  writeFileSync(join(data, 'status'), '');
-  // Its libraries are those of this machine: below `root` there is nothing else.
-  succeed('dpkg', [`--root=${root}`, '--force-not-root', '--force-depends', '--force-script-chrootless', '-i', deb]);
-}
-
 test('the packages install, and what is installed serves a mirrored volume', { timeout: 300_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'tercet-package-'));
   const root = join(folder, 'root');
@@ -58,7 +50,7 @@ test('the packages install, and what is installed serves a mirrored volume', { t
   succeed(process.execPath, [join(ROOT, 'scripts/package.ts'), '--fast', '--out', folder]);
   const built = readdirSync(folder);
   const file = (end: string): string => join(folder, built.find((name) => name.endsWith(end)) ?? `nothing that ends with ${end}`);
-  install(file('.deb'), root);
+  succeed('dpkg', installing(file('.deb'), root));
   const tercet = join(root, 'usr/bin/tercet');
   const tercetd = join(root, 'usr/bin/tercetd');
 
@@ -66,10 +58,14 @@ test('the packages install, and what is installed serves a mirrored volume', { t
     const pages = readdirSync(join(root, 'usr/share/man'), { recursive: true })
       .map(String)
       .filter((name) => name.endsWith('.gz'));
-    assert.equal(pages.length, 4);
+    assert.equal(pages.length, 5);
     for (const name of pages) {
       const page = join(folder, 'page');
-      writeFileSync(page, gunzipSync(readFileSync(join(root, 'usr/share/man', name))));
+      const text = gunzipSync(readFileSync(join(root, 'usr/share/man', name)));
+      // Nothing of the form that it was written in is left.
+      const left = /`|^sh$|\]\(/m.exec(text.toString('utf8'));
+      assert.equal(left, null, name);
+      writeFileSync(page, text);
       succeed('mandoc', ['-Tlint', '-Wwarning', page]);
     }
     const units = join(folder, 'units');
@@ -79,9 +75,9 @@ test('the packages install, and what is installed serves a mirrored volume', { t
       ['tercet-witness.service', 'tercet-witness.service'],
       ['tercet-attach@.service', 'tercet-attach@db-data.service'],
     ] as const) {
-      const socket = join(root, 'lib/systemd/system', name.replace('.service', '.socket'));
+      const socket = join(root, 'usr/lib/systemd/system', name.replace('.service', '.socket'));
       if (existsSync(socket)) writeFileSync(join(units, as.replace('.service', '.socket')), readFileSync(socket));
-      const unit = readFileSync(join(root, 'lib/systemd/system', name), 'utf8').replaceAll('/usr/bin/tercet', `${root}/usr/bin/tercet`);
+      const unit = readFileSync(join(root, 'usr/lib/systemd/system', name), 'utf8').replaceAll('/usr/bin/tercet', `${root}/usr/bin/tercet`);
       writeFileSync(join(units, as), unit);
       // The manual pages that it names are not in this machine's folders.
       assert.equal(succeed('systemd-analyze', ['--man=no', 'verify', join(units, as)]), '');
@@ -95,6 +91,10 @@ test('the packages install, and what is installed serves a mirrored volume', { t
   await t.test('the shells are told what may come next', () => {
     assert.equal(succeed(tercet, ['__complete', 'witness', 'r']), 'replace\nrestore\nrun\n');
     assert.match(succeed(tercet, ['__complete', 'promote', '--f']), /^--force$/m);
+    assert.equal(succeed(tercet, ['__complete', 'resync', 'db', '--digest', 'sha']), 'sha1\nsha256\n');
+    const example = { TERCET_CONFIG: join(root, 'usr/share/doc/tercet/examples/three-site.toml') };
+    assert.equal(succeed(tercet, ['__complete', 'export', ''], example), 'db/disk0\ndb/log\n');
+    assert.equal(succeed(tercet, ['__complete', 'create', 'db', '--first', ''], example), 'alpha\nbeta\ngamma\n');
     const words = succeed('bash', [
       '-c',
       `PATH=${root}/usr/bin:$PATH; . ${root}/usr/share/bash-completion/completions/tercet; COMP_WORDS=(tercet witn); COMP_CWORD=1; _tercet; echo "\${COMPREPLY[@]}"`,
@@ -129,7 +129,10 @@ test('the packages install, and what is installed serves a mirrored volume', { t
     writeFileSync(layout.configFile, configText(layout));
     start(tercet, ['witness', 'run', '--data', layout.witness.data, '--listen', layout.witness.address.text]);
     const sites = layout.sites.map(({ name }) =>
-      start(tercetd, ['--site', name], name === 'alpha' ? { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '5000000' } : {}),
+      // The far one runs from the single file.
+      name === 'gamma'
+        ? start(file('.run'), ['tercetd', '--site', name], { TERCET_UNPACK: join(folder, 'unpacked') })
+        : start(tercetd, ['--site', name], name === 'alpha' ? { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '5000000' } : {}),
     );
     const [alpha] = sites as [ChildProcess];
     const log = text(alpha.stderr as NodeJS.ReadableStream);
@@ -162,6 +165,19 @@ test('the packages install, and what is installed serves a mirrored volume', { t
       .map((line) => JSON.parse(line) as { event: string; msg: string });
     assert.ok(lines.some(({ event, msg }) => event === 'reload' && /group\.\S+\.rpo_seconds takes effect now/.test(msg)));
     assert.ok(lines.some(({ event }) => event === 'reload.failed'));
+  });
+
+  await t.test('it is taken away again, but for what is data or written by hand', () => {
+    writeFileSync(join(root, 'etc/tercet/tercet.toml'), '');
+    mkdirSync(join(root, 'var/lib/tercet/db'), { recursive: true });
+    succeed('dpkg', [...dpkgArguments(root), '--purge', 'tercet']);
+    const left = readdirSync(root, { recursive: true }).map(String);
+    assert.deepEqual(left.filter((name) => /tercet/.test(name)).sort(), [
+      'etc/tercet',
+      'etc/tercet/tercet.toml',
+      'var/lib/tercet',
+      'var/lib/tercet/db',
+    ]);
   });
 });
 

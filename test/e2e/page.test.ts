@@ -6,6 +6,13 @@ import { test } from 'node:test';
 import { Browser } from '../support/browser.ts';
 import { withCluster } from '../support/cluster.ts';
 
+/** Words in pictures that reach beyond the picture, or beyond the card of a site that they stand in. */
+const CUT_OFF = `[...document.querySelectorAll('.picture svg')].flatMap((drawn) =>
+  [...drawn.querySelectorAll('text')].filter((text) => {
+    const card = text.parentElement.querySelector(':scope > rect.card') ?? drawn;
+    const [words, room] = [text.getBoundingClientRect(), card.getBoundingClientRect()];
+    return words.width > 0 && (words.left < room.left - 1 || words.right > room.right + 1 || words.bottom > room.bottom + 2);
+  }).map((text) => text.textContent))`;
 const PARTS = ['now', 'topology', 'lag', 'what-if', 'sidefile', 'map', 'timeline'];
 
 test('the page shows who serves, what would happen, the volume and what has happened', { timeout: 240_000 }, async () => {
@@ -37,6 +44,8 @@ test('the page shows who serves, what would happen, the volume and what has happ
     const pages = (['beta', 'gamma'] as const).map((site) => `http://${cluster.member(site).layout.page.text}/`);
     assert.equal(links, pages.join(' '));
 
+    assert.deepEqual(await browser.value(CUT_OFF), []);
+
     await cluster.member('beta').daemon.kill();
     await browser.shows(
       'the page says that beta is gone',
@@ -44,6 +53,7 @@ test('the page shows who serves, what would happen, the volume and what has happ
     );
     await browser.shows('it says so in the events, too', "/disconnect/.test(document.getElementById('timeline-table').textContent)");
     assert.match(await text('what-if-body'), /nobody serves/);
+    assert.deepEqual(await browser.value(CUT_OFF), []);
     await cluster.member('beta').daemon.start();
     await cluster.healed();
 
@@ -53,6 +63,9 @@ test('the page shows who serves, what would happen, the volume and what has happ
     await browser.shows('a mirror says what it sees', "/as far as gamma can see/.test(document.getElementById('now-body').textContent)");
     await browser.shows('the map is there', "document.querySelectorAll('#map-picture rect.cell').length > 100");
     assert.equal(await browser.value('document.documentElement.scrollWidth'), 390);
+    assert.deepEqual(await browser.value(CUT_OFF), []);
+    // What only the primary knows is not shown as nothing.
+    assert.match(await text('rate-picture'), /Only the primary knows it/);
     assert.equal((await browser.picture(false)).subarray(1, 4).toString(), 'PNG');
 
     // The daemon ends: what stands there is told to be old.

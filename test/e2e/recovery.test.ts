@@ -49,6 +49,13 @@ test('a witness that is away, a damaged copy, and a site that is lost', { timeou
     assert.deepEqual((await tercet(cluster, 'doctor --site beta --repair --yes')).code, EXIT.done, 'what is sound is left alone');
     writeFileSync(join(folder, 'superblock'), Buffer.alloc(statSync(join(folder, 'superblock')).size, 0x55));
     damageSidefile(folder);
+    await beta.daemon.start();
+    await cluster.until('the status says that the copy has failed, and what to do', async () =>
+      /the copy at beta has failed: both slots of the superblock of group "demo" at "beta" are damaged: .*tercet doctor --site NAME --repair/.test(
+        (await tercet(cluster, 'status')).text,
+      ),
+    );
+    await beta.daemon.stop();
     const damaged = await tercet(cluster, 'doctor --site beta');
     assert.equal(damaged.code, EXIT.notInState, damaged.text);
     assert.match(damaged.text, /damaged: a start does not use it/);

@@ -1,13 +1,15 @@
 // The rest of docs/recovery.md, rehearsed with real daemons: a site that is down, a disk that was replaced, a configuration with a fault, nobody who
-// serves, a resync that is cut off with nobody left who could end it, and the lost sites' return behind a promotion by force.
+// serves, a resync that is cut off with nobody left who could end it, the lost sites' return behind a promotion by force, and a witness whose disk is full.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { runTool } from '../../demo/tools.ts';
+import type { Layout } from '../../demo/layout.ts';
+import { mustRun, runTool } from '../../demo/tools.ts';
 import { EXIT } from '../../src/core/base/errors.ts';
+import { limits } from '../../src/core/base/limits.ts';
 import type { TestCluster } from '../support/cluster.ts';
 import { MIB, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
@@ -117,3 +119,72 @@ test('a resync is cut off and nobody is left: the older volume by force, and the
     await cluster.compareCopies();
   });
 });
+
+/** Puts a small file system in memory under the witness's folder. */
+async function smallDisk({ witness }: Layout): Promise<() => Promise<void>> {
+  await mustRun('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tercet-e2e', witness.data]);
+  return async () => void (await mustRun('umount', [witness.data]));
+}
+
+/** Takes all space that is left on a disk. Returns the file that has it. */
+function fillDisk(folder: string): string {
+  const path = join(folder, 'somebody-elses.log');
+  const file = openSync(path, 'w');
+  try {
+    for (;;) writeSync(file, Buffer.alloc(4096, 1));
+  } catch (error) {
+    assert.equal((error as NodeJS.ErrnoException).code, 'ENOSPC');
+  } finally {
+    closeSync(file);
+  }
+  return path;
+}
+
+test(
+  'the disk of the witness is full: it answers nothing any more, hosts are served on, and with room it grants again',
+  { timeout: 240_000 },
+  async () => {
+    await withCluster({ prepare: smallDisk }, async (cluster) => {
+      const { witness, group } = cluster.layout;
+      const load = cluster.load();
+      await cluster.acknowledged(load, 100);
+
+      // No space for a group that is new: that one is not created, and nobody else notices.
+      let full = fillDisk(witness.data);
+      const create = { kind: 'create', requestId: 'r1', group: 'other', from: 'alpha', groupId: 'g1', first: 'alpha' };
+      const body = JSON.stringify({ ...create, copies: [{ site: 'alpha', mode: 'sync' }] });
+      const created = await fetch(`http://${witness.address.text}/v1/groups/other/operations`, { method: 'POST', body });
+      assert.equal(created.status, 500);
+      assert.match(await created.text(), /ENOSPC/);
+      assert.match((await tercet(cluster, 'witness status')).text, /primary alpha/);
+
+      // Where space is only given when it is written to (a thin disk, btrfs), there is none for what changes either. Whoever starts has it write at once.
+      rmSync(full);
+      const slot = String(limits.cellSlotBytes);
+      await mustRun('fallocate', ['--punch-hole', '--offset', slot, '--length', slot, join(witness.data, `group-${group}.cell`)]);
+      full = fillDisk(witness.data);
+      await cluster.member('gamma').daemon.stop();
+      await cluster.member('gamma').daemon.start();
+      await says(cluster, 'status', /the witness does not answer alpha: no failover until it does/);
+      await says(cluster, 'witness status', /the witness cannot answer: write of .* failed with ENOSPC/);
+      assert.match(cluster.cluster.witness.logTail(), /"event":"witness.failed"/);
+      await cluster.acknowledged(load, 100);
+
+      // As the page says: room first, then a start. Without room it says why it does not start.
+      await cluster.cluster.witness.stop();
+      const run = ['witness', 'run', '--data', witness.data, '--listen', witness.address.text];
+      const started = await runTool(NODE, [COMMAND, ...run]);
+      assert.equal(started.code, EXIT.failed, started.stderr);
+      assert.match(started.stderr, /failed with ENOSPC/);
+      rmSync(full);
+      await cluster.cluster.witness.start();
+      assert.equal(await cluster.healed(), 'alpha');
+      await says(cluster, 'status', /^\S+: alpha serves/);
+      await cluster.member('alpha').daemon.kill();
+      await cluster.until('beta serves', async () => (await cluster.servingSite()) === 'beta');
+      await cluster.acknowledged(load, 50);
+      await cluster.member('alpha').daemon.start();
+      await cluster.compareCopies(load);
+    });
+  },
+);

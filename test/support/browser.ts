@@ -42,6 +42,8 @@ export interface Look {
   readonly width: number;
   readonly height: number;
   readonly dark: boolean;
+  /** `forced`: the system's few colours in place of the page's. `none`: as somebody sees it who sees no colours. */
+  readonly colours?: 'forced' | 'none';
 }
 
 /** One page in the browser. */
@@ -95,10 +97,14 @@ export class Browser {
     rmSync(this.#folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 
-  async look({ width, height, dark }: Look): Promise<void> {
+  async look({ width, height, dark, colours }: Look): Promise<void> {
     await this.#ask('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 600 });
-    const features = [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }];
+    const features = [
+      { name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' },
+      { name: 'forced-colors', value: colours === 'forced' ? 'active' : 'none' },
+    ];
     await this.#ask('Emulation.setEmulatedMedia', { features });
+    await this.#ask('Emulation.setEmulatedVisionDeficiency', { type: colours === 'none' ? 'achromatopsia' : 'none' });
   }
 
   async goTo(url: string): Promise<void> {

@@ -24,7 +24,7 @@ export const reloadCommand: Command<CliContext> = buildCommand({
   docs: {
     brief: 'Have a site read the configuration again',
     fullDescription:
-      'Says for each key that has changed whether it is in effect now or needs a restart. A configuration with faults changes nothing (exit code 78), nor does one that leaves a group with several sync sites only one (exit code 5; --force). ' +
+      'Says for each key that has changed since it was read last whether it is in effect now or needs a restart, and what has been waiting for one. A configuration with faults changes nothing (exit code 78), nor does one that leaves a group with several sync sites only one (exit code 5; --force). ' +
       'The signal SIGHUP does the same, and the answer is in the log.',
   },
   parameters: {
@@ -42,9 +42,12 @@ export const reloadCommand: Command<CliContext> = buildCommand({
       printJson(this, report);
       return;
     }
-    if (report.changes.length === 0) print(this, `${report.file}: nothing has changed`);
+    if (report.changes.length === 0) print(this, `${report.file}: nothing has changed since it was read last`);
     for (const { key, was, now, takes } of report.changes) {
       print(this, `${key}: ${was ?? 'not set'} -> ${now ?? 'not set'} (${TAKES[takes]})`);
+    }
+    for (const { key, was, now } of report.pending ?? []) {
+      print(this, `${key}: ${was ?? 'not set'} -> ${now ?? 'not set'} (pending since earlier: ${TAKES.restart})`);
     }
   },
 });

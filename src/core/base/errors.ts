@@ -57,7 +57,7 @@ const table = {
   TERCET_SUPERBLOCK_DAMAGED: {
     exit: EXIT.failed,
     text: (f) =>
-      `both slots of the superblock in ${f['folder']} are damaged: this copy cannot be used; \`tercet doctor --site NAME --repair\` sets it aside where another site may serve, and a primary fills a new one`,
+      `both slots of the superblock ${f['folder']} are damaged: this copy cannot be used; \`tercet doctor --site NAME --repair\` sets it aside where another site may serve, and a primary fills a new one`,
   },
   TERCET_SIDEFILE_DAMAGED: {
     exit: EXIT.failed,

@@ -450,9 +450,9 @@ export class Replica {
     this.#drop();
   }
 
-  /** Drops segments of which every record is destaged, durably recorded so, and needed by nobody. */
+  /** Drops segments whose records are all destaged, by the superblock on disk, and needed by nobody. A cut that is not durable needs what it has cut. */
   #drop(): void {
-    if (this.#stopped || this.#whereabouts.leaving || this.#failure !== null) return;
+    if (this.#stopped || this.#whereabouts.leaving || this.#failure !== null || this.#changes.barring !== null) return;
     const { destaged } = this.#marks;
     assert(this.#block.durableValue.destaged >= destaged, 'what is dropped is destaged by the superblock on disk', { destaged });
     this.#used(() => this.#space.drop());

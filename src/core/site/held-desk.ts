@@ -58,6 +58,13 @@ export class HeldDesk {
     this.#rooms.delete(site);
   }
 
+  /** It is no copy of the group any more: what its sidefile held counts for nothing. */
+  removed(site: SiteName): void {
+    this.lost(site);
+    this.#oldest.delete(site);
+    this.#tellers.delete(site);
+  }
+
   /** A mirror has heard. Returns what is wrong with what it says, or null. */
   confirmed(peer: FollowedPeer, body: Uint8Array): string | null {
     const said = decodeNumbers(HELD_ACKNOWLEDGE_BODY, body);

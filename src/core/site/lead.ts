@@ -351,7 +351,7 @@ export class Lead {
   /** The group does not have it any more: nothing is kept for it, and nothing that was known of it counts. */
   dismissed(peer: FollowedPeer): void {
     peer.detach(this.#options.clock.now());
-    this.held.lost(peer.site);
+    this.held.removed(peer.site);
     this.#followed.delete(peer.site);
     this.#replica.bitmaps.drop(peer.site);
     pauseRemoved(this.#replica, peer.site, this.#options.journal);

@@ -80,9 +80,10 @@ export class Members {
     this.#ground.options.shell.wake();
   }
 
-  /** The copy here is open, and has noted what the witness told last. */
-  opened(noted: readonly Member[] | undefined): void {
+  /** The copy here is open, and has noted what the witness told last. A primary may have told more meanwhile, and does not say it again. */
+  opened(noted: readonly Member[] | undefined, epoch: Epoch): void {
     if (noted !== undefined) this.#learn(noted, true);
+    for (const { said } of this.#ground.peers.values()) if (said !== null) this.heard(said, epoch);
   }
 
   /** The witness has told its state. A primary learns the modes of its peers by its own changes: nobody else makes any. */

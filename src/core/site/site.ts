@@ -416,7 +416,7 @@ export class Site implements LinkOwner {
     this.verifies.opened(opened);
     const { value } = opened.replica.superblock;
     this.#groupId = value.groupId;
-    this.members.opened(value.members);
+    this.members.opened(value.members, value.epoch);
     // Until the primary or the peers say otherwise, everything that is here may be needed by somebody.
     opened.replica.retainFrom = 0;
     this.#desk.remember(value.witness);

@@ -118,8 +118,9 @@ function knownPrimary(inside: Inspected): SiteName | null {
 function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
   const followed = inside.lead?.followed.get(peer.name) ?? null;
   const attached = followed !== null && followed.streaming;
-  const lag =
-    attached && inside.replica !== null ? lagOf(followed, inside.replica, inside.options) : { records: null, bytes: null, seconds: null };
+  // One that is in the middle of a resync shows its older volume, or none, whatever it has received.
+  const shows = followed?.attached === 'following';
+  const lag = shows && inside.replica !== null ? lagOf(followed, inside.replica, inside.options) : UNKNOWN_LAG;
   const leaseMillis = followed === null || followed.lease.until === -Infinity ? null : Math.max(0, followed.lease.until - now);
   return {
     site: peer.name,
@@ -148,6 +149,8 @@ function peerStatus(peer: Peer, inside: Inspected, now: Millis): PeerStatus {
     paceBytesPerSecond: followed === null || followed.pace.bytesPerSecond === Infinity ? null : followed.pace.bytesPerSecond,
   };
 }
+
+const UNKNOWN_LAG = { records: null, bytes: null, seconds: null };
 
 function streamsOf({ link, streamCounts }: Peer): StreamStatus | null {
   const streams = link?.streams ?? null;

@@ -35,8 +35,9 @@ function checkProtection(scene: Scene, site: SeenSite, status: SiteStatus): void
   const peers = scene.sites.filter((other) => other.name !== site.name && other.mode === 'sync');
   const anyTrue = peers.some((peer) => flagOf(scene.witness, peer.name));
   const seenTrue = peers.some((peer) => status.witness.view?.copies.some((copy) => copy.site === peer.name && copy.flag) === true);
-  // A copy may resign by itself: until the primary has heard of it, it is no lie to rely on it.
-  const trueAsKnown = anyTrue || (seenTrue && peers.some((peer) => peer.resignedAt !== Infinity));
+  // A copy may resign by itself: until the primary has heard of it, it is no lie to rely on it. One that has turned to a new witness sees no flags.
+  const mayHaveSeen = seenTrue || status.witness.view === null;
+  const trueAsKnown = anyTrue || (mayHaveSeen && peers.some((peer) => peer.resignedAt !== Infinity));
   if (status.serving !== site.serving) scene.world.fail('12 honest', `${site.name} says serving ${status.serving}, and that is not so`);
   if (status.protection === 'mirrored' && (!status.serving || !trueAsKnown)) {
     scene.world.fail('12 honest', `${site.name} says it is mirrored, but no sync peer's flag is true`);
@@ -50,6 +51,8 @@ function checkProtection(scene: Scene, site: SeenSite, status: SiteStatus): void
 function checkLag(scene: Scene, site: SeenSite, status: SiteStatus): void {
   for (const said of status.peers) {
     const peer = scene.sites.find((other) => other.name === said.site);
+    if (said.attached !== 'following' && said.lagRecords !== null)
+      scene.world.fail('12 honest', `${site.name} says ${said.site} lacks ${said.lagRecords} records, and it does not follow`);
     if (said.attached !== 'following' || said.lagRecords === null || peer === undefined || peer.inside === null || site.inside === null)
       continue;
     if (peer.inside.epoch !== site.inside.epoch) continue;

@@ -14,10 +14,11 @@ import { test } from 'node:test';
 import type { Address } from '../../../src/api/address.ts';
 import { isLocal, readAddress } from '../../../src/api/address.ts';
 import { ControlClient } from '../../../src/api/client.ts';
+import { addReloadRoute } from '../../../src/api/reload.ts';
 import { daemonStatusSchema } from '../../../src/api/schema.ts';
 import type { Control, ControlBounds } from '../../../src/api/server.ts';
 import { controlRoutes, startControl } from '../../../src/api/server.ts';
-import { EXIT } from '../../../src/core/base/errors.ts';
+import { EXIT, TercetError } from '../../../src/core/base/errors.ts';
 import { limits } from '../../../src/core/base/limits.ts';
 import { mirrorSample, statusSample } from '../cli/sample.ts';
 import { fakeControl, REFUSED } from './fake-control.ts';
@@ -289,4 +290,18 @@ test('addresses are read in all their forms', () => {
   ]) {
     assert.ok('wrong' in readAddress(text), text);
   }
+});
+
+test('a configuration that is refused is the fault of whoever wrote it, and no failure of the daemon', async () => {
+  const facts = { group: 'db', volume: 'disk0', had: 8192, wanted: 4096, site: 'alpha', file: 'tercet.toml', count: 1, faults: 'x' };
+  const answers = await Promise.all(
+    (['TERCET_VOLUME_SHRINKS', 'TERCET_CONFIG', 'TERCET_LAST_SYNC_COPY', 'TERCET_DISK'] as const).map(async (code) => {
+      const app = controlRoutes(fakeControl());
+      addReloadRoute(app, () => {
+        throw new TercetError(code, facts);
+      });
+      return (await app.request('/v1/reload', { method: 'POST', headers: LOCAL })).status;
+    }),
+  );
+  assert.deepEqual(answers, [400, 400, 409, 500]);
 });

@@ -138,6 +138,11 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
     problems: ['the witness does not answer alpha: no failover until it does'],
   },
   {
+    what: 'a witness that is silent to a mirror alone',
+    statuses: [statusSample(), mirrorSample({ witness: { ...statusSample().witness, reachable: false } })],
+    problems: ['the witness does not answer beta: no failover to it until it does'],
+  },
+  {
     what: 'a witness that answers and has not written for long',
     statuses: [mirrorSample({ witness: { ...statusSample().witness, provedAgeMillis: 240_000 } }), statusSample()],
     problems: ['the witness answers beta, and has written nothing for it for 4 min: look at the disk of the witness'],
@@ -221,6 +226,17 @@ const answer = (site: string, error: string | null): SiteAnswer => ({
   error,
 });
 const daemon = (...groups: SiteStatus[]): DaemonStatus => ({ site: groups[0]?.site ?? 'x', version: '0.1.0', tls: null, groups });
+
+test('a group is not well while a copy would lose more than is allowed', () => {
+  const breach = { group: 'db', peer: 'gamma', seconds: 42.4, bound: true, targetSeconds: 5 };
+  const status = { ...daemon(statusSample(), statusSample({ group: 'web' })), rpoBreaches: [breach] };
+  const report = reportOf([{ answer: answer('alpha', null), status }], ['db', 'web']);
+  assert.deepEqual(
+    report.groups.map(({ problems }) => problems),
+    [['gamma would lose up to 42 s of writes, more than the 5.0 s that are allowed'], []],
+  );
+  assert.deepEqual([report.well, report.groups[0]?.well, report.groups[1]?.well], [false, false, true]);
+});
 
 test('a report is one line for each group when all is well, sites that cannot be asked or not', () => {
   const report = reportOf(

@@ -1,10 +1,13 @@
 // What a reload says of each key that has changed.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { parseConfig } from '../../../src/daemon/config.ts';
-import { changesOf, refuseAlone, refuseSmaller } from '../../../src/daemon/reload.ts';
+import { loadConfig, parseConfig } from '../../../src/daemon/config.ts';
+import { changesOf, refuseAlone, refuseSmaller, reloader } from '../../../src/daemon/reload.ts';
 import { SAMPLE } from '../config/sample.ts';
 
 test('each key that differs is told, with whether it is in effect', () => {
@@ -23,6 +26,34 @@ test('each key that differs is told, with whether it is in effect', () => {
     ],
   );
   assert.deepEqual(changesOf(SAMPLE, `${SAMPLE}\n# a remark\n`, 'alpha'), []);
+});
+
+test('what waits for a restart since an earlier reload is told until it is as the daemon runs', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'tercet-reload-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'tercet.toml');
+  const write = (lease: number, rpo: number): void =>
+    writeFileSync(file, SAMPLE.replace('lease_millis = 1800', `lease_millis = ${lease}\nrpo_seconds = ${rpo}`));
+  write(1800, 5);
+  const log: string[] = [];
+  const journal = (_event: string, _facts: unknown, text: string): unknown => log.push(text.replace(file, 'FILE'));
+  const { byOrder } = reloader({ config: loadConfig(file), name: 'alpha', journal, certificates: null, apply: () => undefined });
+  const told = (): readonly string[] => {
+    const { changes, pending } = byOrder(false);
+    return [...changes.map(({ key }) => key), ...pending.map(({ key, was, now }) => `pending ${key} ${was} ${now}`)];
+  };
+  write(1900, 5);
+  assert.deepEqual(told(), ['group.db.lease_millis']);
+  assert.deepEqual(told(), ['pending group.db.lease_millis 1800 1900']);
+  write(1900, 6);
+  assert.deepEqual(told(), ['group.db.rpo_seconds', 'pending group.db.lease_millis 1800 1900']);
+  write(1800, 6);
+  assert.deepEqual(told(), ['group.db.lease_millis']);
+  assert.deepEqual(told(), []);
+  assert.deepEqual(log.slice(1, 3), [
+    'FILE was read again: nothing has changed since it was read last; since earlier group.db.lease_millis needs a restart of this daemon',
+    'FILE was read again: group.db.rpo_seconds takes effect now; since earlier group.db.lease_millis needs a restart of this daemon',
+  ]);
 });
 
 test('a group that had several sync sites is not left one', () => {

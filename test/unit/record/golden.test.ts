@@ -68,6 +68,17 @@ const SUPERBLOCK: SuperblockValue = {
   witness: { instance: 'w-1', revision: 12 },
 };
 
+/** One that has noted the members of the group. */
+const WITH_MEMBERS: SuperblockValue = {
+  ...SUPERBLOCK,
+  format: 2,
+  members: [
+    { site: 'near', mode: 'sync' },
+    { site: 'prim', mode: 'sync' },
+    { site: 'far', mode: 'async' },
+  ],
+};
+
 function golden(name: string): Uint8Array {
   return new Uint8Array(readFileSync(new URL(`../../golden/${name}`, import.meta.url)));
 }
@@ -131,7 +142,6 @@ function segment(): { bytes: Uint8Array; second: number; end: number } {
   return { bytes: storage.contentOf(segmentName(42)), second: at, end: at + next.bytes.length };
 }
 
-/** Bytes of a superblock that was just created, without the zeroes at its end. */
 /** Of a far copy that keeps its sidefile in memory: version 3. */
 const IN_MEMORY: SuperblockValue = {
   ...SUPERBLOCK,
@@ -146,6 +156,7 @@ const IN_MEMORY: SuperblockValue = {
   sidefile: 'memory',
 };
 
+/** Bytes of a superblock that was just created, without the zeroes at its end. */
 function superblock(value: SuperblockValue): Uint8Array {
   const storage = new MemoryStorage();
   Superblock.create(storage, digests, value, () => undefined);
@@ -205,6 +216,7 @@ describe('the form on disk', () => {
 
   for (const [version, value] of [
     [1, SUPERBLOCK],
+    [2, WITH_MEMBERS],
     [3, IN_MEMORY],
   ] as const)
     test(`of a superblock, version ${version}`, () => {

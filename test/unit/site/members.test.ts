@@ -103,6 +103,21 @@ test('a primary that is to be another thing says that another one has to serve f
 
 test('what was noted of the witness counts, and not what the file has come to say', () => {
   const group = new Group(AS_IT_IS);
-  group.members.opened([member('prim', 'sync'), member('near', 'sync')]);
+  group.members.opened([member('prim', 'sync'), member('near', 'sync')], 1);
   assert.deepEqual(group.members.list, [member('prim', 'sync'), member('near', 'sync')]);
+});
+
+test('what a primary has said before the copy is open counts, unless that one is of an older epoch', () => {
+  const noted = [member('prim', 'sync'), member('near', 'sync')];
+  for (const epoch of [3, 5]) {
+    const peers = new Map(['near', 'far'].map((name) => [name, new Peer(name, name === 'far' ? 'async' : 'sync')]));
+    const sites = noted.map(({ site, mode }) => ({ name: site, mode }));
+    const options = { site: 'prim', group: 'db', sites, shell: { wake: () => undefined } } as unknown as SiteOptions;
+    const members = new Members({ options, peers, lead: () => null });
+    const said = { role: 'primary', epoch, members: AS_IT_IS } as unknown as PeerState;
+    (peers.get('near') as Peer).said = said;
+    members.heard(said, 0);
+    members.opened(noted, 4);
+    assert.deepEqual(members.list, epoch === 5 ? AS_IT_IS : noted);
+  }
 });

@@ -325,6 +325,21 @@ describe('a failed write or flush is final', () => {
     assert.equal((await readBack())?.writes, 2);
   });
 
+  test('but one for a new group that there is no space for, which harms no other', async () => {
+    await written(1);
+    let full = true;
+    const store = await openFileStore(folder, tracing((call) => (full && call === 'write group-db.cell.new 1' ? 'ENOSPC' : null)).open);
+    assert.equal(await store.compareAndSet('db', null, stateAfter(0, store.instance, 'db')), 'no-room');
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => name.endsWith('.new')),
+      [],
+    );
+    assert.equal(await store.compareAndSet('vm', 2, stateAfter(2, store.instance)), 'stored');
+    full = false;
+    assert.equal(await store.compareAndSet('db', null, stateAfter(0, store.instance, 'db')), 'stored');
+    await store.close();
+  });
+
   test('a group that could not be created is not there', async () => {
     const store = await openFileStore(folder, tracing((call) => (call === 'sync group-vm.cell.new' ? 'EIO' : null)).open);
     await assert.rejects(() => store.compareAndSet('vm', null, stateAfter(0, store.instance)), {
