@@ -435,7 +435,7 @@ export const PLANTED: readonly PlantedBug[] = [
     "for (const part of frames.parts) peer.pace.spend(link.sendParts('frame', [part], 0, () => frames.release()));",
     "for (const part of frames.parts) peer.pace.spend(link.sendParts('frame', [part], 0, () => undefined));\n    frames.parts.forEach(() => frames.release());",
   ),
-  bug('a tail that the primary lacks is kept', '7 join', REPLICA, '    this.#cut(cutTo);\n', ''),
+  bug('a tail that the primary lacks is kept', '7 join', REPLICA, '    this.#cut(options.cutTo);\n', ''),
   {
     name: 'cuts below what is in the base image',
     breaks: '7 join',
@@ -555,8 +555,8 @@ export const PLANTED: readonly PlantedBug[] = [
         replace: 'cutTo: Math.max(level.position, received) }',
       },
       {
-        file: REPLICA,
-        find: "    assert(shared >= Math.min(cutTo, this.#sidefile.oldest), 'what is kept is named alike by both histories', { cutTo, shared });\n",
+        file: 'replica/history.ts',
+        find: "  assert(shared >= Math.min(cutTo, own.oldest), 'what is kept is named alike by both histories', { cutTo, shared });\n",
         replace: '',
       },
     ],
@@ -575,7 +575,7 @@ export const PLANTED: readonly PlantedBug[] = [
     'destages what is not committed',
     '7 join',
     'replica/schedule.ts',
-    'return Math.min(this.#layers.marks.committed, this.#layers.marks.durable);',
+    'return Math.min(this.#layers.marks.committed, this.#layers.sidefile.durable);',
     'return this.#layers.marks.durable;',
   ),
   bug('base image is not flushed', 'C1 durable', 'replica/destage.ts', "    yield { kind: 'flush', files: layers.bases };\n", ''),

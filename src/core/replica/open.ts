@@ -112,8 +112,8 @@ function openParts(options: ReplicaOptions, files: SidefileStorage | null): Part
       }
       if (base.size() !== volume.sizeBytes) return refuse(sizeError(volume, base.size()));
     }
-    const powerLost = value.bootId !== options.bootId && !value.cleanShutdown;
-    const unclean = value.unclean || powerLost || isLost(value);
+    const powerLost = isLost(value) || (value.bootId !== options.bootId && !value.cleanShutdown);
+    const unclean = value.unclean || powerLost;
     const groupTag = groupTagOf(value.groupId, options.digests);
     const lost = afterMemory(value);
     const now = { ...value, ...lost };
