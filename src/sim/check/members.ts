@@ -21,7 +21,8 @@ export function members(): Rule {
       const { witness } = scene;
       if (witness === null || witness.deleted === true || inside === null) return;
       const isMember = (site: SiteName): boolean => witness.copies.some((copy) => copy.site === site);
-      if (serving && !isMember(name)) scene.world.fail('21 member', `${name} serves and is no copy of the group`);
+      // Whoever was left behind by a promotion by force serves until it hears of that.
+      if (serving && !isMember(name) && !scene.forced) scene.world.fail('21 member', `${name} serves and is no copy of the group`);
       if (role !== 'primary' || witness.primary !== name || witness.epoch !== inside.epoch) return;
       for (const other of scene.sites) {
         if (other.name === name || isMember(other.name) || !inside.streams(other.name)) continue;
