@@ -18,6 +18,8 @@ export function folding(): Rule {
       if (inside.folding.heldUpTo === 0) return;
       // In a resync the copy already has the history of what it becomes, and still holds what it gives up: that would be named wrongly.
       if (inside.consistent) checkCommitted(scene, site, committed);
+      // As a resync begins, the marks are of what comes, and the sidefile is still of what goes, until the superblock says so.
+      if (!inside.consistent && marks.oldest > marks.received) return;
       for (const [name, seq] of Object.entries(marks))
         if (name !== 'oldest' && !inside.endsAt(seq as Seq))
           scene.world.fail(
