@@ -31,7 +31,8 @@ export function replaced(): Rule {
       scene.reached(operation.report.role === 'waiting' ? 'a new witness begins without a primary' : 'a new witness begins with a primary');
     },
     strayStep: (scene, { operation }) => {
-      if (scene.forced || operation.kind === 'force') return;
+      // An exclusion that was on its way when its site turned away takes a right, and gives none.
+      if (scene.forced || operation.kind === 'force' || operation.kind === 'exclude') return;
       scene.world.fail(RULE, `a witness that was replaced carries out ${operation.kind} by ${operation.from}`);
     },
   };
