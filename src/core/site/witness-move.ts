@@ -178,6 +178,12 @@ export class WitnessMove {
       return this.#tell({ kind: 'done', text: `the new witness has taken over: epoch ${epoch}, primary ${primary ?? 'none'}` });
     }
     const { trouble } = desk;
+    // It was put back from a backup in which an epoch was granted that nobody has begun, and its site has given that up. It begins where all wait.
+    const own = this.#site.replica()?.epoch ?? Infinity;
+    if (trouble?.kind === 'unseeded' && trouble.missing.length === 0 && trouble.view.epoch > own && this.#site.role() === 'primary')
+      this.#site.stepBack(
+        `the new witness has granted epoch ${trouble.view.epoch}, which nobody has begun: all wait until it grants another`,
+      );
     if (trouble?.kind === 'refused')
       return this.#tell(
         refused(`the witness does not take the report of ${options.site}: ${trouble.why}`, 'look at `tercet witness status`'),

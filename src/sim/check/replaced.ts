@@ -31,8 +31,8 @@ export function replaced(): Rule {
       scene.reached(operation.report.role === 'waiting' ? 'a new witness begins without a primary' : 'a new witness begins with a primary');
     },
     strayStep: (scene, { operation }) => {
-      // An exclusion that was on its way when its site turned away takes a right, and gives none.
-      if (scene.forced || operation.kind === 'force' || operation.kind === 'exclude') return;
+      // An exclusion that was on its way when its site turned away takes a right, and gives none; of an admission its primary has told the new one.
+      if (scene.forced || operation.kind === 'force' || operation.kind === 'exclude' || operation.kind === 'admit') return;
       scene.world.fail(RULE, `a witness that was replaced carries out ${operation.kind} by ${operation.from}`);
     },
   };
