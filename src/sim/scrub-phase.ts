@@ -181,6 +181,7 @@ function leavesAlone(simulation: Simulation, copies: readonly SeenSite[]): boole
   const digest = (site: SeenSite): (() => void) =>
     site.machine.disk.flipBitAt(`digests-${settings.volumes[volume]?.name}`, (offset / BLOCK_BYTES) * 8 + chance.integer(0, 7));
   const undo = [digest(keeper)];
+  const flippedAt = world.now;
   for (const site of victims) {
     undo.push(site.machine.disk.flipBitAt(baseFile, offset + chance.integer(0, BLOCK_BYTES - 1)));
     watch.verifies.flipped.add(keyOf(site.name, volume, offset));
@@ -199,7 +200,7 @@ function leavesAlone(simulation: Simulation, copies: readonly SeenSite[]): boole
     return watch.verifies.ended >= from + 2;
   });
   const first = keyOf((victims[0] as SeenSite).name, volume, offset);
-  if (knowsDigest(keeper, settings.volumes[volume]?.name ?? '', offset)) return false;
+  if ((watch.verifies.learntAt.get(keeper.name) ?? -1) >= flippedAt) return false;
   if (!looked || !watch.verifies.found.has(first)) {
     world.fail('scrub', `${first} was not found within ${MEND_MILLIS} ms`);
     return true;

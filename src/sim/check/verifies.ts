@@ -24,6 +24,8 @@ export class Verifies {
   #run = new Set<string>();
   /** Flipped blocks that need not be found any more: mended together with the same block of another copy. */
   readonly mendedUnseen = new Set<string>();
+  /** When each copy has last learnt digests that it did not know. */
+  readonly learntAt = new Map<string, number>();
   ended = 0;
   /** Whether a verify has begun and has not ended; one that was cut off counts as under way. */
   underWay = false;
@@ -47,6 +49,9 @@ export class Verifies {
         return;
       case 'verify.found':
         return this.#found(told, facts);
+      case 'verify.learn':
+        this.learntAt.set(site, told.world.now);
+        return;
       default:
     }
   }
