@@ -1,7 +1,7 @@
 // What must hold in every state, whatever happened. Each has a name, and each mutation has to break one.
 
 import { has, isSync, type State } from './state.ts';
-import { ackedIn, indexes, name, serves, siteOf, witnessOf } from './world.ts';
+import { ackedIn, indexes, name, others, serves, siteOf, witnessOf } from './world.ts';
 import type { Broken } from './witness.ts';
 
 export type InvariantName = 'one-primary' | 'one-reign' | 'kept' | 'flag' | 'some-flag';
@@ -40,12 +40,16 @@ function missing(state: State, index: number): number | null {
   return null;
 }
 
+/** The other one has gone on without it, as was agreed: its flag says nothing until the witness has heard. */
+const givenUp = (state: State, index: number): boolean =>
+  siteOf(state, index).yields > 0 && others(state, index).some((peer) => siteOf(state, peer).alone === siteOf(state, index).yields);
+
 /** Who finds its own flag true holds everything that was acknowledged, unless it knows that it lost its power. */
 function flagFault(state: State): Fault | null {
   for (const index of indexes(state).filter(isSync)) {
     const site = siteOf(state, index);
     const witness = witnessOf(state, site.believes);
-    if (site.moving || site.left > 0 || !site.clean || !witness.seeded || !has(witness.flags, index)) continue;
+    if (site.moving || givenUp(state, index) || !site.clean || !witness.seeded || !has(witness.flags, index)) continue;
     const write = missing(state, index);
     if (write === null) continue;
     return { invariant: 'flag', why: `the flag of ${name(index)} is true, and it lacks write ${write}, which was acknowledged` };

@@ -6,24 +6,15 @@ import type { Scope } from './world.ts';
 
 export type ScopeName = 'pair' | 'level' | 'late' | 'far' | 'handover' | 'replace' | 'agreement' | 'again';
 
-/** The pair has lost the witness, has agreed that A may go on alone, and has given that back. */
-const GIVEN_BACK = [
+/** The pair has lost the witness and has agreed that A may go on alone. */
+const AGREED = [
   'the witness is lost',
-  'B agrees that A may go on alone',
-  'A notes that it may go on alone',
-  'the witness is back',
-  'A gives the right back',
-  'A reports that it is primary',
-  'a report of A arrives',
-  'B reports that it is following',
-  'a report of B arrives',
-  'A reports that it is primary',
-  'a report of A arrives',
-  'B reports that it is following',
-  'B reports, and believes the witness',
-  'A reports that it is primary',
-  'A reports, and believes the witness',
+  'A asks B to leave it the right to go on alone',
+  'B leaves A the right to go on alone',
+  'A may go on without B',
 ];
+/** The same, and it was given back. */
+const GIVEN_BACK = [...AGREED, 'the witness is back', 'A gives the right back'];
 
 /** The scopes at the least depth. */
 const SCOPES: Readonly<Record<ScopeName, Scope>> = {
@@ -40,9 +31,9 @@ const SCOPES: Readonly<Record<ScopeName, Scope>> = {
   // The witness is replaced while the old one lives on and still answers.
   replace: { sites: 2, writes: 1, epochs: 2, changes: 4, fails: 1, cuts: 0, strays: 0, replace: true },
   // Pre-election.
-  agreement: { sites: 2, writes: 1, epochs: 2, changes: 4, fails: 1, cuts: 2, strays: 0, agreements: 1 },
+  agreement: { sites: 2, writes: 1, epochs: 2, changes: 4, fails: 1, cuts: 3, strays: 0, agreements: 1 },
   // A second agreement, behind one that was given back.
-  again: { sites: 2, writes: 1, epochs: 2, changes: 4, fails: 1, cuts: 6, strays: 0, agreements: 2, begin: GIVEN_BACK },
+  again: { sites: 2, writes: 1, epochs: 2, changes: 4, fails: 1, cuts: 5, strays: 0, agreements: 2, begin: GIVEN_BACK },
 };
 
 export const SCOPE_NAMES: readonly ScopeName[] = Object.keys(SCOPES) as ScopeName[];
@@ -86,8 +77,6 @@ const mutation = (name: string, scope: ScopeName, breaks: InvariantName, text: s
 const APART = ['the link is cut', 'B finds its primary gone'];
 /** Near may claim. */
 const FREE = ['the lease that A holds of B runs out', 'the promise of B runs out'];
-/** The pair has lost the witness and has agreed that A may go on alone. */
-const AGREED = ['the witness is lost', 'B agrees that A may go on alone', 'A notes that it may go on alone'];
 const A_TURNS = ['A is led to the new witness', 'A turns to the new witness'];
 const EXCLUDED = ['A begins to exclude B', 'A asks to exclude B', 'A hears what became of its exclude'];
 /** Near has reported what it held, and follows again. */
@@ -160,30 +149,16 @@ export const MUTATIONS: readonly Mutation[] = [
     cuts: 2,
     begin: [...APART, 'the link is mended', ...TOLD_EARLY, ...WRITES],
   }),
-  mutation('agrees-in-doubt', 'agreement', 'one-primary', 'a pair agrees while a question to the witness is open', {
-    begin: [
-      'A begins to exclude B',
-      'A asks to exclude B',
-      'the witness is lost',
-      'A agrees that B may go on alone',
-      'B notes that it may go on alone',
-      'the witness is back',
-    ],
+  mutation('right-before-yield', 'agreement', 'flag', 'the primary goes on alone before the other site has left it the right'),
+  mutation('yields-and-claims', 'agreement', 'one-primary', 'who has left the right to the other site claims', {
+    begin: [...AGREED, 'A goes on without B, as was agreed'],
   }),
-  mutation('leaving-is-not-told', 'agreement', 'flag', 'the witness is not told that the pair had left it', { begin: [...AGREED] }),
-  mutation('right-kept-while-reporting', 'agreement', 'flag', 'the witness is relied on before the right was given back', {
+  mutation('over-while-held', 'agreement', 'flag', 'an agreement counts as over while the right is held'),
+  mutation('over-while-alone', 'agreement', 'flag', 'an agreement counts as over before the witness has heard that the right was used'),
+  mutation('over-is-all-asked', 'again', 'one-primary', 'a second agreement counts as over as the first one is', {
     fails: 0,
-    begin: [...AGREED, 'the witness is back'],
+    begin: [...GIVEN_BACK, ...FIRST_WRITE, ...AGREED],
   }),
-  mutation('both-hold-the-right', 'agreement', 'flag', 'both sites may go on alone'),
-  mutation('holder-notes-first', 'agreement', 'flag', 'the holder relies on the right before the other site has noted it'),
-  mutation('alone-before-promise-ends', 'agreement', 'one-primary', 'the right is used before the promise to the other site has run out'),
-  mutation('alone-before-flush', 'agreement', 'kept', 'the right is used before the sidefile is on the disk', {
-    begin: [...FIRST_WRITE, ...AGREED, 'A uses its right and goes on without B', 'the witness is back'],
-  }),
-  mutation('number-used-again', 'again', 'flag', 'a second agreement has the number of the first', {
-    fails: 0,
-    begin: [...GIVEN_BACK, 'A takes write 1', 'A flushes', ...AGREED, 'A uses its right and goes on without B'],
-  }),
-  mutation('alone-unclean', 'agreement', 'kept', 'the right is used by a site that lost its power', { begin: [...FIRST_WRITE, ...AGREED] }),
+  mutation('alone-is-not-noted', 'agreement', 'flag', 'a primary that went on alone does not know it after a restart'),
+  mutation('alone-before-flush', 'agreement', 'kept', 'the right is used before the sidefile is on the disk', { begin: [...FIRST_WRITE] }),
 ];

@@ -32,8 +32,6 @@ export interface Report {
   /** Waiting: everything it holds. */
   readonly log: readonly number[];
   readonly life: number;
-  /** Number of the agreement after which it comes back to the witness; 0: a witness that was replaced. */
-  readonly leave: number;
 }
 
 /** A report on its way, with the round that its site knew. */
@@ -80,10 +78,15 @@ export interface Site {
   known: number;
   /** It reports to that witness and hears nothing else of it; durable. */
   moving: boolean;
-  /** Number of the agreement with which it has left the witness; 0: it has not. Durable. */
-  left: number;
-  /** The right of that agreement to go on alone; durable. */
-  right: 'none' | 'held' | 'used';
+  /** Numbers of agreements that it has asked for; durable, so that none is used twice. */
+  agreed: number;
+  /** As primary: number of the agreement that it asks the other one for, and of the one by which it may go on without it; 0: none. */
+  asking: number;
+  right: number;
+  /** It has gone on without the other one by this agreement, and the witness has not heard yet; durable. */
+  alone: number;
+  /** It does not claim before the other one says that this agreement is over; durable. */
+  yields: number;
   /** Changes with each start and each change of role; kept at 0 where no report is ever sent. */
   life: number;
   report: Sent | null;
@@ -103,8 +106,6 @@ export interface Witness {
   reports: (Report | null)[];
   /** Which reports were heard again in the present round, as bits. */
   confirmed: number;
-  /** Newest agreement that it knows its group to have left it with. */
-  leave: number;
 }
 
 export interface State {
@@ -126,8 +127,6 @@ export interface State {
   /** Who began each epoch, and how often it was begun by somebody else: the model's memory, which no site has. */
   reigns: number[];
   broken: string | null;
-  /** Number of the newest agreement; a pair never uses one twice. */
-  agreed: number;
   fails: number;
   cuts: number;
 }
@@ -167,8 +166,11 @@ function firstSite(index: number, count: number): Site {
     believes: 0,
     known: 0,
     moving: false,
-    left: 0,
-    right: 'none',
+    agreed: 0,
+    asking: 0,
+    right: 0,
+    alone: 0,
+    yields: 0,
     life: 0,
     report: null,
   };
@@ -188,7 +190,6 @@ function firstWitness(index: number, count: number): Witness {
     round: 0,
     reports: Array.from({ length: count }, () => null),
     confirmed: 0,
-    leave: 0,
   };
 }
 
@@ -206,7 +207,6 @@ export function firstState(siteCount: number, witnessCount: number): State {
     gone: Array.from({ length: siteCount }, () => 0),
     reigns: [-1, 0],
     broken: null,
-    agreed: 0,
     fails: 0,
     cuts: 0,
   };
@@ -237,18 +237,19 @@ function pushQuestion(into: number[], question: Question | null): void {
 function pushReport(into: number[], report: Report | null): void {
   if (report === null) into.push(-1);
   else {
-    const { role, epoch, revision, maybe, log, life, leave } = report;
-    into.push(role.charCodeAt(0), epoch, revision, maybe, life, leave, log.length, ...log);
+    const { role, epoch, revision, maybe, log, life } = report;
+    into.push(role.charCodeAt(0), epoch, revision, maybe, life, log.length, ...log);
   }
 }
 
 /** The whole state as numbers: equal for equal states only. */
 export function numbersOf(state: State): number[] {
-  const into: number[] = [state.link ? 1 : 0, state.next, state.acked, state.fails, state.cuts, state.agreed];
+  const into: number[] = [state.link ? 1 : 0, state.next, state.acked, state.fails, state.cuts];
   for (const site of state.sites) {
     const switches = [site.up, site.clean, site.promised, site.moving].reduce((sum, each) => 2 * sum + (each ? 1 : 0), 0);
     into.push(switches, site.role.charCodeAt(0), site.epoch, site.durable, site.follows, site.leases, site.excluding, site.flushTo);
-    into.push(site.stopped, site.offer, site.cleanAt, site.believes, site.known, site.left, site.right.charCodeAt(0), site.life);
+    into.push(site.stopped, site.offer, site.cleanAt, site.believes, site.known, site.life);
+    into.push(site.agreed, site.asking, site.right, site.alone, site.yields);
     into.push(site.log.length, ...site.log, ...site.view);
     pushQuestion(into, site.asks);
     pushQuestion(into, site.claim);
@@ -257,7 +258,7 @@ export function numbersOf(state: State): number[] {
   }
   for (const each of state.witnesses) {
     into.push(each.up ? 1 : 0, each.seeded ? 1 : 0, each.revision, each.epoch, each.primary, each.flags, each.round, each.confirmed);
-    into.push(each.leave, ...each.answered);
+    into.push(...each.answered);
     for (const report of each.reports) pushReport(into, report);
   }
   into.push(state.strays.length);

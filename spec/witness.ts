@@ -73,15 +73,6 @@ function changeOther(witness: Witness, { kind, site }: Question, broken: Broken)
 
 /** Takes a report. True: this witness grants from now on, or did already, and the site may believe it. The witness given is changed. */
 export function takeReport(witness: Witness, report: Report, round: number, broken: Broken): boolean {
-  if (report.leave < witness.leave) return false;
-  if (report.leave > witness.leave && !broken('leaving-is-not-told')) {
-    // The group has left it since: what it knows is of before.
-    witness.leave = report.leave;
-    witness.seeded = false;
-    witness.round = 0;
-    witness.confirmed = 0;
-    witness.reports = witness.reports.map(() => null);
-  }
   if (witness.seeded) return report.epoch <= witness.epoch && report.revision <= witness.revision;
   hear(witness, report, round);
   const told = witness.reports.filter((each) => each !== null);
@@ -122,9 +113,7 @@ function seedOf(witness: Witness, told: readonly Report[], epoch: number, broken
   const leading = told.filter((report) => report.role === 'primary' && report.epoch === epoch);
   if (leading.length > 1) return null;
   const [leader] = leading;
-  // A pair that has left this witness has left it alone: nobody else was granted anything by it meanwhile.
-  const all = witness.reports.map((_, index) => index);
-  const everybody = witness.leave > 0 ? all.filter((index) => isSync(index) || witness.primary === index) : all;
+  const everybody = witness.reports.map((_, index) => index);
   const isHeard = (index: number): boolean => {
     if (broken('one-report-is-enough')) return true;
     return broken('reports-heard-once') ? witness.reports[index] !== null : has(witness.confirmed, index);

@@ -74,11 +74,11 @@ export function reached(state: State, index: number): Witness | null {
   return site.up && witness.up && state.path[index] === true && state.route[index] === site.believes ? witness : null;
 }
 
-/** What a site may see of the witness: nothing of one that it has left, only reports to, or that grants nothing. */
+/** What a site may see of the witness: nothing of one that it only reports to, or that grants nothing. */
 export function look(state: State, index: number): Witness | null {
   const witness = reached(state, index);
   const site = siteOf(state, index);
-  return witness === null || site.moving || site.left > 0 || !witness.seeded ? null : witness;
+  return witness === null || site.moving || !witness.seeded ? null : witness;
 }
 
 /** Sync peers that a primary must count on. */
@@ -93,7 +93,7 @@ export function serves(state: State, index: number, broken: Broken): boolean {
 }
 
 export function setRole(site: Site, role: Role, scope: Scope): void {
-  if (site.role !== role && (scope.replace === true || scope.agreements !== undefined)) site.life++;
+  if (site.role !== role && scope.replace === true) site.life++;
   site.role = role;
 }
 
@@ -123,6 +123,8 @@ export function demote(state: State, index: number, scope: Scope): void {
 
 export function endReign(site: Site): void {
   site.leases = 0;
+  site.asking = 0;
+  site.right = 0;
   site.excluding = -1;
   site.flushTo = 0;
   site.view = site.view.map(() => FALSE);
@@ -150,6 +152,9 @@ export function beginReign(state: State, index: number, reign: { epoch: number; 
     offer: 0,
     claim: null,
     asks: null,
+    // What was agreed in an epoch counts in it only.
+    alone: 0,
+    yields: 0,
   });
 }
 

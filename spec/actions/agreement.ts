@@ -1,8 +1,22 @@
-// Pre-election as decision 0009 sketches it: a pair in step that has lost its witness agrees, durably, who goes on alone if the other is lost too.
-// First the other one notes that it has left the witness and does not hold the right; then the holder notes that it does.
+// Pre-election, as decision 0015 has it: a pair in step that has lost its witness agrees that its primary may go on alone. The other one notes,
+// durably, that it leaves the right to that one; the primary holds it for as long as it reigns without a break, and tells when it is over.
 
-import { FALSE, isSync, TRUE } from '../state.ts';
-import { attached, beginReign, indexes, isPrimary, linked, name, others, reached, setRole, siteOf, type Turn } from '../world.ts';
+import { FALSE, isSync } from '../state.ts';
+import {
+  ask,
+  attached,
+  giveUpAsking,
+  indexes,
+  isPrimary,
+  linked,
+  look,
+  mayChange,
+  name,
+  others,
+  reached,
+  siteOf,
+  type Turn,
+} from '../world.ts';
 
 export function agreements(turn: Turn): void {
   const { state, scope } = turn;
@@ -10,90 +24,106 @@ export function agreements(turn: Turn): void {
   for (const index of indexes(state).filter(isSync)) {
     const [peer] = others(state, index).filter(isSync);
     if (peer === undefined || !siteOf(state, index).up) continue;
-    leaves(turn, index, peer);
+    hearsThatItIsOver(turn, index, peer);
+    if (!isPrimary(siteOf(state, index))) continue;
+    asksForIt(turn, index, peer);
+    yields(turn, index, peer);
     takesRight(turn, index, peer);
-    takesBack(turn, index, peer);
+    givesBack(turn, index, peer);
     goesAlone(turn, index, peer);
+    tellsTheWitness(turn, index, peer);
   }
 }
 
-/** Whether two sites, in whichever roles, are a mirrored pair in which nothing is in doubt. */
-function isSettled({ state, broken }: Turn, a: number, b: number): boolean {
-  const primary = isPrimary(siteOf(state, a)) ? a : b;
-  const mirror = primary === a ? b : a;
+/** Whether a primary may ask for it. That the mirror is in step, and no question open, is wanted and not needed: who has left the right does not claim. */
+function isPair({ state }: Turn, primary: number, mirror: number): boolean {
   const [p, q] = [siteOf(state, primary), siteOf(state, mirror)];
-  if (!attached(state, primary, mirror) || p.stopped > 0 || q.offer > 0 || !q.clean) return false;
-  if (broken('agrees-in-doubt')) return true;
-  // Known true: it has followed without a break since the witness confirmed its admission.
-  const isOpen = p.asks !== null || q.asks !== null || p.claim !== null || q.claim !== null || p.excluding >= 0;
-  return !isOpen && p.view[mirror] === TRUE;
+  return attached(state, primary, mirror) && p.stopped === 0 && q.offer === 0 && p.alone === 0 && p.view[mirror] !== FALSE;
 }
 
-/** The other site's half. */
-function leaves(turn: Turn, index: number, peer: number): void {
-  const { state, scope, broken, emit } = turn;
-  const [site, holder] = [siteOf(state, index), siteOf(state, peer)];
-  const number = broken('number-used-again') ? Math.max(1, state.agreed) : state.agreed + 1;
-  if (site.left > 0 || holder.left > 0 || number > (scope.agreements ?? 0) || !isSettled(turn, index, peer)) return;
-  if (reached(state, index) !== null || reached(state, peer) !== null) return;
-  emit(`${name(index)} agrees that ${name(peer)} may go on alone`, (next) => {
-    next.agreed = number;
-    siteOf(next, index).left = number;
-    siteOf(next, index).known = state.witnesses[0]?.revision ?? 0;
+const lost = ({ state }: Turn, index: number, peer: number): boolean => reached(state, index) === null && reached(state, peer) === null;
+
+function asksForIt(turn: Turn, index: number, peer: number): void {
+  const { state, scope, emit } = turn;
+  const site = siteOf(state, index);
+  if (site.asking > 0 || site.right > 0 || !isPair(turn, index, peer) || !lost(turn, index, peer)) return;
+  if (site.agreed >= (scope.agreements ?? 0)) return;
+  emit(`${name(index)} asks ${name(peer)} to leave it the right to go on alone`, (next) => {
+    siteOf(next, index).agreed = site.agreed + 1;
+    siteOf(next, index).asking = site.agreed + 1;
   });
 }
 
-/** The holder's half. */
+/** The mirror's half; safe at any time. */
+function yields({ state, emit }: Turn, index: number, peer: number): void {
+  const [site, mirror] = [siteOf(state, index), siteOf(state, peer)];
+  if (site.asking === 0 || mirror.yields === site.asking || !attached(state, index, peer)) return;
+  emit(`${name(peer)} leaves ${name(index)} the right to go on alone`, (next) => {
+    siteOf(next, peer).yields = site.asking;
+  });
+}
+
+/** The primary's half. */
 function takesRight(turn: Turn, index: number, peer: number): void {
   const { state, broken, emit } = turn;
-  const [site, other] = [siteOf(state, index), siteOf(state, peer)];
-  if (site.left > 0 || !isSettled(turn, index, peer)) return;
-  const early = broken('holder-notes-first') && other.left === 0 && reached(state, index) === null && state.agreed === 0;
-  if (other.left === 0 && !early) return;
-  if (other.right !== 'none') return;
-  emit(`${name(index)} notes that it may go on alone`, (next) => {
-    next.agreed = early ? 1 : state.agreed;
-    siteOf(next, index).left = next.agreed;
-    siteOf(next, index).known = state.witnesses[0]?.revision ?? 0;
-    siteOf(next, index).right = 'held';
+  const site = siteOf(state, index);
+  if (site.asking === 0 || !isPair(turn, index, peer)) return;
+  if (siteOf(state, peer).yields !== site.asking && !broken('right-before-yield')) return;
+  emit(`${name(index)} may go on without ${name(peer)}`, (next) => {
+    siteOf(next, index).right = site.asking;
+    siteOf(next, index).asking = 0;
   });
 }
 
-/** Back to the witness: the right is given back, or was never taken. */
-function takesBack({ state, emit }: Turn, index: number, peer: number): void {
-  const [site, other] = [siteOf(state, index), siteOf(state, peer)];
-  if (site.right === 'held' && reached(state, index) !== null)
-    emit(`${name(index)} gives the right back`, (next) => {
-      siteOf(next, index).right = 'none';
-    });
-  const isVoid = site.left > 0 && site.right === 'none' && other.up && other.left === 0 && linked(state, index, peer);
-  if (isVoid)
-    emit(`${name(index)} hears that nobody holds the right`, (next) => {
-      siteOf(next, index).left = 0;
-    });
+function givesBack(turn: Turn, index: number, peer: number): void {
+  const { state, emit } = turn;
+  const site = siteOf(state, index);
+  const isFound = reached(state, index) !== null || (reached(state, peer) !== null && linked(state, index, peer));
+  if ((site.right === 0 && site.asking === 0) || !isFound) return;
+  emit(`${name(index)} gives the right back`, (next) => {
+    siteOf(next, index).right = 0;
+    siteOf(next, index).asking = 0;
+  });
 }
 
-/** The right is used, once: the other site is given up without the witness. */
-function goesAlone(turn: Turn, index: number, peer: number): void {
-  const { state, scope, broken, emit } = turn;
+/** Numbers are used in turn: all before the one that counts are over, and all when none does. */
+function overUpTo({ state, broken }: Turn, index: number): number {
+  const { asking, right, alone, agreed } = siteOf(state, index);
+  if (broken('over-is-all-asked')) return agreed;
+  const counts = [asking, broken('over-while-held') ? 0 : right, broken('over-while-alone') ? 0 : alone].filter((number) => number > 0);
+  return counts.length === 0 ? agreed : Math.min(...counts) - 1;
+}
+
+function hearsThatItIsOver(turn: Turn, index: number, holder: number): void {
+  const { state, emit } = turn;
+  const { yields: number } = siteOf(state, index);
+  if (number === 0 || !siteOf(state, holder).up || !linked(state, index, holder) || number > overUpTo(turn, holder)) return;
+  emit(`${name(index)} hears that what was agreed is over`, (next) => {
+    siteOf(next, index).yields = 0;
+  });
+}
+
+/** The right is used: the other one is given up without the witness. */
+function goesAlone({ state, scope, broken, emit }: Turn, index: number, peer: number): void {
   const site = siteOf(state, index);
-  const mayGo = site.right === 'held' || (broken('both-hold-the-right') && site.left > 0 && site.right === 'none');
-  if (!mayGo || site.asks !== null || site.claim !== null) return;
+  if (site.right === 0 || site.view[peer] === FALSE) return;
   if (site.durable < site.log.length && !broken('alone-before-flush')) return;
-  if (site.role === 'primary') {
-    if (site.view[peer] === FALSE) return;
-    emit(`${name(index)} uses its right and goes on without ${name(peer)}`, (next) => {
-      siteOf(next, index).view[peer] = FALSE;
-      siteOf(next, index).excluding = -1;
-      siteOf(next, index).right = 'used';
-    });
-    return;
-  }
-  if (site.role !== 'standby' || site.epoch >= scope.epochs) return;
-  if ((site.promised && !broken('alone-before-promise-ends')) || (!site.clean && !broken('alone-unclean'))) return;
-  emit(`${name(index)} uses its right and begins epoch ${site.epoch + 1}`, (next) => {
-    setRole(siteOf(next, index), 'standby', scope);
-    siteOf(next, index).right = 'used';
-    beginReign(next, index, { epoch: site.epoch + 1, flags: 0 }, turn);
+  emit(`${name(index)} goes on without ${name(peer)}, as was agreed`, (next) => {
+    giveUpAsking(next, index, scope);
+    const primary = siteOf(next, index);
+    primary.view[peer] = FALSE;
+    primary.excluding = -1;
+    if (!broken('alone-is-not-noted')) primary.alone = site.right;
+    primary.right = 0;
+  });
+}
+
+/** Once the witness is back, it hears of it as of any other exclusion. */
+function tellsTheWitness({ state, scope, emit }: Turn, index: number, peer: number): void {
+  const site = siteOf(state, index);
+  const witness = look(state, index);
+  if (site.alone === 0 || site.asks !== null || site.excluding >= 0 || witness === null || !mayChange(witness, scope)) return;
+  emit(`${name(index)} tells the witness that it went on without ${name(peer)}`, (next) => {
+    ask(next, { kind: 'exclude', from: index, site: peer, epoch: site.epoch, revision: witness.revision, witness: site.believes });
   });
 }

@@ -94,6 +94,7 @@ function takesLevel({ state, broken, emit }: Turn, from: number, to: number): vo
   if (record === undefined && isSame && shared === taker.log.length) return;
   emit(`${name(to)} takes from ${name(from)} what it lacks`, (next) => {
     const site = siteOf(next, to);
+    if (!isSame) Object.assign(site, { alone: 0, yields: 0 });
     site.epoch = giver.epoch;
     site.log.length = shared;
     site.durable = Math.min(site.durable, shared);
@@ -119,6 +120,7 @@ function joins({ state, scope, broken, emit }: Turn, index: number, peer: number
       while (shared < site.log.length && site.log[shared] === primary.log[shared]) shared++;
       site.log.length = shared;
       site.durable = Math.min(site.durable, shared);
+      if (site.epoch < primary.epoch) Object.assign(site, { alone: 0, yields: 0 });
       Object.assign(site, { epoch: primary.epoch, follows: index, offer: 0, cleanAt: site.clean ? 0 : cleanAt });
       setRole(site, 'mirror', scope);
       if (isSync(peer) && primary.view[peer] === TRUE) siteOf(next, index).view[peer] = MAYBE;

@@ -53,7 +53,7 @@ function starts({ scope, broken, emit }: Turn, index: number, { claim }: Site): 
     const site = siteOf(next, index);
     site.up = true;
     site.promised = !broken('start-forgets-promise');
-    if (scope.replace === true || scope.agreements !== undefined) site.life++;
+    if (scope.replace === true) site.life++;
     if (claim === null) return;
     // With the id that it had: what came of it is still to be learnt.
     setRole(site, 'claiming', scope);

@@ -54,6 +54,7 @@ export function mayClaim(state: State, index: number, broken: Broken): boolean {
   if (witness === null || site.promised) return false;
   if (!isSync(index) && !broken('far-claims')) return false;
   if (!has(witness.flags, index) && !broken('claim-without-flag')) return false;
+  if (site.yields > 0 && !broken('yields-and-claims')) return false;
   if (site.durable < site.log.length && !broken('claims-before-flush')) return false;
   return site.clean || broken('claims-unclean') || mayClaimUnclean(state, index, witness.flags);
 }
@@ -62,7 +63,7 @@ export function mayClaim(state: State, index: number, broken: Broken): boolean {
 function mayClaimUnclean(state: State, index: number, flags: number): boolean {
   const site = siteOf(state, index);
   return others(state, index)
-    .filter((peer) => isSync(peer) && has(flags, peer))
+    .filter((peer) => isSync(peer) && has(flags, peer) && site.alone === 0)
     .every((peer) => {
       const other = siteOf(state, peer);
       if (!other.up || other.clean || !linked(state, index, peer)) return false;
@@ -79,7 +80,7 @@ export function forces(turn: Turn): void {
   for (const index of indexes(state)) {
     const site = siteOf(state, index);
     const witness = reached(state, index);
-    if (witness === null || site.left > 0 || (site.role !== 'standby' && site.role !== 'mirror')) continue;
+    if (witness === null || (site.role !== 'standby' && site.role !== 'mirror')) continue;
     if (site.asks !== null || site.claim !== null || witness.epoch >= scope.epochs) continue;
     if (others(state, index).some((peer) => mayServeSoon(siteOf(state, peer)))) continue;
     const epoch = Math.max(witness.epoch, ...state.sites.map((each) => each.epoch));
@@ -168,6 +169,7 @@ function hears(next: State, question: Question, outcome: Outcome, turn: Turn): v
       return beginReign(next, from, witness, turn);
     case 'exclude':
       if (outcome.isDone) site.view[question.site] = FALSE;
+      if (outcome.isDone) site.alone = 0;
       if (outcome.isDone || !isPrimary(site)) site.excluding = -1;
       return;
     case 'admit':
@@ -196,13 +198,13 @@ function handsOver({ state, scope, broken, emit }: Turn, index: number, peer: nu
   const [site, mirror] = [siteOf(state, index), siteOf(state, peer)];
   const level = attached(state, index, peer) && mirror.clean && mirror.log.length === site.log.length;
   const answered = site.log.every((record) => has(state.acked, writeOf(record)));
-  const isFree = site.asks === null && site.excluding < 0 && site.left === 0;
+  const isFree = site.asks === null && site.excluding < 0 && site.alone === 0;
   const canOffer = answered && isFree && site.view[peer] === TRUE;
   if (site.stopped === 0 && canOffer)
     emit(`${name(index)} stops and offers the reign`, (next) => {
       siteOf(next, index).stopped = 1;
     });
-  if (site.stopped === 1 && level && mirror.offer === 0)
+  if (site.stopped === 1 && level && mirror.offer === 0 && mirror.yields === 0)
     emit(`${name(peer)} confirms what it holds`, (next) => {
       siteOf(next, peer).durable = mirror.log.length;
       siteOf(next, peer).offer = mirror.log.length + 1;
@@ -236,6 +238,6 @@ function takesOver(turn: Turn, index: number): void {
   const witness = look(state, index);
   if (!site.up || (site.role !== 'mirror' && site.role !== 'standby') || witness === null || site.asks !== null) return;
   if (witness.primary !== index || witness.epoch !== site.epoch + 1 || !has(witness.flags, index)) return;
-  if (site.offer !== site.log.length + 1 && !broken('takes-over-unconfirmed')) return;
+  if (site.yields > 0 || (site.offer !== site.log.length + 1 && !broken('takes-over-unconfirmed'))) return;
   emit(`${name(index)} takes over`, (next) => beginReign(next, index, witness, turn));
 }

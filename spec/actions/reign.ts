@@ -100,7 +100,7 @@ function excludes({ state, scope, broken, emit }: Turn, index: number, peer: num
 
 function admits({ state, scope, broken, emit }: Turn, index: number, peer: number): void {
   const [site, mirror] = [siteOf(state, index), siteOf(state, peer)];
-  if (!attached(state, index, peer) || !mirror.clean || site.excluding === peer) return;
+  if (!attached(state, index, peer) || !mirror.clean || site.excluding === peer || site.alone > 0) return;
   const known = site.view[peer] ?? FALSE;
   // It may lack something yet: nothing is acknowledged without it from here on.
   if (known === FALSE && has(site.leases, peer))

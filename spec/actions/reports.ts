@@ -1,5 +1,4 @@
-// How a witness learns what it may grant: one that was replaced, to which the sites turn by order, and one that a pair had left. The reports are
-// the same; decision 0008 says why they are as they are.
+// How a witness that was replaced learns what it may grant, from the sites that turn to it by order. Decision 0008 says why it is as it is.
 
 import { bit, FALSE, isSync, MAYBE, type Report, type State, type Witness } from '../state.ts';
 import { takeReport } from '../witness.ts';
@@ -30,11 +29,11 @@ export function moves({ state, scope, broken, emit }: Turn): void {
 
 export function reports(turn: Turn): void {
   const { state, scope, emit } = turn;
-  if (scope.replace !== true && scope.agreements === undefined) return;
+  if (scope.replace !== true) return;
   for (const index of indexes(state)) {
     const site = siteOf(state, index);
     const witness = reached(state, index);
-    const report = site.moving || site.left > 0 ? reportOf(turn, index) : null;
+    const report = site.moving ? reportOf(turn, index) : null;
     const isNews = witness !== null && (witness.seeded || site.report === null || site.report.round !== witness.round);
     if (witness !== null && report !== null && isNews)
       emit(`${name(index)} reports that it is ${report.role}`, (next) => {
@@ -47,9 +46,7 @@ export function reports(turn: Turn): void {
 function reportOf({ state, broken }: Turn, index: number): Report | null {
   const site = siteOf(state, index);
   if (!site.up || ((site.role === 'claiming' || site.asks !== null) && !broken('turning-keeps-claim'))) return null;
-  // What was agreed is given back first, durably, by whoever holds the right.
-  if (site.right === 'held' && !broken('right-kept-while-reporting')) return null;
-  const common = { from: index, epoch: site.epoch, revision: site.known, life: site.life, leave: site.left };
+  const common = { from: index, epoch: site.epoch, revision: site.known, life: site.life };
   if (site.role === 'primary') {
     const maybe = others(state, index).reduce(
       (bits, peer) => bits | (isSync(peer) && (site.view[peer] ?? FALSE) >= MAYBE ? bit(peer) : 0),
@@ -62,11 +59,11 @@ function reportOf({ state, broken }: Turn, index: number): Report | null {
   return { ...common, role: 'waiting', maybe: 0, log: site.log.slice() };
 }
 
-function arrives({ state, scope, broken, emit }: Turn, index: number): void {
+function arrives({ state, broken, emit }: Turn, index: number): void {
   const site = siteOf(state, index);
   if (site.report === null) return;
   const { report, round } = site.report;
-  const target = report.leave > 0 ? 0 : 1;
+  const target = 1;
   if (!witnessOf(state, target).up) return;
   const take = (next: State): boolean => {
     siteOf(next, index).report = null;
@@ -75,7 +72,7 @@ function arrives({ state, scope, broken, emit }: Turn, index: number): void {
   const probe: Witness = { ...witnessOf(state, target) };
   probe.reports = probe.reports.slice();
   const isDone = takeReport(probe, report, round, broken);
-  const hears = reached(state, index) !== null && site.life === report.life && site.believes === target && site.left === report.leave;
+  const hears = reached(state, index) !== null && site.life === report.life && site.believes === target;
   if (!isDone || !hears) {
     emit(`a report of ${name(index)} arrives`, (next) => void take(next));
     return;
@@ -83,11 +80,6 @@ function arrives({ state, scope, broken, emit }: Turn, index: number): void {
   emit(`the answer to a report of ${name(index)} is lost`, (next) => void take(next));
   emit(`${name(index)} reports, and believes the witness`, (next) => {
     take(next);
-    const mover = siteOf(next, index);
-    mover.moving = false;
-    mover.left = 0;
-    if (mover.right === 'used') mover.right = 'none';
-    if (scope.replace === true) return;
-    mover.excluding = -1;
+    siteOf(next, index).moving = false;
   });
 }

@@ -150,6 +150,11 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
   writers: z
     .object({ state: z.enum(['free', 'slowed', 'stopped']), for: nameSchema.nullable(), bytesPerSecond: count.nullable() })
     .nullable(),
+  // Daemons of the release before do not say.
+  agreement: z
+    .object({ mayGoWithout: nameSchema.nullable(), wentWithout: nameSchema.nullable(), leftTo: nameSchema.nullable() })
+    .nullable()
+    .default(null),
   waiting: z.array(z.object({ what: z.string(), cause: z.string(), deadlineMillis: millis.nullable(), next: z.string() })),
   heldRequests: count,
   volumes: z.array(z.object({ name: nameSchema, sizeBytes: count, heldBytes: count.nullable().default(null) })),

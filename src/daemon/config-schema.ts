@@ -219,6 +219,9 @@ export const groupShape = {
       'must be a table by site, such as { far = 1000 }',
     )
     .default({}),
+  pre_election: booleanSchema(
+    'with true a mirrored pair that has lost its witness agrees that its primary may go on alone if the mirror is lost too',
+  ).default(false),
   bitmap_only: z.array(nameSchema('the name of a site'), `must be ${siteListText}`).default([]),
   ...(Object.fromEntries(Object.entries(groupNumbers).map(([key, option]) => [key, numberSchema(option)])) as Record<
     NumberKey,

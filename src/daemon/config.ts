@@ -69,6 +69,8 @@ export interface GroupConfig {
   readonly sidefileGuide: SidefileGuide;
   /** Most records that are kept for a copy; 0: as many as there is room for. */
   readonly recordsMax: number;
+  /** Whether a pair without its witness agrees that its primary may go on alone. */
+  readonly preElection: boolean;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
   /** Null: copies are compared only by order. */
@@ -250,6 +252,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     setAsideBytes: present(fields.sidefile_min_mib) * MIB,
     sidefileGuide: present(fields.sidefile_guide),
     recordsMax: present(fields.sidefile_records),
+    preElection: present(fields.pre_election),
     destageIdleMillis: present(fields.destage_idle_millis),
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
     rpoSeconds: present(fields.rpo_seconds),

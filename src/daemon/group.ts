@@ -339,6 +339,8 @@ export class GroupRunner implements ExportedGroup {
       segmentBytes: config.segmentBytes,
       capacityBytes: config.capacityBytes,
       recordsMax: config.recordsMax,
+      // A witness that is only slow, or restarted, is waited for as long as a lost mirror would be.
+      preElectionMillis: config.preElection ? config.timings.leaseMillis : undefined,
       setAside: { guide: config.sidefileGuide, leastBytes: config.setAsideBytes, calmMillis: limits.setAsideCalmMillis },
       destageIdleMillis: config.destageIdleMillis,
       destageBacklogBytes: config.destageBacklogBytes,

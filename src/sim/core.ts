@@ -6,8 +6,9 @@ import { acceptLink } from '../core/mirror/accept.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { Peer } from '../core/mirror/peer.ts';
 import type { LinkPort } from '../core/base/ports.ts';
-import type { SiteOptions } from '../core/site/contract.ts';
+import type { AgreementStatus, SiteOptions } from '../core/site/contract.ts';
 import type { Lead } from '../core/site/lead.ts';
+import type { Replica } from '../core/replica/replica.ts';
 import type { VerifyOrder } from '../core/scan/verify.ts';
 import { Site } from '../core/site/site.ts';
 import { simCompression } from './compression.ts';
@@ -101,8 +102,8 @@ class CoreSite implements InspectedSite {
   }
 
   inspect(): Inspection | null {
-    const { options, held, replica, lead, follower, promisedUntil, role, counters, peers, pendingRequests, takingOver, growth, members } =
-      this.site.inspect();
+    const inside = this.site.inspect();
+    const { options, held, replica, lead, follower, promisedUntil, role, counters, peers, takingOver, growth, members } = inside;
     if (replica === null || replica.failure !== null || role === 'failed' || role === 'stopped') return null;
     return {
       epoch: replica.epoch,
@@ -113,6 +114,7 @@ class CoreSite implements InspectedSite {
       consistent: replica.consistent,
       unclean: replica.unclean,
       inMemory: replica.inMemory,
+      agreement: agreementOf(inside.agreements.status, replica.superblock),
       believes: replica.superblock.durableValue.witness?.instance ?? null,
       flagView: (site) => lead?.followed.get(site)?.flag ?? null,
       streams: (site) => lead?.followed.get(site)?.streaming ?? false,
@@ -134,8 +136,7 @@ class CoreSite implements InspectedSite {
       heldBytes: replica.heldBytes,
       capacityBytes: replica.heldBytes + replica.spaceLeft(),
       keptBytes: replica.use.neededBytes,
-      setAside:
-        replica.use.setAside === null ? null : { heldBytes: replica.use.setAside.heldBytes, wantedBytes: replica.use.setAside.wantedBytes },
+      setAside: setAsideOf(replica),
       forgotten: forgottenBy(lead),
       counted: countedBy(lead, replica.marks),
       recordsMax: options.recordsMax ?? 0,
@@ -155,7 +156,7 @@ class CoreSite implements InspectedSite {
       },
       writers: lead?.writers.status.state ?? null,
       outrun: lead?.followed.get(lead.writers.status.for ?? '')?.outrun ?? false,
-      blocked: pendingRequests > 0 && replica.full,
+      blocked: inside.pendingRequests > 0 && replica.full,
       staged: replica.receiver.staged,
       protectedOlder: replica.receiver.staged === null ? replica.receiver.older : null,
       inBitmap: (site, volume, offset) =>
@@ -170,6 +171,18 @@ class CoreSite implements InspectedSite {
       },
     };
   }
+}
+
+function setAsideOf({ use: { setAside } }: Replica): Inspection['setAside'] {
+  return setAside === null ? null : { heldBytes: setAside.heldBytes, wantedBytes: setAside.wantedBytes };
+}
+
+function agreementOf(status: AgreementStatus | null, block: Replica['superblock']): Inspection['agreement'] {
+  return {
+    right: status?.mayGoWithout ?? null,
+    value: block.value.agreement ?? null,
+    durable: block.durableValue.agreement ?? null,
+  };
 }
 
 function sum(peers: ReadonlyMap<string, Peer>, what: 'early' | 'again'): number {

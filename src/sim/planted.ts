@@ -2,6 +2,7 @@
 // process of its own. The product has no trace of them. An edit whose text is not found exactly once fails loudly, so the list cannot rot.
 // Many are the mutations of the model of the rules; others are careless readings of the design, or bugs that were really there once.
 
+import { AGREEMENT_BUGS } from './planted/agreement.ts';
 import { DISK_BUGS } from './planted/disk.ts';
 import { CLOCK_BUGS } from './planted/clock.ts';
 import { HONEST_BUGS } from './planted/honest.ts';
@@ -38,7 +39,6 @@ function bug(name: string, breaks: string, file: string, find: string, replace: 
 }
 
 const LEAD = 'site/lead.ts';
-const SET_ASIDE = 'replica/set-aside.ts';
 const HANDOVER = 'site/handover.ts';
 const SUCCESSOR = 'site/successor.ts';
 const MEMBERSHIP = 'site/membership.ts';
@@ -62,14 +62,7 @@ export const PLANTED: readonly PlantedBug[] = [
   ...MEMBER_BUGS,
   ...FOLDING_BUGS,
   ...MEMORY_BUGS,
-  {
-    name: 'a file of the sidefile does not take the space that is set aside for it',
-    breaks: '19 set aside',
-    edits: [
-      { file: SET_ASIDE, find: 'if (this.#held > 0) this.#hold(Math.max(0, this.#held - byteCount));', replace: '' },
-      { file: SET_ASIDE, find: 'else if (missing < 0) this.#hold(Math.max(0, this.#held + missing));', replace: '' },
-    ],
-  },
+  ...AGREEMENT_BUGS,
   bug(
     'a proof of the path counts as a change',
     'W5 epochs',
@@ -188,7 +181,7 @@ export const PLANTED: readonly PlantedBug[] = [
     "if (!peer.paused || peer.attached === 'no') continue;\n      peer.flag = 'false';",
   ),
   bug('a restart forgets a pause', '16 pause', LEAD, 'followed.paused = paused.includes(peer.name);', ''),
-  bug('a paused mirror joins all the same', '16 pause', LEAD, '(peer.paused && !peer.required) || (decision', '(decision'),
+  bug('a paused mirror joins all the same', '16 pause', LEAD, '(peer.paused && !peer.required) || keptOut', 'keptOut'),
 
   // Volumes that grow.
   bug(

@@ -13,6 +13,7 @@ import { Hosts } from './host.ts';
 import { Machine } from './machine.ts';
 import { Network } from './network.ts';
 import {
+  agreementFaults,
   type Fault,
   handoverFaults,
   makeSchedule,
@@ -27,7 +28,7 @@ import {
 import { deletePhase } from './delete-phase.ts';
 import { type FocusStory, focusFaults } from './stories.ts';
 import { scrubPhase } from './scrub-phase.ts';
-import { farInMemoryOf, foldingOf, type Settings, settingsOf, SITES } from './settings.ts';
+import { farInMemoryOf, foldingOf, preElectionOf, type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
 import { SimWitness } from './witness.ts';
 import { type TraceSink, type Violation, World } from './world.ts';
@@ -93,7 +94,9 @@ export class Simulation {
     const own = { later: world.chance('later settings'), streams: world.chance('streams') };
     const foldMillis = foldingOf(world.chance('folding'));
     const farInMemory = farInMemoryOf(world.chance('far in memory'));
-    this.settings = { ...settingsOf(world.chance('settings'), own), foldMillis, farInMemory, ...given };
+    const drawn = settingsOf(world.chance('settings'), own);
+    const preElectionMillis = preElectionOf(world.chance('pre-election'), drawn.timings);
+    this.settings = { ...drawn, foldMillis, farInMemory, preElectionMillis, ...given };
     const { settings } = this;
     const initialBytes = settings.volumes.map((volume) => volume.sizeBytes);
     const volumeBytes = initialBytes.map((bytes, index) => bytes + (index === 0 ? settings.growthBlocks * 4096 : 0));
@@ -155,6 +158,7 @@ export class Simulation {
         resyncPieceBytes: settings.resyncPieceBytes,
         scan: settings.scan,
         scrub: settings.scrub,
+        preElectionMillis: settings.preElectionMillis,
         compression: simCompression,
       },
       settings.clocks[index] as { offset: number; drift: number },
@@ -271,10 +275,18 @@ export class Simulation {
     const able = this.watch.sites.filter(
       (site) => site.mode === 'sync' && state.copies.some((copy) => copy.site === site.name && copy.flag),
     );
-    const usable = able.filter((site) => site.inside?.consistent === true && !this.faults.leftOut.has(site.name));
+    const usable = able.filter(
+      (site) => site.inside?.consistent === true && !this.faults.leftOut.has(site.name) && !this.waitsForGone(site),
+    );
     if (usable.length === 0) return true;
     const away = able.filter((site) => !usable.includes(site));
     return away.length > 0 && usable.every((site) => site.inside?.unclean === true);
+  }
+
+  /** It has left the right to go on alone to a site that cannot say whether it did: that one is gone, or has another disk. */
+  private waitsForGone({ inside }: SeenSite): boolean {
+    const holder = this.watch.sites.find(({ name }) => name === inside?.agreement.value?.yields?.to);
+    return holder !== undefined && (this.faults.leftOut.has(holder.name) || holder.inside === null || holder.harmed);
   }
 
   /**
@@ -403,6 +415,7 @@ function scheduleOf(world: World, settings: Settings): readonly Fault[] {
     ...pauseFaults(world.chance('pauses'), span),
     ...(Object.keys(settings.streams).length > 0 ? streamFaults(world.chance('stream faults'), span) : []),
     ...modeFaults(world.chance('modes'), span),
+    ...(settings.preElectionMillis === undefined ? [] : agreementFaults(world.chance('agreements'), span)),
     ...members,
     ...(grows ? growthFaults(world.chance('growths'), span) : []),
   ];

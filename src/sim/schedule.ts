@@ -4,7 +4,17 @@
 
 import type { CrashMoment } from './gate.ts';
 import { Chance } from './random.ts';
-import { makeGrowths, makeHandovers, makeLosses, makeMembers, makeModes, makePauses, makeScans, makeStories } from './stories.ts';
+import {
+  makeAgreements,
+  makeGrowths,
+  makeHandovers,
+  makeLosses,
+  makeMembers,
+  makeModes,
+  makePauses,
+  makeScans,
+  makeStories,
+} from './stories.ts';
 
 /** Kinds of faults. */
 export const FAULT_KINDS = [
@@ -179,6 +189,12 @@ export function streamFaults(chance: Chance, span: Parameters<typeof makeSchedul
 export function modeFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
   if (!chance.happens(0.3)) return [];
   return makeModes(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
+}
+
+/** The witness is lost for long, and then a copy of the pair that has agreed meanwhile, in a share of all runs. */
+export function agreementFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  if (!chance.happens(0.5)) return [];
+  return makeAgreements(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
 }
 
 /** Far is removed from the group and added again, in a share of all runs. */

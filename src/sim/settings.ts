@@ -61,6 +61,8 @@ export interface Settings {
   readonly foldMillis: Readonly<Record<string, number>>;
   /** Whether far keeps its sidefile in memory alone, as long as it is async. */
   readonly farInMemory: boolean;
+  /** How long the witness is lost before a pair agrees that its primary may go on alone; undefined: never. */
+  readonly preElectionMillis: number | undefined;
   /** Blocks by which the first volume grows; 0: it does not. */
   readonly growthBlocks: number;
   /** What stays down when everything else is mended; null for nothing. */
@@ -77,11 +79,16 @@ export function farInMemoryOf(chance: Chance): Settings['farInMemory'] {
   return chance.happens(0.25);
 }
 
+/** When a pair agrees, in a share of all runs. */
+export function preElectionOf(chance: Chance, { leaseMillis }: Timings): Settings['preElectionMillis'] {
+  return chance.happens(0.4) ? chance.pick([0, 0.5, 1, 2]) * leaseMillis : undefined;
+}
+
 /** The settings of a seed. `later` and `streams`: for those that were added since, so that the others stay as they are. */
 export function settingsOf(
   chance: Chance,
   { later, streams }: { readonly later: Chance; readonly streams: Chance },
-): Omit<Settings, 'foldMillis' | 'farInMemory'> {
+): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis'> {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,

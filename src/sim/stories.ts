@@ -522,6 +522,44 @@ export function makeLosses(chance: Chance, from: number, to: number, leaseMillis
   return told({ chance, from, to, leaseMillis }, rhythm, (plot) => chance.pick([lostWitness, lostWitness, twoWitnesses])(plot));
 }
 
+/** The witness is lost, the pair agrees, one of the two is lost, and perhaps the other one, before or after the witness is back. */
+const agreed: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const lost = leaseMillis * chance.between(4, 14);
+  const apart = at + leaseMillis * chance.between(1, 5);
+  const parting = chance.pick<FaultKind>(['crash', 'crash', 'power', 'cut', 'cut', 'isolate', 'freeze', 'wipe']);
+  const faults = [
+    chance.happens(0.7)
+      ? fault('witness-down', at, { millis: lost })
+      : fault('witness-cut', at, { site: chance.pick([first, second]), millis: lost }),
+    fault(parting, apart, {
+      site: chance.happens(0.75) ? second : first,
+      other: first,
+      millis: chance.between(0.5, 8) * leaseMillis,
+      amount: chance.integer(1, 1000),
+      calls: chance.happens(0.5) ? chance.integer(0, 60) : -1,
+      moment: chance.pick(['before', 'after', 'torn']),
+    }),
+  ];
+  if (chance.happens(0.6))
+    faults.push(
+      fault(chance.pick(['crash', 'power', 'freeze', 'isolate']), apart + leaseMillis * chance.between(0.5, 8), {
+        site: chance.happens(0.75) ? first : second,
+        other: second,
+        millis: chance.between(0.1, 6) * leaseMillis,
+        amount: chance.integer(1, 1000),
+        calls: chance.happens(0.5) ? chance.integer(0, 60) : -1,
+        moment: chance.pick(['before', 'after', 'torn']),
+      }),
+    );
+  return faults;
+};
+
+/** A few losses of the witness, and of a copy, between two moments. */
+export function makeAgreements(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  const rhythm = { pause: Math.max(10 * leaseMillis, 4000), least: 0.5, most: 2 };
+  return told({ chance, from, to, leaseMillis }, rhythm, agreed);
+}
+
 /** The primary is lost while the disk of the copy that is to follow it is slow: what it holds is on that disk only much later. */
 const slowHeir: Story = ({ chance, at, leaseMillis, first, second }) => [
   fault('slow-disk', at, { site: second, millis: leaseMillis * 4, amount: chance.integer(100, 5000) }),
@@ -540,7 +578,7 @@ const bothUnclean: Story = ({ chance, at, leaseMillis, first, second }) => [
 ];
 
 /** Stories that one planted bug each needs, and that are too rare in other runs. */
-const FOCUS_STORIES = { slowHeir, bothUnclean } satisfies Record<string, Story>;
+const FOCUS_STORIES = { slowHeir, bothUnclean, agreed } satisfies Record<string, Story>;
 export type FocusStory = keyof typeof FOCUS_STORIES;
 
 /** One of these, again and again. */
@@ -550,5 +588,5 @@ export function focusFaults(
   { from, to, leaseMillis }: { readonly from: number; readonly to: number; readonly leaseMillis: number },
 ): readonly Fault[] {
   const rhythm = { pause: Math.max(4 * leaseMillis, 2000), least: 1.5, most: 3 };
-  return told({ chance, from, to, leaseMillis }, rhythm, FOCUS_STORIES[story]);
+  return told({ chance, from, to, leaseMillis }, rhythm, FOCUS_STORIES[story]).filter((fault) => fault.at < to);
 }

@@ -10,6 +10,7 @@ import type { SimWitness, WitnessStep } from './witness.ts';
 import type { World } from './world.ts';
 import { ONE_REQUEST_BYTES } from './check/overflow.ts';
 import {
+  asAgreed,
   endOf,
   flagOf,
   holds,
@@ -102,6 +103,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
         everHeld: new Map(),
         everDurable: new Map(),
         lostAt: -1,
+        alone: null,
+        yields: null,
         harmed: false,
         flipped: false,
         dropped: false,
@@ -124,7 +127,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   }
 
   get witness(): WitnessState | null {
-    return this.witnessMachine.state;
+    return asAgreed(this, this.witnessMachine.state);
   }
 
   /** The machines, which need this listener to be made. */
@@ -161,6 +164,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     site.dropped = harm === 'disk' || (site.dropped && harm === 'flip');
     site.lostAt = this.world.now;
     if (harm !== 'flip') this.pauses.delete(site.name);
+    if (harm === 'wipe') site.alone = site.yields = null;
     site.held = harm === 'disk' ? site.durable : NOTHING;
     site.durable = site.held;
     this.takeBack('harm');
@@ -276,6 +280,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'copy.begin' && facts['staged'] === true) coverage.hit('older volume kept until the end');
     else if (event === 'mirror.copied' && facts['rung'] === 'scan') coverage.hit('scan ended');
     else if (event === 'remove.done') coverage.hit('a copy was removed');
+    else if (event === 'agreement.given-back') coverage.hit('the right to go on alone was given back');
+    else if (event === 'agreement.told') coverage.hit('the witness heard that a primary went on alone');
+    else if (event === 'agreement.over') coverage.hit('a copy that had left the right may claim again');
     else if (event === 'add.done') coverage.hit('a copy that was removed was added again');
     else if (event === 'mode.done') this.countMode(machine, String(facts['site']));
     else if (event === 'replica.grown') this.countGrown(machine);
@@ -418,6 +425,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     site.serving = core.serving;
     if (inside === null) return;
     if (site.role !== 'failed') site.dropped = false;
+    site.alone = inside.agreement.durable?.alone ?? null;
+    site.yields = inside.agreement.durable?.yields ?? null;
     this.place(site);
     const { history, marks, consistent } = inside;
     if (!consistent) {

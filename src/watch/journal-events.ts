@@ -29,6 +29,12 @@ const readings: Readonly<Record<string, (facts: Facts) => Reading | null>> = {
   'admit.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: true } }),
   'witness.reachable': () => ({ kind: 'witness', peer: null, facts: { reachable: true } }),
   'witness.unreachable': () => ({ kind: 'witness', peer: null, facts: { reachable: false } }),
+  'agreement.made': (facts) => agreement('made', facts['with']),
+  'agreement.given-back': (facts) => agreement('given-back', facts['with']),
+  'agreement.used': (facts) => agreement('used', facts['without']),
+  'agreement.told': (facts) => agreement('told', facts['without']),
+  'agreement.left': (facts) => agreement('left', facts['to']),
+  'agreement.over': (facts) => agreement('over', facts['with']),
   'replica.unclean': () => ({ kind: 'unclean', peer: null }),
   'site.failed': () => ({ kind: 'failed', peer: null }),
   force: () => ({ kind: 'force', peer: null }),
@@ -38,6 +44,10 @@ const readings: Readonly<Record<string, (facts: Facts) => Reading | null>> = {
   'verify.end': () => ({ kind: 'verify-done', peer: null }),
   reload: () => ({ kind: 'reload', peer: null }),
 };
+
+function agreement(state: string, peer: unknown): Reading {
+  return { kind: 'agreement', peer: text(peer), facts: { state } };
+}
 
 /** The event that a line of the journal is; null for most. */
 export function eventOfLine(name: string, facts: Facts, sentence: string): EventDraft | null {

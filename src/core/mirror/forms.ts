@@ -63,6 +63,22 @@ export interface PeerState {
   readonly wish?: readonly Member[];
   /** Of a primary: who they are. */
   readonly members?: readonly Member[];
+  /** Left out where nothing is ever agreed without the witness. */
+  readonly agreement?: SaidAgreement;
+}
+
+/** What a site says of agreements (site/agreement.ts). */
+export interface SaidAgreement {
+  /** Agreements of this site as primary up to this number are over. */
+  readonly over: number;
+  /** As primary: it asks this site to leave it the right to go on alone. */
+  readonly asks: null | { readonly site: SiteName; readonly number: number };
+  /** It went on without that site, and the witness has not heard of it. */
+  readonly alone: boolean;
+  /** To whom it leaves that right, as it is on its disk. */
+  readonly yields: null | { readonly to: SiteName; readonly epoch: Epoch; readonly number: number };
+  /** Whether the witness answers it. */
+  readonly reaches: boolean;
 }
 
 /** A mirror asks the primary to let it follow. */
@@ -284,7 +300,8 @@ export function readState(body: Uint8Array): PeerState | null {
   if (agreedBytes !== undefined && !isSizes(agreedBytes)) return null;
   const sizes = heldBytes === undefined ? {} : { heldBytes, agreedBytes: agreedBytes as readonly number[] };
   const lists = membersOf(o);
-  if (lists === null) return null;
+  const agreement = readAgreement(o['agreement']);
+  if (lists === null || agreement === null) return null;
   const state = {
     role: role as string,
     groupId,
@@ -298,12 +315,28 @@ export function readState(body: Uint8Array): PeerState | null {
     primary,
     ...sizes,
     ...lists,
+    ...(agreement !== undefined && { agreement }),
   };
   if (paused === undefined) return state;
   const named = Array.isArray(paused) ? paused.filter((site) => text(site) !== null) : null;
   return named === null || named.length !== (paused as unknown[]).length || named.length >= limits.groupSitesMax
     ? null
     : { ...state, paused: named as string[] };
+}
+
+/** undefined when nothing is said; null when it is malformed. */
+function readAgreement(value: unknown): SaidAgreement | undefined | null {
+  if (value === undefined) return undefined;
+  if (typeof value !== 'object' || value === null) return null;
+  const { over, asks, alone, yields, reaches } = value as Readonly<Record<string, unknown>>;
+  if (!isCount(over) || typeof alone !== 'boolean' || typeof reaches !== 'boolean') return null;
+  const isNamed = (each: unknown, who: string, counts: readonly string[]): boolean => {
+    if (typeof each !== 'object' || each === null) return each === null;
+    const fields = each as Readonly<Record<string, unknown>>;
+    return text(fields[who]) !== null && counts.every((name) => isCount(fields[name]));
+  };
+  if (!isNamed(asks, 'site', ['number']) || !isNamed(yields, 'to', ['epoch', 'number'])) return null;
+  return { over, asks: asks as SaidAgreement['asks'], alone, yields: yields as SaidAgreement['yields'], reaches };
 }
 
 function membersOf({ wish, members }: Readonly<Record<string, unknown>>): Pick<PeerState, 'wish' | 'members'> | null {

@@ -22,12 +22,13 @@ import { segmentNumberOf } from './segment.ts';
 export const SUPERBLOCK_FILE = 'superblock';
 /**
  * The newest version of the value. Version 1 is what the first programs know: it has no `members`, and is written as long as there are none. Version 2
- * has no `sidefile`, and is written as long as that is on the disk.
+ * has no `sidefile`, and is written as long as that is on the disk. Version 4 is written once there is an `agreement`.
  */
-export const SUPERBLOCK_FORMAT = 3;
+export const SUPERBLOCK_FORMAT = 4;
+const FORMAT_WITHOUT_AGREEMENT = 3;
 const FORMAT_WITHOUT_MEMORY = 2;
 const FORMAT_WITHOUT_MEMBERS = 1;
-const KNOWN_FORMATS: readonly number[] = [FORMAT_WITHOUT_MEMBERS, FORMAT_WITHOUT_MEMORY, SUPERBLOCK_FORMAT];
+const KNOWN_FORMATS: readonly number[] = [FORMAT_WITHOUT_MEMBERS, FORMAT_WITHOUT_MEMORY, FORMAT_WITHOUT_AGREEMENT, SUPERBLOCK_FORMAT];
 
 /** What a superblock holds. */
 export interface SuperblockValue {
@@ -92,6 +93,18 @@ export interface SuperblockValue {
   readonly members?: readonly Member[];
   /** The sidefile is in memory: what is not destaged goes with the process. Left out while it is on the disk. */
   readonly sidefile?: 'memory' | undefined;
+  /** What was agreed while the witness was lost. Left out by copies that never had to. */
+  readonly agreement?: AgreementValue;
+}
+
+/** Pre-election (docs/decisions/0015). */
+export interface AgreementValue {
+  /** Numbers that this site has asked for as primary: none is used twice. */
+  readonly asked: number;
+  /** As primary of that epoch it went on without this site, and the witness has not heard of it yet. */
+  readonly alone: null | { readonly without: SiteName; readonly epoch: Epoch; readonly number: number };
+  /** It leaves the right to go on to the primary of that epoch, and does not claim until that one says that this number is over. */
+  readonly yields: null | { readonly to: SiteName; readonly epoch: Epoch; readonly number: number };
 }
 
 /** How a resync may be brought to its end. */
@@ -270,7 +283,8 @@ export class Superblock {
 function withoutUnset(given: SuperblockValue): SuperblockValue {
   const { agreedBytes, sidefile, ...rest } = given;
   const withoutMemory = given.members === undefined ? FORMAT_WITHOUT_MEMBERS : FORMAT_WITHOUT_MEMORY;
-  const format = sidefile === undefined ? withoutMemory : SUPERBLOCK_FORMAT;
+  const withoutAgreement = sidefile === undefined ? withoutMemory : FORMAT_WITHOUT_AGREEMENT;
+  const format = given.agreement === undefined ? withoutAgreement : SUPERBLOCK_FORMAT;
   return { ...rest, format, ...(agreedBytes !== undefined && { agreedBytes }), ...(sidefile !== undefined && { sidefile }) };
 }
 
@@ -359,6 +373,13 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
     value === undefined || (Array.isArray(value) && value.length < limits.groupSitesMax && value.every((site) => isText(site))),
   members: (value) => value === undefined || isListOf(limits.groupSitesMax, { site: isText, mode: isMode })(value),
   sidefile: (value) => value === undefined || value === 'memory',
+  agreement: (value) =>
+    value === undefined ||
+    isObject({
+      asked: isCount,
+      alone: isNullOr({ without: isText, epoch: isCount, number: isCount }),
+      yields: isNullOr({ to: isText, epoch: isCount, number: isCount }),
+    })(value),
   witness: isNullOr({ instance: isText, revision: isCount, reporting: (value) => value === undefined || value === true }),
 };
 
@@ -378,7 +399,8 @@ function superblockFault(value: Json): string | null {
   if (fault !== null) return fault;
   const block = value as unknown as SuperblockValue;
   if (block.format === FORMAT_WITHOUT_MEMBERS && block.members !== undefined) return 'its version has no members';
-  if (block.format !== SUPERBLOCK_FORMAT && block.sidefile !== undefined) return 'its version has its sidefile on the disk';
+  if (block.format < FORMAT_WITHOUT_AGREEMENT && block.sidefile !== undefined) return 'its version has its sidefile on the disk';
+  if (block.format !== SUPERBLOCK_FORMAT && block.agreement !== undefined) return 'its version has no agreement';
   for (let i = 1; i < block.history.length; i++) {
     const before = block.history[i - 1] as EpochStart;
     const start = block.history[i] as EpochStart;

@@ -3,7 +3,7 @@
 
 import type { LinkPort } from '../base/ports.ts';
 import type { Epoch, Millis, SiteName } from '../base/units.ts';
-import type { PeerState } from '../mirror/forms.ts';
+import type { PeerState, SaidAgreement } from '../mirror/forms.ts';
 import { Link, type LinkKeeper, type LinkOwner, type LinkReceiver } from '../mirror/link.ts';
 import { encodeJson } from '../mirror/messages.ts';
 import { Peer } from '../mirror/peer.ts';
@@ -28,6 +28,16 @@ export class Connections implements LinkKeeper {
         .filter(({ name }) => name !== options.site)
         .map(({ name, mode, overflow, compress }) => [name, new Peer(name, mode, overflow, compress === 'zstd')]),
     );
+  }
+
+  /** A connection on which both sides have said who they are. `apart`: why this site takes no part. */
+  up(link: Link, apart: string | null): void {
+    const peer = this.peers.get(link.peer);
+    if (peer === undefined) return link.refuse(`site "${link.peer}" is not a copy of this group`);
+    if (apart !== null) return link.refuse(`this copy takes no part: ${apart}`);
+    this.take(peer, link);
+    this.#options.journal('link.up', { peer: link.peer }, `connected to ${link.peer}`);
+    this.#options.shell.wake();
   }
 
   /** Makes a connection the one that counts. The older one is dead before the first byte of the newer is used (T3). */
@@ -136,6 +146,7 @@ export class Connections implements LinkKeeper {
       told.consistent === now.consistent &&
       told.primary === now.primary &&
       (told.paused ?? []).join() === (now.paused ?? []).join() &&
+      sameAgreement(told.agreement, now.agreement) &&
       sameMembers(told.wish, now.wish) &&
       sameMembers(told.members, now.members) &&
       (told.heldBytes ?? []).join() === (now.heldBytes ?? []).join() &&
@@ -184,4 +195,11 @@ export class Connections implements LinkKeeper {
     const { leaseMillis, heartbeatMillis } = this.#options.timings;
     return Math.max(leaseMillis, 4 * heartbeatMillis);
   }
+}
+
+function sameAgreement(a: SaidAgreement | undefined, b: SaidAgreement | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  const flat = ({ over, asks, alone, yields, reaches }: SaidAgreement): string =>
+    [over, asks?.site, asks?.number, alone, yields?.to, yields?.epoch, yields?.number, reaches].join();
+  return flat(a) === flat(b);
 }

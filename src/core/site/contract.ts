@@ -98,6 +98,8 @@ export interface SiteOptions {
   readonly resyncPieceBytes: number;
   /** How copies are compared unless something else is ordered; null: they are sent as a whole. */
   readonly scan: ScanHow | null;
+  /** How long the witness has to be lost before a mirrored pair agrees that its primary may go on alone; left out: never. */
+  readonly preElectionMillis?: Millis | undefined;
   /** Undefined: only by order. */
   readonly scrub?: ScrubOptions | undefined;
   /** Changes with each start of the machine, not of the process: tells a power loss from a crash of the program. */
@@ -287,6 +289,16 @@ export interface CoverageStatus {
   readonly slackSeconds: number | null;
 }
 
+/** What was agreed while the witness was lost. */
+export interface AgreementStatus {
+  /** As primary: it may go on without this site until the witness answers again. */
+  readonly mayGoWithout: SiteName | null;
+  /** As primary: it went on without this site, and the witness has not heard of it yet. */
+  readonly wentWithout: SiteName | null;
+  /** It does not claim, because this site may be serving alone. */
+  readonly leftTo: SiteName | null;
+}
+
 /** How fast hosts may write, for the sake of a copy that lags. */
 export interface WritersStatus {
   readonly state: 'free' | 'slowed' | 'stopped';
@@ -390,6 +402,8 @@ export interface SiteStatus {
   readonly peers: readonly PeerStatus[];
   /** As primary each ordered pair of copies; elsewhere those whom this site could give to. */
   readonly coverage: readonly CoverageStatus[];
+  /** Null where nothing is ever agreed without the witness. */
+  readonly agreement: AgreementStatus | null;
   /** As primary; null elsewhere. */
   readonly writers: WritersStatus | null;
   readonly waiting: readonly Waiting[];

@@ -12,6 +12,7 @@ export function explainSite(inside: Inspected): readonly string[] {
     mainSentence(inside, status),
     ...status.waiting.map((waiting) => waitingSentence(status, waiting, now)),
     ...witnessSentences(status),
+    ...agreementSentences(status),
     ...(status.role === 'primary' ? primarySentences(status) : heirSentences(inside, status, now)),
   ];
 }
@@ -70,6 +71,16 @@ function witnessSentences({ site, witness }: SiteStatus): readonly string[] {
   return [
     `The witness, ${seconds(ageMillis ?? 0)} ago: epoch ${view.epoch}, primary ${view.primary ?? 'nobody'}, flags ${flags} (revision ${view.revision}). ${proved}${silent}`,
   ];
+}
+
+function agreementSentences({ site, agreement }: SiteStatus): readonly string[] {
+  const sentences: string[] = [];
+  const { mayGoWithout, wentWithout, leftTo } = agreement ?? { mayGoWithout: null, wentWithout: null, leftTo: null };
+  if (mayGoWithout !== null) sentences.push(`${mayGoWithout} has left ${site} the right to go on without it while the witness is lost.`);
+  if (wentWithout !== null) sentences.push(`${site} went on without ${wentWithout}, as was agreed; the witness has not heard of it yet.`);
+  if (leftTo !== null)
+    sentences.push(`${site} does not claim, because it has left ${leftTo} the right to go on alone, and ${leftTo} may have done so.`);
+  return sentences;
 }
 
 function primarySentences(status: SiteStatus): readonly string[] {

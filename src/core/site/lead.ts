@@ -26,6 +26,7 @@ import type { TailFrame } from '../mirror/tail.ts';
 import { groupTagOf } from '../record/layout.ts';
 import type { Replica } from '../replica/replica.ts';
 import type { OrderOutcome, SiteCounter, SiteOptions } from './contract.ts';
+import type { Agreements } from './agreement.ts';
 import { FixedCount } from './fixed-count.ts';
 import { HeldDesk } from './held-desk.ts';
 import { Handover } from './handover.ts';
@@ -61,6 +62,7 @@ export class Lead {
   readonly #followed = new Map<SiteName, FollowedPeer>();
   readonly #membership: Membership;
   readonly #resyncs: Resyncs;
+  readonly #agreements: Agreements;
   /** What each mirror is told of the others. */
   readonly held: HeldDesk;
   readonly writers: Writers;
@@ -80,12 +82,14 @@ export class Lead {
     peers: ReadonlyMap<SiteName, Peer>;
     view: WitnessView;
     members: Members;
+    agreements: Agreements;
     counters: Record<SiteCounter, number>;
   }) {
     this.#options = given.options;
     this.#replica = given.replica;
     this.#desk = given.desk;
     this.#counters = given.counters;
+    this.#agreements = given.agreements;
     this.#inheritedRetain = given.replica.retainFrom;
     this.#fixed = new FixedCount(given.options.recordsMax, given.replica);
     this.#bitmapOnly = bitmapOnlyOf(given.options.sites);
@@ -233,6 +237,7 @@ export class Lead {
   /** A peer has said something new of itself. */
   peerSaid(site: SiteName): void {
     const peer = this.#followed.get(site);
+    if (peer !== undefined && peer.pendingJoin !== null && this.#agreements.wentWithout === site) this.decide(peer, peer.pendingJoin);
     if (peer === undefined || peer.attached !== 'copying' || peer.peer.said?.consistent !== true || peer.copy?.endSent !== true) return;
     const { rung, sentBytes } = peer.copy;
     const how = peer.copy.scan?.how ?? null;
@@ -371,7 +376,8 @@ export class Lead {
     if (link === null) return;
     const decision = this.#resyncs.decide(peer, join);
     // A paused one that hosts still wait for goes on where that takes no images: until the witness has its flag false.
-    if (!peer.entered || (peer.paused && !peer.required) || (decision.rung !== 'delta' && peer.flag !== 'false')) {
+    const keptOut = this.#agreements.keepsOut(peer) || (decision.rung !== 'delta' && peer.flag !== 'false');
+    if (!peer.entered || (peer.paused && !peer.required) || keptOut) {
       peer.pendingJoin = join;
       return;
     }

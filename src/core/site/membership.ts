@@ -8,6 +8,7 @@ import type { FlagView } from '../base/copies.ts';
 import type { Millis, Seq, SiteName } from '../base/units.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { Agreements } from './agreement.ts';
 import type { SiteCounter, SiteOptions } from './contract.ts';
 import type { Lead } from './lead.ts';
 import { MemberChanges } from './member-changes.ts';
@@ -43,10 +44,13 @@ export class Membership {
   readonly #lead: Lead;
   readonly #counters: Record<SiteCounter, number>;
   readonly #changes: MemberChanges;
+  readonly #agreements: Agreements;
   #excluding: Excluding | null = null;
   #admitting: Admitting | null = null;
   /** No question is put to the witness before. */
   #askNotBefore: Millis = -Infinity;
+  /** How far it is with telling the witness that this primary went on alone. */
+  #telling: 'no' | 'asked' | 'told' = 'no';
   #ended = false;
 
   constructor(given: {
@@ -56,6 +60,7 @@ export class Membership {
     followed: ReadonlyMap<SiteName, FollowedPeer>;
     lead: Lead;
     members: Members;
+    agreements: Agreements;
     counters: Record<SiteCounter, number>;
   }) {
     this.#options = given.options;
@@ -64,12 +69,14 @@ export class Membership {
     this.#followed = given.followed;
     this.#lead = given.lead;
     this.#counters = given.counters;
+    this.#agreements = given.agreements;
     this.#changes = new MemberChanges(given);
   }
 
   turn(now: Millis): void {
     if (this.#excluding === null) this.#beginExclude(now);
     this.#goOnExcluding();
+    if (this.#excluding === null && this.#agreements.wentWithout !== null) return this.#tellWitness(this.#agreements.wentWithout, now);
     if (this.#excluding === null && this.#admitting === null) this.#changes.turn(now);
     if (this.#excluding === null && this.#admitting === null) this.#beginAdmit(now);
     this.#goOnAdmitting();
@@ -114,7 +121,7 @@ export class Membership {
 
   end(): void {
     this.#ended = true;
-    if (this.#excluding?.asked === true || this.#admitting?.asked === true) this.#desk.abandon();
+    if (this.#excluding?.asked === true || this.#admitting?.asked === true || this.#telling === 'asked') this.#desk.abandon();
     this.#changes.end();
     this.#excluding = null;
     this.#admitting = null;
@@ -147,7 +154,7 @@ export class Membership {
         if (this.#admitting.asked) this.#desk.abandon();
         this.#admitting = null;
       }
-      if (this.#desk.busy) return;
+      if (this.#desk.busy && !this.#agreements.mayUse(peer)) return;
       peer.flag = 'maybe';
       this.#excluding = { peer, flushTo: this.#replica.marks.received, asked: false };
       this.#replica.flush();
@@ -158,11 +165,14 @@ export class Membership {
 
   #goOnExcluding(): void {
     const excluding = this.#excluding;
-    if (excluding === null || excluding.asked || this.#desk.busy) return;
+    if (excluding === null) return;
+    const alone = this.#agreements.mayUse(excluding.peer);
+    if (!alone && (excluding.asked || this.#desk.busy)) return;
     if (this.#replica.marks.durable < excluding.flushTo) {
       this.#replica.flush();
       return;
     }
+    if (alone) return this.#goAlone(excluding);
     if (this.#options.clock.now() < this.#askNotBefore) return;
     const revision = this.#desk.view?.revision;
     if (revision === undefined) return;
@@ -193,6 +203,49 @@ export class Membership {
         this.#excluding = null;
       }
       this.#options.shell.wake();
+    });
+  }
+
+  /** As was agreed before the witness was lost. The exclusion that it was asked for may still be carried out: it says the same. */
+  #goAlone({ peer, flushTo, asked }: Excluding): void {
+    if (asked) this.#desk.abandon();
+    // Nothing more is asked for it.
+    const going: Excluding = { peer, flushTo, asked: true };
+    this.#excluding = going;
+    this.#agreements.goAlone(peer, () => {
+      if (this.#ended || this.#excluding !== going) return;
+      this.#excluding = null;
+      peer.flag = 'false';
+      if (peer.pendingJoin !== null) this.#lead.decide(peer, peer.pendingJoin);
+      this.#lead.letGo();
+    });
+  }
+
+  /** This primary went on without a copy whose flag is true at the witness: that comes first when it answers. */
+  #tellWitness(site: SiteName, now: Millis): void {
+    const revision = this.#desk.view?.revision;
+    if (this.#telling === 'told' || this.#desk.busy || this.#desk.reachable !== true || now < this.#askNotBefore || revision === undefined)
+      return;
+    this.#telling = 'asked';
+    this.#desk.ask({ kind: 'exclude', site, epoch: this.#replica.epoch, revision }, (answer) => {
+      if (this.#ended) return;
+      this.#telling = 'no';
+      if (this.#lostRace(answer, revision)) return this.#options.shell.wake();
+      if (answer.outcome === 'done' && !flagAt(answer.view, site)) this.#witnessHeard(site);
+      else this.#askNotBefore = this.#options.clock.now() + this.#options.timings.witnessRetryMillis;
+      this.#options.shell.wake();
+    });
+  }
+
+  #witnessHeard(site: SiteName): void {
+    this.#counters.excludes++;
+    this.#options.journal('exclude.done', { site, epoch: this.#replica.epoch }, `${site} is not synchronised any more; the witness knows`);
+    this.#telling = 'told';
+    this.#agreements.told(() => {
+      if (this.#ended) return;
+      this.#telling = 'no';
+      const peer = this.#followed.get(site);
+      if (peer !== undefined && peer.pendingJoin !== null) this.#lead.decide(peer, peer.pendingJoin);
     });
   }
 

@@ -8,6 +8,7 @@ import type { Link } from '../mirror/link.ts';
 import { decodeJson, type Message } from '../mirror/messages.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { Agreements } from './agreement.ts';
 import type { Role } from './contract.ts';
 import type { Members } from './members.ts';
 import { pausedOf } from './pauses.ts';
@@ -18,8 +19,10 @@ export function stateOf(site: {
   replica: Replica | null;
   primary: SiteName | null;
   members: Members;
+  agreements: Agreements;
 }): PeerState {
-  const { role, groupId, replica, primary, members } = site;
+  const { role, groupId, replica, primary, members, agreements } = site;
+  const agreement = agreements.said();
   const end = replica?.end ?? ORIGIN;
   const paused = role === 'primary' && replica !== null ? pausedOf(replica) : [];
   return {
@@ -37,6 +40,7 @@ export function stateOf(site: {
     wish: members.wish,
     ...(role === 'primary' && { members: members.list }),
     ...(paused.length > 0 && { paused }),
+    ...(agreement !== undefined && { agreement }),
     ...(replica !== null && {
       heldBytes: replica.volumes.map(({ sizeBytes }) => sizeBytes),
       agreedBytes: replica.sizes.agreed.map(({ sizeBytes }) => sizeBytes),

@@ -17,6 +17,7 @@ import type { Peer } from '../mirror/peer.ts';
 import type { Opened } from '../replica/open.ts';
 import type { ReplicaFailure } from '../replica/options.ts';
 import type { Replica } from '../replica/replica.ts';
+import { Agreements } from './agreement.ts';
 import { Alarm } from './alarm.ts';
 import { Connections } from './connections.ts';
 import { Claimant, type PendingClaim, reign } from './claimant.ts';
@@ -64,6 +65,7 @@ export class Site implements LinkOwner {
   readonly growth: Growth;
   /** Who the copies are, and how each is mirrored. */
   readonly members: Members;
+  readonly agreements: Agreements;
   /** What the clock brings. */
   readonly alarm: Alarm;
   readonly #options: SiteOptions;
@@ -127,7 +129,8 @@ export class Site implements LinkOwner {
     });
     this.pauses = new Pauses(looking);
     this.growth = new Growth({ ...looking, primaryPeer: () => this.#primaryPeer() });
-    this.#successor = new Successor(options, this.#desk);
+    this.agreements = new Agreements({ ...looking, peers: this.#peers });
+    this.#successor = new Successor(options, this.#desk, this.agreements);
     this.#switchovers = new Switchovers({
       options,
       desk: this.#desk,
@@ -246,13 +249,8 @@ export class Site implements LinkOwner {
   }
 
   linkUp(link: Link): void {
-    const peer = this.#peers.get(link.peer);
-    if (peer === undefined) return link.refuse(`site "${link.peer}" is not a copy of this group`);
-    if (this.#role === 'failed' || this.#role === 'stopped')
-      return link.refuse(`this copy takes no part: ${this.#failure ?? 'it is stopping'}`);
-    this.#connections.take(peer, link);
-    this.#options.journal('link.up', { peer: link.peer }, `connected to ${link.peer}`);
-    this.#options.shell.wake();
+    const apart = this.#role === 'failed' || this.#role === 'stopped';
+    this.#connections.up(link, apart ? (this.#failure ?? 'it is stopping') : null);
   }
 
   linkDown(link: Link, reason: string): void {
@@ -331,6 +329,7 @@ export class Site implements LinkOwner {
     if (this.#role === 'primary' && this.#desk.trouble?.kind === 'deleted') this.#becomeStandby('this group was deleted');
     this.pauses.turn(now);
     this.growth.turn();
+    this.agreements.turn(now);
     if (replica !== null && replica.failure === null) {
       this.#duties(replica, now);
       if (this.#role !== 'failed') this.#upkeep.turn(replica, now);
@@ -349,7 +348,7 @@ export class Site implements LinkOwner {
     const now = this.#options.clock.now();
     this.#desk.tick(now);
     this.#connections.watch(now);
-    this.#desk.probe(this.#probeMillis());
+    this.#desk.probe(probeMillisOf(this.#role, this.#options.timings));
     if (this.#role === 'failed') this.#resignation.turn();
     this.#hosts.expire(now);
     this.turn();
@@ -400,6 +399,7 @@ export class Site implements LinkOwner {
       takingOver: this.#successor.waits,
       growth: this.growth,
       members: this.members,
+      agreements: this.agreements,
       verifies: this.verifies,
     };
   }
@@ -539,6 +539,7 @@ export class Site implements LinkOwner {
       standbySince: this.#standbySince,
       survivors: this.#survivors,
       members: this.members,
+      agreements: this.agreements,
     };
   }
 
@@ -572,6 +573,7 @@ export class Site implements LinkOwner {
         peers: this.#peers,
         view,
         members,
+        agreements: this.agreements,
         counters: this.#counters,
       });
       this.#setRole('primary', `the witness granted epoch ${view.epoch}`);
@@ -668,11 +670,8 @@ export class Site implements LinkOwner {
   // ── connections ──
   #state(): PeerState {
     const primary = this.#role === 'primary' ? this.site : (this.#follower?.link.peer ?? null);
-    return stateOf({ role: this.#role, groupId: this.#groupId, replica: this.#replica, primary, members: this.members });
-  }
-
-  #probeMillis(): Millis {
-    return probeMillisOf(this.#role, this.#options.timings);
+    const { members, agreements } = this;
+    return stateOf({ role: this.#role, groupId: this.#groupId, replica: this.#replica, primary, members, agreements });
   }
 
   // ── orders ──

@@ -9,6 +9,7 @@ import type { Millis, SiteName } from '../base/units.ts';
 import type { PeerState } from '../mirror/forms.ts';
 import type { Peer } from '../mirror/peer.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { Agreements } from './agreement.ts';
 import type { SiteOptions, Waiting } from './contract.ts';
 import type { Members } from './members.ts';
 import type { Survivors } from './survivors.ts';
@@ -24,6 +25,7 @@ export interface ClaimGround {
   readonly standbySince: Millis;
   readonly survivors: Survivors;
   readonly members: Members;
+  readonly agreements: Agreements;
 }
 
 /** Sites that could claim at the same moment do so this much apart, in their order of preference. */
@@ -44,6 +46,12 @@ export function whyNotClaim(ground: ClaimGround, now: Millis): Waiting | null {
   if (!replica.consistent) return waiting('this copy is inconsistent: a whole copy to it was cut off', 'it is filled by a primary');
   const allowedAt = promised.until + own * CLAIM_STAGGER_MILLIS;
   if (now < allowedAt) return waiting('this site has promised not to claim', 'it asks the witness', allowedAt);
+  const { leftTo } = ground.agreements;
+  if (leftTo !== null)
+    return waiting(
+      `it has left ${leftTo} the right to go on alone while the witness was lost, and ${leftTo} may have done so`,
+      `${leftTo} comes back and says that this is over, or an operator forces it`,
+    );
   const wrong = witnessWaits(ground);
   if (wrong !== null) return wrong;
   const last = lastPrimaryWaits(ground, now);
@@ -127,7 +135,7 @@ function uncleanWaits(ground: ClaimGround): Waiting | null {
   const { copies } = desk.view as WitnessView;
   const orderOf = (site: SiteName): number => copies.findIndex((copy) => copy.site === site);
   for (const copy of copies) {
-    if (copy.site === options.site || copy.mode !== 'sync' || !copy.flag) continue;
+    if (copy.site === options.site || copy.mode !== 'sync' || !copy.flag || copy.site === ground.agreements.wentWithout) continue;
     const peer = peers.get(copy.site);
     const said = peer?.link === null ? null : comparable(peer?.said ?? null);
     if (said === null)

@@ -18,6 +18,7 @@ import type {
   VerifyStatus,
   Waiting,
 } from './contract.ts';
+import type { Agreements } from './agreement.ts';
 import { coverageOf } from './coverage.ts';
 import type { Growth } from './growth.ts';
 import type { Lead } from './lead.ts';
@@ -48,6 +49,7 @@ export interface Inspected {
   readonly takingOver: boolean;
   readonly growth: Growth;
   readonly members: Members;
+  readonly agreements: Agreements;
   /** Asked only where it is shown: it is put together anew each time. */
   readonly verifies: { status(): VerifyStatus };
 }
@@ -71,6 +73,7 @@ export function siteStatus(inside: Inspected): SiteStatus {
     sidefileFullSeconds: replica?.use.fullInSeconds ?? null,
     sidefileSetAsideBytes: replica?.use.setAside?.bytes ?? null,
     sidefileIn: replica?.inMemory === true ? 'memory' : 'disk',
+    agreement: inside.agreements.status,
     witness: {
       reachable: desk.reachable,
       view: desk.view,
@@ -180,6 +183,15 @@ function overflowWaits({ options }: Inspected, lead: Lead, site: SiteName): Wait
   };
 }
 
+function aloneWaits(site: SiteName): Waiting {
+  return {
+    what: 'to tell the witness',
+    cause: `it went on without ${site}, as was agreed while the witness was lost`,
+    deadlineMillis: null,
+    next: `the witness puts the flag of ${site} to false as soon as it answers; ${site} does not claim until then`,
+  };
+}
+
 function pauseWaits(site: SiteName): Waiting {
   return {
     what: `to pause ${site}`,
@@ -211,6 +223,8 @@ function waits(inside: Inspected, now: Millis): Waiting[] {
     });
   }
   list.push(...inside.growth.waiting(), ...inside.members.waiting());
+  const { wentWithout } = inside.agreements;
+  if (inside.lead !== null && wentWithout !== null) list.push(aloneWaits(wentWithout));
   const { lead, options } = inside;
   const pausedBy = inside.role === 'joining' ? whoPaused(inside) : null;
   if (pausedBy !== null)

@@ -9,6 +9,7 @@ import { readHandover, type HandoverMessage, type HandoverReady } from '../mirro
 import type { Link } from '../mirror/link.ts';
 import { encodeJson } from '../mirror/messages.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { Agreements } from './agreement.ts';
 import type { SiteOptions } from './contract.ts';
 
 /** Pause between two looks at the witness once the old primary has said that it has granted the reign. */
@@ -26,12 +27,14 @@ interface Offer {
 export class Successor {
   readonly #options: SiteOptions;
   readonly #desk: WitnessDesk;
+  readonly #agreements: Pick<Agreements, 'leftTo'>;
   #offer: Offer | null = null;
   /** The old primary says that the witness has granted it: a view that tells so is near. */
   #told = false;
 
-  constructor(options: SiteOptions, desk: WitnessDesk) {
+  constructor(options: SiteOptions, desk: WitnessDesk, agreements: Pick<Agreements, 'leftTo'>) {
     this.#options = options;
+    this.#agreements = agreements;
     this.#desk = desk;
   }
 
@@ -80,7 +83,7 @@ export class Successor {
   /** Whether a view of the witness makes this site primary by the handover that it has confirmed. */
   takesOver(replica: Replica, view: WitnessView): boolean {
     const offer = this.#offer;
-    if (offer?.confirmed !== true || !this.#holds(replica, offer)) return false;
+    if (offer?.confirmed !== true || this.#agreements.leftTo !== null || !this.#holds(replica, offer)) return false;
     const own = view.copies.find((copy) => copy.site === this.#options.site);
     const sameGroup = view.groupId === replica.superblock.value.groupId;
     return sameGroup && own?.flag === true && view.primary === this.#options.site && view.epoch === offer.epoch + 1;
@@ -99,6 +102,7 @@ export class Successor {
 
   #whyNot(replica: Replica, message: HandoverMessage): string | null {
     if (replica.unclean || !replica.consistent) return 'its copy is not clean';
+    if (this.#agreements.leftTo !== null) return 'it has not heard yet that what was agreed while the witness was lost is over';
     if (replica.epoch !== message.epoch) return `it is in epoch ${replica.epoch}`;
     if (replica.marks.received !== message.seq) return `it holds records up to ${replica.marks.received}, not ${message.seq}`;
     return replica.chain === message.chain ? null : 'its records are not the same';

@@ -46,8 +46,13 @@ function primaryDies(status: SiteStatus, ground: WhatIfGround): WhatIf {
   const dies = { dies: site, serves: null, pauseMillisMax: null, protection: null } as const;
   if (heir === undefined) return nobodyInherits(status, sync);
   if (witness.reachable === false) {
-    const text = `nobody serves until the witness answers; then ${heir.site} does, and nothing that was acknowledged is lost`;
-    return { ...dies, lostRecords: 0, text, remedy: 'bring the witness back' };
+    const right = status.agreement?.mayGoWithout === heir.site;
+    const text = right
+      ? `nobody serves until ${site} is back, because ${heir.site} has left it the right to go on alone; nothing that was acknowledged is lost`
+      : `nobody serves until the witness answers; then ${heir.site} does, and nothing that was acknowledged is lost`;
+    const byForce = `promote ${heir.site} by force, which loses what ${site} has taken alone, if it has`;
+    const remedy = right ? `bring ${site} back, or ${byForce}` : 'bring the witness back';
+    return { ...dies, lostRecords: 0, text, remedy };
   }
   if (sync.some((peer) => !mayInherit(peer))) {
     const text = 'a change of the flags is under way: who may serve then is known when it is done';
@@ -95,7 +100,7 @@ function peerDies(status: SiteStatus, name: SiteName, ground: WhatIfGround): Wha
     const text = `${site} goes on without a pause${peer?.mode === 'async' ? `; ${name} is behind until it is back` : ''}`;
     return { ...now, pauseMillisMax: 0, protection: status.protection === 'mirrored' ? 'mirrored' : 'solo', text, remedy: null };
   }
-  if (witness.reachable === false) {
+  if (witness.reachable === false && status.agreement?.mayGoWithout !== name) {
     const text = `hosts wait until the witness or ${name} is back: ${site} may not go on alone without having said so there`;
     return {
       dies: name,
@@ -117,8 +122,12 @@ function peerDies(status: SiteStatus, name: SiteName, ground: WhatIfGround): Wha
 function witnessDies(status: SiteStatus, ground: WhatIfGround): WhatIf {
   const { site, serving } = status;
   const mirrored = ground.sites.some((spec) => spec.name !== site && spec.mode === 'sync');
+  const without =
+    status.agreement === null
+      ? 'hosts wait if a copy that must hold every write dies'
+      : `${site} goes on without its mirror as soon as they have agreed on that`;
   const text = mirrored
-    ? `${site} goes on without a pause; until the witness is back nobody takes over if ${site} dies, and hosts wait if a copy that must hold every write dies`
+    ? `${site} goes on without a pause; until the witness is back nobody takes over if ${site} dies, and ${without}`
     : `${site} goes on without a pause`;
   const protection = status.protection === 'mirrored' ? 'mirrored' : status.protection === 'solo' ? 'solo' : null;
   return { dies: 'witness', serves: serving ? site : null, lostRecords: 0, pauseMillisMax: 0, protection, text, remedy: null };

@@ -5,7 +5,7 @@ import type { FlagView, Mode } from '../../core/base/copies.ts';
 import { epochOf, type History, inHistory, type Position } from '../../core/base/position.ts';
 import type { Epoch, Millis, Seq, SiteName } from '../../core/base/units.ts';
 import type { HeldFrame } from '../../core/replica/records.ts';
-import type { StagingValue } from '../../core/replica/superblock.ts';
+import type { AgreementValue, StagingValue } from '../../core/replica/superblock.ts';
 import type { State } from '../coverage.ts';
 import type { WitnessState } from '../../core/arbiter/witness-state.ts';
 import type { Decision, HostError, Role, SiteStatus } from '../../core/site/contract.ts';
@@ -39,6 +39,8 @@ export interface Inspection {
   readonly unclean: boolean;
   /** Whether its sidefile is in memory: a crash is then what a loss of power is to others. */
   readonly inMemory: boolean;
+  /** What was agreed without the witness: whom it may go on without as primary, and what it has noted, in memory and on its disk. */
+  readonly agreement: { readonly right: SiteName | null; readonly value: AgreementValue | null; readonly durable: AgreementValue | null };
   /** The witness that it has noted, durably, as the one that it believes. */
   readonly believes: string | null;
   /** As primary: what it knows of each sync peer's flag, and how long that peer's promise counts. */
@@ -156,6 +158,10 @@ export interface SeenSite {
   flipped: boolean;
   /** A write or flush has failed, and its copy has not been opened since: what was not durable then may be gone. */
   dropped: boolean;
+  /** It has noted, durably, that it went on without this site in that epoch; kept when the process is gone. */
+  alone: AgreementValue['alone'];
+  /** It has noted, durably, that it leaves the right to go on alone to that site; kept as well. */
+  yields: AgreementValue['yields'];
   /** When it put its own flag to false, which the primary may not know yet; Infinity when it has not. */
   resignedAt: number;
 }
@@ -205,4 +211,11 @@ export function flagOf(witness: WitnessState | null, site: SiteName): boolean {
 /** The sync sites other than one whose flags are true at the witness. */
 export function trueSyncPeers(scene: Scene, site: SiteName): readonly SeenSite[] {
   return scene.sites.filter((other) => other.name !== site && other.mode === 'sync' && flagOf(scene.witness, other.name));
+}
+
+/** The witness's state as it is once it has heard what was agreed without it: a copy that its primary went on without may not serve. */
+export function asAgreed<S extends WitnessState | null>(scene: Pick<Scene, 'sites'>, state: S): S {
+  const out = scene.sites.flatMap(({ alone }) => (alone !== null && alone.epoch === state?.epoch ? [alone.without] : []));
+  if (state === null || out.length === 0) return state;
+  return { ...state, copies: state.copies.map((copy) => (out.includes(copy.site) ? { ...copy, flag: false } : copy)) };
 }

@@ -2,6 +2,7 @@
 
 import { acknowledge } from './acknowledge.ts';
 import { admit } from './admit.ts';
+import { agreement } from './agreement.ts';
 import { alone } from './alone.ts';
 import { claim } from './claim.ts';
 import { contents } from './contents.ts';
@@ -63,5 +64,6 @@ export function allRules(volumeBytes: readonly number[], unitBytes: number, init
     counted(),
     folding(),
     memory(),
+    agreement(),
   ];
 }

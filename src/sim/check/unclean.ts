@@ -1,6 +1,6 @@
 // Safety rule 6. A copy that may lack unflushed records does not become primary while another copy that may be true is clean, or holds more.
 
-import { endOf, flagOf, holds, type Rule } from './observe.ts';
+import { asAgreed, endOf, flagOf, holds, type Rule } from './observe.ts';
 
 /** The oracle of rule 6. */
 export function unclean(): Rule {
@@ -13,8 +13,10 @@ export function unclean(): Rule {
       if (site?.inside?.unclean !== true) return;
       // A claim of an earlier life was sent by a copy that was on its disk as a whole, and has followed nobody since.
       if (!operation.requestId.startsWith(`${site.name}-${site.machine.life}-`)) return;
+      // One that its primary went on without may lack what that one has acknowledged since, whatever the witness has heard.
+      const known = asAgreed(scene, before);
       for (const other of scene.sites) {
-        if (other === site || other.mode !== 'sync' || !flagOf(before, other.name)) continue;
+        if (other === site || other.mode !== 'sync' || !flagOf(known, other.name)) continue;
         if (other.inside?.unclean === false && other.inside.consistent) {
           scene.world.fail('6 unclean', `${site.name}, which is unclean, claims while ${other.name} is clean and its flag true`);
         }

@@ -132,6 +132,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
       coverageSample({ from: 'gamma', to: 'beta' }),
     ],
     writers: { state: 'free', for: null, bytesPerSecond: null },
+    agreement: null,
     waiting: [],
     heldRequests: 0,
     volumes: [{ name: 'disk0', sizeBytes: 1024 * MIB, heldBytes: 1024 * MIB }],

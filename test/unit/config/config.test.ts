@@ -81,6 +81,7 @@ test('a sound configuration becomes complete values with every default', () => {
     setAsideBytes: 0,
     sidefileGuide: 'newest',
     recordsMax: 0,
+    preElection: false,
     destageIdleMillis: 1000,
     rpoSeconds: 0,
     rpoAlertPercent: 100,

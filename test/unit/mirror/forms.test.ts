@@ -91,6 +91,28 @@ describe('mirrors that a primary has paused', () => {
   });
 });
 
+describe('what a site says of agreements', () => {
+  const state = (agreement: unknown): unknown => readState(encodeJson({ ...STATE, agreement }));
+  const NOTHING = { over: 2, asks: null, alone: false, yields: null, reaches: true };
+
+  test('comes as it was sent', () => {
+    for (const agreement of [
+      NOTHING,
+      { ...NOTHING, asks: { site: 'near', number: 3 }, alone: true, reaches: false },
+      { ...NOTHING, yields: { to: 'prim', epoch: 4, number: 3 } },
+    ])
+      assert.deepEqual(state(agreement), { ...STATE, agreement });
+    assert.deepEqual(readState(encodeJson({ ...STATE })), { ...STATE });
+  });
+
+  test('is nothing else', () => {
+    const wrong: unknown[] = [null, 7, {}, { ...NOTHING, over: -1 }, { ...NOTHING, alone: 1 }, { ...NOTHING, reaches: undefined }];
+    wrong.push({ ...NOTHING, asks: 'near' }, { ...NOTHING, asks: { site: '', number: 1 } }, { ...NOTHING, asks: { site: 'near' } });
+    wrong.push({ ...NOTHING, yields: { to: 'prim', number: 1 } }, { ...NOTHING, yields: { to: 7, epoch: 1, number: 1 } });
+    for (const each of wrong) assert.equal(state(each), null, JSON.stringify(each));
+  });
+});
+
 describe('sizes that a site tells of its copy', () => {
   const state = (heldBytes: unknown, agreedBytes: unknown): unknown => readState(encodeJson({ ...STATE, heldBytes, agreedBytes }));
 

@@ -156,6 +156,13 @@ const IN_MEMORY: SuperblockValue = {
   sidefile: 'memory',
 };
 
+/** Of a mirror that leaves its primary the right to go on alone: version 4. */
+const HAS_LEFT: SuperblockValue = {
+  ...WITH_MEMBERS,
+  format: 4,
+  agreement: { asked: 2, alone: null, yields: { to: 'prim', epoch: 3, number: 5 } },
+};
+
 /** Bytes of a superblock that was just created, without the zeroes at its end. */
 function superblock(value: SuperblockValue): Uint8Array {
   const storage = new MemoryStorage();
@@ -218,6 +225,7 @@ describe('the form on disk', () => {
     [1, SUPERBLOCK],
     [2, WITH_MEMBERS],
     [3, IN_MEMORY],
+    [4, HAS_LEFT],
   ] as const)
     test(`of a superblock, version ${version}`, () => {
       const pinned = golden(`superblock-v${version}.bin`);

@@ -67,8 +67,20 @@ describe('a superblock', () => {
     assert.equal(superblock.value.format, 1);
     superblock.update({ members: [{ site: 'near', mode: 'sync' }] }, ignore);
     storage.settle();
+    assert.equal(superblock.value.format, 2);
+    superblock.update({ agreement: { asked: 1, alone: null, yields: { to: 'near', epoch: 1, number: 7 } } }, ignore);
+    storage.settle();
     superblock.close();
-    assert.equal(reread(storage).format, 2);
+    assert.equal(reread(storage).format, 4);
+    assert.match(
+      JSON.stringify(Superblock.read(planted({ ...VALUE, agreement: { asked: 1, alone: null, yields: null } }), digests)),
+      /its version has no agreement/,
+    );
+    for (const agreement of [null, {}, { asked: -1, alone: null, yields: null }, { asked: 1, alone: { without: 'near' }, yields: null }])
+      assert.match(
+        JSON.stringify(Superblock.read(planted({ ...VALUE, format: 4, agreement }), digests)),
+        /"agreement\\" is missing or out of range/,
+      );
     assert.match(
       JSON.stringify(Superblock.read(planted({ ...VALUE, members: [] }), digests)),
       /its version has no members/,
@@ -170,7 +182,7 @@ describe('a superblock', () => {
     assert.equal(Superblock.read(storage, digests).kind, 'damaged');
     storage.plant(SUPERBLOCK_FILE, new Uint8Array(0));
     assert.equal(Superblock.read(storage, digests).kind, 'damaged');
-    assert.deepEqual(Superblock.read(planted({ ...VALUE, format: 4, extra: 1 }), digests), { kind: 'version', found: 4, known: '1 to 3' });
+    assert.deepEqual(Superblock.read(planted({ ...VALUE, format: 5, extra: 1 }), digests), { kind: 'version', found: 5, known: '1 to 4' });
   });
 
   test('is held to its form: each field present, of its kind, in its range, and no other', () => {

@@ -28,6 +28,12 @@ const STATES_MAX = 4_000;
 const unbroken = (): boolean => false;
 const A_TURNS = ['A is led to the new witness', 'A turns to the new witness'];
 const B_TURNS = ['B is led to the new witness', 'B turns to the new witness'];
+const AGREED = [
+  'the witness is lost',
+  'A asks B to leave it the right to go on alone',
+  'B leaves A the right to go on alone',
+  'A may go on without B',
+];
 const APART = ['the link is cut', 'B finds its primary gone'];
 const scopes: readonly { scope: ScopeName; within?: Partial<Scope> }[] = [
   { scope: 'pair' },
@@ -36,6 +42,8 @@ const scopes: readonly { scope: ScopeName; within?: Partial<Scope> }[] = [
   { scope: 'late' },
   { scope: 'far' },
   { scope: 'handover' },
+  { scope: 'agreement', within: { begin: [...AGREED, 'A goes on without B, as was agreed'] } },
+  { scope: 'agreement', within: { writes: 1, cuts: 4, begin: [...AGREED, 'A loses its power', 'A starts', 'the witness is back'] } },
   { scope: 'replace', within: { begin: [...A_TURNS, ...B_TURNS] } },
   { scope: 'replace', within: { writes: 0, cuts: 0, fails: 0, begin: [...A_TURNS, ...B_TURNS] } },
   { scope: 'replace', within: { writes: 0, cuts: 1, fails: 1, begin: [...APART, ...B_TURNS, 'A is killed', 'A starts', ...A_TURNS] } },
@@ -326,6 +334,10 @@ function groundOf(state: State, index: number): ClaimGround {
   const ownMode = isSync(index) ? 'sync' : 'async';
   const ground = {
     members: { ownMode },
+    agreements: {
+      leftTo: site.yields > 0 ? name(1 - index) : null,
+      wentWithout: site.alone > 0 ? name(1 - index) : null,
+    },
     options: {
       group: 'g',
       site: name(index),

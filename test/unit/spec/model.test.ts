@@ -40,22 +40,19 @@ const HAPPENS: readonly { scope: ScopeName; within?: Partial<Scope>; steps: read
   },
   { scope: 'replace', steps: ['A turns to the new witness', 'B reports that it is following', 'B reports that it is waiting'] },
   { scope: 'replace', within: { writes: 0, cuts: 0 }, steps: ['A reports, and believes the witness'] },
-  { scope: 'agreement', steps: ['B agrees that A may go on alone', 'A notes that it may go on alone', 'A gives the right back'] },
   {
     scope: 'agreement',
-    within: { fails: 0 },
-    steps: ['A uses its right and goes on without B', 'B uses its right and begins epoch 2', 'A reports, and believes the witness'],
+    steps: [
+      'B leaves A the right to go on alone',
+      'A may go on without B',
+      'A gives the right back',
+      'B hears that what was agreed is over',
+      'A goes on without B, as was agreed',
+    ],
   },
-  {
-    scope: 'agreement',
-    within: { sites: 3, fails: 0 },
-    steps: ['C receives write 1', 'B agrees that A may go on alone', 'A gives the right back'],
-  },
-  {
-    scope: 'again',
-    within: { fails: 0 },
-    steps: ['B agrees that A may go on alone', 'A notes that it may go on alone', 'A uses its right and goes on without B'],
-  },
+  { scope: 'agreement', within: { fails: 0 }, steps: ['A tells the witness that it went on without B', 'B joins A'] },
+  { scope: 'agreement', within: { sites: 3, fails: 0 }, steps: ['C receives write 1', 'B leaves A the right to go on alone'] },
+  { scope: 'again', within: { fails: 0 }, steps: ['A may go on without B', 'A goes on without B, as was agreed'] },
 ];
 
 describe('the model of arbitration', () => {

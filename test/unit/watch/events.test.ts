@@ -45,6 +45,8 @@ test('lines of the journal that others have to know of are events', () => {
   assert.equal(eventOfLine('admit.done', { group: 'db', site: 'beta' }, '')?.facts['flag'], true);
   assert.equal(eventOfLine('resync.begin', { group: 'db', site: 'beta', records: 0 }, ''), null);
   assert.equal(eventOfLine('nbd.connected', {}, ''), null);
+  const used = eventOfLine('agreement.used', { group: 'db', without: 'beta', number: 1 }, 'it goes on');
+  assert.deepEqual([used?.kind, used?.peer, used?.facts], ['agreement', 'beta', { state: 'used' }]);
 });
 
 /** A primary whose only peer is beta. */

@@ -52,6 +52,15 @@ test('where a flag is in doubt nobody is named', () => {
   assert.deepEqual([found.serves, found.lostRecords], [null, null]);
 });
 
+test('without the witness the primary of a pair that has agreed goes on alone, and its mirror does not take over', () => {
+  const change = { witness: silentWitness, agreement: { mayGoWithout: 'beta', wentWithout: null, leftTo: null } };
+  assert.deepEqual([when(change, 'beta').serves, when(change, 'beta').protection], ['alpha', 'solo']);
+  const first = when(change, 'alpha');
+  assert.deepEqual([first.serves, first.lostRecords], [null, 0]);
+  assert.match(first.text, /nobody serves until alpha is back, because beta has left it the right to go on alone/);
+  assert.match(when(change, 'witness').text, /alpha goes on without its mirror as soon as they have agreed on that/);
+});
+
 test('without the witness a mirrored pair cannot fail over, and cannot exclude', () => {
   assert.deepEqual([when({ witness: silentWitness }, 'alpha').serves, when({ witness: silentWitness }, 'alpha').lostRecords], [null, 0]);
   assert.deepEqual(
