@@ -97,7 +97,13 @@ function primaryProblems(primary: SiteStatus): readonly string[] {
     problems.push(
       `${countText(verify.unmended, 'place')} of the copies differ or are damaged and were not mended: \`tercet verify ${primary.group} --last\` names them`,
     );
-  if (primary.witness.reachable === false) problems.push(`the witness does not answer ${site}: no failover until it does`);
+  const left = primary.agreement?.mayGoWithout ?? null;
+  if (primary.witness.reachable === false)
+    problems.push(
+      left === null
+        ? `the witness does not answer ${site}: no failover until it does`
+        : `the witness does not answer ${site}: as was agreed ${site} goes on alone if ${left} is lost, and nobody takes over if ${site} is`,
+    );
   return problems;
 }
 
@@ -174,7 +180,9 @@ function ownProblems(status: SiteStatus, primary: SiteStatus | null): readonly s
   if (!status.consistent && role !== 'absent' && role !== 'starting')
     problems.push(`the copy at ${site} is inconsistent: it can serve nothing until it is whole`);
   const { reachable, provedAgeMillis: proved } = status.witness;
-  if (reachable === false && role === 'mirror') problems.push(`the witness does not answer ${site}: no failover to it until it does`);
+  const leftTo = status.agreement?.leftTo ?? null;
+  const until = leftTo === null ? 'it does' : `${leftTo}, which it has left the right to go on alone, says that this is over`;
+  if (reachable === false && role === 'mirror') problems.push(`the witness does not answer ${site}: no failover to it until ${until}`);
   if (reachable !== false && proved !== null && proved > limits.witnessProofMillisMax)
     problems.push(
       `the witness answers ${site}, and has written nothing for it for ${secondsText(proved / 1000)}: look at the disk of the witness`,

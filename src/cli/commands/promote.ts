@@ -128,5 +128,8 @@ async function lossText(client: ControlClient, { group, site }: { group: string;
     primary?.lagRecords === undefined || primary.lagRecords === null
       ? 'what that has beyond them is not known here'
       : `last known, that had ${countText(primary.lagRecords, 'record')} more${primary.lagSeconds === null ? '' : ` (${secondsText(primary.lagSeconds)})`}`;
-  return `${has}${copy} ${last}; ${lag}. Records that are not here are lost for good, acknowledged ones too.`;
+  const left = status.agreement?.leftTo ?? null;
+  const alone =
+    left === null ? '' : ` ${left} had the right to go on alone while the witness was lost: what it has taken since is not known here.`;
+  return `${has}${copy} ${last}; ${lag}.${alone} Records that are not here are lost for good, acknowledged ones too.`;
 }

@@ -65,9 +65,9 @@ export class Agreements {
 
   /** Comes before the reign's own turn: a right that is over must not be used in it. */
   turn(now: Millis): void {
-    const { options, desk } = this.#ground;
+    const { desk } = this.#ground;
     const replica = this.#ground.replica();
-    if (options.preElectionMillis === undefined || replica === null || replica.failure !== null) return;
+    if (replica === null || replica.failure !== null || !this.#concerns(replica)) return;
     if (desk.reachable !== false) this.#lostSince = null;
     else this.#lostSince ??= now;
     this.#tidy(replica);
@@ -81,7 +81,7 @@ export class Agreements {
   /** What the peers are told; undefined where nothing is ever agreed. */
   said(): SaidAgreement | undefined {
     const replica = this.#ground.replica();
-    if (this.#ground.options.preElectionMillis === undefined || replica === null) return undefined;
+    if (replica === null || !this.#concerns(replica)) return undefined;
     const { durableValue } = replica.superblock;
     const durable = durableValue.agreement ?? NONE;
     const alone = aloneOf(replica);
@@ -100,12 +100,18 @@ export class Agreements {
 
   get status(): AgreementStatus | null {
     const replica = this.#ground.replica();
-    if (this.#ground.options.preElectionMillis === undefined || replica === null) return null;
+    if (replica === null || !this.#concerns(replica)) return null;
     return {
       mayGoWithout: this.#right?.site ?? null,
       wentWithout: this.wentWithout,
       leftTo: this.leftTo,
     };
+  }
+
+  /** What was noted counts whatever the configuration says by now: the option only begins something. */
+  #concerns(replica: Replica): boolean {
+    const { value } = replica.superblock;
+    return this.#ground.options.preElectionMillis !== undefined || value.agreement !== undefined;
   }
 
   // ── the mirror's side ──
@@ -125,7 +131,8 @@ export class Agreements {
     const wanted = said?.agreement?.asks ?? null;
     if (asker === undefined || said === null || wanted === null) return;
     // One that went on alone has done so already; before that, a mirror that reaches the witness can still take over.
-    if (said.agreement?.alone !== true && (desk.reachable === true || role !== 'mirror')) return;
+    const wants = options.preElectionMillis !== undefined && desk.reachable !== true && role === 'mirror';
+    if (said.agreement?.alone !== true && !wants) return;
     const { number } = wanted;
     const known = noteOf(replica).yields;
     if (known?.to === asker.name && known.epoch === said.epoch && known.number === number) return;
@@ -150,7 +157,7 @@ export class Agreements {
     options.journal(
       'agreement.over',
       { with: yields.to, number: yields.number },
-      `${yields.to} does not go on alone: this copy may claim again`,
+      `what was agreed with ${yields.to} is over: what the witness says of this copy counts again`,
     );
     this.#note(replica, { yields: null });
   }

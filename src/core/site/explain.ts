@@ -49,6 +49,8 @@ function mainSentence(inside: Inspected, status: SiteStatus): string {
 
 function leaseText(status: SiteStatus): string {
   const required = status.peers.filter((peer) => peer.mode === 'sync' && peer.flag !== 'false');
+  const without = status.agreement?.wentWithout ?? null;
+  if (without !== null) return `, and ${without}, without which it went on, has left it the right to`;
   if (required.length === 0) return ', and no other sync copy may claim, because all their flags are false';
   const promises = required.map((peer) => `${peer.site} has promised not to claim for another ${seconds(peer.leaseMillis ?? 0)}`);
   return `, and ${promises.join(', ')}`;
@@ -108,6 +110,11 @@ function peerSentence(peer: PeerStatus, status: SiteStatus): string {
     const could = peer.flag === 'false' ? 'it may not take over, its flag is false' : 'its flag may be true';
     return `${peer.site} does not follow (${whyAway(peer)}): ${could}.`;
   }
+  const { mayGoWithout = null, wentWithout = null } = status.agreement ?? {};
+  if (peer.site === mayGoWithout)
+    return `${peer.site} ${lag}; when ${status.site} is lost it waits for it, because it has left it the right to go on alone.`;
+  if (peer.site === wentWithout)
+    return `${peer.site} ${lag}, and is not relied on until the witness has heard that ${status.site} went on without it.`;
   if (peer.flag === 'true') return `${peer.site} ${lag} and may take over when ${status.site} is lost.`;
   return `${peer.site} ${lag}, and is not relied on yet: it is being admitted.`;
 }
@@ -119,7 +126,8 @@ function whyAway(peer: PeerStatus): string {
 
 /** What would become of this site if the primary were lost now. */
 function heirSentences(inside: Inspected, status: SiteStatus, now: Millis): readonly string[] {
-  if (status.role !== 'mirror' && status.role !== 'joining') return [];
+  // What it has left another site is said already.
+  if ((status.role !== 'mirror' && status.role !== 'joining') || (status.agreement?.leftTo ?? null) !== null) return [];
   const flag = status.witness.view?.copies.find((copy) => copy.site === status.site)?.flag;
   if (inside.members.ownMode === 'async')
     return [

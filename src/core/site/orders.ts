@@ -20,6 +20,8 @@ export interface OrderGround {
   readonly options: SiteOptions;
   readonly desk: WitnessDesk;
   readonly members: Members;
+  /** Who may be serving alone by an agreement. */
+  leftTo(): SiteName | null;
   role(): Role;
   replica(): Replica | null;
   primaryPeer(): Peer | null;
@@ -218,7 +220,9 @@ function lossText(ground: OrderGround, view: WitnessView, replica: Replica): str
     view.primary === null || view.primary === ground.options.site
       ? ''
       : `; ${view.primary}, if it runs cut off from here and from the witness, may go on serving its hosts`;
-  return `records after ${received} that ${whose} may hold would be lost (last known bound: committed here up to ${committed})${still}`;
+  const left = ground.leftTo();
+  const alone = left === null ? '' : `; ${left} had the right to go on alone: what it has taken since is not known here`;
+  return `records after ${received} that ${whose} may hold would be lost (last known bound: committed here up to ${committed})${alone}${still}`;
 }
 
 function force(ground: OrderGround, view: WitnessView, replica: Replica, done: Done): void {

@@ -680,6 +680,7 @@ export class Site implements LinkOwner {
       options: this.#options,
       desk: this.#desk,
       members: this.members,
+      leftTo: () => this.agreements.leftTo,
       role: () => this.#role,
       replica: () => this.#replica,
       primaryPeer: () => this.#primaryPeer(),

@@ -123,7 +123,7 @@ function witnessDies(status: SiteStatus, ground: WhatIfGround): WhatIf {
   const { site, serving } = status;
   const mirrored = ground.sites.some((spec) => spec.name !== site && spec.mode === 'sync');
   const without =
-    status.agreement === null
+    status.agreement === null || ground.sites.filter((spec) => spec.mode === 'sync').length > 2
       ? 'hosts wait if a copy that must hold every write dies'
       : `${site} goes on without its mirror as soon as they have agreed on that`;
   const text = mirrored

@@ -1,4 +1,4 @@
-// Rule 24, pre-election: a primary goes on without its mirror and without the witness only where that mirror has noted, durably, that it leaves it the
+// Rule 25, pre-election: a primary goes on without its mirror and without the witness only where that mirror has noted, durably, that it leaves it the
 // right; and who has left it claims nothing and is handed nothing until that is over.
 
 import type { Epoch, SiteName } from '../../core/base/units.ts';
@@ -7,7 +7,7 @@ import type { Rule, Scene, SeenSite } from './observe.ts';
 /** The oracle of agreements. */
 export function agreement(): Rule {
   return {
-    name: '24 agreement',
+    name: '25 agreement',
     afterEvent: (scene, site) => {
       const { inside } = site;
       if (inside === null || scene.forced) return;
@@ -25,7 +25,7 @@ export function agreement(): Rule {
       const site = scene.sites.find(({ name }) => name === taker);
       const yields = site?.inside?.agreement.value?.yields ?? null;
       if (site === undefined || yields === null || yields.epoch < (before?.epoch ?? 0)) return;
-      scene.world.fail('24 agreement', `${site.name} is made primary although it has left ${yields.to} the right to go on alone`);
+      scene.world.fail('25 agreement', `${site.name} is made primary although it has left ${yields.to} the right to go on alone`);
     },
   };
 }
@@ -35,5 +35,5 @@ function mustHaveLeft(scene: Scene, site: SeenSite, other: SiteName, epoch: Epoc
   // A disk that was put in meanwhile holds nothing that could serve; a newer epoch was begun at the witness.
   if (peer === undefined || peer.harmed || (peer.inside?.epoch ?? 0) > epoch) return;
   if (peer.yields?.to === site.name && peer.yields.epoch === epoch) return;
-  scene.world.fail('24 agreement', `${site.name} goes on, or may go on, without ${other}, which has not left it the right`);
+  scene.world.fail('25 agreement', `${site.name} goes on, or may go on, without ${other}, which has not left it the right`);
 }

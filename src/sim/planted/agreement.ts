@@ -10,7 +10,7 @@ const focus = { story: 'agreed', settings: { preElectionMillis: 300 } } as const
 export const AGREEMENT_BUGS: readonly PlantedBug[] = [
   {
     name: 'may go on alone before its mirror has noted it',
-    breaks: '24 agreement',
+    breaks: '25 agreement',
     edits: [
       {
         file: AGREEMENT,
@@ -23,19 +23,19 @@ export const AGREEMENT_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'the mirror tells that it has left the right before that is on its disk',
-    breaks: '24 agreement',
+    breaks: '25 agreement',
     edits: [{ file: AGREEMENT, find: 'yields: yieldsOf(replica, durable),', replace: 'yields: yieldsOf(replica, noteOf(replica)),' }],
     focus,
   },
   {
     name: 'claims although it has left the right',
-    breaks: '24 agreement',
+    breaks: '25 agreement',
     edits: [{ file: STANDBY, find: 'if (leftTo !== null)', replace: "if (leftTo === '')" }],
     focus,
   },
   {
     name: 'says that it is over while it holds the right',
-    breaks: '24 agreement',
+    breaks: '25 agreement',
     edits: [
       {
         file: AGREEMENT,
@@ -47,7 +47,7 @@ export const AGREEMENT_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'says that it is over before the witness has heard',
-    breaks: '24 agreement',
+    breaks: '25 agreement',
     edits: [
       {
         file: AGREEMENT,
