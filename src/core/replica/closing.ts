@@ -8,7 +8,7 @@ import type { CopyGround } from './receive.ts';
 /** What closing needs of its replica. */
 interface ClosingGround extends Pick<CopyGround, 'changes' | 'failure' | 'commit' | 'background' | 'marks' | 'stop' | 'update'> {
   /** Whether bases and sidefile are to be left alone by now. */
-  readonly stopped: boolean;
+  readonly stopped: () => boolean;
   readonly whereabouts: Whereabouts;
   readonly drain: (done: ReplicaDone) => void;
   readonly saveBitmaps: (done: DiskDone) => void;
@@ -28,8 +28,10 @@ export function closeReplica(ground: ClosingGround, clean: boolean, done: Replic
   };
   changes.close();
   // Stopped: a copy is about to begin, so there is nothing here that would be clean.
-  if (!clean || ground.stopped || ground.failure() !== null) return closeFiles(null);
+  if (!clean || ground.stopped() || ground.failure() !== null) return closeFiles(null);
   const stop = (): void => {
+    // A copy may have begun, or the disk failed, while what is in memory was written out.
+    if (ground.stopped() || ground.failure() !== null) return closeFiles(ground.failure());
     commit.whenDurable(ground.marks.received, (failure) => {
       if (failure !== null) return closeFiles(failure);
       ground.stop(true);

@@ -193,7 +193,10 @@ export class CopyReceiver {
   #stopAndBegin(options: CopyBegin, older: StagingValue['older'] | null, done: ReplicaDone): void {
     // Nothing of before may reach a base or the sidefile after this.
     this.#ground.stop(true);
-    this.#ground.background.whenIdle(() => this.#startOver(options, older, done));
+    this.#ground.background.whenIdle(() => {
+      if (this.#ground.changes.closed) this.#ground.later(done);
+      else this.#startOver(options, older, done);
+    });
   }
 
   #startOver(options: CopyBegin, present: StagingValue['older'] | null, done: ReplicaDone): void {

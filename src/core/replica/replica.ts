@@ -508,7 +508,7 @@ export class Replica {
     closeReplica(
       {
         ...this.#ground,
-        stopped: this.#stopped,
+        stopped: () => this.#stopped,
         whereabouts: this.#whereabouts,
         drain: (drained) => this.#schedule.drain(drained),
         saveBitmaps: (saved) => this.bitmaps.save(this.#options, this.#bitmapsOwner(), this.#background.begin(saved)),

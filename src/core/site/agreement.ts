@@ -5,6 +5,7 @@
 // what was said late says nothing new.
 
 import type { WitnessDesk } from '../arbiter/ask.ts';
+import type { WitnessView } from '../arbiter/witness-state.ts';
 import { assert } from '../base/assert.ts';
 import type { Millis, SiteName } from '../base/units.ts';
 import type { FollowedPeer } from '../mirror/followed.ts';
@@ -149,11 +150,13 @@ export class Agreements {
   #tidy(replica: Replica): void {
     const { peers, options } = this.#ground;
     const { yields, alone } = noteOf(replica);
-    if (alone !== null && aloneOf(replica) === null) this.#note(replica, { alone: null });
+    const view = this.#ground.desk.trouble === null && !this.#ground.desk.moving ? this.#ground.desk.view : null;
+    if (alone !== null && (aloneOf(replica) === null || (view !== null && view.epoch > alone.epoch))) this.#note(replica, { alone: null });
     if (yields === null) return;
     const holder = peers.get(yields.to);
     const over = holder?.link === null ? null : (holder?.said?.agreement?.over ?? null);
-    if (yieldsOf(replica, noteOf(replica)) !== null && (over === null || over < yields.number)) return;
+    const said = over !== null && over >= yields.number;
+    if (!said && yieldsOf(replica, noteOf(replica)) !== null && !(view !== null && tellsMore(view, yields, options.site))) return;
     options.journal(
       'agreement.over',
       { with: yields.to, number: yields.number },
@@ -211,6 +214,8 @@ export class Agreements {
       this.#right = null;
       return;
     }
+    // What is asked for rests on a pair in step; the right that was left rests on what the other one has noted, wherever it is.
+    if (this.#asking !== null && lead.followed.get(this.#asking.site)?.flag !== 'true') this.#asking = null;
     const given = this.#right ?? this.#asking;
     const why = given === null ? null : this.#whyOver(replica, lead, given);
     if (given !== null && why !== null) {
@@ -284,4 +289,13 @@ export class Agreements {
 /** Whether a primary that may be followed asks this site. */
 function asks(said: PeerState, site: SiteName, replica: Replica): boolean {
   return said.role === 'primary' && said.epoch >= replica.epoch && said.agreement?.asks?.site === site;
+}
+
+/**
+ * Whether the witness knows more than what was noted: an epoch was begun there since. Or the holder has put its own flag to false, which only one does
+ * that is mirrored and has failed, and not one that went on alone.
+ */
+function tellsMore({ epoch, copies }: WitnessView, yields: NonNullable<AgreementValue['yields']>, own: SiteName): boolean {
+  const flagOf = (site: SiteName): boolean | undefined => copies.find((copy) => copy.site === site)?.flag;
+  return epoch > yields.epoch || (epoch === yields.epoch && flagOf(own) === true && flagOf(yields.to) === false);
 }

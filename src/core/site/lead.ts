@@ -152,6 +152,11 @@ export class Lead {
     return this.#handover?.takesNone !== true && this.mayServe(now);
   }
 
+  /** Whom it went on without, which the witness has not heard yet. */
+  get wentWithout(): SiteName | null {
+    return this.#agreements.wentWithout;
+  }
+
   /** Begins to hand the reign over to a peer that can take it. */
   handOver(
     peer: FollowedPeer,

@@ -154,7 +154,7 @@ export class Membership {
         if (this.#admitting.asked) this.#desk.abandon();
         this.#admitting = null;
       }
-      if (this.#desk.busy && !this.#agreements.mayUse(peer)) return;
+      if (this.#desk.busy && !(gone && this.#agreements.mayUse(peer))) return;
       peer.flag = 'maybe';
       this.#excluding = { peer, flushTo: this.#replica.marks.received, asked: false };
       this.#replica.flush();
@@ -166,7 +166,9 @@ export class Membership {
   #goOnExcluding(): void {
     const excluding = this.#excluding;
     if (excluding === null) return;
-    const alone = this.#agreements.mayUse(excluding.peer);
+    // One that has come back since, or is given up for another reason, is not gone.
+    const gone = this.#options.clock.now() >= this.#givenUpAt(excluding.peer);
+    const alone = gone && this.#agreements.mayUse(excluding.peer);
     if (!alone && (excluding.asked || this.#desk.busy)) return;
     if (this.#replica.marks.durable < excluding.flushTo) {
       this.#replica.flush();

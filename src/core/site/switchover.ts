@@ -128,6 +128,7 @@ function whyNobody(lead: Lead): string {
 function whyNotNow(lead: Lead, desk: WitnessDesk, options: SiteOptions): string | null {
   if (lead.handover !== null) return `a handover to ${lead.handover.to} is under way`;
   if (desk.reachable !== true) return 'the witness does not answer, and nobody becomes primary without it';
+  if (lead.wentWithout !== null) return `the witness has not heard yet that ${options.site} went on without ${lead.wentWithout}`;
   if (!lead.mayServe(options.clock.now())) return `${options.site} may not serve at this moment`;
   return null;
 }

@@ -180,7 +180,10 @@ export class WitnessMove {
     const { trouble } = desk;
     // It was put back from a backup in which an epoch was granted that nobody has begun, and its site has given that up. It begins where all wait.
     const own = this.#site.replica()?.epoch ?? Infinity;
-    if (trouble?.kind === 'unseeded' && trouble.missing.length === 0 && trouble.view.epoch > own && this.#site.role() === 'primary')
+    const lead = this.#site.lead();
+    // It waits for every copy then: with one away, hosts are served on.
+    const allHere = lead !== null && [...lead.followed.values()].every(({ peer }) => peer.connected);
+    if (trouble?.kind === 'unseeded' && trouble.missing.length === 0 && trouble.view.epoch > own && allHere)
       this.#site.stepBack(
         `the new witness has granted epoch ${trouble.view.epoch}, which nobody has begun: all wait until it grants another`,
       );
