@@ -193,10 +193,8 @@ export class CopyReceiver {
   #stopAndBegin(options: CopyBegin, older: StagingValue['older'] | null, done: ReplicaDone): void {
     // Nothing of before may reach a base or the sidefile after this.
     this.#ground.stop(true);
-    this.#ground.background.whenIdle(() => {
-      if (this.#ground.changes.closed) this.#ground.later(done);
-      else this.#startOver(options, older, done);
-    });
+    const { background, changes, later } = this.#ground;
+    background.whenIdle(() => (changes.closed ? later(done) : this.#startOver(options, older, done)));
   }
 
   #startOver(options: CopyBegin, present: StagingValue['older'] | null, done: ReplicaDone): void {
@@ -325,7 +323,8 @@ export class CopyReceiver {
     if (this.#ground.refused(done)) return;
     const { changes, marks, journal, group } = this.#ground;
     assertHistory(options.history);
-    changes.begin('an adoption', () => {
+    // Images of before are written first: those that come now are of the same ranges, and newer.
+    const goOn = (): void => {
       if (this.#ground.failure() !== null) {
         changes.end();
         return this.#ground.later(done);
@@ -345,7 +344,8 @@ export class CopyReceiver {
         }
         done(failure);
       });
-    });
+    };
+    changes.begin('an adoption', () => this.#ground.background.whenIdle(goOn));
   }
 
   /** Puts an image where it belongs: into the staging area, or into a base. */
