@@ -238,6 +238,11 @@ function force(ground: OrderGround, view: WitnessView, replica: Replica, done: D
       ),
     );
   }
+  const freeBytes = options.storage.freeBytes();
+  if (replica.inMemory && freeBytes !== null && freeBytes < replica.heldBytes) {
+    const text = `${options.site} keeps its sidefile in memory, and its disk has no room for those ${replica.heldBytes} bytes`;
+    return done(refused(text, 'make room on its disk, and order it again: what is in memory alone is lost with the process'));
+  }
   const text = lossText(ground, view, replica);
   options.journal('force', { epoch: view.epoch, received: olderSeq(replica) ?? replica.marks.received }, `promotion by force: ${text}`);
   const epoch = Math.max(view.epoch, replica.epoch);

@@ -38,9 +38,9 @@ export function admit(): Rule {
         );
       }
       // A power loss after the question was put makes it unclean again, and so does one that the primary cannot know of yet, because its connection
-      // is from before and only silent: rule 6 keeps such a copy from claiming.
+      // is from before and only silent, or has ended meanwhile: rule 6 keeps such a copy from claiming.
       const since = scene.connectedSince(primary.name, site.name);
-      const unknown = since !== null && since < site.lostAt;
+      const unknown = since === null || since < site.lostAt;
       if (site.inside?.unclean === true && askedAt > site.lostAt && !unknown) {
         scene.world.fail('8 admit', `${site.name} is admitted although it is unclean`);
       }
