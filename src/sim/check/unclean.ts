@@ -1,11 +1,19 @@
 // Safety rule 6. A copy that may lack unflushed records does not become primary while another copy that may be true is clean, or holds more.
 
+import type { Position } from '../../core/base/position.ts';
+import type { SiteName } from '../../core/base/units.ts';
 import { asAgreed, endOf, flagOf, holds, type Rule } from './observe.ts';
 
 /** The oracle of rule 6. */
 export function unclean(): Rule {
+  /** What the others held when a site decided to claim: what one of them gets from a third copy since is news to it. */
+  const compared = new Map<SiteName, ReadonlyMap<SiteName, Position>>();
   return {
     name: '6 unclean',
+    afterEvent: (scene, site) => {
+      if (site.role !== 'claiming') compared.delete(site.name);
+      else if (!compared.has(site.name)) compared.set(site.name, new Map(scene.sites.map(({ name, held }) => [name, endOf(held)])));
+    },
     witnessStep: (scene, { operation, before, reply }) => {
       if (scene.forced || reply.outcome !== 'done' || reply.repeated === true || operation.kind !== 'claim' || operation.byHand === true)
         return;
@@ -20,7 +28,7 @@ export function unclean(): Rule {
         if (other.inside?.unclean === false && other.inside.consistent) {
           scene.world.fail('6 unclean', `${site.name}, which is unclean, claims while ${other.name} is clean and its flag true`);
         }
-        const { epoch, seq } = endOf(other.held);
+        const { epoch, seq } = compared.get(site.name)?.get(other.name) ?? endOf(other.held);
         if (seq === 0 || other.harmed || holds(site.held, epoch, seq)) continue;
         scene.world.fail('6 unclean', `${site.name}, which is unclean, claims without record (${epoch}, ${seq}) of ${other.name}`);
       }
