@@ -46,7 +46,11 @@ const kinds = {
       'What a pair agrees on while its witness is lost (`pre_election`). `facts.state`: `made`, as primary this site may go on without the peer; `given-back`; `used`, it went on without the peer; `told`, the witness has heard of it; as mirror `left`, the peer may go on alone, and `over`.',
     hook: 'role',
   },
-  unclean: { meaning: 'The copy came back from a loss of power and may lack records that were not flushed.', hook: null },
+  unclean: {
+    meaning:
+      'The copy came back from a loss of power, or from the end of its process with the sidefile in memory, and may lack records that were not flushed.',
+    hook: null,
+  },
   failed: { meaning: 'The copy of this site has failed, with `facts.reason`.', hook: 'role' },
   force: { meaning: 'An administrator has promoted this site by force.', hook: 'role' },
   'rpo-breach': {

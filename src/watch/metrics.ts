@@ -107,8 +107,10 @@ const states: readonly Metric[] = [
   ),
   perGroup('tercet_epoch', 'The newest epoch that this copy knows.', ({ epoch }) => epoch),
   perGroup('tercet_consistent', 'Whether the copy is a moment of the volume and not a mixture.', ({ consistent }) => flag(consistent)),
-  perGroup('tercet_unclean', 'Whether the copy came back from a loss of power and has not caught up since.', ({ unclean }) =>
-    flag(unclean),
+  perGroup(
+    'tercet_unclean',
+    'Whether the copy came back from a loss of power (with its sidefile in memory: of the process) and has not caught up since.',
+    ({ unclean }) => flag(unclean),
   ),
   perGroup('tercet_failed', 'Whether the copy has failed.', ({ role, failure }) => flag(role === 'failed' || failure !== null)),
   perGroup('tercet_waits', 'How many things wait; `tercet status` names them.', ({ waiting }) => waiting.length),
