@@ -103,6 +103,8 @@ const STEPS_AT_ONCE = 4;
 const COARSE_BYTES = 64 * 1024;
 /** A range that could not be compared after so many tries is reported as not verified. */
 const TRIES_MAX = 20;
+/** Before it is tried again to write what is to be mended, where nothing could be written. */
+const MEND_RETRY_MILLIS: Millis = 500;
 /**
  * After a crash a copy does not know the digests of what was being written, until it is written again: a block that hangs on such a digest is
  * looked at again this much later, this often.
@@ -131,6 +133,8 @@ export class Verifier {
   #todo: Piece[] = [];
   /** Content that waits until it can be written. */
   #mends: Mend[] = [];
+  #mendNotBefore: Millis = -Infinity;
+  #turnedAt: Millis = -Infinity;
   #reading: Mend[] = [];
   /** Records come first: what is not destaged is a part of the content. Null: not begun; a run that goes on at its cursor has done that. */
   #records: RecordScan | null = null;
@@ -188,7 +192,8 @@ export class Verifier {
   /** Goes on. `bytesMax` bounds what is begun. Returns the bytes that were begun. */
   turn(now: Millis, bytesMax: number): number {
     this.#expire(now);
-    this.#mend();
+    this.#turnedAt = now;
+    if (now >= this.#mendNotBefore) this.#mend();
     if (this.#withRecords && this.#records?.done !== true) return this.#recordsTurn(now, bytesMax);
     let begun = 0;
     // With little at a time it is one step after the other: hosts are there.
@@ -452,7 +457,9 @@ export class Verifier {
     const payload = mend.content ?? now;
     const seq = this.#ground.append([{ kind: RECORD_KIND.write, volume, offset, length: BLOCK_BYTES, payload }]);
     if (seq === null) {
+      // The sidefile is full, or hosts are not served: what the primary holds is read again then, and not over and over until then.
       this.#mends.push(mend);
+      this.#mendNotBefore = this.#turnedAt + MEND_RETRY_MILLIS;
       return;
     }
     this.mendedAt = seq;
