@@ -68,6 +68,8 @@ export const REQUIRED_STATES = [
   'end of the mirror while a scan is brought into its bases',
   'link lost in a scan',
   'staging given up for want of space',
+  'bit of a staged image flipped',
+  'rot of a staged image found before it counted',
   'bitmap used by another primary than it was begun by',
   'cut back',
   'coverage lost',

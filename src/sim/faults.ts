@@ -9,6 +9,7 @@ import type { InspectedSite } from './check/observe.ts';
 import type { Machine } from './machine.ts';
 import type { Network } from './network.ts';
 import type { Fault, FaultKind } from './schedule.ts';
+import { FLIP_STAGED, FLIPS_STAGED_EVERY, stagedByte } from './staged-rot.ts';
 import { LOSE_HANDOVER, LOSE_MODE } from './stories.ts';
 import { type Settings, SITES } from './settings.ts';
 import type { Mode } from '../core/base/copies.ts';
@@ -47,6 +48,8 @@ export class Faults {
   private isFarStopped = false;
   /** What the operator has written into the configuration last. */
   private readonly modes = new Map<string, Mode>(SITES.map(({ name, mode }) => [name, mode]));
+  /** Sites that are to find a bit changed in what a resync stages, until when, and where in an image. */
+  private readonly stagedFlips = new Map<string, { readonly until: number; readonly place: number }>();
   /** Machines that stay down for good. */
   readonly leftOut = new Set<string>();
 
@@ -65,6 +68,7 @@ export class Faults {
     this.machines = parts.machines;
     this.watch = parts.watch;
     this.settings = parts.settings;
+    parts.watch.onStaged = (machine) => this.flipStaged(machine);
     parts.watch.onEnded = (machine) => this.restartLater(machine);
     parts.watch.onFailed = (machine, reason) => this.mendLater(machine, reason);
   }
@@ -259,6 +263,7 @@ export class Faults {
   /** Ends every trouble and starts every machine that is not left out. */
   heal(): void {
     this.round++;
+    this.stagedFlips.clear();
     this.world.note('fault', 'heal', 0, 0);
     for (const key of this.cuts.keys()) this.network.open(...splitPath(key));
     this.cuts.clear();
@@ -476,6 +481,9 @@ export class Faults {
 
   /** A bit rots in the log while the process is down: what it reads at its next start. Base images carry no checksums of their own. */
   private flip(machine: Machine<InspectedSite>, fault: Fault): void {
+    if (fault.amount % FLIPS_STAGED_EVERY === 0 || fault.amount === FLIP_STAGED)
+      this.stagedFlips.set(machine.name, { until: this.world.now + STAGED_MILLIS, place: fault.at % 1 });
+    if (fault.amount === FLIP_STAGED) return;
     this.restartAfter.set(machine.name, fault.millis);
     machine.end(fault.amount > 500 ? 'crash' : 'power');
     if (machine.site !== null) return;
@@ -484,7 +492,22 @@ export class Faults {
     this.world.note(machine.name, 'flipped', 0, 0, () => place);
     this.watch.harm(machine, 'flip');
   }
+
+  /** A bit rots in what a resync has staged, under the running process. */
+  private flipStaged(machine: Machine<InspectedSite>): void {
+    const wanted = this.stagedFlips.get(machine.name);
+    const byte = wanted === undefined || this.world.now > wanted.until ? null : stagedByte(machine.disk, wanted.place);
+    if (byte === null) return;
+    this.stagedFlips.delete(machine.name);
+    machine.disk.flipBitAt(byte.file, byte.at);
+    this.world.note(machine.name, 'flipped', 0, 0, () => `${byte.file} byte ${byte.at}`);
+    this.watch.coverage.hit('bit of a staged image flipped');
+    this.watch.harm(machine, 'flip');
+  }
 }
+
+/** How long it is waited for something that is staged. */
+const STAGED_MILLIS = 20_000;
 
 /** Faults that may keep two sites from hearing each other, or from doing what they have heard. */
 const DISTURBING: ReadonlySet<FaultKind> = new Set([

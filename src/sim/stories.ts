@@ -4,6 +4,7 @@
 
 import { Chance } from './random.ts';
 import type { Fault, FaultKind } from './schedule.ts';
+import { FLIP_STAGED } from './staged-rot.ts';
 
 /** What a story needs to know of the run. */
 export interface Plot {
@@ -577,8 +578,14 @@ const bothUnclean: Story = ({ chance, at, leaseMillis, first, second }) => [
   fault('power', at + leaseMillis * chance.between(0.2, 1), { site: second, millis: chance.between(10, leaseMillis) }),
 ];
 
+/** Far is away for a while, and while it is brought up to date by images its disk changes one of them. */
+const stagedRot: Story = ({ chance, at, leaseMillis }) => [
+  fault('crash', at, { site: 2, millis: leaseMillis * chance.between(4, 12) }),
+  fault('flip', at, { site: 2, amount: FLIP_STAGED }),
+];
+
 /** Stories that one planted bug each needs, and that are too rare in other runs. */
-const FOCUS_STORIES = { slowHeir, bothUnclean, agreed } satisfies Record<string, Story>;
+const FOCUS_STORIES = { slowHeir, bothUnclean, agreed, stagedRot } satisfies Record<string, Story>;
 export type FocusStory = keyof typeof FOCUS_STORIES;
 
 /** One of these, again and again. */

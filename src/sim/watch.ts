@@ -60,6 +60,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   onFailed: (machine: Machine<InspectedSite>, reason: string) => void = () => undefined;
   /** Sites whose disk has failed in this life of the process. */
   private readonly failing = new Set<SiteName>();
+  /** Told after each event of a site that has staged something of a resync which has not ended. */
+  onStaged: (machine: Machine<InspectedSite>) => void = () => undefined;
   private readonly network: Network;
   private readonly witnessMachine: SimWitness;
   private readonly unitBytes: number;
@@ -182,6 +184,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     const before = site.role;
     const setAside = site.inside?.setAside?.heldBytes ?? 0;
     this.refresh(site);
+    if (site.inside?.staged?.endSeq === null) this.onStaged(machine);
     if (machine.disk.trouble.full && (site.inside?.setAside?.heldBytes ?? setAside) < setAside)
       this.coverage.hit('a full disk, and space that was set aside taken');
     if (site.role === 'primary' && !site.serving) {
@@ -291,6 +294,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'sidefile.set-aside')
       coverage.hit(Number(facts['bytes']) > Number(facts['was']) ? 'more space set aside' : 'space set aside was given back');
     else if (event === 'sidefile.set-aside-lack') coverage.hit('no room for what is to be set aside');
+    else if (event === 'staging.damaged' && 'file' in facts) coverage.hit('rot of a staged image found before it counted');
     else if (event === 'copy.unstaged') coverage.hit('staging given up for want of space');
     else if (event === 'link.down' && isScanned(this.site(machine))) coverage.hit('link lost in a scan');
     else if (event === 'bitmap.begin') this.bitmapsBegun.set(String(facts['site']), machine.name);

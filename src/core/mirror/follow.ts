@@ -652,6 +652,7 @@ export class Follower {
     this.#replica.receiver.end(end, (failure) => {
       this.#ending = false;
       if (this.#state !== 'copying' || failure !== null) return;
+      if (!this.#replica.consistent) return this.link.refuse('what a resync has staged was changed by the disk: it begins anew');
       this.#state = 'following';
       this.#scan?.stop();
       this.#scan = null;

@@ -222,6 +222,31 @@ export class DigestedBase implements StoredFile {
     this.table.file.readParts([snapshot.part], read);
   }
 
+  /**
+   * Reads whole blocks that nobody writes meanwhile. `done` comes later, with a failure, or with where the first block begins that has not its digest;
+   * null where all have, or where none is known.
+   */
+  readChecked(offset: number, into: Uint8Array, done: (failure: DiskFailure | null, changed: number | null) => void): void {
+    const [first, count] = [offset / BLOCK_BYTES, into.length / BLOCK_BYTES];
+    const snapshot = this.table.snapshot(first, count);
+    let failure: DiskFailure | null = null;
+    let left = 2;
+    const read = (failed: DiskFailure | null): void => {
+      failure ??= failed;
+      if (--left > 0) return;
+      if (failure !== null) return done(failure, null);
+      for (let i = 0; i < count; i++) {
+        const known = snapshot.at(first + i);
+        const block = into.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES);
+        if (known.kind === 'damaged' || (known.kind === 'known' && known.crc !== this.digestOf(block)))
+          return done(null, offset + i * BLOCK_BYTES);
+      }
+      done(null, null);
+    };
+    this.#file.readParts([{ offset, bytes: into }], read);
+    this.table.file.readParts([snapshot.part], read);
+  }
+
   /** Blocks of a range of which no digest is known, or none that can be believed; none when that cannot be read. `done` comes later, or before this returns. */
   unknownBlocks(offset: number, length: number, done: (blocks: readonly number[]) => void): void {
     const [first, count] = [offset / BLOCK_BYTES, length / BLOCK_BYTES];

@@ -4,67 +4,19 @@
 // or no space for both, they go straight into the bases, and the superblock says before the first of them that this copy is inconsistent.
 
 import { assert } from '../base/assert.ts';
-import {
-  type DigestHow,
-  type Digests,
-  type DigestsDone,
-  type DiskDone,
-  DiskError,
-  type DiskFailure,
-  type Journal,
-  type Storage,
-  type StoredFile,
-} from '../base/ports.ts';
+import { type DigestHow, type DigestsDone, type DiskDone, DiskError, type DiskFailure, type StoredFile } from '../base/ports.ts';
 import { assertHistory, epochOf, type History } from '../base/position.ts';
 import { BLOCK_BYTES, type Epoch, type Seq, type VolumeIndex } from '../base/units.ts';
-import type { Background } from './background.ts';
-import type { Changes } from './changes.ts';
 import type { ImageContent, ImageRange } from './copy.ts';
-import type { GroupCommit } from './group-commit.ts';
+import type { CopyGround } from './copy-ground.ts';
 import { trimHistory } from './history.ts';
-import type { Marks } from './marks.ts';
 import type { ReplicaDone, ReplicaFailure } from './options.ts';
-import type { Sidefile, SidefileStart } from './sidefile.ts';
+import type { SidefileStart } from './sidefile.ts';
 import { Protection } from './protection.ts';
-import { discardStaging, failureOf, Staging } from './staging.ts';
+import { holeBytes, lackOf, putImage } from './put-image.ts';
+import { discardStaging, failureOf, isChanged, Staging } from './staging.ts';
 import { isSpaceLacking, ROOM_STEP_BYTES } from './staging-room.ts';
-import type { ResyncRung, ScanChoice, StagingValue, Superblock, SuperblockValue } from './superblock.ts';
-
-/** What the receiver of a copy needs of its replica. */
-export interface CopyGround {
-  readonly group: string;
-  readonly storage: Storage;
-  readonly digests: Digests;
-  readonly journal: Journal;
-  readonly bases: readonly StoredFile[];
-  readonly sidefile: Sidefile;
-  /** Bytes that the sidefile may still take, the unwritten end of its newest segment included. */
-  readonly sidefileLeftBytes: () => number;
-  readonly block: Superblock;
-  readonly background: Background;
-  readonly commit: GroupCommit;
-  readonly changes: Changes;
-  readonly marks: Marks;
-  /** The replica's failure, once it has one. */
-  readonly failure: () => ReplicaFailure | null;
-  /** Whether an operation is refused because of an earlier failure, which `done` is then told. */
-  readonly refused: (done: ReplicaDone) => boolean;
-  /** Calls back as an event of its own, with the replica's failure if there is one by then. */
-  readonly later: (done: ReplicaDone) => void;
-  /** Stops everything that is begun in the background, or lets it go on. */
-  readonly stop: (stopped: boolean) => void;
-  /** Everything is as of this record, and nothing waits for destaging. */
-  readonly startOver: (position: Seq) => void;
-  /** Takes the records behind a seq out of sidefile and overlay. */
-  readonly cut: (seq: Seq) => void;
-  /** Brings everything that was received into the bases, also what is not known to be committed. */
-  readonly settle: (done: ReplicaDone) => void;
-  /** The marks have moved. */
-  readonly moved: () => void;
-  readonly update: (patch: Partial<SuperblockValue>, done: DiskDone) => void;
-  /** Notes a failure of the storage; anything else is thrown on. */
-  readonly note: (error: unknown) => void;
-}
+import type { ResyncRung, ScanChoice, StagingValue } from './superblock.ts';
 
 /** What a copy begins with. */
 export interface CopyBegin {
@@ -141,9 +93,9 @@ export class CopyReceiver {
   restore(staged: StagingValue | null): void {
     // What an earlier process had no time to remove.
     if (staged === null) return this.#discard();
-    this.#open(staged.entries);
-    const { endSeq } = staged;
-    if (endSeq === null) return;
+    const staging = this.#open(staged.entries);
+    const { endSeq, cursor } = staged;
+    if (endSeq === null) return staging.forgetFrom(cursor);
     const { changes, journal, group } = this.#ground;
     journal('copy.end-again', { group, endSeq }, 'the end of a resync was cut off: it is carried out again');
     changes.begin('the end of a copy', () => this.#apply(endSeq, (failure) => this.#ended(endSeq, failure, () => undefined)));
@@ -454,6 +406,8 @@ export class CopyReceiver {
       const next = this.#nextSettled;
       this.#nextSettled = null;
       if (failure !== null || this.#staging !== staging || staged === null || staged.endSeq !== null || staged.entries > entries) return;
+      // The end counts everything, or nothing.
+      if (this.#ground.changes.current === 'the end of a copy') return;
       const { history } = block.value;
       this.#ground.update({ staging: { ...staged, entries, cursor, upTo: { epoch: epochOf(history, upTo), seq: upTo } } }, () => undefined);
       if (next !== null) this.settled(next.cursor, next.upTo);
@@ -463,7 +417,7 @@ export class CopyReceiver {
 
   /**
    * Every range has come, each as of some record up to `endSeq`, and so have all records up to there. When `done` is called, all of it is durable
-   * and the replica is consistent.
+   * and the replica is consistent; or it is not, because its disk has changed what was staged, and has to join anew.
    */
   end(endSeq: Seq, done: ReplicaDone): void {
     if (this.#ground.refused(done)) return;
@@ -480,7 +434,8 @@ export class CopyReceiver {
   #ended(endSeq: Seq, failure: ReplicaFailure | null, done: ReplicaDone): void {
     const { changes, journal, group } = this.#ground;
     changes.end();
-    if (failure === null) journal('copy.end', { group, endSeq }, 'the resync has ended: this copy is consistent');
+    if (failure === null && this.#ground.block.value.consistent)
+      journal('copy.end', { group, endSeq }, 'the resync has ended: this copy is consistent');
     done(failure);
   }
 
@@ -507,24 +462,64 @@ export class CopyReceiver {
     if (staging === null) return this.#flushAll(endSeq, ended);
     this.#whenDurable(endSeq, (unflushed) => {
       if (unflushed !== null) return ended(unflushed);
-      const flushed = this.#endStep(ended, () => {
+      const count = (): void => {
         const staged = block.value.staging;
         assert(staged !== null, 'what is staged is known to the superblock');
         this.#ground.update({ staging: { ...staged, entries: staging.entries, endSeq } }, (unwritten) => {
           if (unwritten !== null) return ended(unwritten);
           this.#apply(endSeq, ended);
         });
-      });
+      };
+      // Once it counts, the older volume is gone.
+      const flushed = this.#endStep(ended, () => staging.check(this.#stagedStep(ended, count, (change) => this.#anew(change, ended))));
       storage.flush(staging.files, flushed);
+    });
+  }
+
+  /** Like #endStep, for one that reads what is staged: `changed` follows where the disk has not kept that. */
+  #stagedStep(ended: ReplicaDone, next: () => void, changed: (change: DiskFailure) => void): DiskDone {
+    return this.#ground.background.attempt((failure) => {
+      if (failure !== null && !isChanged(failure)) this.#ground.note(new DiskError(failure));
+      const failed = this.#ground.failure();
+      if (failed !== null) return ended(failed);
+      if (failure === null) next();
+      else changed(failure);
+    });
+  }
+
+  /** What is staged counts no more, and comes again over the older volume: from a primary that this copy joins anew. */
+  #anew(change: DiskFailure, ended: ReplicaDone): void {
+    const { journal, group, block, marks } = this.#ground;
+    const facts = { group, ...change, ...this.#staging?.changedAt, endSeq: null };
+    journal('staging.damaged', facts, 'the disk has changed what a resync has staged: the resync begins anew');
+    const { staging, history } = block.value;
+    assert(staging !== null, 'what is staged is known to the superblock');
+    const upTo = { epoch: epochOf(history, marks.destaged), seq: marks.destaged };
+    this.#ground.update({ staging: { ...staging, entries: 0, cursor: { volume: 0, offset: 0 }, upTo } }, (unwritten) => {
+      const failure = unwritten === null ? failureOf(() => this.#cleared()) : null;
+      if (failure !== null) this.#ground.note(new DiskError(failure));
+      ended(unwritten ?? this.#ground.failure());
+    });
+  }
+
+  /** The bases are of no moment any more, and what would bring them to the end is damaged: only another copy helps. */
+  #lost(change: DiskFailure, endSeq: Seq, ended: ReplicaDone): void {
+    const { journal, group } = this.#ground;
+    const facts = { group, ...change, ...this.#staging?.changedAt, endSeq };
+    journal('staging.damaged', facts, 'the disk has changed what a resync has staged: this copy is inconsistent until another one ends');
+    this.#ground.update({ staging: null }, (unwritten) => {
+      if (unwritten === null) this.#removeStaging();
+      ended(unwritten ?? this.#ground.failure());
     });
   }
 
   #apply(endSeq: Seq, ended: ReplicaDone): void {
     const staging = this.#staging;
     assert(staging !== null, 'what is brought into the bases is staged');
+    const next = (): void => this.#flushAll(endSeq, ended);
     staging.apply(
       this.#ground.bases,
-      this.#endStep(ended, () => this.#flushAll(endSeq, ended)),
+      this.#stagedStep(ended, next, (change) => this.#lost(change, endSeq, ended)),
     );
   }
 
@@ -661,40 +656,4 @@ export class CopyReceiver {
   }
 }
 
-/** Puts one image into a base; zeroes are punched here and now, and `done` is called before this returns. Throws DiskError when that fails. */
-function putImage(base: StoredFile, offset: number, content: ImageContent, done: DiskDone): void {
-  const length = content instanceof Uint8Array ? content.length : content.zeroLength;
-  assert(offset % BLOCK_BYTES === 0, 'an image begins with a block', { file: base.name, offset });
-  assert(length > 0 && length % BLOCK_BYTES === 0, 'an image is made of whole blocks', { file: base.name, length });
-  assert(offset + length <= base.size(), 'an image ends within its volume', { file: base.name, offset, length });
-  if (content instanceof Uint8Array) {
-    base.writeParts([{ offset, bytes: content }], done);
-  } else {
-    base.punch(offset, length);
-    done(null);
-  }
-}
-
-/** A lack of space that a step returns or meets; null when there is none. Throws any other DiskError. */
-function lackOf(step: () => DiskFailure | null): DiskFailure | null {
-  try {
-    return step();
-  } catch (error) {
-    if (error instanceof DiskError && isSpaceLacking(error.failure)) return error.failure;
-    throw error;
-  }
-}
-
-/** Bytes of a range that an image does not hold yet: it grows by them when they are written. */
-function holeBytes(base: StoredFile, offset: number, length: number): number {
-  let bytes = 0;
-  for (let at = offset; at < offset + length;) {
-    const extents = base.extents(at, offset + length - at, 64);
-    assert(extents.length > 0, 'a range that is not empty has extents', { file: base.name, at });
-    for (const extent of extents) {
-      if (extent.hole) bytes += extent.length;
-      at = extent.offset + extent.length;
-    }
-  }
-  return bytes;
-}
+export type { CopyGround };

@@ -1,6 +1,7 @@
 // Where the images of a resync wait for its end: a sparse file for each volume beside the sidefile, each image at its own offset, and an index
 // that says which ranges count. Until the end marker the base images are left alone, so that a resync that never ends leaves the older volume
-// as it was; then everything here is brought into the bases, which may be begun again as often as it is cut off.
+// as it was; then everything here is brought into the bases, which may be begun again as often as it is cut off. Beside each file is a table of the
+// digests of its blocks, as beside a base image: what a disk has changed meanwhile goes into no base.
 
 import { assert } from '../base/assert.ts';
 import { PagedBits } from '../base/bits.ts';
@@ -9,6 +10,8 @@ import { limits } from '../base/limits.ts';
 import { type Digests, type DiskDone, DiskError, type DiskFailure, type FilePart, type Storage, type StoredFile } from '../base/ports.ts';
 import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
 import type { ImageContent } from './copy.ts';
+import { DigestTable } from './digest-table.ts';
+import { DigestedBase } from './digested-base.ts';
 import { ROOM_FILE, StagingRoom } from './staging-room.ts';
 
 const INDEX_FILE = 'staging-index';
@@ -26,8 +29,10 @@ const entryFields = [
 export const stagingEntryLayout: Layout<(typeof entryFields)[number][0]> = layout(32, entryFields);
 
 const ENTRY_BYTES = stagingEntryLayout.bytes;
-/** Bytes moved to a base at once. */
+/** Bytes that are checked, or moved to a base, at once. */
 const APPLY_BYTES = 1024 * 1024;
+/** What file systems say of content that has not its checksum. */
+const CHANGED = 'EBADMSG';
 
 export interface StagingOptions {
   readonly storage: Storage;
@@ -39,7 +44,8 @@ export interface StagingOptions {
 
 /** Names of the files of a staging area, for removing what is left of one. */
 function stagingFiles(volumeCount: number): string[] {
-  return [INDEX_FILE, ROOM_FILE, ...Array.from({ length: volumeCount }, (_, volume) => fileOf(volume))];
+  const volumes = Array.from({ length: volumeCount }, (_, volume) => [fileOf(volume), tableOf(volume)]);
+  return [INDEX_FILE, ROOM_FILE, ...volumes.flat()];
 }
 
 /** Removes what is left of a staging area; none of its files may be open. Throws DiskError. */
@@ -77,17 +83,28 @@ function fileOf(volume: VolumeIndex): string {
   return `staging-${volume}`;
 }
 
+function tableOf(volume: VolumeIndex): string {
+  return `staging-digests-${volume}`;
+}
+
+/** Whether something that was staged cannot be had as it was put there: that is a matter of this resync, and the disk may be sound. */
+export function isChanged({ operation, code }: DiskFailure): boolean {
+  return operation === 'read' && code === CHANGED;
+}
+
 /** A staging area. Its calls throw DiskError. */
 export class Staging {
   readonly #options: StagingOptions;
   readonly #index: StoredFile;
-  readonly #files: StoredFile[] = [];
+  readonly #files: DigestedBase[] = [];
   /** By volume: the blocks that are staged. */
   readonly #blocks: PagedBits[];
   readonly #room: StagingRoom;
   #entries = 0;
   /** Bytes of images that were staged so far. */
   stagedBytes = 0;
+  /** Where the disk was last found to have changed what is staged. */
+  changedAt: { readonly volume: VolumeIndex; readonly offset: number } | null = null;
 
   /** Opens the area with its first `entries` entries; what was staged behind them does not count. Throws DiskError. */
   constructor(options: StagingOptions, entries: number) {
@@ -103,9 +120,7 @@ export class Staging {
     }
     try {
       for (const [volume, { sizeBytes }] of options.volumes.entries()) {
-        const file = storage.open(fileOf(volume), { create: true });
-        this.#files.push(file);
-        if (file.size() !== sizeBytes) file.truncate(sizeBytes);
+        this.#files.push(this.#openFile(volume, sizeBytes));
       }
       this.#read(entries);
     } catch (error) {
@@ -125,6 +140,23 @@ export class Staging {
 
   get files(): readonly StoredFile[] {
     return [this.#index, ...this.#files];
+  }
+
+  #openFile(volume: VolumeIndex, sizeBytes: number): DigestedBase {
+    const { storage, digests } = this.#options;
+    const image = storage.open(fileOf(volume), { create: true });
+    let table: StoredFile | null = null;
+    try {
+      table = storage.open(tableOf(volume), { create: true });
+      const file = new DigestedBase(image, new DigestTable(table, sizeBytes / BLOCK_BYTES), digests);
+      if (file.size() !== sizeBytes) file.truncate(sizeBytes);
+      file.opened();
+      return file;
+    } catch (error) {
+      table?.close();
+      image.close();
+      throw error;
+    }
   }
 
   #read(entries: number): void {
@@ -147,6 +179,21 @@ export class Staging {
     assert(blocks !== undefined, 'a staged image is of a volume of the group', { volume });
     blocks.add(offset / BLOCK_BYTES, (offset + length) / BLOCK_BYTES);
     this.stagedBytes += length;
+  }
+
+  /**
+   * What is staged from a place on may have been written again since it was counted, image or table alone: its digests are not known until it comes once
+   * more, as it does unless it was compared.
+   */
+  forgetFrom(cursor: { readonly volume: VolumeIndex; readonly offset: number }): void {
+    for (let volume = cursor.volume; volume < this.#files.length; volume++) {
+      const blocks = this.#blocks[volume] as PagedBits;
+      let from = volume === cursor.volume ? Math.floor(cursor.offset / BLOCK_BYTES) : 0;
+      for (let run = blocks.nextRun(from); run !== null; run = blocks.nextRun(from)) {
+        this.fileAt(volume).table.clear(run.from, run.to - run.from);
+        from = run.to;
+      }
+    }
   }
 
   /** Sets space aside for so many bytes of images. Returns null, or the lack of space. */
@@ -200,8 +247,13 @@ export class Staging {
     return { length: Math.min(lengthMax, (run.to - block) * BLOCK_BYTES), staged: true };
   }
 
-  fileAt(volume: VolumeIndex): StoredFile {
-    return this.#files[volume] as StoredFile;
+  fileAt(volume: VolumeIndex): DigestedBase {
+    return this.#files[volume] as DigestedBase;
+  }
+
+  /** Whether everything that is staged is as it was put here: else a failure for which isChanged() holds. */
+  check(done: DiskDone): void {
+    this.#pieces((_volume, _offset, _bytes, next) => next(null), done);
   }
 
   /** Brings everything that is staged into the bases, and calls back with the first failure. The bases are not flushed by this. */
@@ -209,40 +261,41 @@ export class Staging {
     // The bases take the space now.
     const unreleased = failureOf(() => this.#room.release());
     if (unreleased !== null) return done(unreleased);
+    this.#pieces((volume, offset, bytes, next) => {
+      const base = bases[volume];
+      assert(base !== undefined, 'what is staged is of a volume of the group', { volume });
+      const refused = failureOf(() => base.writeParts(this.#parts(base, offset, bytes), next));
+      if (refused !== null) next(refused);
+    }, done);
+  }
+
+  /** Reads what is staged piece by piece, and shows each that is as it was put here. `done` is told the first failure. */
+  #pieces(each: (volume: VolumeIndex, offset: number, bytes: Uint8Array, next: DiskDone) => void, done: DiskDone): void {
     let volume = 0;
     let at = 0;
-    const fail = (failure: DiskFailure | null): boolean => {
-      if (failure !== null) done(failure);
-      return failure !== null;
-    };
-    const step = (): void => {
+    const step = (failure: DiskFailure | null): void => {
+      if (failure !== null) return done(failure);
       const blocks = this.#blocks[volume];
-      const base = bases[volume];
-      if (blocks === undefined || base === undefined) return done(null);
+      if (blocks === undefined) return done(null);
       const run = blocks.nextRun(at);
       if (run === null) {
         volume++;
         at = 0;
-        return step();
+        return step(null);
       }
       const to = Math.min(run.to, run.from + APPLY_BYTES / BLOCK_BYTES);
       at = to;
+      const [of, offset] = [volume, run.from * BLOCK_BYTES];
       const bytes = new Uint8Array((to - run.from) * BLOCK_BYTES);
-      const offset = run.from * BLOCK_BYTES;
-      this.fileAt(volume).readParts([{ offset, bytes }], (unread) => {
-        if (fail(unread)) return;
-        const refused = failureOf(() =>
-          base.writeParts(this.#parts(base, offset, bytes), (unwritten) => {
-            if (!fail(unwritten)) step();
-          }),
-        );
-        fail(refused);
+      this.fileAt(of).readChecked(offset, bytes, (unread, changed) => {
+        if (unread !== null) return done(unread);
+        if (changed === null) return each(of, offset, bytes, step);
+        this.changedAt = { volume: of, offset: changed };
+        done({ operation: 'read', file: fileOf(of), code: CHANGED });
       });
     };
     // As an event of its own, like everything that takes time.
-    this.#options.storage.flush([], (failure) => {
-      if (!fail(failure)) step();
-    });
+    this.#options.storage.flush([], step);
   }
 
   /** What is to be written of a piece: zeroes are punched at once, and left out where they are at its ends or for long. */

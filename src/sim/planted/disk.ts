@@ -14,4 +14,19 @@ export const DISK_BUGS: readonly PlantedBug[] = [
       },
     ],
   },
+  {
+    name: 'what is staged is not looked at before it counts, nor when it goes into the bases',
+    breaks: '9 far prefix',
+    edits: [
+      {
+        file: 'replica/digested-base.ts',
+        find: "if (known.kind === 'damaged' || (known.kind === 'known' && known.crc !== this.digestOf(block)))",
+        replace: "if (known.kind === 'damaged')",
+      },
+    ],
+    focus: {
+      story: 'stagedRot',
+      settings: { bitmapOnly: true, overflow: 'bitmap', segmentBytes: 16 * 1024, destageIdleMillis: 20, chaosMillis: 20_000 },
+    },
+  },
 ];
