@@ -133,6 +133,7 @@ export const REQUIRED_STATES = [
   'a copy has grown while it followed',
   'a copy was removed',
   'a copy that was removed was added again',
+  'a change was asked of a witness that does not know it',
   'an async copy became sync',
   'a sync copy became async',
   'a mode changed while hosts wrote',

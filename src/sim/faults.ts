@@ -31,6 +31,7 @@ function losable(amount: number): (typeof LOSABLE)[number] | 'handover' | 'mode'
 export class Faults {
   private readonly world: World;
   private readonly chance: Chance;
+  private readonly older: Chance;
   private readonly network: Network;
   private readonly witness: SimWitness;
   private readonly machines: readonly Machine<InspectedSite>[];
@@ -68,6 +69,7 @@ export class Faults {
     this.machines = parts.machines;
     this.watch = parts.watch;
     this.settings = parts.settings;
+    this.older = parts.world.chance('older witness');
     parts.watch.onStaged = (machine) => this.flipStaged(machine);
     parts.watch.onEnded = (machine) => this.restartLater(machine);
     parts.watch.onFailed = (machine, reason) => this.mendLater(machine, reason);
@@ -214,6 +216,7 @@ export class Faults {
     // A configuration without a sync site is refused.
     if (mode === 'async' && [...this.modes].every(([site, each]) => each === 'async' || site === name)) return;
     this.modes.set(name, mode);
+    this.forgetUpgrade();
     const written = new Map(this.modes);
     for (const [step, offset] of [0, 1, 2].entries()) {
       const index = (fault.site + offset) % this.machines.length;
@@ -223,12 +226,40 @@ export class Faults {
   }
 
   /**
+   * For a while the witness's program is of before the operations on members; a try of one may arrive at a newer one all the same. The operator waits, or
+   * takes back what he wrote.
+   */
+  private forgetUpgrade(): void {
+    const { older, world, witness } = this;
+    if (!older.happens(0.4)) return;
+    const until = world.now + older.spread(500, 6000);
+    witness.isOlder = () => world.now < until;
+    witness.onNotUnderstood = (operation) => {
+      const again = older.happens(0.8) ? older.spread(10, 1500) : null;
+      if (operation.kind !== 'mode') return again;
+      const { site } = operation;
+      const before = witness.state?.copies.find((copy) => copy.site === site)?.mode;
+      if (older.happens(0.8)) this.later((again ?? 0) + older.spread(5, 600), () => this.takeBack(site, before));
+      return again;
+    };
+  }
+
+  /** An operator whose change has come to nothing writes what was there before. */
+  private takeBack(site: string, mode: Mode | undefined): void {
+    if (mode === undefined || mode === this.modes.get(site)) return;
+    if (mode === 'async' && [...this.modes].every(([name, each]) => each === 'async' || name === site)) return;
+    this.modes.set(site, mode);
+    for (const machine of this.machines) machine.configureModes(this.modes);
+  }
+
+  /**
    * An operator takes far out of the configuration, or writes it in again, and starts the sites that stay one after the other. Far may run on with the old
    * file meanwhile; it comes back with what it had, or with an empty disk.
    */
   private changeMembers(fault: Fault): void {
     const far = this.machines[2] as Machine<InspectedSite>;
     this.isFarOut = !this.isFarOut;
+    this.forgetUpgrade();
     const without = this.isFarOut ? far.name : null;
     if (without !== null && fault.amount % 2 === 0) {
       this.isFarStopped = true;
@@ -272,6 +303,7 @@ export class Faults {
     this.witness.loseNext.clear();
     this.witness.cutAt.clear();
     Object.assign(this.witness.trouble, { lostRequests: 0, lostAnswers: 0, doubled: 0, slowness: 1 });
+    this.witness.isOlder = () => false;
     if (!this.witness.up && !this.leftOut.has('witness')) this.witness.start();
     this.isFarOut = this.isFarStopped = false;
     for (const machine of this.machines) this.restartWith(machine, null);

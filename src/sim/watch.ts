@@ -287,6 +287,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'agreement.told') coverage.hit('the witness heard that a primary went on alone');
     else if (event === 'agreement.over') coverage.hit('a copy that had left the right may claim again');
     else if (event === 'add.done') coverage.hit('a copy that was removed was added again');
+    else if (facts['reason'] === 'not-understood') coverage.hit('a change was asked of a witness that does not know it');
     else if (event === 'mode.done') this.countMode(machine, String(facts['site']));
     else if (event === 'replica.grown') this.countGrown(machine);
     else if (event === 'scan.confirm') coverage.hit('scan confirmed by a stronger digest');
@@ -597,7 +598,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   private countStep({ operation, before, reply }: WitnessStep): void {
     const { coverage } = this;
     const done = reply.outcome === 'done';
-    if (reply.outcome !== 'unknown' && reply.repeated === true) coverage.hit('a witness request arrived twice');
+    if ('repeated' in reply && reply.repeated === true) coverage.hit('a witness request arrived twice');
     else if (operation.kind === 'claim') {
       if (!done) coverage.hit('claim refused');
       else {

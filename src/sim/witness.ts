@@ -1,7 +1,14 @@
 // The simulated witness: the real step function over a store that is durable before it is shown, behind a path that delays, loses and doubles
 // requests and answers. A request may arrive long after the site that sent it has died and started again.
 
-import { apply, type WitnessOperation, type WitnessPort, type WitnessReply, type WitnessState } from '../core/arbiter/witness-state.ts';
+import {
+  apply,
+  NEWER_OPERATIONS,
+  type WitnessOperation,
+  type WitnessPort,
+  type WitnessReply,
+  type WitnessState,
+} from '../core/arbiter/witness-state.ts';
 import { Chance } from './random.ts';
 import type { Gate } from './gate.ts';
 import type { World } from './world.ts';
@@ -49,6 +56,10 @@ export class SimWitness {
   /** Called when a witness that no copy should believe any more changes something. */
   onStray: (step: WitnessStep) => void = () => undefined;
   up = true;
+  /** Whether its program is of before the operations on members. */
+  isOlder: () => boolean = () => false;
+  /** Called when it did not understand an operation. Returns after how long another try of that arrives at a newer program; null: none does. */
+  onNotUnderstood: (operation: WitnessOperation) => number | null = () => null;
   /** Kinds of operations whose next answer is lost. */
   readonly loseNext = new Set<WitnessOperation['kind']>();
   /** Kinds of operations at whose next arrival the path of the asker is cut, for so many milliseconds. */
@@ -157,7 +168,7 @@ export class SimWitness {
     this.world.after(this.delay(), () => this.arrive(asker, operation, answer));
   }
 
-  private arrive(asker: Asker, operation: WitnessOperation, answer: (reply: WitnessReply) => void): void {
+  private arrive(asker: Asker, operation: WitnessOperation, answer: (reply: WitnessReply) => void, isNewer = !this.isOlder()): void {
     if (!this.up) {
       // A machine without the process refuses the connection, which is no news about an earlier try.
       if (this.chance.happens(0.5)) this.world.after(this.delay(), () => answer({ outcome: 'unknown' }));
@@ -180,7 +191,8 @@ export class SimWitness {
     this.world.at(this.storeFree, () => {
       // A witness that died before this may have stored it or not, and answers nobody.
       if (life !== this.life && this.chance.happens(0.5)) return;
-      const reply = this.step(asker, operation);
+      const reply: WitnessReply =
+        isNewer || !NEWER_OPERATIONS.has(operation.kind) ? this.step(asker, operation) : this.notUnderstood(asker, operation);
       const chosen = reply.outcome === 'done' && this.loseNext.delete(operation.kind);
       const lost = chosen || life !== this.life || this.cut.has(asker.name) || this.chance.happens(this.trouble.lostAnswers);
       if (lost) this.onLost(operation, true);
@@ -215,6 +227,13 @@ export class SimWitness {
     if (name === this.record) this.onStep(step);
     else if (grants && state?.revision !== stored?.revision) this.onStray(step);
     return answer;
+  }
+
+  private notUnderstood(asker: Asker, operation: WitnessOperation): WitnessReply {
+    this.world.note('witness', 'not-understood', 0, 0, () => `${asker.name} ${JSON.stringify(operation)}`);
+    const again = this.onNotUnderstood(operation);
+    if (again !== null) this.world.after(again, () => this.arrive(asker, operation, () => undefined, true));
+    return { outcome: 'not-understood' };
   }
 
   private delay(): number {

@@ -3,7 +3,7 @@
 
 import { Agent, type IncomingMessage, request, type ClientRequest } from 'node:http';
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
-import type { WitnessOperation, WitnessPort, WitnessReply } from '../core/arbiter/witness-state.ts';
+import { NEWER_OPERATIONS, type WitnessOperation, type WitnessPort, type WitnessReply } from '../core/arbiter/witness-state.ts';
 import { limits } from '../core/base/limits.ts';
 import type { TlsMaterial } from '../host/tls-material.ts';
 import { tlsClientOptions, tlsReason } from '../host/tls-stream.ts';
@@ -150,6 +150,8 @@ function readBody(response: IncomingMessage, done: (text: string | { failed: str
 
 /** The answer in a response, or why it is none. */
 function replyOf(status: number, text: string, operation: WitnessOperation): WitnessReply | { failed: string } {
+  // What this program sends is well formed: a witness that cannot read it is of a release before it. Of anything else 400 is no answer of a witness.
+  if (status === 400 && NEWER_OPERATIONS.has(operation.kind)) return { outcome: 'not-understood' };
   if (status !== 200 && status !== 404 && status !== 409) return { failed: `status ${status}: ${text.slice(0, 500)}` };
   let value: unknown;
   try {

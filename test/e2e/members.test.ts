@@ -2,12 +2,16 @@
 // between, at most one site serves, nothing is lost, and all copies are equal at the end.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 
 import { runTool } from '../../demo/tools.ts';
 import { EXIT } from '../../src/core/base/errors.ts';
+import { startWitness } from '../../src/witness/server.ts';
 import { type TestCluster, type TestLoad, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
 
@@ -196,6 +200,58 @@ test('a site is removed, and added again with an empty folder, while a host writ
     assert.equal(await cluster.healed(), 'alpha');
     await load.workload.stop();
     await cluster.verify(load);
+    await cluster.compareCopies(load);
+  });
+});
+
+/** The witness as it was before the operations on members, in front of its own data. Returns how it is ended. */
+async function olderWitness({ address, data }: TestCluster['layout']['witness']): Promise<() => Promise<void>> {
+  const witness = await startWitness({ dataFolder: data, log: () => undefined });
+  const answerTo = async ({ method = 'GET', url = '/' }: IncomingMessage, body: string): Promise<{ status: number; body: string }> => {
+    if (/"kind":"(mode|add|remove)"/.test(body)) return { status: 400, body: '{"error":"the body is no operation"}' };
+    const answer = await fetch(`http://127.0.0.1:${witness.address.port}${url}`, { method, ...(method === 'POST' && { body }) });
+    return { status: answer.status, body: await answer.text() };
+  };
+  const server = createServer((request, response) => {
+    text(request)
+      .then((body) => answerTo(request, body))
+      .then(({ status, body }) => response.writeHead(status, { 'content-type': 'application/json' }).end(body))
+      .catch(() => response.destroy());
+  });
+  assert.equal(address.kind, 'tcp');
+  if (address.kind === 'tcp') server.listen(address.port, address.host);
+  await once(server, 'listening');
+  return async () => {
+    server.close();
+    server.closeAllConnections();
+    await witness.close();
+  };
+}
+
+test('a witness that is older than the change is told of, other questions go on, and the change comes with its upgrade', async () => {
+  await withCluster({}, async (cluster) => {
+    const load = cluster.load();
+    await cluster.acknowledged(load, 50);
+    await cluster.cluster.witness.stop();
+    const end = await olderWitness(cluster.layout.witness);
+    write(cluster, []);
+    for (const site of ['alpha', 'beta', 'gamma'] as const) await reload(cluster, site);
+    await cluster.until('the status says what is to be done', async () =>
+      /alpha waits to mirror gamma as sync: the program of the witness is older, .*upgrade the witness first/.test(
+        (await tercet(cluster, 'status')).text,
+      ),
+    );
+    assert.equal((await cluster.status('alpha')).witness.reachable, true);
+    // Another question: beta is lost, and hosts are served without it.
+    await cluster.member('beta').daemon.kill();
+    await cluster.until('alpha is alone', async () => (await cluster.status('alpha')).protection === 'solo');
+    await cluster.acknowledged(load, 50);
+    await cluster.member('beta').daemon.start();
+    await cluster.until('beta may serve again', async () => (await cluster.status('alpha')).protection === 'mirrored');
+    await end();
+    await cluster.cluster.witness.start();
+    await mirrored(cluster, 'gamma', 'sync');
+    await cluster.healed();
     await cluster.compareCopies(load);
   });
 });

@@ -51,6 +51,7 @@ interface Sending {
 interface Asking {
   readonly operation: WitnessOperation;
   readonly done: (answer: WitnessAnswer) => void;
+  readonly notUnderstood: (() => void) | null;
   sentAt: Millis;
   /** Whether an answer to the last try is still awaited. */
   inFlight: boolean;
@@ -242,12 +243,17 @@ export class WitnessDesk {
 
   /**
    * Asks for a change until its answer is known. One change at a time. `requestId` is given when the question was asked before a restart.
-   * `done` is called once with the answer, unless the change was abandoned.
+   * `done` is called once with the answer, unless the change was abandoned. With `notUnderstood`, a witness whose program does not know the operation ends
+   * the question, too: earlier tries may still be carried out, should it be a newer one meanwhile.
    */
-  ask(change: Change, done: (answer: WitnessAnswer) => void, requestId: string = this.#random.id()): void {
+  ask(
+    change: Change,
+    done: (answer: WitnessAnswer) => void,
+    { requestId = this.#random.id(), notUnderstood = null }: { requestId?: string; notUnderstood?: (() => void) | null } = {},
+  ): void {
     assert(this.#asking === null, 'one change at a time', { asked: change.kind });
     const operation = { ...change, requestId, group: this.#group, from: this.#site } as WitnessOperation;
-    this.#asking = { operation, done, sentAt: -Infinity, inFlight: false, tries: 0 };
+    this.#asking = { operation, done, notUnderstood, sentAt: -Infinity, inFlight: false, tries: 0 };
     this.#send(this.#asking);
   }
 
@@ -281,6 +287,11 @@ export class WitnessDesk {
       if (this.#stopped) return;
       const believed = this.#learn(reply, sent, asking.operation.kind);
       if (this.#asking !== asking) return;
+      if (reply.outcome === 'not-understood') {
+        if (asking.notUnderstood === null) return;
+        this.#asking = null;
+        return asking.notUnderstood();
+      }
       // An order by hand that an unseeded witness refuses is refused, whatever else it says; and what is asked about a deleted group is.
       const ended = this.#trouble?.kind === 'deleted' || asking.operation.kind === 'force';
       const final = believed || (ended && reply.outcome === 'refused');
@@ -317,11 +328,8 @@ export class WitnessDesk {
 
   /** Returns false when the answer is not to be believed. `sent`: what was known when the question left. */
   #learn(reply: WitnessReply, sent: Sending, kind: WitnessOperation['kind']): boolean {
-    if (reply.outcome === 'unknown') {
-      this.#setReachable(false);
-      return false;
-    }
-    this.#setReachable(true);
+    this.#setReachable(reply.outcome !== 'unknown');
+    if (reply.outcome === 'unknown' || reply.outcome === 'not-understood') return false;
     // The question went to the witness that was believed before: its answer is about a world that this copy has left.
     if (sent.instance !== this.#instance && sent.instance !== null) return false;
     const trouble = this.#troubleOf(reply, sent, kind);

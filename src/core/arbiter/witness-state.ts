@@ -245,8 +245,14 @@ export type WitnessAnswer =
 
 type Refused = Extract<WitnessAnswer, { outcome: 'refused' }>;
 
-/** What a site learns: an answer, or `unknown`, when none came in time: the operation may have happened, may still happen, or never. */
-export type WitnessReply = WitnessAnswer | { readonly outcome: 'unknown' };
+/**
+ * What a site learns: an answer, or `unknown`, when none came in time: the operation may have happened, may still happen, or never. `not-understood`: the
+ * program of the witness is older than the operation. This try did nothing; another one, on its way to a newer program, may.
+ */
+export type WitnessReply = WitnessAnswer | { readonly outcome: 'unknown' } | { readonly outcome: 'not-understood' };
+
+/** What a witness of the release before does not know. */
+export const NEWER_OPERATIONS: ReadonlySet<WitnessOperation['kind']> = new Set(['mode', 'add', 'remove']);
 
 /** The way to the witness. `done` is called once, later, never from inside the call. */
 export interface WitnessPort {

@@ -83,7 +83,9 @@ export class Claimant {
     if (this.#unflushed !== null) return replica?.flush();
     if (desk.busy) desk.abandon();
     counters.claims++;
-    desk.ask({ kind: 'claim', epoch: pending.epoch, revision: pending.revision }, (answer) => this.#answered(answer), pending.requestId);
+    desk.ask({ kind: 'claim', epoch: pending.epoch, revision: pending.revision }, (answer) => this.#answered(answer), {
+      requestId: pending.requestId,
+    });
   }
 
   /** Looks whether a fresh view has come that tells what became of the claim. */

@@ -350,6 +350,11 @@ export class Lead {
     }
   }
 
+  /** Why a change of its mode, or whether it is a copy, has not come to pass, though the witness was asked. */
+  changeTrouble(site: SiteName): { readonly cause: string; readonly next: string } | null {
+    return this.#membership.changeTrouble(site);
+  }
+
   /** The group has the copy from now on: it may follow. */
   entered(peer: FollowedPeer): void {
     peer.entered = true;

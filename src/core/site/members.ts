@@ -164,6 +164,8 @@ export class Members {
       return { cause: `no other sync copy would be in step with ${options.site}`, next: 'it is done as soon as another one is' };
     if (peer !== undefined && peer.flag !== 'false')
       return { cause: `the flag of ${site} is to be false first`, next: 'then the witness is asked for the change' };
+    const trouble = lead.changeTrouble(site);
+    if (trouble !== null) return trouble;
     return { cause: 'the witness has not answered yet', next: 'it is asked until the answer is known' };
   }
 

@@ -107,6 +107,11 @@ export class Membership {
     this.#admitting = null;
   }
 
+  /** Why a change of its mode, or whether it is a copy, has not come to pass, though the witness was asked. */
+  changeTrouble(site: SiteName): { readonly cause: string; readonly next: string } | null {
+    return this.#changes.trouble(site);
+  }
+
   /** Whether the flag of a peer is being put to false. */
   get isExcluding(): boolean {
     return this.#excluding !== null;

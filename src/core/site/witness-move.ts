@@ -106,9 +106,11 @@ export class WitnessMove {
     const replica = this.#site.replica() as Replica;
     if (reply.outcome === 'unknown')
       return refused('no witness answers', 'start the new one at the address that the configuration names, and order it again');
+    const sameVersion = refused('what answers does not say who it is', 'run the same version everywhere');
+    if (reply.outcome === 'not-understood') return sameVersion;
     const { view } = reply;
     const instance = view?.instance ?? (reply.outcome === 'refused' ? reply.instance : undefined);
-    if (instance === undefined) return refused('what answers does not say who it is', 'run the same version everywhere');
+    if (instance === undefined) return sameVersion;
     if (desk.moving && desk.instance === instance) {
       this.#nextAt = -Infinity;
       return null;

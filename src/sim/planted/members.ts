@@ -24,7 +24,11 @@ export const MEMBER_BUGS: readonly PlantedBug[] = [
         find: "  if (target.flag) return 'flag-true';\n  return { revision: state.revision + 1, copies: state.copies.map",
         replace: '  return { revision: state.revision + 1, copies: state.copies.map',
       },
-      { file: CHANGES, find: "if (step === null || peer.flag !== 'false') continue;", replace: 'if (step === null) continue;' },
+      {
+        file: CHANGES,
+        find: "if (peer.flag !== 'false' || (step === null && open === undefined)) continue;",
+        replace: 'if (step === null && open === undefined) continue;',
+      },
     ],
   },
   {
@@ -57,10 +61,28 @@ export const MEMBER_BUGS: readonly PlantedBug[] = [
     edits: [
       {
         file: CHANGES,
-        find: '    this.#asking = peer;',
-        replace: "    this.#asking = peer;\n    peer.flag = 'maybe';\n    if (step.kind === 'mode') peer.peer.mode = step.mode;",
+        find: '    this.#asking = peer;\n    // One that is asked for again',
+        replace:
+          "    this.#asking = peer;\n    peer.flag = 'maybe';\n    if (step.kind === 'mode') peer.peer.mode = step.mode;\n    // One that is asked for again",
       },
     ],
+  },
+  {
+    name: 'a change that the witness does not understand counts as done',
+    breaks: '20 mode',
+    edits: [
+      {
+        file: CHANGES,
+        find: 'const notUnderstood = (): void => ended(() => this.#givenUp(peer, step));',
+        replace:
+          "const notUnderstood = (): void => ended(() => (step.kind === 'mode' ? this.#done(peer, step, step.mode) : this.#givenUp(peer, step)));",
+      },
+    ],
+  },
+  {
+    name: 'a question that was given up is taken for one that is never carried out',
+    breaks: '20 mode',
+    edits: [{ file: CHANGES, find: '    this.#open.set(peer, step);', replace: '' }],
   },
   {
     name: 'a copy is struck out while its flag is true',
@@ -76,7 +98,11 @@ export const MEMBER_BUGS: readonly PlantedBug[] = [
         find: "  if (target.flag) return 'flag-true';\n  return { revision: state.revision + 1, copies: state.copies.filter",
         replace: '  return { revision: state.revision + 1, copies: state.copies.filter',
       },
-      { file: CHANGES, find: "if (step === null || peer.flag !== 'false') continue;", replace: 'if (step === null) continue;' },
+      {
+        file: CHANGES,
+        find: "if (peer.flag !== 'false' || (step === null && open === undefined)) continue;",
+        replace: 'if (step === null && open === undefined) continue;',
+      },
     ],
   },
   {

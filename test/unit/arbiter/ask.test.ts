@@ -67,7 +67,7 @@ function answer(reply: WitnessReply): void {
 
 function ask(change: Change = EXCLUDE, requestId?: string): WitnessAnswer[] {
   const answers: WitnessAnswer[] = [];
-  desk.ask(change, (one) => answers.push(one), requestId);
+  desk.ask(change, (one) => answers.push(one), { ...(requestId !== undefined && { requestId }) });
   return answers;
 }
 
@@ -94,6 +94,16 @@ describe('a change', () => {
       ['done'],
     );
     assert.deepEqual([desk.busy, desk.deadline()], [false, Infinity]);
+  });
+
+  test('that an older program does not understand is given up by whoever can do without it, and asked again by the others', () => {
+    let given = 0;
+    desk.ask({ kind: 'mode', site: 'near', mode: 'async', epoch: 2, revision: 7 }, () => assert.fail(), { notUnderstood: () => given++ });
+    answer({ outcome: 'not-understood' });
+    assert.deepEqual([given, desk.busy, desk.reachable], [1, false, true]);
+    const answers = ask();
+    answer({ outcome: 'not-understood' });
+    assert.deepEqual([desk.busy, desk.deadline(), answers.length], [true, 1500, 0]);
   });
 
   test('is not asked twice while an answer may still come', () => {

@@ -332,6 +332,14 @@ describe('the client', () => {
     }
   });
 
+  test('learns that a witness of before does not understand an operation', async () => {
+    const older = await answering((_request, response) => response.writeHead(400).end('{"error":"the body is no operation"}'));
+    const mode: WitnessOperation = { ...read, kind: 'mode', site: 'gamma', mode: 'sync', epoch: 1, revision: 1 };
+    assert.deepEqual(await ask(clientOf(older), mode), { outcome: 'not-understood' });
+    // Whoever does not understand what every witness does is none.
+    assert.deepEqual(await ask(clientOf(older), read), { outcome: 'unknown' });
+  });
+
   test('learns unknown from a witness that is not there, does not answer, or answers something else', async () => {
     const gone = await start({ dataFolder: join(folder, 'gone') });
     await gone.close();
