@@ -40,7 +40,7 @@ const IMPORTS: Readonly<Record<string, Allowed>> = {
   'core/scan': core('core/base', 'core/record', 'core/replica'),
   'core/mirror': core('core/base', 'core/record', 'core/replica', 'core/scan', 'core/arbiter'),
   'core/site': core(...CORE),
-  host: { folders: CORE, node: true, packages: ['koffi'] },
+  host: { folders: CORE, node: true, packages: ['koffi', '@node-rs/crc32'] },
   // The model as well: its traces are replayed against the core.
   sim: { folders: [...CORE, 'spec'], node: true, packages: [] },
   witness: { folders: ['core/base', 'core/arbiter', 'host'], node: true, packages: ['hono', '@hono/node-server', 'zod', 'pino'] },

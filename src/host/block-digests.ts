@@ -1,8 +1,8 @@
 // Digests of blocks on the main thread, in slices: between two of them everything else has its turn.
 
 import { hash } from 'node:crypto';
-import { crc32 } from 'node:zlib';
 import type { BlockDigests, DigestAlgorithm } from '../core/base/ports.ts';
+import { crc32 } from './digests.ts';
 
 /** Bytes digested in one go: some 200 µs. */
 const SLICE_BYTES = 256 * 1024;

@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, uptime } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { InvariantError } from '../../../src/core/base/assert.ts';
 import { machineBootId } from '../../../src/host/boot-id.ts';
@@ -44,6 +45,17 @@ test('a checksum may be computed piece by piece', () => {
   const bytes = Uint8Array.from('123456789', (digit) => digit.charCodeAt(0));
   assert.equal(machineDigests.crc32(bytes, 0), 0xcbf43926);
   assert.equal(machineDigests.crc32(bytes.subarray(4), machineDigests.crc32(bytes.subarray(0, 4), 0)), 0xcbf43926);
+});
+
+test("a checksum is zlib's, of pieces of any length and at any offset", () => {
+  const bytes = Uint8Array.from({ length: 70_000 }, (_, index) => (index * 2_654_435_761) >>> 13);
+  for (const length of [0, 1, 15, 16, 64, 95, 96, 97, 127, 128, 129, 1023, 4096, 4097, 65_536]) {
+    for (const offset of [0, 1, 7, 63]) {
+      const piece = bytes.subarray(offset, offset + length);
+      for (const seed of [0, 1, 0xcbf43926, 0xffffffff])
+        assert.equal(machineDigests.crc32(piece, seed), crc32(piece, seed), `${length} bytes at ${offset} after ${seed}`);
+    }
+  }
 });
 
 describe('the boot id', () => {
