@@ -24,7 +24,7 @@ import {
   seekHole,
   shareBlocks,
 } from './libc.ts';
-import { piecesOf, scattered, worthScattering, writeScattered } from './scatter.ts';
+import { GatheredReads, piecesOf, scattered, SMALL_READ_BYTES_MAX, worthScattering, writeScattered } from './scatter.ts';
 import { codeOf, joinRuns, readRun, type TransferDone, type TransferQueue, withoutFirst, writeRun } from './transfers.ts';
 
 /** What a file needs of the folder it is in. */
@@ -54,6 +54,7 @@ export class DiskFile implements StoredFile {
   #name: string;
   readonly #owner: FileOwner;
   readonly #isDevice: boolean;
+  readonly #reads: GatheredReads;
   #size: number;
   /** Users who have opened and not closed it. */
   #users = 0;
@@ -66,6 +67,7 @@ export class DiskFile implements StoredFile {
     this.#name = name;
     this.fd = fd;
     this.#owner = owner;
+    this.#reads = new GatheredReads(fd, owner.transfers);
     const stat = this.#attempt('open', () => fstatSync(fd));
     this.#isDevice = stat.isBlockDevice();
     if (!this.#isDevice && !stat.isFile()) throw this.#error('open', 'EINVAL');
@@ -191,7 +193,9 @@ export class DiskFile implements StoredFile {
 
   readParts(parts: readonly FilePart[], done: DiskDone): void {
     this.#checkOpen();
-    this.#transfer('read', joinRuns(parts), readRun, done);
+    const [first] = parts;
+    if (parts.length === 1 && first !== undefined && first.bytes.length <= SMALL_READ_BYTES_MAX) this.#readSmall(first, done);
+    else this.#transfer('read', joinRuns(parts), readRun, done);
   }
 
   digestBlocks(range: { readonly offset: number; readonly length: number }, how: DigestHow, done: DigestsDone): void {
@@ -279,6 +283,16 @@ export class DiskFile implements StoredFile {
     const hole = seekHole(this.fd, at);
     if (typeof hole === 'string') throw this.#error('read', hole);
     return extent(hole, false);
+  }
+
+  /** One small read, which goes along with others. */
+  #readSmall({ offset, bytes }: FilePart, done: DiskDone): void {
+    const owner = this.#owner;
+    owner.begun();
+    this.busy(
+      (finish) => this.#reads.add({ offset, bytes, done: finish }),
+      (code) => owner.ended(done, code === null ? null : { operation: 'read', file: this.name, code }),
+    );
   }
 
   /** Every run, or set of scattered writes, is one transfer. After a failure no further one is begun; `done` is told when all that were begun have ended. */

@@ -100,17 +100,25 @@ export function bootMillis(): number | null {
   return (secondsLow + secondsHigh * U32) * 1000 + nanos / 1e6;
 }
 
-/** What became of one write of AsyncWrites: bytes written, the name of the error, or undefined when it was not carried out. */
-export type WriteResult = number | string | undefined;
+/** posix_fadvise(2): a range will be read soon. */
+const ADVICE_WILL_NEED = 3;
+
+/** Asks the system to bring a range of a file into its cache, without waiting for the disk. Advice only: nothing depends on it. */
+export function bringIn(fd: number, offset: number, length: number): void {
+  native?.fadvise(fd, offset, length, ADVICE_WILL_NEED);
+}
+
+/** What became of one transfer of AsyncBatch: bytes moved, the name of the error, or undefined when it was not carried out. */
+export type TransferResult = number | string | undefined;
 
 /** Submission of asynchronous I/O (io_submit): numbers of the system calls, which the C library has no functions for. */
 const AIO_CALLS = process.arch === 'x64' ? { setup: 206, getEvents: 208, submit: 209 } : { setup: 0, getEvents: 4, submit: 2 };
-const AIO_PWRITE = 1;
+const AIO_OPERATIONS = { read: 0, write: 1 } as const;
 const AIO_BLOCK_WORDS = 16;
 const AIO_EVENT_WORDS = 8;
 
-/** An area for writes that are handed to the system together, in one call on a thread of the pool. Used for one set of writes at a time. */
-export class AsyncWrites {
+/** An area for transfers that are handed to the system together, in one call on a thread of the pool. Used for one set of them at a time. */
+export class AsyncBatch {
   readonly #native: Native;
   readonly #context: number;
   /** struct iocb, pointers to them, and struct io_event. */
@@ -119,35 +127,35 @@ export class AsyncWrites {
   readonly #events: Uint32Array;
   readonly #eventsAddress: number;
   #count = 0;
-  /** What the system is reading from: kept from the garbage collector. */
+  /** What the system is moving bytes from or to: kept from the garbage collector. */
   #held: Uint8Array[] = [];
 
-  /** An area for so many writes; null where the system has none to give. */
-  static open(writesMax: number): AsyncWrites | null {
+  /** An area for so many transfers; null where the system has none to give. */
+  static open(transfersMax: number): AsyncBatch | null {
     if (native === null) return null;
     const context = new Uint32Array(2);
-    if (native.syscall(AIO_CALLS.setup, writesMax, addressOf(bytesOf(context)), 0, 0, 0) !== 0) return null;
-    return new AsyncWrites(native, writesMax, (context[0] as number) + (context[1] as number) * U32);
+    if (native.syscall(AIO_CALLS.setup, transfersMax, addressOf(bytesOf(context)), 0, 0, 0) !== 0) return null;
+    return new AsyncBatch(native, transfersMax, (context[0] as number) + (context[1] as number) * U32);
   }
 
-  private constructor(from: Native, writesMax: number, context: number) {
+  private constructor(from: Native, transfersMax: number, context: number) {
     this.#native = from;
     this.#context = context;
-    this.#blocks = new Uint32Array(writesMax * AIO_BLOCK_WORDS);
+    this.#blocks = new Uint32Array(transfersMax * AIO_BLOCK_WORDS);
     const blocksAddress = addressOf(bytesOf(this.#blocks));
-    this.#pointers = new Uint32Array(writesMax * 2);
-    for (let i = 0; i < writesMax; i++) setWide(this.#pointers, 2 * i, blocksAddress + 4 * AIO_BLOCK_WORDS * i);
-    this.#events = new Uint32Array(writesMax * AIO_EVENT_WORDS);
+    this.#pointers = new Uint32Array(transfersMax * 2);
+    for (let i = 0; i < transfersMax; i++) setWide(this.#pointers, 2 * i, blocksAddress + 4 * AIO_BLOCK_WORDS * i);
+    this.#events = new Uint32Array(transfersMax * AIO_EVENT_WORDS);
     this.#eventsAddress = addressOf(bytesOf(this.#events));
   }
 
-  /** Adds a write to those that submit() hands over. */
-  add(fd: number, offset: number, bytes: Uint8Array): void {
+  /** Adds a transfer to those that submit() hands over. */
+  add(operation: 'read' | 'write', fd: number, offset: number, bytes: Uint8Array): void {
     const at = AIO_BLOCK_WORDS * this.#count;
     const block = this.#blocks;
     block.fill(0, at, at + AIO_BLOCK_WORDS);
     block[at] = this.#count;
-    block[at + 4] = AIO_PWRITE;
+    block[at + 4] = AIO_OPERATIONS[operation];
     block[at + 5] = fd;
     setWide(block, at + 6, addressOf(bytes));
     setWide(block, at + 8, bytes.length);
@@ -157,8 +165,8 @@ export class AsyncWrites {
   }
 
   /** Carries out what was added; `done` gets one result for each, in the order of add(). */
-  submit(done: (results: readonly WriteResult[]) => void): void {
-    const results: WriteResult[] = Array.from({ length: this.#count }, () => undefined);
+  submit(done: (results: readonly TransferResult[]) => void): void {
+    const results: TransferResult[] = Array.from({ length: this.#count }, () => undefined);
     const end = (): void => {
       this.#count = 0;
       this.#held = [];
@@ -172,8 +180,8 @@ export class AsyncWrites {
     });
   }
 
-  /** Takes the results of `left` writes: they are there already unless the system carries them out later, which is waited for in the pool. */
-  #collect(results: WriteResult[], left: number, end: () => void): void {
+  /** Takes the results of `left` transfers: they are there already unless the system carries them out later, which is waited for in the pool. */
+  #collect(results: TransferResult[], left: number, end: () => void): void {
     const taken = (error: Error | null, count: number): void => {
       if (error !== null || count < 0) throw new Error('io_getevents failed', { cause: error });
       for (let i = 0; i < count; i++) {
@@ -239,6 +247,7 @@ interface Native {
   readonly lseek: NativeCall;
   readonly flock: NativeCall;
   readonly preadv2: NativeCall;
+  readonly fadvise: NativeCall;
   readonly ioctl: NativeCall;
   readonly clockGettime: NativeCall;
   readonly syscall: NativeCall;
@@ -263,6 +272,7 @@ function bind(): Native | null {
       lseek: bound('lseek', 'int64_t', ['int', 'int64_t', 'int']),
       flock: bound('flock', 'int', ['int', 'int']),
       preadv2: bound('preadv2', 'int64_t', ['int', 'uintptr_t', 'int', 'int64_t', 'int']),
+      fadvise: bound('posix_fadvise', 'int', ['int', 'int64_t', 'int64_t', 'int']),
       ioctl: bound('ioctl', 'int', ['int', 'uint64_t', 'int']),
       clockGettime: bound('clock_gettime', 'int', ['int', 'uintptr_t']),
       syscall: bound('syscall', 'int64_t', ['int64_t', 'uintptr_t', 'int64_t', 'uintptr_t', 'uintptr_t', 'uintptr_t']),

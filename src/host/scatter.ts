@@ -1,14 +1,16 @@
-// Many small writes at places apart, in one call of the system on one thread of the pool. A trip of its own for each costs five times what the
-// write does: destaging in random order is nothing but such writes. Linux carries out a submitted write through the page cache at once.
+// Many small transfers at places apart, in one call of the system on one thread of the pool. A trip of its own for each costs five times what the
+// transfer does: destaging in random order is nothing but such writes, and many hosts' reads at once of what is not cached nothing but such reads.
+// Linux carries out a submitted transfer through the page cache at once, one after the other. So that reads do not wait for the disk one after the
+// other as well, the system is asked beforehand to bring all of them in.
 
 import { assert } from '../core/base/assert.ts';
 import type { FilePart } from '../core/base/ports.ts';
-import { AsyncWrites } from './libc.ts';
-import { codeOf, type TransferDone, writeRun } from './transfers.ts';
+import { AsyncBatch, bringIn, type TransferResult } from './libc.ts';
+import { codeOf, readRun, type TransferDone, type TransferQueue, writeRun } from './transfers.ts';
 
-/** Writes of one call. */
+/** Transfers of one call. */
 const SCATTERED_MAX = 256;
-/** Fewer writes than these are as well off with a trip each: those use several threads. */
+/** Fewer than these are as well off with a trip each: those use several threads. */
 const SCATTERED_MIN = 4;
 /**
  * Longest write to a base image. The system caches what one write brings as one stretch, and each later small write to a stretch of a MiB costs as
@@ -17,7 +19,7 @@ const SCATTERED_MIN = 4;
 const PIECE_BYTES_MAX = 64 * 1024;
 
 /** Submission areas that no call uses at the moment. They are made as needed: as many as there are transfers at once. */
-const idle: AsyncWrites[] = [];
+const idle: AsyncBatch[] = [];
 let available: boolean | null = null;
 
 /** The parts in pieces that are written one by one; parts without bytes are left out. */
@@ -34,13 +36,13 @@ export function piecesOf(parts: readonly FilePart[]): readonly FilePart[] {
 /** Whether so many writes together are better written this way, and the system can do it. */
 export function worthScattering(count: number): boolean {
   if (count < SCATTERED_MIN) return false;
-  available ??= giveBack(AsyncWrites.open(SCATTERED_MAX));
+  available ??= giveBack(AsyncBatch.open(SCATTERED_MAX));
   return available;
 }
 
-function giveBack(writes: AsyncWrites | null): boolean {
-  if (writes !== null) idle.push(writes);
-  return writes !== null;
+function giveBack(batch: AsyncBatch | null): boolean {
+  if (batch !== null) idle.push(batch);
+  return batch !== null;
 }
 
 /** The pieces in sets that one call takes. */
@@ -53,13 +55,13 @@ export function scattered(pieces: readonly FilePart[]): FilePart[][] {
 /** Writes the parts, all of them; `done` is told when the last has ended. After a failure others may have been written or not. */
 export function writeScattered(fd: number, parts: readonly FilePart[], done: TransferDone): void {
   assert(parts.length > 0 && parts.length <= SCATTERED_MAX, 'one call takes a bounded number of writes', { count: parts.length });
-  const writes = idle.pop() ?? AsyncWrites.open(SCATTERED_MAX);
+  const writes = idle.pop() ?? AsyncBatch.open(SCATTERED_MAX);
   if (writes === null) {
     // The system has no room for one more area: each write goes its own way.
     setImmediate(writeRest, fd, parts, done);
     return;
   }
-  for (const { offset, bytes } of parts) writes.add(fd, offset, bytes);
+  for (const { offset, bytes } of parts) writes.add('write', fd, offset, bytes);
   writes.submit((results) => {
     idle.push(writes);
     const rest: FilePart[] = [];
@@ -85,4 +87,83 @@ function writeRest(fd: number, parts: readonly FilePart[], done: TransferDone): 
   } catch (error) {
     done(codeOf(error));
   }
+}
+
+/** A read for a host: `done` is told when `bytes` are filled. */
+export interface SmallRead extends FilePart {
+  readonly done: TransferDone;
+}
+
+/** Longest read that is gathered: longer ones are worth a trip of their own. */
+export const SMALL_READ_BYTES_MAX = 64 * 1024;
+/** Sets of reads under way at once; what comes meanwhile is the next set. */
+const SETS_MAX = 2;
+
+/** Reads of one file that would wait for the disk, gathered as they come. */
+export class GatheredReads {
+  readonly #fd: number;
+  readonly #transfers: TransferQueue;
+  #waiting: SmallRead[] = [];
+  #underWay = 0;
+  #armed = false;
+
+  constructor(fd: number, transfers: TransferQueue) {
+    this.#fd = fd;
+    this.#transfers = transfers;
+  }
+
+  /** Fills `bytes` from `offset` on, with zeroes behind the end of the file; `done` comes later. */
+  add(read: SmallRead): void {
+    this.#waiting.push(read);
+    if (this.#armed || this.#underWay >= SETS_MAX) return;
+    this.#armed = true;
+    // What else this turn of the event loop asks for goes along.
+    setImmediate(() => {
+      this.#armed = false;
+      this.#begin();
+    });
+  }
+
+  #begin(): void {
+    while (this.#waiting.length > 0 && this.#underWay < SETS_MAX) {
+      const set = this.#waiting.splice(0, SCATTERED_MAX);
+      this.#underWay++;
+      const fd = this.#fd;
+      if (set.length > 1) for (const { offset, bytes } of set) bringIn(fd, offset, bytes.length);
+      this.#transfers.add((free) =>
+        readScattered(fd, set, () => {
+          this.#underWay--;
+          free();
+          this.#begin();
+        }),
+      );
+    }
+  }
+}
+
+/** Carries out all reads of a set; each is told by itself, and `ended` is called when the last has been. */
+function readScattered(fd: number, set: readonly SmallRead[], ended: () => void): void {
+  let left = set.length;
+  const end = ({ done }: SmallRead, code: string | null): void => {
+    left--;
+    if (left === 0) ended();
+    done(code);
+  };
+  const batch = worthScattering(set.length) ? (idle.pop() ?? AsyncBatch.open(SCATTERED_MAX)) : null;
+  const finish = (results: readonly TransferResult[]): void => {
+    for (const [index, read] of set.entries()) {
+      const result = results[index];
+      const { offset, bytes } = read;
+      if (typeof result === 'string') end(read, result);
+      else if (result === bytes.length) end(read, null);
+      // Not carried out, or in part (the end of the file): the plain call goes on.
+      else readRun(fd, { offset: offset + (result ?? 0), pieces: [bytes.subarray(result ?? 0)] }, (code) => end(read, code));
+    }
+  };
+  if (batch === null) return finish([]);
+  for (const { offset, bytes } of set) batch.add('read', fd, offset, bytes);
+  batch.submit((results) => {
+    idle.push(batch);
+    finish(results);
+  });
 }

@@ -313,6 +313,48 @@ describe('a file', () => {
     },
   );
 
+  /** So many small reads at once, at places apart in a file of `size` bytes; each is to come back with what `expected` says. */
+  async function readMany(file: StoredFile, count: number, expected: (offset: number) => number): Promise<void> {
+    const reads = Array.from({ length: count }, (_, index) => ({ offset: ((index * 379) % count) * 8192, bytes: filled(4096, 0xff) }));
+    const failures = await Promise.all(reads.map((read) => outcome((done) => file.readParts([read], done))));
+    assert.ok(failures.every((failure) => failure === null));
+    for (const { offset, bytes } of reads)
+      assert.ok(
+        bytes.every((byte, at) => byte === expected(offset + at)),
+        `4096 bytes from ${offset}`,
+      );
+  }
+
+  test('reads many small parts that are apart and not cached, each its own, with zeroes behind the end', async () => {
+    const { storage, file, path } = newFile();
+    const contents = Uint8Array.from({ length: 600 * 8192 + 1000 }, (_, at) => (at >> 12) % 251);
+    file.write(0, [contents]);
+    assert.equal(await flushed(storage, [file]), null);
+    assert.equal(spawnSync('dd', [`if=${path}`, 'iflag=nocache', 'count=0'], { stdio: 'ignore' }).status, 0);
+    await readMany(file, 700, (at) => contents[at] ?? 0);
+    for (const count of [1, 2, 3, 4, 5]) await readMany(file, count, (at) => contents[at] ?? 0);
+    file.close();
+  });
+
+  test('tells each of many small reads that it has failed, and stays open until the last has ended', async () => {
+    const { file, path } = newFile();
+    file.write(0, [filled(1 << 20, 1)]);
+    const reads = Array.from({ length: 20 }, (_, index) => ({ offset: index * 8192, bytes: filled(4096, 0) }));
+    const failure = { operation: 'read', file: 'data', code: 'EBADF' };
+    await withoutDescriptor(path, async () => {
+      const failures = await Promise.all(reads.map((read) => outcome((done) => file.readParts([read], done))));
+      assert.deepEqual(
+        failures,
+        reads.map(() => failure),
+      );
+    });
+    const last = Promise.all(reads.map((read) => outcome((done) => file.readParts([read], done))));
+    file.close();
+    assert.ok((await last).every((each) => each === null));
+    assert.ok(reads.every(({ bytes }) => bytes.every((byte) => byte === 1)));
+    assert.throws(() => descriptorOf(path), /is not open/);
+  });
+
   test('stays open while something is under way, though it was closed', async () => {
     const { file, path } = newFile();
     const bytes = filled(1 << 20, 3);
