@@ -26,8 +26,8 @@ export interface DigestResult {
 
 /** A tenth of the usual share where others want the processor. */
 const LOW_PRIORITY = 10;
-/** Bytes that are read and digested in one go: half of what a core keeps near itself, but always whole blocks. */
-const SLICE_BYTES = 256 * 1024;
+/** Bytes that are read and digested in one go: half of what a core keeps near itself, eight blocks of a scan, but always whole blocks. */
+const SLICE_BYTES = 512 * 1024;
 /** Memory that is kept for later. */
 const KEPT_MAX = 8;
 

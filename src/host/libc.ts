@@ -217,7 +217,8 @@ function wide(words: Uint32Array, at: number): number {
 /** Addresses of memory that was used before: asking for one takes longer than the rest of a call. Memory outside V8's heap never moves. */
 const addresses = new WeakMap<ArrayBufferLike, number>();
 
-function addressOf(bytes: Uint8Array): number {
+/** Where bytes lie, for a call that ends before they are given up. */
+export function addressOf(bytes: Uint8Array | Uint32Array): number {
   const memory = bytes.buffer;
   let address = addresses.get(memory);
   if (address === undefined) {

@@ -4,6 +4,7 @@
 // was so at some moment behind the begin of the resync, and records of later writes come anyway.
 
 import { assert } from '../base/assert.ts';
+import { limits } from '../base/limits.ts';
 import type { VolumeIndex } from '../base/units.ts';
 import { DIGEST_BYTES, type VolumeRange } from './digest.ts';
 import type { LocalDigests, ScanGeometry } from './local.ts';
@@ -147,14 +148,17 @@ export class Comparer {
     const size = DIGEST_BYTES[this.#local.algorithm];
     const count = Math.ceil(range.length / nodeBytes);
     const differing: number[] = [];
+    const parts: VolumeRange[] = [];
     for (let node = 0; node < count; node++) if (!equal(mine, theirs, node * size, size)) differing.push(node);
-    const isLast = level === this.#geometry.levels.length - 1;
+    const finerBytes = this.#geometry.levels[level + 1];
     for (const node of differing) {
       const offset = range.offset + node * nodeBytes;
       const part = { volume: range.volume, offset, length: Math.min(nodeBytes, range.offset + range.length - offset) };
-      if (isLast) unit.found.push(part);
-      else this.#compare(unit, part, level + 1);
+      if (finerBytes === undefined) unit.found.push(part);
+      else parts.push(part);
     }
+    // Neighbours are asked about together: where much differs, questions cost more than what they ask about.
+    if (finerBytes !== undefined) for (const part of merged(parts, limits.scanNodesMax * finerBytes)) this.#compare(unit, part, level + 1);
     unit.pending--;
     this.#advance();
   }
@@ -170,7 +174,7 @@ export class Comparer {
       }
       if (unit.pending > 0) return;
       this.#units.shift();
-      for (const range of merged(unit.found)) {
+      for (const range of merged(unit.found, Infinity)) {
         this.differingBytes += range.length;
         this.#owner.differs(range);
       }
@@ -187,12 +191,12 @@ function equal(a: Uint8Array, b: Uint8Array, from: number, length: number): bool
   return true;
 }
 
-/** The same ranges in order, those that follow one another as one. */
-function merged(ranges: VolumeRange[]): VolumeRange[] {
+/** The same ranges in order, those that follow one another as one of at most so many bytes. */
+function merged(ranges: VolumeRange[], bytesMax: number): VolumeRange[] {
   const result: VolumeRange[] = [];
   for (const range of ranges.sort((a, b) => a.offset - b.offset)) {
     const last = result[result.length - 1];
-    if (last !== undefined && last.offset + last.length === range.offset) {
+    if (last !== undefined && last.offset + last.length === range.offset && last.length + range.length <= bytesMax) {
       result[result.length - 1] = { ...last, length: last.length + range.length };
     } else {
       result.push(range);

@@ -150,6 +150,19 @@ test('what differs is found exactly, and many blocks that differ take hardly mor
   assert.ok(many.answeredBytes < 250 * 2 * 16 * 32 * 1.1, `${many.answeredBytes} bytes`);
 });
 
+test('neighbours that differ are asked about together', () => {
+  const all = Array.from({ length: (128 * MIB) / BLOCK_BYTES }, (_, block) => block);
+  const { found, asked, answeredBytes } = compare(new Thin(all), new Thin([]));
+  assert.deepEqual(
+    found.map(({ length }) => length),
+    Array.from({ length: 8 }, () => 16 * MIB),
+  );
+  // Each of 8 units at four levels, and the second volume.
+  assert.equal(asked, 8 * 4 + 1);
+  // No more digests than the same questions one by one would bring.
+  assert.equal(answeredBytes, 32 * (8 * (1 + 16 + 256 + 4096) + 1));
+});
+
 test('the last block of a volume is compared', () => {
   const last = 128 * MIB - BLOCK_BYTES;
   const { found } = compare(new Thin([last / BLOCK_BYTES]), new Thin([]));
