@@ -14,6 +14,7 @@ import type { Focus } from './run.ts';
 import type { LoadHookSync } from 'node:module';
 import { STREAM_BUGS } from './planted/streams.ts';
 import { FOLDING_BUGS } from './planted/folding.ts';
+import { GROWTH_BUGS } from './planted/growth.ts';
 
 /** One change of the source. */
 export interface Edit {
@@ -53,7 +54,6 @@ const WITNESS = 'arbiter/witness-state.ts';
 const SEEDING = 'arbiter/seeding.ts';
 const REPLICA = 'replica/replica.ts';
 const OPEN = 'replica/open.ts';
-const GROWTH = 'site/growth.ts';
 
 /** The list. */
 export const PLANTED: readonly PlantedBug[] = [
@@ -63,6 +63,7 @@ export const PLANTED: readonly PlantedBug[] = [
   ...FOLDING_BUGS,
   ...MEMORY_BUGS,
   ...AGREEMENT_BUGS,
+  ...GROWTH_BUGS,
   bug(
     'a proof of the path counts as a change',
     'W5 epochs',
@@ -182,29 +183,6 @@ export const PLANTED: readonly PlantedBug[] = [
   ),
   bug('a restart forgets a pause', '16 pause', LEAD, 'followed.paused = paused.includes(peer.name);', ''),
   bug('a paused mirror joins all the same', '16 pause', LEAD, '(peer.paused && !peer.required) || keptOut', 'keptOut'),
-
-  // Volumes that grow.
-  bug(
-    'serves as much as its own copy can hold',
-    '17 growth',
-    GROWTH,
-    'const now = leastOf(sizeBytes, said, (state) => state.agreedBytes?.[index]);',
-    'const now = replica.volumes[index]?.sizeBytes ?? sizeBytes;',
-  ),
-  bug(
-    'serves what is agreed before every copy has noted it',
-    '17 growth',
-    GROWTH,
-    'const now = leastOf(sizeBytes, said, (state) => state.agreedBytes?.[index]);',
-    'const now = sizeBytes;',
-  ),
-  bug(
-    'what is agreed is not kept over a restart',
-    '17 growth',
-    'replica/volume-sizes.ts',
-    'this.#ground.update(sizesPatch(this.#held, next), (failure)',
-    'this.#ground.update({}, (failure)',
-  ),
 
   // The end of a group.
   bug(

@@ -584,8 +584,43 @@ const stagedRot: Story = ({ chance, at, leaseMillis }) => [
   fault('flip', at, { site: 2, amount: FLIP_STAGED }),
 ];
 
+/** A copy is made larger, the flush of that fails, it is started again and finds the new size in its cache, and loses power much later. */
+const unflushedGrowth: Story = ({ chance, at, leaseMillis }) => {
+  const site = chance.pick([0, 1, 1, 2]);
+  return [
+    fault('flush-error', at, { site }),
+    fault('grow', at + chance.spread(0.001, 20), { site, amount: chance.pick([1, 3]) }),
+    fault('power', at + 2000 + leaseMillis * chance.between(1, 4), { site, millis: leaseMillis * chance.between(0.1, 1) }),
+  ];
+};
+
+/**
+ * The last copy becomes larger, and the mirror is lost before it has noted that all have; the primary has. That one serves alone, with far, and is lost
+ * with its witness. The mirror meets far meanwhile, is made equal by it, and may be chosen by the witness that comes next.
+ */
+const growthWhileAway: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const last = at + leaseMillis;
+  const end = last + chance.spread(1, 200);
+  const over = end + leaseMillis * chance.between(5, 8);
+  const amount = chance.pick([1, 3]);
+  return [
+    fault('grow', at, { site: first, amount }),
+    fault('grow', at + chance.between(0, 0.8) * leaseMillis, { site: second, amount }),
+    fault('slow-disk', last - 1, { site: second, millis: 2 * leaseMillis, amount: chance.integer(100, 3000) }),
+    fault('grow', last, { site: 2, amount }),
+    fault('crash', end, { site: second, millis: over - end + leaseMillis * chance.between(0.1, 1) }),
+    fault('crash', end + chance.between(0, 20), { site: first, millis: chance.spread(1, leaseMillis) }),
+    fault('witness-lost', over + leaseMillis * chance.between(-0.5, 0.5), {
+      site: first,
+      millis: leaseMillis,
+      amount: chance.pick([1, 2]),
+    }),
+    fault('crash', over, { site: first, millis: leaseMillis * chance.between(2, 4) }),
+  ];
+};
+
 /** Stories that one planted bug each needs, and that are too rare in other runs. */
-const FOCUS_STORIES = { slowHeir, bothUnclean, agreed, stagedRot } satisfies Record<string, Story>;
+const FOCUS_STORIES = { slowHeir, bothUnclean, agreed, stagedRot, unflushedGrowth, growthWhileAway } satisfies Record<string, Story>;
 export type FocusStory = keyof typeof FOCUS_STORIES;
 
 /** One of these, again and again. */

@@ -99,6 +99,8 @@ export class MemoryStorage implements Storage {
   /** The process dies at this call (counted from 0), which then takes effect only in part: `tornShare` of a write's bytes. */
   killAt = Infinity;
   tornShare = 0;
+  /** A flush that fails leaves everything as it shows, and the system no longer means to write it. */
+  forgetsOnFailure = false;
   #visible = new Map<string, Inode>();
   #durable = new Map<string, Inode>();
   #directory: DirectoryChange[] = [];
@@ -164,6 +166,8 @@ export class MemoryStorage implements Storage {
     const code = this.#faultOf('flush', files[0]?.name ?? '');
     this.#count();
     this.#queue.push(() => {
+      if (code !== null && this.forgetsOnFailure)
+        for (const inode of inodes) inode.pending = inode.pending.filter((change) => change.id >= upTo);
       if (code !== null) return done({ operation: 'flush', file: files[0]?.name ?? '', code });
       for (const inode of inodes) {
         for (const change of inode.pending) if (change.id < upTo) inode.durable.apply(change);

@@ -106,6 +106,9 @@ function openParts(options: ReplicaOptions, files: SidefileStorage | null): Part
       opened.push(base);
       bases.push(base);
       const before = value.volumes[index]?.sizeBytes ?? volume.sizeBytes;
+      // Shorter than it was on stable storage: what it has lost is not zeroes.
+      const found = base.size();
+      if (found < before || found > volume.sizeBytes) return refuse(sizeError(volume, found));
       if (before < volume.sizeBytes) {
         grow(options, base, { volume, before });
         grown = true;
@@ -184,6 +187,7 @@ function forgetUnsettled(bases: readonly StoredFile[], sidefile: Sidefile, value
 function grow(options: ReplicaOptions, base: StoredFile, { volume, before }: { volume: VolumeOptions; before: number }): void {
   // What a file gains is a hole.
   const clean = base.size() === before;
+  if (!clean) cutBack(base, before);
   if (base.size() < volume.sizeBytes) base.truncate(volume.sizeBytes);
   if (!clean) base.punch(before, volume.sizeBytes - before);
   options.journal(
@@ -191,6 +195,19 @@ function grow(options: ReplicaOptions, base: StoredFile, { volume, before }: { v
     { group: options.group, volume: volume.name, before, now: volume.sizeBytes },
     `volume ${volume.name} is made larger: it had ${before} bytes and has ${volume.sizeBytes}`,
   );
+}
+
+/**
+ * A file that an earlier start has made longer may be so in the cache alone: when the flush of that failed, the system no longer means to write it,
+ * later flushes succeed without it, and a loss of power takes it back. So it is made longer anew, by a change that the next flush covers.
+ */
+function cutBack(base: StoredFile, to: number): void {
+  try {
+    base.truncate(to);
+  } catch (error) {
+    // A device is as long as it is.
+    if (!(error instanceof DiskError) || error.failure.code !== 'EINVAL') throw error;
+  }
 }
 
 function sizeError(volume: { name: string; sizeBytes: number; baseFile: string }, found: number): TercetError {
@@ -378,9 +395,20 @@ function makeBases(options: ReplicaOptions, bases: StoredFile[]): TercetError | 
     // What is there is taken as it is: digests of something else that lay here mean nothing.
     base.table.reset();
     if (base.size() === 0) base.truncate(volume.sizeBytes);
+    else if (base.size() === volume.sizeBytes) sealEnd(base);
     if (base.size() !== volume.sizeBytes) return sizeError(volume, base.size());
   }
   return null;
+}
+
+/**
+ * An image that ends in a hole may have been made by an earlier attempt whose flush failed, and be so long in the cache alone. A block that is written
+ * there stays, and all before it. The zeroes that it is made of are there already.
+ */
+function sealEnd(base: StoredFile): void {
+  const last = base.size() - BLOCK_BYTES;
+  const isHole = base.extents(last, BLOCK_BYTES, 1)[0]?.hole === true;
+  if (isHole) base.write(last, [new Uint8Array(BLOCK_BYTES)]);
 }
 
 function firstValue(options: ReplicaOptions, how: NewCopy): SuperblockValue {

@@ -79,6 +79,20 @@ export class Growth {
     return replica.sizes.agreed.every(({ sizeBytes }, index) => sizeBytes >= (agreed[index] ?? 0));
   }
 
+  /**
+   * Whether this copy may take up records, and an epoch, that another survivor holds. Hosts may have been served in that epoch what is agreed there: a
+   * copy that has the epoch can be made primary, and has noted as much before.
+   */
+  mayTakeFrom(said: PeerState | null): boolean {
+    return said?.agreedBytes === undefined || this.mayFollow(said);
+  }
+
+  /** Why this copy cannot hold what is agreed elsewhere; null when it can. */
+  whyTooSmall(said: PeerState | null): string | null {
+    const small = this.#tooSmall(said?.agreedBytes ?? []);
+    return small === null ? null : `volume ${small.name} has ${small.theirs} bytes there, and this copy can hold ${small.sizeBytes} bytes`;
+  }
+
   /** For people. */
   volumes(): readonly VolumeStatus[] {
     const replica = this.#ground.replica();
@@ -128,12 +142,12 @@ export class Growth {
   /** This copy cannot hold what is served elsewhere. */
   #smallWaits(): readonly Waiting[] {
     const primary = this.#ground.lead() === null ? this.#ground.primaryPeer() : null;
-    const small = this.#tooSmall(primary?.said?.agreedBytes ?? []);
-    if (primary === null || small === null) return [];
+    const cause = this.whyTooSmall(primary?.said ?? null);
+    if (primary === null || cause === null) return [];
     return [
       {
         what: `to follow ${primary.name}`,
-        cause: `volume ${small.name} has ${small.theirs} bytes there, and this copy can hold ${small.sizeBytes} bytes`,
+        cause,
         deadlineMillis: null,
         next: 'write the new size into the configuration of this site, and `tercet reload`',
       },

@@ -117,7 +117,6 @@ export class Site implements LinkOwner {
       opened: (opened) => this.#opened(opened),
       absent: () => this.#role === 'absent',
     });
-    this.#survivors = new Survivors({ options, peers: this.#peers, counters: this.#counters, replica: () => this.#replica });
     this.#resignation = new Resignation(options, this.#desk);
     this.members = new Members({ options, peers: this.#peers, lead: () => this.#lead });
     const looking = { options, desk: this.#desk, replica: () => this.#replica, role: () => this.#role, lead: () => this.#lead };
@@ -129,6 +128,7 @@ export class Site implements LinkOwner {
     });
     this.pauses = new Pauses(looking);
     this.growth = new Growth({ ...looking, primaryPeer: () => this.#primaryPeer() });
+    this.#survivors = new Survivors({ ...looking, peers: this.#peers, counters: this.#counters, growth: this.growth });
     this.agreements = new Agreements({ ...looking, peers: this.#peers });
     this.#successor = new Successor(options, this.#desk, this.agreements);
     this.#switchovers = new Switchovers({

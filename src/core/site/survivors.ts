@@ -12,6 +12,7 @@ import { ACKNOWLEDGE_BODY, decodeNumbers, encodeJson, type Message } from '../mi
 import type { Peer } from '../mirror/peer.ts';
 import { declined, Taker } from '../mirror/take.ts';
 import type { Replica } from '../replica/replica.ts';
+import type { Growth } from './growth.ts';
 import { oldestFor } from './resync.ts';
 import type { Role, LevelStatus, SiteCounter, SiteOptions, Waiting } from './contract.ts';
 
@@ -36,6 +37,7 @@ export class Survivors {
   readonly #peers: ReadonlyMap<SiteName, Peer>;
   readonly #counters: Record<SiteCounter, number>;
   readonly #replicaOf: () => Replica | null;
+  readonly #growth: Pick<Growth, 'mayTakeFrom' | 'whyTooSmall'>;
   readonly #exchanges = new Map<SiteName, Exchange>();
   /** When this site first found each other one connected, and first found that it follows nobody either, since it follows nobody itself. */
   readonly #met = new Map<string, Millis>();
@@ -50,11 +52,13 @@ export class Survivors {
     peers: ReadonlyMap<SiteName, Peer>;
     counters: Record<SiteCounter, number>;
     replica: () => Replica | null;
+    growth: Pick<Growth, 'mayTakeFrom' | 'whyTooSmall'>;
   }) {
     this.#options = given.options;
     this.#peers = given.peers;
     this.#counters = given.counters;
     this.#replicaOf = given.replica;
+    this.#growth = given.growth;
   }
 
   /** This site follows nobody from now on. */
@@ -90,7 +94,7 @@ export class Survivors {
     }
     this.#goOnTaking(now);
     for (const [site, exchange] of this.#exchanges) {
-      if (this.#taker === null && !replica.changing) this.#tell(exchange, replica, now);
+      if (this.#taker === null && !replica.changing && this.#isAsLarge(site)) this.#tell(exchange, replica, now);
       this.#goOnGiving(site, exchange, now);
     }
   }
@@ -169,8 +173,11 @@ export class Survivors {
   status(site: SiteName): LevelStatus | null {
     const exchange = this.#exchanges.get(site);
     const comparison = exchange?.comparison ?? null;
-    if (exchange === undefined || comparison === null) return null;
+    if (exchange === undefined) return null;
     const theirs = exchange.theirs?.received ?? null;
+    const small = this.#growth.whyTooSmall(this.#peers.get(site)?.said ?? null);
+    if (small !== null && exchange.giver === null) return { is: 'apart', theirs, leftRecords: null, why: small };
+    if (comparison === null) return null;
     if (this.#taker?.link === exchange.link) {
       const left = Math.max(0, this.#taker.level.target - (this.#replicaOf()?.marks.received ?? 0));
       return { is: 'taking', theirs, leftRecords: left, why: null };
@@ -259,13 +266,18 @@ export class Survivors {
   #level(exchange: Exchange, replica: Replica, body: Uint8Array): string | null {
     const level = readLevel(body);
     if (level === null) return 'an offer of records is malformed';
-    if (this.#taker?.link === exchange.link) this.#taker.end();
-    else if (this.#taker !== null || replica.changing) {
-      exchange.link.send('levelEnd', declined(level, 'this copy is being changed already'));
+    const isSuccessor = this.#taker?.link === exchange.link;
+    if (isSuccessor) {
+      this.#taker?.end();
+      this.#taker = null;
+    }
+    const isChanging = !isSuccessor && (this.#taker !== null || replica.changing);
+    const why = isChanging ? 'is being changed already' : this.#isAsLarge(exchange.link.peer) ? null : 'is to become larger first';
+    if (why !== null) {
+      exchange.link.send('levelEnd', declined(level, `this copy ${why}`));
       exchange.tellAgainAt = this.#options.clock.now() + this.#options.timings.heartbeatMillis;
       return null;
     }
-    this.#taker = null;
     const { clock, journal, shell } = this.#options;
     const others = [...this.#peers.keys()].filter((site) => site !== exchange.link.peer);
     const taker = new Taker({ link: exchange.link, level, replica, others, journal, now: () => clock.now(), wake: () => shell.wake() });
@@ -281,6 +293,11 @@ export class Survivors {
       `what ${exchange.link.peer} offers does not fit`,
     );
     return null;
+  }
+
+  /** Whether this copy has noted, durably, everything that another one has been told that every copy can hold: only then is it made equal to it. */
+  #isAsLarge(site: SiteName): boolean {
+    return this.#growth.mayTakeFrom(this.#peers.get(site)?.said ?? null);
   }
 
   /** The other side ends an offer. One that a newer offer has followed by now is not this one: they crossed on the way. */

@@ -166,6 +166,16 @@ test('where something lies in the new part, as on a device that was made larger 
   assert.ok(before.disk.list().includes(SUPERBLOCK_FILE));
 });
 
+test('a device, which cannot be cut back, is zeroed where it is', () => {
+  const before = filled();
+  before.crash();
+  before.disk.open('base-small', { create: false }).write(SMALL_BLOCKS * BLOCK_BYTES, [new Uint8Array(40 * BLOCK_BYTES).fill(0x77)]);
+  before.disk.faultAt = (operation, file) => (operation === 'truncate' && file === 'base-small' ? 'EINVAL' : null);
+  const rig = new ReplicaRig({ volumes: LARGER }, before.disk);
+  rig.open();
+  checkLarger(rig);
+});
+
 test('a new copy on an image of something else has zeroes behind what is agreed, where it is filled later', () => {
   const rig = new ReplicaRig({ volumes: LARGER });
   const base = rig.storage.open('base-small', { create: true });
@@ -185,4 +195,81 @@ test('a new copy on an image of something else has zeroes behind what is agreed,
     'what is filled from the primary is not touched: it may be compared',
   );
   assert.ok(bytes.subarray(SMALL_BLOCKS * BLOCK_BYTES).every((byte) => byte === 0));
+});
+
+/** The next flush of the base image fails, and what it was to write is forgotten. */
+function failFlush(rig: ReplicaRig): void {
+  rig.disk.forgetsOnFailure = true;
+  rig.disk.faultAt = (operation, file) => (operation === 'flush' && file === 'base-small' ? 'EIO' : null);
+}
+
+/** Power is lost, and of what no flush has covered nothing is there. */
+function losePower(rig: ReplicaRig): ReplicaRig {
+  rig.disk.losePower(() => 1, 0);
+  return new ReplicaRig({ volumes: LARGER, bootId: 'later' }, rig.disk);
+}
+
+test('a flush that failed while it was made larger is made up for by the next start: no loss of power takes it back then', () => {
+  for (const isOpen of [false, true]) {
+    const before = filled();
+    if (isOpen) {
+      failFlush(before);
+      before.replica.sizes.grow(LARGER);
+      before.storage.settle();
+      assert.equal(before.failures.length, 1);
+    }
+    before.crash();
+    if (!isOpen) {
+      const first = new ReplicaRig({ volumes: LARGER }, before.disk);
+      failFlush(first);
+      assert.match(first.tryOpen(), /flush of base-small failed/);
+      first.crash();
+    }
+    before.disk.faultAt = null;
+    assert.equal(before.disk.contentOf('base-small').length, MORE_BLOCKS * BLOCK_BYTES, 'the next start finds the new size');
+    const rig = new ReplicaRig({ volumes: LARGER }, before.disk);
+    rig.open();
+    rig.storage.settle();
+    const later = losePower(rig);
+    assert.equal(later.tryOpen(), 'ready');
+    checkLarger(later);
+  }
+});
+
+test('a base image that is shorter than it was on stable storage is refused, whatever the configuration says now', () => {
+  for (const volumes of [VOLUMES, LARGER]) {
+    const before = filled();
+    before.crash();
+    const base = before.disk.open('base-small', { create: false });
+    base.truncate((SMALL_BLOCKS - 1) * BLOCK_BYTES);
+    base.close();
+    const rig = new ReplicaRig({ volumes }, before.disk);
+    assert.match(rig.tryOpen(), /volume small: the base base-small has 94208 bytes/);
+    assert.equal(before.disk.contentOf('base-small').length, (SMALL_BLOCKS - 1) * BLOCK_BYTES, 'it is left as it is');
+  }
+});
+
+test('a base image that is longer than the configuration says is left as it is', () => {
+  const before = filled();
+  before.crash();
+  const base = before.disk.open('base-small', { create: false });
+  base.write(MORE_BLOCKS * BLOCK_BYTES, [new Uint8Array(BLOCK_BYTES).fill(0x77)]);
+  base.close();
+  const was = before.disk.contentOf('base-small');
+  const rig = new ReplicaRig({ volumes: LARGER }, before.disk);
+  assert.match(rig.tryOpen(), /volume small: the base base-small has 266240 bytes/);
+  assert.deepEqual(before.disk.contentOf('base-small'), was);
+});
+
+test('an image that was made for a new copy, with a flush that failed, is made for good by the next attempt', () => {
+  const volumes = [VOLUMES[SMALL]];
+  const first = new ReplicaRig({ volumes });
+  failFlush(first);
+  assert.throws(() => first.create());
+  first.crash();
+  first.disk.faultAt = null;
+  assert.equal(first.disk.contentOf('base-small').length, SMALL_BLOCKS * BLOCK_BYTES);
+  first.create();
+  first.disk.losePower(() => 1, 0);
+  assert.equal(new ReplicaRig({ volumes, bootId: 'later' }, first.disk).tryOpen(), 'ready');
 });

@@ -59,3 +59,40 @@ test('a copy that the configuration here does not name counts until it is struck
   group.followed.delete('far');
   assert.equal(group.served(), NEW);
 });
+
+/** A copy that follows nobody and can hold a size, but has noted the old one only. */
+function survivor(heldBytes: number): { readonly growth: Growth; readonly agreed: () => number; readonly note: () => void } {
+  let [wanted, agreed] = [OLD, OLD];
+  const sizes = {
+    get agreed() {
+      return [{ name: 'vol', sizeBytes: agreed }];
+    },
+    agree: ([size]: readonly number[]) => {
+      wanted = Math.max(wanted, size ?? 0);
+    },
+  };
+  const replica = { failure: null, sizes, volumes: [{ name: 'vol', sizeBytes: heldBytes }] } as unknown as Replica;
+  const options = { volumes: [{ name: 'vol', sizeBytes: heldBytes }] } as unknown as SiteOptions;
+  return {
+    growth: new Growth({ options, replica: () => replica, lead: () => null, primaryPeer: () => null }),
+    agreed: () => agreed,
+    note: () => {
+      agreed = wanted;
+    },
+  };
+}
+
+test('a copy takes nothing from another survivor before it has noted, on its disk, what is agreed there', () => {
+  const theirs = { agreedBytes: [NEW], heldBytes: [NEW] } as unknown as PeerState;
+  const able = survivor(NEW);
+  assert.equal(able.growth.mayTakeFrom(theirs), false);
+  able.note();
+  assert.deepEqual([able.growth.mayTakeFrom(theirs), able.agreed()], [true, NEW]);
+  const small = survivor(OLD);
+  assert.equal(small.growth.mayTakeFrom(theirs), false);
+  small.note();
+  assert.equal(small.growth.mayTakeFrom(theirs), false);
+  assert.match(small.growth.whyTooSmall(theirs) ?? '', /volume vol has 8192 bytes there, and this copy can hold 4096 bytes/);
+  assert.equal(small.growth.mayTakeFrom({ agreedBytes: [OLD] } as unknown as PeerState), true);
+  assert.equal(small.growth.mayTakeFrom({} as unknown as PeerState), true, 'a program that does not say it has what it has');
+});

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Standing } from '../../../src/core/mirror/forms.ts';
+import type { Level, Standing } from '../../../src/core/mirror/forms.ts';
 import type { Link } from '../../../src/core/mirror/link.ts';
 import { ACKNOWLEDGE_BODY, decodeJson, encodeJson, encodeNumbers, type MessageName } from '../../../src/core/mirror/messages.ts';
 import { Peer } from '../../../src/core/mirror/peer.ts';
@@ -21,6 +21,8 @@ class Survivor {
   readonly given: number[] = [];
   readonly #peer = new Peer('other', 'sync');
 
+  /** Why this copy cannot be made equal to the other one yet: it is smaller, or has not noted that it is as large. */
+  small: string | null = null;
   readonly #link: Link;
 
   constructor(records: number, connected = true) {
@@ -41,7 +43,8 @@ class Survivor {
     } as unknown as SiteOptions;
     const counters = Object.fromEntries(SITE_COUNTERS.map((name) => [name, 0])) as Record<SiteCounter, number>;
     const peers = new Map([['other', this.#peer]]);
-    this.survivors = new Survivors({ options, peers, counters, replica: () => this.rig.replica });
+    const growth = { mayTakeFrom: () => this.small === null, whyTooSmall: () => this.small };
+    this.survivors = new Survivors({ options, peers, counters, replica: () => this.rig.replica, growth });
     this.survivors.begin();
     if (connected) this.connect();
     this.turn();
@@ -186,4 +189,27 @@ test('one that has just connected is waited for until it says what it is', () =>
   assert.equal(behind.cause, null, 'for a lease, and once');
   behind.connect('standby');
   assert.equal(behind.cause, 'it compares its copy with the one of other');
+});
+
+/** What the other one would offer from a record on. */
+function offerOf(records: number, position: number, epoch = 1): Level {
+  const { replica } = copyOf(records);
+  return { epoch, history: replica.history, position, chain: replica.chainAt(position) as number, target: records, number: 1 };
+}
+
+test('a copy that has not noted how large the volumes are by now is not made equal by another one', () => {
+  const behind = new Survivor(1, false);
+  behind.small = 'volume small has 8192 bytes there, and this copy can hold 4096 bytes';
+  behind.connect();
+  assert.equal(behind.last('compare'), undefined, 'what it holds is not told before');
+  assert.deepEqual(behind.survivors.status('other'), { is: 'apart', theirs: null, leftRecords: null, why: behind.small });
+  behind.hear('level', offerOf(2, 1, 2));
+  assert.equal(behind.last('levelEnd')?.['number'], 1, 'what is offered all the same is not taken');
+  assert.equal(behind.rig.replica.epoch, 1);
+  behind.small = null;
+  behind.turn();
+  assert.ok(behind.last('compare') !== undefined);
+  behind.hear('level', offerOf(2, 1, 2));
+  behind.rig.storage.settle();
+  assert.equal(behind.rig.replica.epoch, 2);
 });
