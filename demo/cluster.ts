@@ -19,6 +19,8 @@ export interface ClusterOptions {
   /** Arguments of Node.js for each site's daemon. */
   readonly nodeArgs?: (name: string) => readonly string[];
   readonly config?: ConfigChoices;
+  /** Where the witness keeps its state, as arguments of its command; default: its folder. */
+  readonly witnessStore?: readonly string[];
   /** A configuration file of its own for a site; default: the one of the layout, which all share. */
   readonly configFileOf?: (site: SiteLayout) => string;
   readonly died?: (daemon: Daemon, ending: Ending) => void;
@@ -113,7 +115,7 @@ export class Cluster {
   }
 }
 
-function witnessDaemon({ layout, ownGroup, died, config }: ClusterOptions): Daemon {
+function witnessDaemon({ layout, ownGroup, died, config, witnessStore }: ClusterOptions): Daemon {
   const tls = config?.tls;
   const own = (path: string): string => path.replaceAll('{site}', 'witness');
   const { address, data, log } = layout.witness;
@@ -123,8 +125,7 @@ function witnessDaemon({ layout, ownGroup, died, config }: ClusterOptions): Daem
       'src/cli/main.ts',
       'witness',
       'run',
-      '--data',
-      data,
+      ...(witnessStore ?? ['--data', data]),
       '--listen',
       address.text,
       ...(tls === undefined ? [] : ['--ca', tls.ca, '--cert', own(tls.cert), '--key', own(tls.key)]),

@@ -53,7 +53,9 @@ export async function openEtcdStore(options: EtcdOptions): Promise<SharedStore> 
   const instanceKey = `${options.prefix}instance`;
   const made = randomUUID();
   // Two that begin at the same moment agree on the first one's name.
-  const existing = (await etcd.get(instanceKey)) ?? ((await etcd.put(instanceKey, null, made)) ? null : await etcd.get(instanceKey));
+  const named = (await etcd.get(instanceKey)) ?? (await etcd.put(instanceKey, null, made));
+  if (named === 'full') throw new TercetError('TERCET_WITNESS_DISK', { operation: 'write', file: instanceKey, code: 'ENOSPC' });
+  const existing = named === true ? null : named === false ? await etcd.get(instanceKey) : named;
   const instance = existing?.text ?? made;
   const keyOf = (group: string): string => `${options.prefix}group/${group}`;
   const read = async (group: string): Promise<{ state: WitnessState; stored: Stored } | null> => {
@@ -70,7 +72,8 @@ export async function openEtcdStore(options: EtcdOptions): Promise<SharedStore> 
     compareAndSet: async (group, writes, next) => {
       const before = await read(group);
       if ((before?.state.writes ?? null) !== writes) return 'conflict';
-      return (await etcd.put(keyOf(group), before?.stored.revision ?? null, JSON.stringify(next))) ? 'stored' : 'conflict';
+      const put = await etcd.put(keyOf(group), before?.stored.revision ?? null, JSON.stringify(next));
+      return put === 'full' ? 'no-room' : put ? 'stored' : 'conflict';
     },
     close: () => Promise.resolve(),
   };
@@ -98,6 +101,8 @@ class Etcd {
   readonly #options: EtcdOptions;
   /** The member that answered last. */
   #at = 0;
+  /** What was last told of each member that failed, until it answers again. */
+  readonly #told = new Map<string, string>();
 
   constructor(options: EtcdOptions) {
     this.#options = options;
@@ -120,16 +125,22 @@ class Etcd {
 
   /**
    * Writes a key if it was last written at `revision` (null: if it is not there); false when it was not. An answer that is lost may be of a
-   * write that happened: asking again then finds another revision, so that it is looked up whether the value is this very one.
+   * write that happened: asking again then finds another revision, so that it is looked up whether the value is this very one. `full`: etcd has no
+   * room and writes nothing before somebody has made some.
    */
-  async put(key: string, revision: string | null, text: string): Promise<boolean> {
+  async put(key: string, revision: string | null, text: string): Promise<boolean | 'full'> {
     const compare =
       revision === null
         ? { key: base64(key), target: 'CREATE', result: 'EQUAL', create_revision: '0' }
         : { key: base64(key), target: 'MOD', result: 'EQUAL', mod_revision: revision };
     const success = [{ requestPut: { key: base64(key), value: base64(text) } }];
-    const { succeeded } = await this.#ask('txn', { compare: [compare], success }, txnSchema);
-    return succeeded || (await this.get(key))?.text === text;
+    try {
+      const { succeeded } = await this.#ask('txn', { compare: [compare], success }, txnSchema);
+      return succeeded || (await this.get(key))?.text === text;
+    } catch (error) {
+      if (!(error instanceof FullError)) throw error;
+      return 'full';
+    }
   }
 
   async #ask<Value>(call: 'range' | 'txn', body: unknown, schema: z.ZodType<Value>): Promise<Value> {
@@ -140,10 +151,14 @@ class Etcd {
       const endpoint = endpoints[this.#at] ?? '';
       try {
         const answer = await this.#post(`${endpoint}/v3/kv/${call}`, JSON.stringify(body));
-        return schema.parse(JSON.parse(answer));
+        const value = schema.parse(JSON.parse(answer));
+        if (call === 'txn' && this.#told.delete(endpoint)) log('etcd.answers', { endpoint, call }, `etcd: ${endpoint} writes again`);
+        return value;
       } catch (cause) {
         reason = cause instanceof Error ? `${endpoint}: ${cause.message}` : String(cause);
-        log('etcd.failed', { endpoint, call }, `etcd: ${reason}`);
+        if (this.#told.get(endpoint) !== reason) log('etcd.failed', { endpoint, call }, `etcd: ${reason}`);
+        this.#told.set(endpoint, reason);
+        if (cause instanceof FullError) throw cause;
         this.#at = (this.#at + 1) % endpoints.length;
         await new Promise((resolve) => {
           setTimeout(resolve, RETRY_PAUSE_MILLIS);
@@ -166,6 +181,9 @@ class Etcd {
   }
 }
 
+/** It keeps as much as it may, and takes nothing more (`NOSPACE`). What was asked for is not done, and no member does it. */
+class FullError extends Error {}
+
 function decoded(text: string): string {
   return Buffer.from(text, 'base64').toString('utf8');
 }
@@ -182,6 +200,9 @@ function collect(response: IncomingMessage, resolve: (text: string) => void, rej
   response.on('end', () => {
     const text = Buffer.concat(parts).toString('utf8');
     if (response.statusCode === 200) resolve(text);
-    else reject(new Error(`status ${response.statusCode}: ${text.slice(0, 300)}`));
+    else {
+      const said = `status ${response.statusCode}: ${text.slice(0, 300)}`;
+      reject(text.includes('database space exceeded') ? new FullError(said) : new Error(said));
+    }
   });
 }

@@ -9,6 +9,8 @@ import type { Layout } from '../../demo/layout.ts';
 import { mustRun } from '../../demo/tools.ts';
 import type { SiteNameInTests, TestCluster } from '../support/cluster.ts';
 import { MIB, withCluster } from '../support/cluster.ts';
+import { tercet } from '../support/command.ts';
+import { rehearse, told } from '../support/recovery-page.ts';
 
 const ROOM_MIB = 512;
 /** Written anew for each site that is to fail; the first half of the volume, which the load leaves alone, has room for three. */
@@ -66,6 +68,8 @@ test('a site whose disk is full stops using its copy, and the others go on', asy
       const { failure, serving } = await test.status(victim);
       await written;
       assert.match(failure ?? '', /ENOSPC/, 'it says why');
+      rehearse('The disk of a site is full');
+      assert.match((await tercet(test, 'status')).text, told('the copy at gamma has failed'));
       assert.equal(serving, false);
       await test.acknowledged(load, 500);
       const now = await test.servingSite();

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 
 import type { SiteNameInTests, TestCluster, TestLoad } from '../support/cluster.ts';
 import { withCluster } from '../support/cluster.ts';
+import { rehearse } from '../support/recovery-page.ts';
 
 /** The site that serves now, and the two others by what they are. */
 async function parts(test: TestCluster): Promise<{ primary: SiteNameInTests; near: SiteNameInTests; far: 'gamma' }> {
@@ -26,6 +27,7 @@ test('a killed primary loses nothing, whenever it is killed', async () => {
     const load = test.load();
     await test.acknowledged(load, 500);
 
+    rehearse('The serving site is down');
     // Under load, twice: the second time it is the one that took over.
     for (let round = 0; round < 2; round++) {
       const { primary, near } = await parts(test);

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { EXIT } from '../../src/core/base/errors.ts';
 import { withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
+import { rehearse, told } from '../support/recovery-page.ts';
 
 /** Turns over a byte in the middle of the oldest segment that holds records of a stopped site. */
 function damageSidefile(folder: string): void {
@@ -27,16 +28,17 @@ test('a witness that is away, a damaged copy, and a site that is lost', { timeou
     const load = cluster.load();
     await cluster.acknowledged(load, 200);
 
-    // The witness is down.
+    rehearse('The witness is down');
     await cluster.cluster.witness.kill();
     await cluster.until('the status says that the witness does not answer', async () =>
-      /the witness does not answer alpha: no failover until it does/.test((await tercet(cluster, 'status')).text),
+      told('the witness does not answer alpha: no failover until it does').test((await tercet(cluster, 'status')).text),
     );
     await cluster.acknowledged(load, 50);
     await cluster.cluster.witness.start();
     await cluster.healed();
 
-    // A copy is damaged: its superblock is gone.
+    // Its superblock is gone.
+    rehearse('A copy is damaged');
     const beta = cluster.member('beta');
     const folder = join(beta.layout.data, cluster.layout.group);
     await beta.daemon.stop();
@@ -50,11 +52,13 @@ test('a witness that is away, a damaged copy, and a site that is lost', { timeou
     writeFileSync(join(folder, 'superblock'), Buffer.alloc(statSync(join(folder, 'superblock')).size, 0x55));
     damageSidefile(folder);
     await beta.daemon.start();
+    const both = told('both slots of the superblock ... are damaged');
     await cluster.until('the status says that the copy has failed, and what to do', async () =>
       /the copy at beta has failed: both slots of the superblock of group "demo" at "beta" are damaged: .*tercet doctor --site NAME --repair/.test(
         (await tercet(cluster, 'status')).text,
       ),
     );
+    assert.match((await tercet(cluster, 'status')).text, both);
     await beta.daemon.stop();
     const damaged = await tercet(cluster, 'doctor --site beta');
     assert.equal(damaged.code, EXIT.notInState, damaged.text);
@@ -84,7 +88,8 @@ test(
       await cluster.acknowledged(load, 50);
       await load.workload.stop();
       await cluster.member('alpha').daemon.stop();
-      await cluster.until('nobody serves', async () => /nobody serves/.test((await tercet(cluster, 'status')).text));
+      rehearse('Nobody serves');
+      await cluster.until('nobody serves', async () => told('nobody serves').test((await tercet(cluster, 'status')).text));
       const alpha = join(cluster.member('alpha').layout.data, cluster.layout.group);
       const superblock = join(alpha, 'superblock');
       writeFileSync(superblock, Buffer.alloc(statSync(superblock).size, 0x55));

@@ -13,6 +13,7 @@ import { limits } from '../../src/core/base/limits.ts';
 import type { TestCluster } from '../support/cluster.ts';
 import { MIB, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
+import { rehearse, told } from '../support/recovery-page.ts';
 
 const NODE = process.execPath;
 const COMMAND = join(import.meta.dirname, '../../bin/tercet.js');
@@ -23,6 +24,7 @@ const says = (cluster: TestCluster, command: string, pattern: RegExp): Promise<t
 
 /** The configuration of one site has a fault: it is named, a daemon that runs goes on as it was, and none starts with it. */
 async function faultyConfig(cluster: TestCluster): Promise<void> {
+  rehearse('The configuration has a fault');
   const file = join(cluster.layout.folder, 'beta.toml');
   const sound = readFileSync(file, 'utf8');
   writeFileSync(file, sound.replace(/^lease_millis = .*$/m, 'lease_millis = "long"'));
@@ -44,11 +46,12 @@ test('a site that is down, a faulty configuration, a replaced disk, and nobody w
     const beta = cluster.member('beta');
     await cluster.acknowledged(load, 100);
 
-    // A site is down.
+    rehearse('A site is down');
     await beta.daemon.kill();
-    await says(cluster, 'status', /beta is not connected to alpha/);
-    await says(cluster, 'status', /new writes are on alpha alone/);
+    await says(cluster, 'status', told('beta is not connected to alpha'));
+    await says(cluster, 'status', told('new writes are on alpha alone'));
     await cluster.acknowledged(load, 50);
+    rehearse('What to send with a report');
     const archive = join(cluster.layout.folder, 'support.tar.gz');
     const support = await tercet(cluster, `support --site beta --out ${archive}`);
     assert.equal(support.code, EXIT.done, support.text);
@@ -56,17 +59,17 @@ test('a site that is down, a faulty configuration, a replaced disk, and nobody w
     await beta.daemon.start();
     assert.equal(await cluster.healed(), 'alpha');
 
-    // The configuration has a fault; then, while the daemon is stopped, its disk is replaced.
     await faultyConfig(cluster);
+    rehearse('A disk was replaced');
     rmSync(beta.layout.data, { recursive: true });
     await beta.daemon.start();
     assert.equal(await cluster.healed(), 'alpha');
     await cluster.acknowledged(load, 50);
 
-    // Nobody serves, and one whose flag is true comes back.
+    rehearse('Nobody serves');
     await cluster.member('alpha').daemon.kill();
     await beta.daemon.kill();
-    await says(cluster, 'status', /nobody serves/);
+    await says(cluster, 'status', told('nobody serves'));
     assert.match((await tercet(cluster, 'witness status')).text, /true/);
     // Whichever of the two the witness names may serve; both do no harm.
     await cluster.member('alpha').daemon.start();
@@ -81,6 +84,7 @@ test('a resync is cut off and nobody is left: the older volume by force, and the
   await withCluster({ network: true, sizeBytes: 32 * MIB, group: { bitmap_only: '["gamma"]' } }, async (cluster) => {
     const load = cluster.load({ blockCount: 2048 });
     await cluster.acknowledged(load, 100);
+    rehearse('A resync was cut off, and nobody is left who could end it');
     const gone = ['alpha', 'beta'] as const;
     for (const site of gone) cluster.sever(site, 'gamma');
     await cluster.acknowledged(load, 4000);
@@ -94,7 +98,7 @@ test('a resync is cut off and nobody is left: the older volume by force, and the
     await load.workload.stop();
     for (const site of gone) cluster.sever(site, 'gamma');
     for (const site of gone) await cluster.member(site).daemon.kill();
-    await says(cluster, 'status', /nobody serves/);
+    await says(cluster, 'status', told('nobody serves'));
 
     const group = cluster.layout.group;
     await cluster.until('gamma says which volume it can go back to', async () => {
@@ -145,6 +149,7 @@ test(
   { timeout: 240_000 },
   async () => {
     await withCluster({ prepare: smallDisk }, async (cluster) => {
+      rehearse('The disk of the witness is full, or fails');
       const { witness, group } = cluster.layout;
       const load = cluster.load();
       await cluster.acknowledged(load, 100);
@@ -165,8 +170,8 @@ test(
       full = fillDisk(witness.data);
       await cluster.member('gamma').daemon.stop();
       await cluster.member('gamma').daemon.start();
-      await says(cluster, 'status', /the witness does not answer alpha: no failover until it does/);
-      await says(cluster, 'witness status', /the witness cannot answer: write of .* failed with ENOSPC/);
+      await says(cluster, 'status', told('the witness does not answer alpha: no failover until it does'));
+      await says(cluster, 'witness status', told('the witness cannot answer: write of ... failed with ENOSPC'));
       assert.match(cluster.cluster.witness.logTail(), /"event":"witness.failed"/);
       await cluster.acknowledged(load, 100);
 

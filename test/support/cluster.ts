@@ -57,6 +57,10 @@ export interface TestClusterOptions {
   readonly site?: Readonly<Record<string, string | number>>;
   /** Keys of the group in place of those for tests: numbers, or TOML as it is. */
   readonly group?: Readonly<Record<string, number | string>>;
+  /** Where the witness keeps its state, as arguments of its command; default: its folder. */
+  readonly witnessStore?: readonly string[];
+  /** Arguments of Node.js for each site's daemon. */
+  readonly nodeArgs?: readonly string[];
   /** Called before anything is started, to put something in place of a data folder. What it returns is called at the very end. */
   readonly prepare?: (layout: Layout) => Promise<() => Promise<void>>;
 }
@@ -119,6 +123,8 @@ export class TestCluster {
       layout,
       ownGroup: false,
       config: choices,
+      ...(options.witnessStore !== undefined && { witnessStore: options.witnessStore }),
+      nodeArgs: () => options.nodeArgs ?? [],
       ...(proxies.size > 0 && { configFileOf: (site) => join(layout.folder, `${site.name}.toml`) }),
       died: (daemon, ending) => this.deaths.push(`${daemon.name} (${endingText(ending)}):\n${daemon.logTail()}`),
     });

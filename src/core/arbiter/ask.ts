@@ -328,7 +328,8 @@ export class WitnessDesk {
 
   /** Returns false when the answer is not to be believed. `sent`: what was known when the question left. */
   #learn(reply: WitnessReply, sent: Sending, kind: WitnessOperation['kind']): boolean {
-    this.#setReachable(reply.outcome !== 'unknown');
+    // A proof that is not given says nothing of the path: the plain question that follows does, and a witness that cannot write does answer that one.
+    if (kind !== 'prove' || reply.outcome !== 'unknown') this.#setReachable(reply.outcome !== 'unknown');
     if (reply.outcome === 'unknown' || reply.outcome === 'not-understood') return false;
     // The question went to the witness that was believed before: its answer is about a world that this copy has left.
     if (sent.instance !== this.#instance && sent.instance !== null) return false;
