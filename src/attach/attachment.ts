@@ -52,6 +52,17 @@ const CONNECTIONS_MAX = 32;
 /** The same of all of them together. */
 const MEMORY_BYTES_MAX = 512 * 1024 * 1024;
 
+/** So long clients wait for the first site that says how large the volume is; then they are told what the configuration says. */
+const SIZE_MILLIS_MAX = 5_000;
+
+/** What the sessions of all clients share. */
+interface SessionParts {
+  readonly catalog: NbdCatalog;
+  readonly upstream: Upstream;
+  readonly buffers: BufferPool;
+  readonly memory: HostMemory;
+}
+
 /** Starts serving. Throws TERCET_PORT_IN_USE. */
 export async function startAttachment(options: AttachOptions): Promise<RunningAttachment> {
   const { group, volume, sizeBytes, journal } = options;
@@ -72,6 +83,7 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
     multiConn: true,
   });
   let listener: NbdListener | null = null;
+  const size = Promise.withResolvers<void>();
   const upstream = new Upstream({
     name,
     sizeBytes,
@@ -83,6 +95,11 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
     turns,
     clock,
     journal,
+    known: size.resolve,
+    cutOff: (reason) => {
+      journal('attach.cut-off', { reason }, `clients are cut off, and connect anew: ${reason}`);
+      listener?.dropAll(reason);
+    },
     broken: (what, reason) => {
       listener?.dropAll(reason);
       upstream.stop();
@@ -90,6 +107,7 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
       options.broken(new TercetError(code, { volume: name, reason }));
     },
   });
+  await within(SIZE_MILLIS_MAX, size);
   try {
     listener = await openNbdListener({
       listen: [options.listen],
@@ -99,15 +117,7 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
       journal,
       limitsOverride: { nbdConnectionsMax: CONNECTIONS_MAX },
       memory,
-      newSession: () =>
-        new NbdSession({
-          catalog,
-          handler: { request: (request) => upstream.request(request) },
-          allocate: (byteCount) => Buffer.allocUnsafeSlow(byteCount),
-          payloads: buffers,
-          memory,
-          limitsOverride: { heldBytesMax: HELD_BYTES_MAX },
-        }),
+      newSession: () => newSession({ catalog, upstream, buffers, memory }),
     });
   } catch (error) {
     upstream.stop();
@@ -121,6 +131,24 @@ export async function startAttachment(options: AttachOptions): Promise<RunningAt
       upstream.stop();
     },
   };
+}
+
+/** Ends when that is so, and no later than after some time. */
+async function within(millisMax: number, { promise, resolve }: PromiseWithResolvers<void>): Promise<void> {
+  const late = setTimeout(resolve, millisMax);
+  await promise;
+  clearTimeout(late);
+}
+
+function newSession({ catalog, upstream, buffers, memory }: SessionParts): NbdSession {
+  return new NbdSession({
+    catalog,
+    handler: { request: (request) => upstream.request(request) },
+    allocate: (byteCount) => Buffer.allocUnsafeSlow(byteCount),
+    payloads: buffers,
+    memory,
+    limitsOverride: { heldBytesMax: HELD_BYTES_MAX },
+  });
 }
 
 /** The one volume, by its full name, its own name or none. */

@@ -31,6 +31,10 @@ export interface UpstreamOptions {
   readonly turns: TurnScheduler;
   readonly clock: Clock;
   readonly journal: Journal;
+  /** A site has said the size for the first time. */
+  readonly known: () => void;
+  /** Clients were told more than there is, by the configuration alone: they are cut off, and connect anew. */
+  readonly cutOff: (reason: string) => void;
   /** Answers that were given are no longer true, or cannot be kept: nothing more may be answered. */
   readonly broken: (what: 'lost' | 'size', reason: string) => void;
 }
@@ -68,6 +72,8 @@ export class Upstream {
   #soughtAt: Millis = -Infinity;
   #isOver = false;
   #sizeBytes: number;
+  /** Whether a site has said it. */
+  #isKnown = false;
   /** The largest size that a client was told. */
   #toldBytes = 0;
   /** The newest record that a client has been answered for, and the newest that a flush has covered. */
@@ -178,9 +184,15 @@ export class Upstream {
         return;
       }
       if (answer.sizeBytes < this.#toldBytes) {
-        connection.destroy('it is smaller than the volume');
-        this.#options.broken('size', `at ${site} it has ${answer.sizeBytes} bytes, and not the ${this.#toldBytes} that were told here`);
-        return;
+        const reason = `at ${site} it has ${answer.sizeBytes} bytes, and not the ${this.#toldBytes} that were told here`;
+        if (this.#isKnown) {
+          connection.destroy('it is smaller than the volume');
+          this.#options.broken('size', reason);
+          return;
+        }
+        // The configuration was ahead of what is served. Nobody has been answered anything yet.
+        this.#options.cutOff(reason);
+        this.#toldBytes = 0;
       }
       this.#learn(answer.sizeBytes);
       this.#begin({ connection, site, standing });
@@ -256,6 +268,8 @@ export class Upstream {
 
   /** What the volume has at the site that serves: clients that connect from now on see that. */
   #learn(sizeBytes: number): void {
+    if (!this.#isKnown) this.#options.known();
+    this.#isKnown = true;
     if (sizeBytes === this.#sizeBytes) return;
     const before = this.#sizeBytes;
     this.#sizeBytes = sizeBytes;

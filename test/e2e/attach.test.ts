@@ -2,12 +2,13 @@
 // has lost writes that were answered, they are cut off and told.
 
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { NbdRequestError } from '../../demo/nbd-client.ts';
 import { runTool } from '../../demo/tools.ts';
 import { Attached } from '../support/attached.ts';
-import { withCluster } from '../support/cluster.ts';
+import { MIB, withCluster } from '../support/cluster.ts';
 
 test('a host behind an attachment sees a pause and no error, whoever dies', async () => {
   await withCluster({}, async (test) => {
@@ -81,5 +82,33 @@ test('an attachment that finds nobody answers with an error when its time is ove
     await client.close();
     const ending = await attached.daemon.stop();
     assert.equal(ending.code, 0);
+  });
+});
+
+test('a configuration that is ahead of what is served is believed by nobody for long', async () => {
+  await withCluster({ network: true }, async (test) => {
+    const { configFile, sizeBytes, sites } = test.layout;
+    const ahead = sizeBytes + 8 * MIB;
+    const text = readFileSync(configFile, 'utf8');
+    assert.ok(text.includes(`size = ${sizeBytes}`));
+    // Of this host alone: the sites have files of their own.
+    writeFileSync(configFile, text.replace(`size = ${sizeBytes}`, `size = ${ahead}`));
+    const first = await Attached.open(test, { name: 'first' });
+    assert.equal((await first.connect()).sizeBytes, sizeBytes, 'a site has said it before any client asked');
+
+    // Nobody is there to say it: the configuration is all there is, until a site is back.
+    for (const { name } of sites) await test.member(name as 'alpha').daemon.stop();
+    const second = await Attached.open(test, { name: 'second', sizeBytes: ahead });
+    const told = await second.connect();
+    assert.equal(told.sizeBytes, ahead);
+    for (const { name } of sites) await test.member(name as 'alpha').daemon.start();
+    await test.healed();
+    await test.until('the client is cut off', () => told.ended !== null);
+    const again = await second.connect();
+    assert.equal(again.sizeBytes, sizeBytes);
+    await again.write(0, Buffer.alloc(4096, 1));
+    await again.flush();
+    for (const attached of [first, second]) await attached.daemon.stop();
+    await test.compareCopies();
   });
 });

@@ -16,6 +16,8 @@ export interface AttachedOptions {
   readonly name?: string;
   readonly wanted?: boolean;
   readonly flags?: readonly string[];
+  /** What its clients are told at first; default: the size of the volume. */
+  readonly sizeBytes?: number;
 }
 
 /** An attachment that runs. It is ended with the cluster. */
@@ -24,6 +26,7 @@ export class Attached {
   readonly address: Address;
   readonly uri: string;
   readonly #test: TestCluster;
+  readonly #sizeBytes: number;
 
   static async open(test: TestCluster, options: AttachedOptions = {}): Promise<Attached> {
     const attached = new Attached(test, options);
@@ -34,8 +37,10 @@ export class Attached {
     return attached;
   }
 
-  private constructor(test: TestCluster, { hold = '30', name = 'attach', wanted = false, flags = [] }: AttachedOptions) {
+  private constructor(test: TestCluster, options: AttachedOptions) {
+    const { hold = '30', name = 'attach', wanted = false, flags = [] } = options;
     this.#test = test;
+    this.#sizeBytes = options.sizeBytes ?? test.layout.sizeBytes;
     const path = join(test.layout.folder, `${name}.sock`);
     this.address = { kind: 'unix', path, text: `unix:${path}` };
     this.uri = nbdUri(test.layout, this.address);
@@ -82,7 +87,7 @@ export class Attached {
   async #answers(): Promise<boolean> {
     try {
       const client = await NbdClient.connect({ address: this.address, exportName: this.#test.exportName, connectMillis: 1_000 });
-      assert.equal(client.sizeBytes, this.#test.layout.sizeBytes);
+      assert.equal(client.sizeBytes, this.#sizeBytes);
       await client.close();
       return true;
     } catch (error) {
