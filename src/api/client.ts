@@ -101,11 +101,11 @@ export class ControlClient {
   }
 
   /** Has the daemon read its configuration again. */
-  reload(options: { force: boolean }): Promise<ReloadLine> {
+  reload(options: { force: boolean; dryRun: boolean }): Promise<ReloadLine> {
     return this.#ask({
       method: 'POST',
       path: '/v1/reload',
-      body: options.force ? { force: true } : {},
+      body: { ...(options.force && { force: true }), ...(options.dryRun && { dryRun: true }) },
       schema: reloadSchema,
       millis: this.#questionMillis,
     });

@@ -6,11 +6,14 @@ import * as z from 'zod';
 import { TercetError } from '../core/base/errors.ts';
 import { faultsOf, type ReloadLine } from './schema.ts';
 
-/** Body of POST /v1/reload. Programs of before leave `force` out. */
-const bodySchema: z.ZodType<{ force?: boolean }> = z.strictObject({ force: z.boolean().exactOptional() });
+/** Body of POST /v1/reload. Programs of before leave both out. */
+const bodySchema: z.ZodType<{ force?: boolean; dryRun?: boolean }> = z.strictObject({
+  force: z.boolean().exactOptional(),
+  dryRun: z.boolean().exactOptional(),
+});
 
 /** Adds the route. */
-export function addReloadRoute(app: Hono, reload: (force: boolean) => ReloadLine): void {
+export function addReloadRoute(app: Hono, reload: (order: { force: boolean; dryRun: boolean }) => ReloadLine): void {
   app.post('/v1/reload', async (c) => {
     const text = await c.req.text();
     let value: unknown;
@@ -22,6 +25,6 @@ export function addReloadRoute(app: Hono, reload: (force: boolean) => ReloadLine
     }
     const parsed = bodySchema.safeParse(value);
     if (!parsed.success) throw new TercetError('TERCET_BAD_REQUEST', { what: 'the control API', reason: faultsOf(parsed.error) });
-    return c.json(reload(parsed.data.force === true), 200);
+    return c.json(reload({ force: parsed.data.force === true, dryRun: parsed.data.dryRun === true }), 200);
   });
 }

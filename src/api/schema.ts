@@ -257,6 +257,8 @@ export interface ReloadLine {
   readonly changes: readonly ChangedKey[];
   /** What was read earlier and waits for a restart still; a daemon of before does not tell it. */
   readonly pending?: readonly ChangedKey[];
+  /** What came of reading the certificates again; null without `[tls]`. A daemon of before does not tell it. */
+  readonly certificates?: { readonly sound: boolean; readonly text: string } | null;
 }
 
 /** One key of the configuration that has changed; values as JSON. */
@@ -279,6 +281,7 @@ export const reloadSchema: z.ZodType<ReloadLine> = z.object({
   file: z.string(),
   changes: z.array(changedKeySchema),
   pending: z.array(changedKeySchema).exactOptional(),
+  certificates: z.object({ sound: z.boolean(), text: z.string() }).nullable().exactOptional(),
 });
 
 const decisionInputsSchema: z.ZodType<DecisionInputs> = z.object({

@@ -273,7 +273,12 @@ function errorBody(error: TercetError): ApiError {
 }
 
 /** What is wrong with a configuration: whoever wrote it mends it, and the daemon goes on as it was. */
-const REFUSED_FILE: ReadonlySet<ErrorCode> = new Set(['TERCET_CONFIG', 'TERCET_CONFIG_UNREADABLE', 'TERCET_VOLUME_SHRINKS']);
+const REFUSED_FILE: ReadonlySet<ErrorCode> = new Set([
+  'TERCET_CONFIG',
+  'TERCET_CONFIG_UNREADABLE',
+  'TERCET_VOLUMES_CHANGED',
+  'TERCET_VOLUME_SHRINKS',
+]);
 
 function statusOf(code: ErrorCode): ErrorStatus {
   if (REFUSED_FILE.has(code) || code === 'TERCET_BAD_REQUEST') return 400;

@@ -10,6 +10,12 @@ const LOOK_MILLIS = 3_600_000;
 /** As long as a warning stays the same, it is told again after so long. */
 const REMIND_MILLIS = 24 * 3_600_000;
 
+/** What came of reading the files again. `sound` false: they have faults, and others stay in use. `text`: a sentence of what happened. */
+export interface ReadAgain {
+  readonly sound: boolean;
+  readonly text: string;
+}
+
 /** The certificates of one process. */
 export class CertificateWatch {
   readonly #material: TlsMaterial;
@@ -29,18 +35,18 @@ export class CertificateWatch {
     return this.#material.status(Date.now());
   }
 
-  /** Reads the files again. What was in use stays in use when they are not sound. Returns what happened, in a sentence. */
-  reload(): string {
+  /** Reads the files again. What was in use stays in use when they are not sound. */
+  reload(): ReadAgain {
     try {
       const text = this.#material.reload() ?? 'the certificates are as they were';
       this.#journal('tls.reloaded', { ...this.status() }, text);
       this.#toldAt = -Infinity;
       this.#look();
-      return text;
+      return { sound: true, text: [text, this.status().warning].filter((said) => said !== null).join('; ') };
     } catch (error) {
       if (!(error instanceof TercetError)) throw error;
       this.#journal('tls.reload-failed', { code: error.code }, `${error.message}\nthose that were in use stay in use`);
-      return error.message;
+      return { sound: false, text: `${error.message}\nthose that were in use stay in use` };
     }
   }
 

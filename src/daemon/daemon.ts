@@ -219,7 +219,8 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
       if (changed !== undefined) group.change(changed);
     }
   };
-  const reload = reloader({ config, name, journal, certificates, apply });
+  const hasCopy = (wanted: string): boolean => groups.some((each) => each.group === wanted && each.role !== 'absent');
+  const reload = reloader({ config, name, journal, certificates, hasCopy, apply });
   const looks = (app: Hono): void => {
     addWatchRoutes(app, watch);
     addMapRoute(app, async (group, volume, cellsMax) => groupIn(groups, group).map(volume, cellsMax));

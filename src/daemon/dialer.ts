@@ -29,8 +29,8 @@ export interface DialerOptions {
   readonly now: () => Millis;
   /** A connection was made: returns what its bytes go to. */
   readonly connected: (port: LinkPort) => LinkReceiver;
-  /** The peer could not be reached; called for the first failure in a row only. */
-  readonly failed: (reason: string) => void;
+  /** The peer could not be reached. `isFirst`: of those in a row. */
+  readonly failed: (reason: string, isFirst: boolean) => void;
   /** Whether a connection is wanted; asked before each try. Always when left out. */
   readonly wanted?: () => boolean;
 }
@@ -59,7 +59,7 @@ export class Dialer {
     this.#resting = false;
     this.#giveUp = dial(address, { buffers, turns, timeoutMillis: CONNECT_MILLIS_MAX, tls }, (outcome) => {
       if (outcome.kind === 'failed') {
-        if (this.#failures++ === 0) failed(outcome.reason);
+        failed(outcome.reason, this.#failures++ === 0);
         this.#later();
         return;
       }

@@ -227,8 +227,9 @@ export class GroupRunner implements ExportedGroup {
         tls: tls === null ? undefined : { material: tls, site: peer },
         now: (): Millis => clock.now(),
       };
-      const failed = (reason: string): void => {
-        this.#journal('link.unreachable', { peer, reason }, `${peer} cannot be reached (${reason}); trying again and again`);
+      const failed = (reason: string, isFirst: boolean): void => {
+        this.#core.connections.unreachable(peer, reason);
+        if (isFirst) this.#journal('link.unreachable', { peer, reason }, `${peer} cannot be reached (${reason}); trying again and again`);
       };
       this.#dialers.push(new Dialer({ ...how, connected: (port) => this.#dialled(peer, port), failed }));
       const { connections } = this.#core;
@@ -238,7 +239,9 @@ export class GroupRunner implements ExportedGroup {
           new Dialer({
             ...how,
             connected: (port) => connections.dialledStream(peer, stream, port),
-            failed: (reason) => this.#journal('stream.unreachable', { peer, stream, reason }, `no stream to ${peer}: ${reason}`),
+            failed: (reason, isFirst) => {
+              if (isFirst) this.#journal('stream.unreachable', { peer, stream, reason }, `no stream to ${peer}: ${reason}`);
+            },
             wanted: () => connections.streamsWanted(peer).includes(stream),
           }),
         );

@@ -6,7 +6,7 @@ import { parse } from 'smol-toml';
 import { TercetError } from '../core/base/errors.ts';
 import type { Journal } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
-import type { CertificateWatch } from './certificates.ts';
+import type { CertificateWatch, ReadAgain } from './certificates.ts';
 import type { Config } from './config.ts';
 import { loadConfig, siteOf } from './config.ts';
 
@@ -27,6 +27,8 @@ export interface ReloadReport {
   readonly changes: readonly ConfigChange[];
   /** What was read earlier and waits for a restart of this daemon still: what it runs with, and what the file says. */
   readonly pending: readonly ConfigChange[];
+  /** Null: this configuration has none. */
+  readonly certificates: ReadAgain | null;
 }
 
 /** Keys that take effect without a restart. */
@@ -108,17 +110,37 @@ export interface ReloaderOptions {
   readonly name: SiteName;
   readonly journal: Journal;
   readonly certificates: CertificateWatch | null;
+  /** Whether there is a copy of a group here. */
+  readonly hasCopy: (group: string) => boolean;
   /** Carries out what takes effect at once. */
   readonly apply: (next: Config) => void;
+}
+
+/** `force`: also if it leaves a group a single sync site. `dryRun`: only says what it would come to. */
+export interface ReloadOrder {
+  readonly force: boolean;
+  readonly dryRun: boolean;
 }
 
 /** Reads again by order, which is told everything, and by signal, which can be told nothing. */
 export interface Reloader {
   /**
-   * Throws TERCET_CONFIG, TERCET_CONFIG_UNREADABLE, TERCET_VOLUME_SHRINKS and, but with `force`, TERCET_LAST_SYNC_COPY: then nothing was changed.
+   * Throws TERCET_CONFIG, TERCET_CONFIG_UNREADABLE, TERCET_VOLUMES_CHANGED, TERCET_VOLUME_SHRINKS and, but with `force`, TERCET_LAST_SYNC_COPY: then
+   * nothing was changed, as with `dryRun`.
    */
-  readonly byOrder: (force: boolean) => ReloadReport;
+  readonly byOrder: (options: ReloadOrder) => ReloadReport;
   readonly bySignal: () => void;
+}
+
+/** Throws TERCET_VOLUMES_CHANGED when a group that has a copy here has other volumes than before: names stand in its superblock. */
+export function refuseOthers(before: Config, after: Config, hasCopy: (group: string) => boolean): void {
+  for (const { name: group, volumes } of after.groups) {
+    const known = before.groups.find(({ name }) => name === group);
+    if (known === undefined || !hasCopy(group)) continue;
+    const names = (of: typeof volumes): string => of.map(({ name }) => name).join(', ');
+    const [had, wanted] = [names(known.volumes), names(volumes)];
+    if (had !== wanted) throw new TercetError('TERCET_VOLUMES_CHANGED', { group, had, wanted });
+  }
 }
 
 /** Throws TERCET_VOLUME_SHRINKS when a volume is smaller than before. */
@@ -154,16 +176,18 @@ function pendingOf(
 }
 
 /** Reads the configuration and the certificates again, each time against what was read last. */
-export function reloader({ config, name, journal, certificates, apply }: ReloaderOptions): Reloader {
+export function reloader({ config, name, journal, certificates, hasCopy, apply }: ReloaderOptions): Reloader {
   let current = config;
-  const byOrder = (force: boolean): ReloadReport => {
-    certificates?.reload();
+  const byOrder = ({ force, dryRun }: ReloadOrder): ReloadReport => {
+    const pems = dryRun ? null : (certificates?.reload() ?? null);
     const next = loadConfig(config.file);
     siteOf(next, name);
+    refuseOthers(current, next, hasCopy);
     refuseSmaller(current, next);
     if (!force) refuseAlone(current, next);
     const changes = changesOf(current.text, next.text, name);
-    const report = { file: config.file, changes, pending: pendingOf(config, next, { name, changes }) };
+    const report = { file: config.file, changes, pending: pendingOf(config, next, { name, changes }), certificates: pems };
+    if (dryRun) return report;
     current = next;
     apply(next);
     journal('reload', { changes, pending: report.pending }, reloadText(report));
@@ -171,7 +195,7 @@ export function reloader({ config, name, journal, certificates, apply }: Reloade
   };
   const bySignal = (): void => {
     try {
-      byOrder(false);
+      byOrder({ force: false, dryRun: false });
     } catch (error) {
       if (!(error instanceof TercetError)) throw error;
       journal('reload.failed', { code: error.code }, `the configuration in use stays in use: ${error.message}`);

@@ -1,12 +1,14 @@
 // The end of a group, and what is taken along before: a volume is written out of a stopped copy, the group is deleted, and its name begins anew.
 
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { firstDifference } from '../../demo/image.ts';
+import { PortFinder } from '../../demo/layout.ts';
 import { LEDGER_BLOCK_BYTES } from '../../demo/ledger.ts';
+import { mustRun } from '../../demo/tools.ts';
 import { MIB, type TestCluster, type TestLoad, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
 
@@ -95,5 +97,42 @@ test('a deleted group serves nowhere again, not at a site that was away, and its
       const { role, serving, witness } = await test.status('alpha');
       return role === 'standby' && !serving && witness.trouble?.cause === 'this group was deleted, and its copies serve no more';
     });
+  });
+});
+
+test('a site that served is lost for good, and another machine takes its name at another address', async () => {
+  await withCluster({}, async (test) => {
+    const { configFile, sites } = test.layout;
+    const load = test.load();
+    await test.acknowledged(load, 200);
+    assert.equal(await test.healed(), 'alpha');
+    const alpha = test.member('alpha');
+    await alpha.daemon.kill();
+    await test.acknowledged(load, 200);
+    assert.equal(await test.servingSite(), 'beta');
+
+    rmSync(alpha.layout.data, { recursive: true });
+    const ports = new PortFinder();
+    let text = readFileSync(configFile, 'utf8');
+    for (const { text: address } of [alpha.layout.link, alpha.layout.nbd])
+      text = text.replaceAll(address, address.replace(/[0-9]+$/, String(await ports.find(null))));
+    writeFileSync(configFile, text);
+    await alpha.daemon.start();
+    assert.equal(await test.healed(), 'beta', 'it is filled, and the others were not restarted');
+    await test.acknowledged(load, 100);
+    await load.workload.stop();
+
+    for (const { name } of sites.slice(1)) {
+      const { daemon } = test.member(name as 'beta');
+      await daemon.stop();
+      await daemon.start();
+      await test.healed();
+    }
+    const serving = await test.healed();
+    if (serving !== 'alpha') assert.equal((await tercet(test, `switchover ${test.layout.group} --to alpha`)).code, 0);
+    assert.equal(await test.healed(), 'alpha');
+    // A host of another site is passed on to the new machine.
+    assert.equal((await mustRun('nbdinfo', ['--size', test.uri('gamma')])).trim(), String(test.layout.sizeBytes));
+    await test.compareCopies(load);
   });
 });

@@ -79,8 +79,11 @@ async function growOnline(test: TestCluster, largest: number): Promise<void> {
   const serving = await test.healed();
   const sites = [serving, ...(['alpha', 'beta', 'gamma'] as const).filter((name) => name !== serving)];
   for (const [index, site] of sites.entries()) {
+    const would = await tercet(test, `reload --site ${site} --dry-run`);
+    assert.match(would.out, /volume\[disk0\]\.size: .* \(not read yet; then: in effect, and never smaller again\)/);
+    assert.ok(((await test.status(site)).volumes[0]?.heldBytes ?? 0) < largest);
     const reloaded = await tercet(test, `reload --site ${site}`);
-    assert.match(reloaded.out, /volume\[disk0\]\.size: .* \(in effect\)/);
+    assert.match(reloaded.out, /volume\[disk0\]\.size: .* \(in effect, and never smaller again\)/);
     await test.until(`the copy at ${site} is larger`, async () => (await test.status(site)).volumes[0]?.heldBytes === largest);
     if (index === sites.length - 1) continue;
     assert.ok(((await test.status(serving)).volumes[0]?.sizeBytes ?? 0) < largest);
@@ -91,6 +94,13 @@ async function growOnline(test: TestCluster, largest: number): Promise<void> {
   writeFileSync(configFile, text.replace(`size = ${largest}`, `size = ${largest - MIB}`));
   const smaller = await tercet(test, `reload --site ${serving}`);
   assert.deepEqual([smaller.code, /never becomes smaller/.test(smaller.err)], [78, true], smaller.text);
+  writeFileSync(configFile, text.replace('name = "disk0"', 'name = "disk1"'));
+  const renamed = await tercet(test, `reload --site ${serving}`);
+  assert.deepEqual(
+    [renamed.code, /has the volumes disk0, and the configuration now says disk1/.test(renamed.err)],
+    [78, true],
+    renamed.text,
+  );
   writeFileSync(configFile, text);
 }
 

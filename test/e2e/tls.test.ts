@@ -11,10 +11,13 @@ import { test } from 'node:test';
 import { connect as tlsConnect, type ConnectionOptions } from 'node:tls';
 
 import type { Address } from '../../src/api/address.ts';
+import { EXIT } from '../../src/core/base/errors.ts';
 import { encodeJson, encodeMessage } from '../../src/core/mirror/messages.ts';
 import { machineDigests } from '../../src/host/digests.ts';
 import { holder, TestAuthority } from '../support/certificates.ts';
 import { withCluster } from '../support/cluster.ts';
+import { tercet } from '../support/command.ts';
+import { rehearse, told } from '../support/recovery-page.ts';
 
 const HELLO = encodeMessage('hello', encodeJson({ group: 'demo', groupId: null, from: 'alpha', to: 'beta' }), machineDigests);
 
@@ -131,5 +134,48 @@ test('sites that speak TLS fail over, let nobody else in, and take other certifi
       false,
       'no part of a key is in a log',
     );
+  });
+});
+
+test('a certificate has expired: no new connection with it, and a new one needs a reload and no restart', async () => {
+  await withCluster({ tls: true, network: true }, async (test) => {
+    rehearse('A certificate has expired');
+    const folder = join(test.layout.folder, 'tls');
+    const authority = TestAuthority.open(folder);
+    const load = test.load();
+    await test.acknowledged(load, 100);
+    authority.issue('beta', holder.site('beta'), { days: -1 });
+    const { key } = authority.issue('beta', holder.site('gamma'));
+    const wrong = await tercet(test, 'reload --site beta');
+    assert.equal(wrong.code, EXIT.configuration, wrong.text);
+    assert.match(wrong.text, /beta\.crt is the certificate of site gamma, not of site beta/);
+    writeFileSync(key, 'no key');
+    assert.match((await tercet(test, 'reload --site beta')).text, /those that were in use stay in use/);
+
+    authority.issue('beta', holder.site('beta'), { days: -1 });
+    const read = await tercet(test, 'reload --site beta');
+    assert.deepEqual(
+      [read.code, /certificates read again: site beta.*; the certificate has expired/.test(read.text)],
+      [0, true],
+      read.text,
+    );
+    const said = told('site beta: the certificate has expired, so no peer accepts a new connection');
+    assert.match((await tercet(test, 'status')).text, said);
+    assert.equal(await test.healed(), 'alpha', 'connections that stand go on');
+
+    for (const other of ['alpha', 'gamma', 'witness'] as const) test.sever('beta', other);
+    await test.until('beta is away', async () => told('beta is not connected to alpha').test((await tercet(test, 'status')).text));
+    for (const other of ['alpha', 'gamma', 'witness'] as const) test.sever('beta', other, false);
+    const why = /beta is not connected to alpha \(its certificate has expired/;
+    await test.until('the status says why it stays so', async () => why.test((await tercet(test, 'status')).text));
+    await test.acknowledged(load, 100);
+
+    const issued = await tercet(test, `cert issue --folder ${folder} --site beta --renew`);
+    assert.equal(issued.code, 0, issued.text);
+    assert.equal((await tercet(test, 'reload --site beta')).code, 0);
+    assert.equal(await test.healed(), 'alpha');
+    assert.doesNotMatch((await tercet(test, 'status')).text, said);
+    await test.acknowledged(load, 50);
+    await test.compareCopies(load);
   });
 });

@@ -23,7 +23,7 @@ export async function tercet(cluster: TestCluster, line: string): Promise<Outcom
     stderr: { write: (more: string) => void ((err += more), (text += more)) },
     env: { STRICLI_NO_COLOR: '1' },
   };
-  const config = line.startsWith('witness restore') ? [] : ['--config', cluster.layout.configFile];
+  const config = /^(witness restore|cert) /.test(line) ? [] : ['--config', cluster.layout.configFile];
   await runCli([...line.split(' '), ...config], { process: fake, env: {}, colour: false, ask: null });
   return { code: Number(fake.exitCode ?? 0), out, err, text };
 }

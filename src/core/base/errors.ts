@@ -83,6 +83,11 @@ const table = {
     text: (f) =>
       `volume ${f['group']}/${f['volume']} has ${f['had']} bytes, and the configuration now says ${f['wanted']}: a volume never becomes smaller`,
   },
+  TERCET_VOLUMES_CHANGED: {
+    exit: EXIT.configuration,
+    text: (f) =>
+      `group ${f['group']} has the volumes ${f['had']}, and the configuration now says ${f['wanted']}: a group keeps its volumes, under their names and in their order; make the configuration as it was`,
+  },
   TERCET_LAST_SYNC_COPY: {
     exit: EXIT.unsafe,
     text: (f) =>

@@ -129,6 +129,12 @@ export class Connections implements LinkKeeper {
     this.#options.journal('link.refused', { peer: name, reason }, `${name} refused the connection: ${reason}`);
   }
 
+  /** A peer that no connection stands to could not be dialled. */
+  unreachable(name: SiteName, reason: string): void {
+    const peer = this.peers.get(name);
+    if (peer?.link === null) peer.lastError = reason;
+  }
+
   /** This process is running: gaps between such moments are its own stops. */
   turned(now: Millis): void {
     if (now - this.#watchedAt < this.#silenceMillis() / 2) this.#watchedAt = now;

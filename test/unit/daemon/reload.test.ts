@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { loadConfig, parseConfig } from '../../../src/daemon/config.ts';
-import { changesOf, refuseAlone, refuseSmaller, reloader } from '../../../src/daemon/reload.ts';
+import { changesOf, refuseAlone, refuseOthers, refuseSmaller, reloader } from '../../../src/daemon/reload.ts';
 import { SAMPLE } from '../config/sample.ts';
 
 test('each key that differs is told, with whether it is in effect', () => {
@@ -37,12 +37,21 @@ test('what waits for a restart since an earlier reload is told until it is as th
   write(1800, 5);
   const log: string[] = [];
   const journal = (_event: string, _facts: unknown, text: string): unknown => log.push(text.replace(file, 'FILE'));
-  const { byOrder } = reloader({ config: loadConfig(file), name: 'alpha', journal, certificates: null, apply: () => undefined });
+  const { byOrder } = reloader({
+    config: loadConfig(file),
+    name: 'alpha',
+    journal,
+    certificates: null,
+    hasCopy: () => true,
+    apply: () => undefined,
+  });
+  const look = (): readonly string[] => byOrder({ force: false, dryRun: true }).changes.map(({ key }) => key);
   const told = (): readonly string[] => {
-    const { changes, pending } = byOrder(false);
+    const { changes, pending } = byOrder({ force: false, dryRun: false });
     return [...changes.map(({ key }) => key), ...pending.map(({ key, was, now }) => `pending ${key} ${was} ${now}`)];
   };
   write(1900, 5);
+  assert.deepEqual([look(), look()], [['group.db.lease_millis'], ['group.db.lease_millis']], 'only looking changes nothing');
   assert.deepEqual(told(), ['group.db.lease_millis']);
   assert.deepEqual(told(), ['pending group.db.lease_millis 1800 1900']);
   write(1900, 6);
@@ -70,4 +79,18 @@ test('a volume never becomes smaller', () => {
   const larger = SAMPLE.replace('size = 8192', 'size = 16384');
   refuseSmaller(config(SAMPLE), config(larger));
   assert.throws(() => refuseSmaller(config(larger), config(SAMPLE)), /volume db\/log has 16384 bytes, and the configuration now says 8192/);
+});
+
+test('a group that has a copy keeps its volumes under their names', () => {
+  const config = (text: string): Parameters<typeof refuseOthers>[0] => parseConfig(text, 'tercet.toml');
+  const renamed = config(SAMPLE.replace('name = "log"', 'name = "logs"'));
+  const before = config(SAMPLE);
+  refuseOthers(before, before, () => true);
+  refuseOthers(before, renamed, () => false);
+  const names = before.groups.find(({ name }) => name === 'db')?.volumes.map(({ name }) => name) ?? [];
+  const [had, wanted] = [names, names.map((name) => (name === 'log' ? 'logs' : name))].map((each) => each.join(', '));
+  assert.throws(
+    () => refuseOthers(before, renamed, (group) => group === 'db'),
+    new RegExp(`has the volumes ${had}, and the configuration now says ${wanted}`),
+  );
 });
