@@ -1,4 +1,4 @@
-// The text that Prometheus gets: its form, and that nothing is told that is not known. `promtool check metrics` judges it in test/e2e/watch.test.ts.
+// The text that Prometheus gets: its form, and that nothing is told that is not known. `promtool check metrics` judges it in test/e2e/rules.test.ts.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
