@@ -230,10 +230,11 @@ function coverageTexts(primary: SiteStatus): readonly string[] {
 }
 
 /** comparing copies: 42 %, 120 MiB/s, 3 min left */
-function verifyText({ passedBytes, totalBytes, bytesPerSecond, etaSeconds }: SiteStatus['verify']): string {
+export function verifyText({ passedBytes, totalBytes, bytesPerSecond, etaSeconds, resting }: SiteStatus['verify']): string {
   const percent = totalBytes === 0 ? 100 : Math.floor((100 * passedBytes) / totalBytes);
   const left = etaSeconds === null ? '' : `, ${secondsText(etaSeconds)} left`;
-  return `comparing copies: ${percent} %, ${bytesText(bytesPerSecond)}/s${left}`;
+  const rests = resting ? ', rests until its window' : '';
+  return `comparing copies: ${percent} %, ${bytesText(bytesPerSecond)}/s${left}${rests}`;
 }
 
 function follows(peer: PeerStatus): boolean {

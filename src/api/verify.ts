@@ -13,6 +13,8 @@ const algorithmSchema = z.enum(['sha256', 'sha1', 'md5', 'crc32']);
 
 const progressShape = {
   running: z.boolean(),
+  scheduled: z.boolean(),
+  resting: z.boolean(),
   algorithm: algorithmSchema.nullable(),
   reportOnly: z.boolean(),
   totalBytes: count,

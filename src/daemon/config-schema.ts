@@ -142,7 +142,7 @@ export const siteShape = {
 };
 
 const SCRUB_TEXT = 'must be "off", "daily", "weekly" or "monthly": how often all copies are compared; the default is "off"';
-const WINDOW_TEXT = 'must be two times of the day in UTC, such as "22:00-06:00": when a scrub may begin';
+const WINDOW_TEXT = 'must be two times of the day in UTC, such as "22:00-06:00": when a scrub works';
 
 /** Two times of the day as minutes. */
 const windowSchema: z.ZodType<{ fromMinute: number; toMinute: number }, unknown> = z.string(WINDOW_TEXT).transform((text, context) => {

@@ -8,6 +8,7 @@ import type { VerifyRequest, VerifyStatus } from '../../api/verify.ts';
 import { EXIT, TercetError } from '../../core/base/errors.ts';
 import type { CliContext, ConfigFlag, GroupConfig, LoadedConfig } from '../context.ts';
 import { clientOf, configFlag, print, printJson, readConfig } from '../context.ts';
+import { verifyText } from '../../api/summary.ts';
 import { bytesText, countText, secondsText } from '../../api/text.ts';
 import { filesOfRanges } from './verify-files.ts';
 
@@ -166,10 +167,20 @@ const UNPROVEN: typeof KINDS = {
   difference: `unproven: differs from another copy, and neither digests nor a third copy prove which one is right; ${LEFT}`,
 };
 
+/** How far it is, and how old what is known is. */
+function progressLines(status: VerifyStatus): string[] {
+  const { oldestUnverifiedSeconds: age } = status;
+  return [
+    ...(status.running ? [verifyText(status)] : []),
+    age === null ? 'not every block has been compared yet' : `every block was compared ${secondsText(age)} ago or later`,
+  ];
+}
+
 /** The report. */
 function reportLines(status: VerifyStatus, volumes: readonly string[]): string[] {
-  if (status.algorithm === null) return ['no verify has run here since the daemon started'];
+  if (status.algorithm === null) return ['no verify has run here since the daemon started', ...progressLines(status)];
   const lines = [
+    ...progressLines(status),
     `compared ${bytesText(status.verifiedBytes)} with ${status.comparedSites.length === 0 ? 'no other copy' : status.comparedSites.join(' and ')} by ${status.algorithm}` +
       (status.unverifiedBytes > 0 ? `; ${bytesText(status.unverifiedBytes)} could not be compared` : ''),
   ];
@@ -195,7 +206,7 @@ function reportLines(status: VerifyStatus, volumes: readonly string[]): string[]
       `  ${site}, volume ${volumes[volume] ?? volume}, bytes ${offset} to ${offset + length - 1}, as of record ${seq}: ${what}; ${done}`,
     );
   }
-  if (status.algorithm === 'crc32' || status.algorithm === 'md5')
+  if (status.algorithm !== 'sha256')
     lines.push(`${status.algorithm} finds accidents; for a proof of equality run it with --algorithm sha256`);
   return lines;
 }

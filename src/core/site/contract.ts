@@ -24,7 +24,7 @@ export interface ScrubOptions {
   readonly reportOnly: boolean;
   /** 0: no bound but the hosts' latency. */
   readonly bytesPerSecond: number;
-  /** Minutes of the day, in UTC, within which one may begin; null for always. */
+  /** Minutes of the day, in UTC, within which it works; null for always. */
   readonly window: { readonly fromMinute: number; readonly toMinute: number } | null;
 }
 
@@ -320,6 +320,10 @@ export interface Waiting {
 /** The verify that is under way here, or the last one. */
 export interface VerifyProgress {
   readonly running: boolean;
+  /** It is a scrub: begun by its schedule, and at work at its times of the day only. */
+  readonly scheduled: boolean;
+  /** It waits for these. */
+  readonly resting: boolean;
   readonly algorithm: DigestAlgorithm | null;
   readonly reportOnly: boolean;
   readonly totalBytes: number;

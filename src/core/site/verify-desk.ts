@@ -16,7 +16,8 @@ import { Verifier, type VerifyGround, type VerifyOrder } from '../scan/verify.ts
 import type { OrderOutcome, SiteOptions, VerifyStatus } from './contract.ts';
 import type { Lead } from './lead.ts';
 import { Pace } from './pace.ts';
-import { VerifyStore } from './verify-store.ts';
+import { isDue, isWithin, shareOfDay } from './scrub-schedule.ts';
+import { type VerifyMemory, VerifyStore } from './verify-store.ts';
 
 /** How often the cursor is made durable at most. */
 const REMEMBER_MILLIS = 2_000;
@@ -28,7 +29,19 @@ const DUE_SHARE = 0.8;
 const WAIT_MILLIS = 20;
 /** Questions that wait until the records before them are here. */
 const HELD_MAX = 64;
-const DAY_MINUTES = 24 * 60;
+
+/** A verify under way. */
+interface Run {
+  readonly verifier: Verifier;
+  readonly lead: Lead;
+  readonly began: WallMillis;
+  /** By schedule: it keeps to its times of the day. */
+  scheduled: boolean;
+  /** How long it has worked in this life, what lies outside of its times of the day left out; and up to when that was counted. */
+  workedMillis: Millis;
+  countedAt: Millis;
+  resting: boolean;
+}
 
 /** The verifies of one group at one site. */
 export class VerifyDesk {
@@ -37,7 +50,7 @@ export class VerifyDesk {
   readonly #lead: () => Lead | null;
   readonly #store: VerifyStore;
   #examined: (Examined & { readonly replica: Replica }) | null = null;
-  #run: { readonly verifier: Verifier; readonly lead: Lead; readonly began: WallMillis; readonly startedAt: Millis } | null = null;
+  #run: Run | null = null;
   /** The last run that has ended here in this life. */
   #last: Verifier | null = null;
   #held: { readonly link: Link; readonly ask: Ask }[] = [];
@@ -79,19 +92,25 @@ export class VerifyDesk {
     if (lead === null || this.#examined === null) {
       return { kind: 'refused', text: `${site} is not the primary`, remedy: 'order it at the primary, which compares the copies' };
     }
-    const { order: current } = this.#run?.verifier ?? {};
-    if (current !== undefined && (order.reportOnly || !current.reportOnly)) return { kind: 'done', text: 'a verify is under way already' };
+    const run = this.#run;
+    if (run !== null && (order.reportOnly || !run.verifier.order.reportOnly)) {
+      if (!run.scheduled) return { kind: 'done', text: 'a verify is under way already' };
+      // Somebody waits for it now: it need not wait for its times of the day.
+      run.scheduled = false;
+      this.#remember(this.#options.clock.now());
+      return { kind: 'done', text: 'a scrub is under way already, and goes on whatever its window' };
+    }
     if (lead.onlyCopy) return { kind: 'refused', text: 'the group has one copy', remedy: 'there is nothing to compare it with' };
-    this.#start(lead, order, { volume: 0, offset: 0 }, Math.floor(this.#options.clock.wall()));
+    this.#start(lead, { order, cursor: { volume: 0, offset: 0 }, began: Math.floor(this.#options.clock.wall()) });
     return { kind: 'done', text: 'the verify has begun' };
   }
 
-  /** Gives the verify up. */
+  /** Gives the verify up; a scheduled one begins again when the next is due. */
   cancel(): OrderOutcome {
     if (this.#run === null) return { kind: 'refused', text: 'no verify is under way', remedy: 'nothing is to be done' };
     this.#last = this.#run.verifier;
     this.#run = null;
-    this.#store.set({ ...this.#store.value, run: null });
+    this.#store.set({ ...this.#store.value, run: null, givenUp: Math.floor(this.#options.clock.wall()) });
     return { kind: 'done', text: 'the verify was given up' };
   }
 
@@ -147,7 +166,7 @@ export class VerifyDesk {
     if (run === null) return;
     const { verifier } = run;
     this.pace.working(verifier.busy, now);
-    const may = now >= this.pace.nextAt && lead.mayTake(now);
+    const may = !this.#rests(run, now) && now >= this.pace.nextAt && lead.mayTake(now);
     const begun = verifier.turn(now, !may ? 0 : this.pace.hostsActive(now) ? this.pace.stepBytes : TURN_BYTES_IDLE);
     this.pace.began(begun, verifier.order.bytesPerSecond, now);
     this.pace.working(verifier.busy, now);
@@ -165,7 +184,7 @@ export class VerifyDesk {
     if (this.#run === null) return this.#options.scrub === undefined ? Infinity : now + 1000;
     // While steps are under way their answers wake the site.
     const { nextAt } = this.pace;
-    const next = this.#run.verifier.busy ? now + 1000 : nextAt > now ? nextAt : now + WAIT_MILLIS;
+    const next = this.#run.verifier.busy || this.#run.resting ? now + 1000 : nextAt > now ? nextAt : now + WAIT_MILLIS;
     return Math.min(next, this.#run.verifier.deadline());
   }
 
@@ -180,11 +199,13 @@ export class VerifyDesk {
       if (cursor === null || i > cursor.volume) return sum;
       return sum + (i < cursor.volume ? sizeBytes : cursor.offset);
     }, 0);
-    const seconds = this.#run === null ? 0 : (clock.now() - this.#run.startedAt) / 1000;
+    const seconds = (this.#run?.workedMillis ?? 0) / 1000;
     const rate = verifier === null || seconds <= 0 ? 0 : verifier.verifiedBytes / seconds;
     const wall = clock.wall();
     return {
       running: this.#run !== null,
+      scheduled: this.#run?.scheduled ?? false,
+      resting: this.#run?.resting ?? false,
       algorithm: verifier?.order.algorithm ?? null,
       reportOnly: verifier?.order.reportOnly ?? false,
       totalBytes,
@@ -192,7 +213,7 @@ export class VerifyDesk {
       verifiedBytes: verifier?.verifiedBytes ?? 0,
       unverifiedBytes: verifier?.unverifiedBytes ?? 0,
       bytesPerSecond: Math.round(rate),
-      etaSeconds: this.#run === null || rate <= 0 ? null : (totalBytes - passed) / rate,
+      etaSeconds: this.#run === null || rate <= 0 ? null : (totalBytes - passed) / rate / (this.#run.scheduled ? this.#shareOfDay : 1),
       beganMillis: this.#run?.began ?? memory.lastBegan,
       endedMillis: this.#run === null && memory.lastBegan !== null ? memory.lastEnded : null,
       oldestUnverifiedSeconds: memory.lastBegan === null ? null : Math.max(0, (wall - memory.lastBegan) / 1000),
@@ -231,28 +252,39 @@ export class VerifyDesk {
 
   #resumeOrBegin(lead: Lead): void {
     const { run } = this.#store.value;
-    if (run !== null) return this.#start(lead, run.order, run.cursor, run.began);
+    if (run !== null) return this.#start(lead, run);
     const { scrub, clock } = this.#options;
-    if (scrub === undefined || lead.onlyCopy) return;
-    const wall = clock.wall();
-    const minute = Math.floor(wall / 60_000) % DAY_MINUTES;
-    const { fromMinute, toMinute } = scrub.window ?? { fromMinute: 0, toMinute: DAY_MINUTES };
-    const inWindow = fromMinute <= toMinute ? minute >= fromMinute && minute < toMinute : minute >= fromMinute || minute < toMinute;
-    if (!inWindow || wall - (this.#store.value.lastEnded ?? 0) < scrub.everyMillis) return;
+    const wall = Math.floor(clock.wall());
+    if (scrub === undefined || lead.onlyCopy || !isDue(scrub, this.#store.value, wall)) return;
     const order: VerifyOrder = { algorithm: scrub.algorithm, reportOnly: scrub.reportOnly, bytesPerSecond: scrub.bytesPerSecond };
-    this.#start(lead, order, { volume: 0, offset: 0 }, Math.floor(wall));
+    this.#start(lead, { order, cursor: { volume: 0, offset: 0 }, began: wall, scheduled: true });
   }
 
-  #start(lead: Lead, order: VerifyOrder, cursor: { volume: number; offset: number }, began: WallMillis): void {
+  #start(lead: Lead, run: NonNullable<VerifyMemory['run']>): void {
     const examined = this.#examined;
     if (examined === null) return;
+    const { order, cursor, began, scheduled = false } = run;
     const verifier = new Verifier(this.#groundOf(lead, examined), order, cursor);
     this.pace.leastBytesPerSecond = this.#leastBytesPerSecond(examined);
-    this.#run = { verifier, lead, began, startedAt: this.#options.clock.now() };
-    this.#store.set({ ...this.#store.value, run: { order, cursor, began } });
-    const facts = { algorithm: order.algorithm, reportOnly: order.reportOnly, volume: cursor.volume, offset: cursor.offset };
+    const countedAt = this.#options.clock.now();
+    this.#run = { verifier, lead, began, scheduled, workedMillis: 0, countedAt, resting: false };
+    this.#store.set({ ...this.#store.value, run });
+    const facts = { algorithm: order.algorithm, reportOnly: order.reportOnly, volume: cursor.volume, offset: cursor.offset, scheduled };
     this.#options.journal('verify.begin', facts, 'a verify compares the copies');
     this.#options.shell.wake();
+  }
+
+  /** Whether a scrub waits for its times of the day; counts for how long it has worked. */
+  #rests(run: Run, now: Millis): boolean {
+    if (!run.resting) run.workedMillis += now - run.countedAt;
+    run.countedAt = now;
+    const { scrub, clock } = this.#options;
+    run.resting = run.scheduled && !isWithin(scrub?.window ?? null, clock.wall());
+    return run.resting;
+  }
+
+  get #shareOfDay(): number {
+    return shareOfDay(this.#options.scrub?.window ?? null);
   }
 
   #leastBytesPerSecond({ replica }: Examined): number {
@@ -260,7 +292,7 @@ export class VerifyDesk {
     const { scrub } = this.#options;
     if (scrub === undefined) return least;
     const totalBytes = replica.sizes.agreed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    return Math.min(most, Math.max(least, (totalBytes / (scrub.everyMillis * DUE_SHARE)) * 1000));
+    return Math.min(most, Math.max(least, (totalBytes / (scrub.everyMillis * DUE_SHARE * this.#shareOfDay)) * 1000));
   }
 
   #groundOf(lead: Lead, examined: Examined & { readonly replica: Replica }): VerifyGround {
@@ -319,7 +351,8 @@ export class VerifyDesk {
     const run = this.#run;
     if (run === null) return;
     this.#rememberedAt = now;
-    this.#store.set({ ...this.#store.value, run: { order: run.verifier.order, cursor: run.verifier.cursor, began: run.began } });
+    const { verifier, began, scheduled } = run;
+    this.#store.set({ ...this.#store.value, run: { order: verifier.order, cursor: verifier.cursor, began, scheduled } });
   }
 
   #end(): void {
@@ -328,7 +361,7 @@ export class VerifyDesk {
     const { verifier, began } = run;
     this.#run = null;
     this.#last = verifier;
-    this.#store.set({ lastBegan: began, lastEnded: Math.floor(this.#options.clock.wall()), run: null });
+    this.#store.set({ ...this.#store.value, lastBegan: began, lastEnded: Math.floor(this.#options.clock.wall()), run: null });
     const { blocks: differingBlocks, records: damagedRecords, unmended } = verifier.findings;
     const facts = { verifiedBytes: verifier.verifiedBytes, differingBlocks, damagedRecords, unmended, compared: verifier.compared ?? [] };
     const text =

@@ -15,8 +15,15 @@ export interface VerifyMemory {
   /** When the last whole verify began and ended; null when there was none. */
   readonly lastBegan: WallMillis | null;
   readonly lastEnded: WallMillis | null;
-  /** The verify under way. */
-  readonly run: { readonly order: VerifyOrder; readonly cursor: VerifyCursor; readonly began: WallMillis } | null;
+  /** When a verify was given up; left out where that never was. */
+  readonly givenUp?: WallMillis;
+  /** The verify under way; `scheduled` if it is a scrub, which keeps to its times of the day. */
+  readonly run: {
+    readonly order: VerifyOrder;
+    readonly cursor: VerifyCursor;
+    readonly began: WallMillis;
+    readonly scheduled?: boolean;
+  } | null;
 }
 
 const NOTHING: VerifyMemory = { lastBegan: null, lastEnded: null, run: null };
@@ -84,10 +91,11 @@ export class VerifyStore {
 function readMemory(value: Json): VerifyMemory | null {
   const memory = value as unknown as VerifyMemory | null;
   if (memory === null || typeof memory !== 'object') return null;
-  const { lastBegan, lastEnded, run } = memory;
+  const { lastBegan, lastEnded, givenUp, run } = memory;
   if ((lastBegan !== null && !isCount(lastBegan)) || (lastEnded !== null && !isCount(lastEnded))) return null;
-  if (run === null) return { lastBegan, lastEnded, run };
-  const { order, cursor, began } = run;
+  const ends = { lastBegan, lastEnded, ...(isCount(givenUp) && { givenUp }) };
+  if (run === null) return { ...ends, run };
+  const { order, cursor, began, scheduled } = run;
   const sound =
     isCount(cursor.volume) &&
     isCount(cursor.offset) &&
@@ -95,5 +103,5 @@ function readMemory(value: Json): VerifyMemory | null {
     DIGEST_ALGORITHMS.includes(order.algorithm as DigestAlgorithm) &&
     typeof order.reportOnly === 'boolean' &&
     isCount(order.bytesPerSecond);
-  return sound ? { lastBegan, lastEnded, run } : null;
+  return sound ? { ...ends, run: { order, cursor, began, scheduled: scheduled === true } } : null;
 }

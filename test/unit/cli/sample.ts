@@ -8,6 +8,8 @@ const MIB = 1024 * 1024;
 /** No verify has ever run. */
 const VERIFY_NONE: VerifyProgress = {
   running: false,
+  scheduled: false,
+  resting: false,
   algorithm: null,
   reportOnly: false,
   totalBytes: 1024 * MIB,
