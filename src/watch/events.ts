@@ -16,6 +16,11 @@ const kinds = {
   disconnect: { meaning: 'The connection to the peer has ended, with `facts.reason`.', hook: 'disconnect' },
   'resync-start': { meaning: 'As primary: the peer is being brought up to date. `facts.rung` says how.', hook: 'resync-start' },
   'resync-done': { meaning: 'As primary: the peer has everything that it lacked.', hook: 'resync-done' },
+  'scan-done': {
+    meaning:
+      'As primary: the peer was compared by `facts.algorithm`, and is equal as of the record `facts.endSeq`. `facts.differingBytes` of it were not, and came: in `facts.ranges`, the first hundred (`volume`, `offset`, `length`), since the scan begun or went on.',
+    hook: null,
+  },
   'resync-interrupted': { meaning: 'As primary: the peer has not got everything that it lacked.', hook: 'resync-interrupted' },
   diverged: { meaning: 'This copy holds something else than the primary where both should be equal.', hook: 'diverged' },
   'cut-back': { meaning: 'Records that the primary does not have were cut off here.', hook: null },

@@ -14,6 +14,7 @@ const readings: Readonly<Record<string, (facts: Facts) => Reading | null>> = {
   'link.down': (facts) => ({ kind: 'disconnect', peer: text(facts['peer']) }),
   // A mirror that joins and lacks nothing is no resync.
   'resync.begin': (facts) => (facts['records'] === 0 ? null : { kind: 'resync-start', peer: text(facts['site']) }),
+  'mirror.copied': (facts) => (facts['rung'] === 'scan' ? { kind: 'scan-done', peer: text(facts['site']) } : null),
   'mirror.diverged': () => ({ kind: 'diverged', peer: null }),
   'mirror.committed-cut': () => ({ kind: 'diverged', peer: null }),
   'mirror.cut-back': () => ({ kind: 'cut-back', peer: null }),

@@ -100,6 +100,11 @@ export class CopySender {
     return !this.#stopped && !this.#reading && this.#endSeq === null && this.#unconfirmedBytes < limits.imageWindowBytes;
   }
 
+  /** The record as of which the copy is whole; null before every image was sent. */
+  get endSeq(): Seq | null {
+    return this.#endSeq;
+  }
+
   get endSent(): boolean {
     return this.#endSent;
   }

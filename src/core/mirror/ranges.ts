@@ -112,8 +112,14 @@ export class BitmapRanges implements RangeSource {
 /** What one bit of a scan's findings stands for: they are shown to people. */
 export const FOUND_CHUNK_BYTES = 64 * 1024;
 
+/** Ranges that are named to people; more are counted. */
+const NAMED_MAX = 100;
+
 /** What a scan finds, as it finds it. */
 export class ScanRanges implements RangeSource {
+  /** The first ranges in which something else was found, and the bytes of all. */
+  readonly named: VolumeRange[] = [];
+  differingBytes = 0;
   /** Chunks of each volume in which something else was found. */
   readonly found: readonly PagedBits[];
   readonly #queue: RangeStep[] = [];
@@ -136,6 +142,8 @@ export class ScanRanges implements RangeSource {
   differs(range: VolumeRange): void {
     this.#queue.push({ kind: 'range', range });
     const { volume, offset, length } = range;
+    this.differingBytes += length;
+    if (this.named.length < NAMED_MAX) this.named.push(range);
     this.found[volume]?.add(Math.floor(offset / FOUND_CHUNK_BYTES), Math.ceil((offset + length) / FOUND_CHUNK_BYTES));
   }
 

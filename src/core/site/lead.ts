@@ -19,6 +19,7 @@ import {
   type Message,
 } from '../mirror/messages.ts';
 import { Peer } from '../mirror/peer.ts';
+import { ScanRanges } from '../mirror/ranges.ts';
 import { Folder } from '../mirror/fold.ts';
 import { LinkPace } from '../mirror/link-pace.ts';
 import { isDue, pump, sendTail } from '../mirror/send.ts';
@@ -244,15 +245,17 @@ export class Lead {
     const peer = this.#followed.get(site);
     if (peer !== undefined && peer.pendingJoin !== null && this.#agreements.wentWithout === site) this.decide(peer, peer.pendingJoin);
     if (peer === undefined || peer.attached !== 'copying' || peer.peer.said?.consistent !== true || peer.copy?.endSent !== true) return;
-    const { rung, sentBytes } = peer.copy;
+    const { rung, sentBytes, ranges, endSeq } = peer.copy;
     const how = peer.copy.scan?.how ?? null;
+    const found = ranges instanceof ScanRanges ? { differingBytes: ranges.differingBytes, ranges: ranges.named, endSeq } : {};
     peer.copy.stop();
     peer.attached = 'following';
     peer.knownDurable = peer.durable;
     peer.copy = null;
     this.#resyncs.ended(peer);
-    const facts = { site, rung, sentBytes, ...(how !== null && { algorithm: how.algorithm, confirm: how.confirm }) };
-    this.#options.journal('mirror.copied', facts, `the resync of ${site} has ended: it follows`);
+    const facts = { site, rung, sentBytes, ...(how !== null && { algorithm: how.algorithm, confirm: how.confirm }), ...found };
+    const differed = ranges instanceof ScanRanges ? `${ranges.differingBytes} bytes differed, and ` : '';
+    this.#options.journal('mirror.copied', facts, `the resync of ${site} has ended: ${differed}it follows`);
     if (how?.confirm !== true) return;
     this.#options.journal('scan.confirm', { site, after: how.algorithm }, `everything at ${site} is compared again by sha256`);
     this.rescan(site, { algorithm: 'sha256', compare: how.compare, confirm: false });

@@ -361,7 +361,9 @@ export class VerifyDesk {
     const { verifier, began } = run;
     this.#run = null;
     this.#last = verifier;
-    this.#store.set({ ...this.#store.value, lastBegan: began, lastEnded: Math.floor(this.#options.clock.wall()), run: null });
+    // What could not be compared is as old as it was.
+    const lastBegan = verifier.unverifiedBytes === 0 ? began : this.#store.value.lastBegan;
+    this.#store.set({ ...this.#store.value, lastBegan, lastEnded: Math.floor(this.#options.clock.wall()), run: null });
     const { blocks: differingBlocks, records: damagedRecords, unmended } = verifier.findings;
     const facts = { verifiedBytes: verifier.verifiedBytes, differingBlocks, damagedRecords, unmended, compared: verifier.compared ?? [] };
     const text =

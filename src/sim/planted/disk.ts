@@ -15,6 +15,17 @@ export const DISK_BUGS: readonly PlantedBug[] = [
     ],
   },
   {
+    name: 'a unit of a scan that begins with zeroes counts as empty',
+    breaks: '9 far prefix',
+    edits: [
+      {
+        file: 'scan/local.ts',
+        find: 'return first?.zero === true && first.offset === offset && first.length >= length;',
+        replace: 'return first?.zero === true && first.offset === offset;',
+      },
+    ],
+  },
+  {
     name: 'what is staged is not looked at before it counts, nor when it goes into the bases',
     breaks: '9 far prefix',
     edits: [

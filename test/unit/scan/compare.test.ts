@@ -150,6 +150,30 @@ test('what differs is found exactly, and many blocks that differ take hardly mor
   assert.ok(many.answeredBytes < 250 * 2 * 16 * 32 * 1.1, `${many.answeredBytes} bytes`);
 });
 
+test('of what reads as zeroes nothing is digested but a node of each size, once', () => {
+  let digestedBytes = 0;
+  const counting: BlockDigests = {
+    ...digests,
+    digestNow: (algorithm, bytes) => ((digestedBytes += bytes.length), digestOf(algorithm, bytes)),
+  };
+  const zeroes = new LocalDigests({ source: new Thin([]), digests: counting, algorithm: 'sha256', geometry: GEOMETRY });
+  const nodes: Uint8Array[] = [];
+  for (let offset = 0; offset < 128 * MIB; offset += 16 * MIB)
+    zeroes.nodes({ volume: 0, offset, length: 16 * MIB }, 16 * MIB, (found) => void nodes.push(found as Uint8Array));
+  assert.equal(digestedBytes, 64 * 1024 + 256 * 32);
+  // The same as if all of it had been read: a volume with a block of data in its second unit is compared by its chunks there.
+  const other = new LocalDigests({ source: new Thin([16 * 256]), digests, algorithm: 'sha256', geometry: GEOMETRY });
+  const chunks = digestBlocks('sha256', new Uint8Array(16 * MIB), 64 * 1024);
+  assert.deepEqual(
+    nodes,
+    Array.from({ length: 8 }, () => digestOf('sha256', chunks)),
+  );
+  let second: Uint8Array | null = null;
+  other.nodes({ volume: 0, offset: 16 * MIB, length: 16 * MIB }, 16 * MIB, (found) => void (second = found as Uint8Array));
+  settle();
+  assert.notDeepEqual(second, nodes[1]);
+});
+
 test('neighbours that differ are asked about together', () => {
   const all = Array.from({ length: (128 * MIB) / BLOCK_BYTES }, (_, block) => block);
   const { found, asked, answeredBytes } = compare(new Thin(all), new Thin([]));
