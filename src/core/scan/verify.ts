@@ -98,7 +98,9 @@ interface Mend {
   tries: number;
 }
 
-const STEPS_AT_ONCE = 4;
+/** Steps that wait for the own copy at one time, and steps that wait for any: those of a far copy are on a long way. */
+const OWN_STEPS_MAX = 4;
+const STEPS_MAX = 32;
 /** Bytes of one digest while the copies are believed to be equal. */
 const COARSE_BYTES = 64 * 1024;
 /** A range that could not be compared after so many tries is reported as not verified. */
@@ -197,8 +199,8 @@ export class Verifier {
     if (this.#withRecords && this.#records?.done !== true) return this.#recordsTurn(now, bytesMax);
     let begun = 0;
     // With little at a time it is one step after the other: hosts are there.
-    const atOnce = bytesMax < limits.verifyStepBytes ? 1 : STEPS_AT_ONCE;
-    while (begun < bytesMax && this.#steps.size < atOnce && this.#ground.following().length > 0) {
+    const atOnce = bytesMax < limits.verifyStepBytes ? 1 : STEPS_MAX;
+    while (begun < bytesMax && this.#steps.size < atOnce && this.#ownSteps < OWN_STEPS_MAX && this.#ground.following().length > 0) {
       const piece = this.#waitingPiece(now) ?? this.#nextPiece(Math.min(bytesMax, limits.verifyStepBytes));
       if (piece === null) break;
       if (!this.#ground.inStep()) {
@@ -244,6 +246,13 @@ export class Verifier {
   /** The question behind a number, to read its answer by; null when it is not waited for. */
   asked(number: number): Ask | null {
     return this.#steps.get(number)?.ask ?? null;
+  }
+
+  /** Steps that the own copy has still to answer. */
+  get #ownSteps(): number {
+    let count = 0;
+    for (const { waiting } of this.#steps.values()) if (waiting.has(this.#ground.site)) count++;
+    return count;
   }
 
   get #volumes(): readonly { readonly sizeBytes: number }[] {
@@ -297,7 +306,14 @@ export class Verifier {
     const step: Step = { ask, piece, begunAt: now, waiting: new Set(all), answers: new Map() };
     this.#steps.set(number, step);
     for (const other of others) this.#ground.ask(other, ask);
-    if (kind === 'digest') examine(examined, this.#ground, ask, (answer) => this.answered(site, number, answer));
+    if (kind !== 'digest') return;
+    let begun = false;
+    examine(examined, this.#ground, ask, (answer) => {
+      this.answered(site, number, answer);
+      // The next step need not wait for copies that are far away.
+      if (begun) this.#ground.wake();
+    });
+    begun = true;
   }
 
   #finish(step: Step): void {
