@@ -8,7 +8,7 @@ import type * as z from 'zod';
 
 import { TercetError, exitOf } from '../core/base/errors.ts';
 import { limits } from '../core/base/limits.ts';
-import type { OrderOutcome, PauseOrder, SwitchoverOrder } from '../core/site/contract.ts';
+import type { OrderOutcome, PauseOrder, PointOrder, SwitchoverOrder } from '../core/site/contract.ts';
 import type { Address } from './address.ts';
 import type { DaemonStatus, EventLine, Explanation, Health, ReloadLine, ResyncOrder } from './schema.ts';
 import {
@@ -173,6 +173,15 @@ export class ControlClient {
 
   resume(group: string, site: string): Promise<OrderOutcome> {
     return this.#order(`/v1/groups/${encodeURIComponent(group)}/resume`, { site });
+  }
+
+  /** Makes a point of the copy there. */
+  createPoint(group: string, order: PointOrder): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/point`, order);
+  }
+
+  removePoint(group: string, name: string): Promise<OrderOutcome> {
+    return this.#order(`/v1/groups/${encodeURIComponent(group)}/point-remove`, { name });
   }
 
   /** Compares the copies of a group; only its primary does. */

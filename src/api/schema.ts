@@ -21,6 +21,7 @@ import type {
   Waiting,
 } from '../core/site/contract.ts';
 import { SITE_COUNTERS } from '../core/site/contract.ts';
+import { pointSchema } from './points.ts';
 import { verifyProgressSchema } from './verify.ts';
 
 export type { CoverageStatus, OrderOutcome, PeerStatus, ResyncStatus, SiteStatus, Waiting, WitnessView };
@@ -158,6 +159,8 @@ const siteStatusSchema: z.ZodType<SiteStatus> = z.object({
   waiting: z.array(z.object({ what: z.string(), cause: z.string(), deadlineMillis: millis.nullable(), next: z.string() })),
   heldRequests: count,
   volumes: z.array(z.object({ name: nameSchema, sizeBytes: count, heldBytes: count.nullable().default(null) })),
+  // Daemons of the release before do not say.
+  points: z.array(pointSchema).default([]),
   counters: countersSchema,
   failure: z.string().nullable(),
   verify: verifyProgressSchema,

@@ -160,7 +160,7 @@ function answerTheRest(app: Hono): void {
   app.notFound((c) => {
     const routes =
       'GET /v1/status, /v1/health, /v1/view, /v1/events, /metrics, /v1/groups/GROUP/explain, .../sidefile, .../map, ' +
-      'POST /v1/reload, /v1/stop, /v1/groups/GROUP/create, .../promote, .../switchover, .../replace-witness, .../drain, .../resync, .../pause, .../resume, .../verify and .../export';
+      'POST /v1/reload, /v1/stop, /v1/groups/GROUP/create, .../promote, .../switchover, .../replace-witness, .../drain, .../resync, .../pause, .../resume, .../point, .../point-remove, .../verify and .../export';
     return refuse(c, 404, 'TERCET_BAD_REQUEST', `there is no ${c.req.method} ${c.req.path.slice(0, 200)}: the control API has ${routes}`);
   });
   app.onError((error, c) => {

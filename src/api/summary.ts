@@ -33,8 +33,18 @@ export function summarize(group: string, statuses: readonly SiteStatus[]): Group
   else if (primary === null) problems.push(...withoutPrimary(statuses));
   else problems.push(...primaryProblems(primary));
   for (const status of statuses) problems.push(...ownProblems(status, primary));
-  problems.push(...sizeProblems(statuses));
+  problems.push(...sizeProblems(statuses), ...statuses.flatMap(lostPoints));
   return { group, well: problems.length === 0, serving: serving[0]?.site ?? null, problems, state: stateText(primary, statuses) };
+}
+
+/** Points that somebody may rely on still, until he removes them. */
+function lostPoints({ site, group, points }: SiteStatus): readonly string[] {
+  return points
+    .filter(({ state }) => state === 'lost')
+    .map(
+      ({ name, why }) =>
+        `${site} has lost point ${name}: ${why ?? 'no reason known'}: \`tercet point remove ${group} ${name} --site ${site}\``,
+    );
 }
 
 /** That a copy would lose more than is allowed. */

@@ -18,6 +18,7 @@ import { pauseCommand, resumeCommand } from './commands/pause.ts';
 import { resyncCommand } from './commands/resync.ts';
 import { exportCommand } from './commands/export.ts';
 import { explainCommand } from './commands/explain.ts';
+import { pointRoutes } from './commands/point.ts';
 import { promoteCommand } from './commands/promote.ts';
 import { reloadCommand } from './commands/reload.ts';
 import { sidefileRoutes } from './commands/sidefile.ts';
@@ -100,6 +101,7 @@ export const commands: RouteMap<CliContext> = buildRouteMap({
     pause: pauseCommand,
     resume: resumeCommand,
     attach: attachCommand,
+    point: pointRoutes,
     sidefile: sidefileRoutes,
     verify: verifyCommand,
     witness: witnessRoutes,

@@ -9,6 +9,7 @@ import type { DaemonStatus } from '../api/schema.ts';
 import type { Control } from '../api/server.ts';
 import { startControl } from '../api/server.ts';
 import { addImageRoute } from '../api/image.ts';
+import { addPointRoutes } from '../api/points.ts';
 import { addReloadRoute } from '../api/reload.ts';
 import { addSidefileRoute } from '../api/sidefile.ts';
 import { addStopRoute } from '../api/stop.ts';
@@ -123,7 +124,7 @@ async function open(config: Config, name: SiteName, lines: Journal, { closers, p
     dropHosts: (group, reason) => {
       exports.drop(group);
       // With one group, every connection is the group's: those that have nothing under way end at once, too.
-      if (groups.length === 1) nbd?.dropAll(reason);
+      if (groups.length === 1) nbd?.dropAll(reason, (session) => exports.readsPoint(session));
       turns.arm();
     },
   };
@@ -236,7 +237,9 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
       if (outcome.kind === 'done') setImmediate(() => process.kill(process.pid, 'SIGTERM'));
       return outcome;
     });
-    addVerifyRoutes(app, (wanted) => groups.find(({ group }) => group === wanted) ?? null);
+    const here = (wanted: string): GroupRunner | null => groups.find(({ group }) => group === wanted) ?? null;
+    addVerifyRoutes(app, here);
+    addPointRoutes(app, here);
   };
   const control = await startControl(orders, site.control, { log: journal, more });
   closers.push(() => control.close());

@@ -1,16 +1,37 @@
-// What hosts may attach here: the volumes of the groups that this site serves, by "GROUP/VOLUME", and by "VOLUME" alone where that is clear.
+// What hosts may attach here: the volumes of the groups that this site serves, by "GROUP/VOLUME", and by "VOLUME" alone where that is clear; and
+// volumes as of points of the copy here, whoever serves.
 
 import type { Buffers } from '../core/base/ports.ts';
 import { assert } from '../core/base/assert.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type { NbdCatalog, NbdElsewhere, NbdExport, NbdHolder, NbdRefusal, NbdTls } from '../core/nbd/handshake.ts';
 import { HostMemory } from '../core/nbd/memory.ts';
-import { readExportName } from '../core/nbd/export-name.ts';
+import { type ExportWishes, readExportName } from '../core/nbd/export-name.ts';
 import { standingText, type Standing } from '../core/nbd/standing.ts';
 import type { NbdHandler, NbdRequest } from '../core/nbd/session.ts';
 import { NbdSession } from '../core/nbd/session.ts';
 import type { Stretch, StretchRange } from '../core/site/lacks.ts';
+import type { ServedSession } from '../host/nbd-listener.ts';
 import type { HostRequest, Role } from '../core/site/contract.ts';
+
+/** Points of the copy here. */
+export interface ExportedPoints {
+  readonly standing: readonly ExportedPoint[];
+  /** The one of a name; a sentence about why it cannot be attached. */
+  find(name: string): ExportedPoint | string;
+  /** A connection uses one from now on, until it calls what is returned; null where it stands no more. */
+  attached(id: number): (() => void) | null;
+  request(request: HostRequest, id: number): void;
+  /** Is to be told when one has ended. */
+  onEnded: (id: number, why: string) => void;
+}
+
+interface ExportedPoint {
+  readonly name: string;
+  readonly id: number;
+  /** By volume. */
+  readonly sizes: readonly number[];
+}
 
 /** A group as far as its exports need it. */
 export interface ExportedGroup {
@@ -25,6 +46,7 @@ export interface ExportedGroup {
   readonly knownPrimary: SiteName | null;
   /** Its place in the history of the group; null while it has none. */
   readonly standing: Standing | null;
+  readonly points: ExportedPoints;
   request(request: HostRequest): void;
   /** What a site's copy lacks, as far as this one knows. */
   lacks(site: SiteName, range: StretchRange): readonly Stretch[];
@@ -35,6 +57,8 @@ interface OneExport {
   /** As it is now. */
   readonly export: NbdExport;
   readonly volume: string;
+  /** Its place among the volumes of its group. */
+  readonly index: number;
   readonly group: ExportedGroup;
 }
 
@@ -44,6 +68,8 @@ export class Exports implements NbdCatalog, NbdHandler {
   /** By the name of the export. */
   readonly #groups: ReadonlyMap<string, ExportedGroup>;
   readonly #sessions = new Set<NbdSession>();
+  /** Sessions that read as of a point, each with what it calls when it needs that no longer. */
+  readonly #holding = new Map<NbdSession, () => void>();
 
   readonly buffers: Buffers;
   readonly memory: HostMemory;
@@ -59,18 +85,20 @@ export class Exports implements NbdCatalog, NbdHandler {
           return exportOf(group, index);
         },
         volume,
+        index,
         group,
       })),
     );
+    for (const group of groups) group.points.onEnded = (id, why) => this.#endPoint(group, id, why);
     this.#groups = new Map(this.#all.map((each) => [each.name, each.group]));
   }
 
   /** Only what may be attached now, here or through here. */
   list(holder: NbdHolder | null): readonly NbdExport[] {
     const isServed = ({ group }: OneExport): boolean => group.role === 'primary' || (group.knownPrimary ?? group.site) !== group.site;
-    return this.#of(holder)
-      .filter(isServed)
-      .map((each) => each.export);
+    const own = this.#of(holder);
+    const held = own.flatMap((each) => each.group.points.standing.map((point) => pointExport(each, point)));
+    return [...own.filter(isServed).map((each) => each.export), ...held];
   }
 
   find(name: string, holder: NbdHolder | null): NbdExport | NbdRefusal | NbdElsewhere {
@@ -84,7 +112,17 @@ export class Exports implements NbdCatalog, NbdHandler {
     if (only === undefined) return { refused: 'unknown', text: `there is no export "${wishes.name}" ${whose}: known are ${known}` };
     if (found.length > 1)
       return { refused: 'unknown', text: `"${wishes.name}" is not clear: say one of ${found.map((each) => each.name).join(', ')}` };
-    const { readOnly, direct, attachment } = wishes;
+    if (wishes.point !== null) return this.#findPoint(only, wishes.point);
+    return this.#findServed(only, wishes);
+  }
+
+  /** Found here or nowhere: another copy has points of its own. */
+  #findPoint(one: OneExport, name: string): NbdExport | NbdRefusal {
+    const found = one.group.points.find(name);
+    return typeof found === 'string' ? { refused: 'unknown', text: found } : pointExport(one, found);
+  }
+
+  #findServed(only: OneExport, { readOnly, direct, attachment }: ExportWishes): NbdExport | NbdRefusal | NbdElsewhere {
     const plain = { ...only.export, readOnly };
     if (only.group.role !== 'primary') {
       const site = only.group.knownPrimary;
@@ -107,33 +145,62 @@ export class Exports implements NbdCatalog, NbdHandler {
   }
 
   begun(session: NbdSession): void {
-    const attachment = session.export?.attachment;
+    const { attachment, point } = session.export ?? {};
+    if (point !== undefined) this.#hold(session, point);
     if (attachment === undefined) return;
     // What was sent on its older connections and is not carried out yet never will be.
     for (const older of this.#sessionsOf(attachment.user)) if (older !== session) older.abort();
   }
 
+  #hold(session: NbdSession, point: number): void {
+    const left = session.export === null ? null : (this.#groupOf(session.export)?.points.attached(point) ?? null);
+    if (left === null) return session.drain('the point that it asked for does not stand any more');
+    this.#holding.set(session, left);
+  }
+
+  /** Nothing more is taken of those who use it. */
+  #endPoint(group: ExportedGroup, id: number, why: string): void {
+    for (const session of this.#holding.keys()) {
+      const used = session.export;
+      if (used?.point === id && this.#groupOf(used) === group) session.drain(`the point that it read does not stand any more: ${why}`);
+    }
+  }
+
   request(request: NbdRequest): void {
+    const { point, name } = request.export;
     const group = this.#groupOf(request.export);
-    assert(group !== undefined, 'a request for an export that is none', { export: request.export.name });
-    group.request(request);
+    assert(group !== undefined, 'a request for an export that is none', { export: name });
+    if (point === undefined) group.request(request);
+    else group.points.request(request, point);
   }
 
   /** A session for a new connection. */
   newSession(tls: NbdTls): NbdSession {
-    const session = new CountedSession(this, tls, (ended) => this.#sessions.delete(ended));
+    const session = new CountedSession(this, tls, (ended) => {
+      this.#sessions.delete(ended);
+      const left = this.#holding.get(ended);
+      this.#holding.delete(ended);
+      left?.();
+    });
     this.#sessions.add(session);
     return session;
   }
 
   /**
-   * Ends every session of a group: no request of it is answered any more, from this call on. Their connections are closed by the listener at
+   * Ends every session of a group that is served: no request of it is answered any more, from this call on. Their connections are closed by the listener at
    * the end of the turn, or with the next byte of a client that has nothing under way.
    */
   drop(group: string): void {
     for (const session of this.#sessions) {
-      if (session.export !== null && this.#groupOf(session.export)?.group === group) session.abort();
+      const { export: used } = session;
+      // Who reads as of a point is not served by the reign that has ended.
+      if (used !== null && used.point === undefined && this.#groupOf(used)?.group === group) session.abort();
     }
+  }
+
+  /** Whether a session reads as of a point: that is no matter of who serves. */
+  readsPoint(session: ServedSession): boolean {
+    return [...this.#holding.keys()].some((each) => each === session);
   }
 
   /** What a client may know of. */
@@ -143,7 +210,7 @@ export class Exports implements NbdCatalog, NbdHandler {
   }
 
   #groupOf(of: NbdExport): ExportedGroup | undefined {
-    return this.#groups.get(of.name);
+    return this.#groups.get(volumeOf(of.name));
   }
 
   #sessionsOf(user: string): readonly NbdSession[] {
@@ -184,6 +251,23 @@ function exportOf({ group, sites, volumes }: ExportedGroup, index: number): NbdE
     readOnly: false,
     multiConn: true,
     copies: sites,
+  };
+}
+
+/** The name of an export as it is now, out of one as of a point. */
+function volumeOf(name: string): string {
+  return name.split('@', 1)[0] ?? '';
+}
+
+function pointExport({ group, volume, index, name }: OneExport, { name: point, id, sizes }: ExportedPoint): NbdExport {
+  return {
+    name: `${name}@${point}`,
+    description: `volume ${volume} of group ${group.group} as of point ${point} at ${group.site}`,
+    sizeBytes: sizes[index] ?? 0,
+    volume: index,
+    readOnly: true,
+    multiConn: true,
+    point: id,
   };
 }
 

@@ -15,6 +15,7 @@ import type {
   HostRequest,
   OrderOutcome,
   PauseOrder,
+  PointOrder,
   Role,
   SiteOptions,
   SiteSpec,
@@ -200,6 +201,19 @@ export class GroupRunner implements ExportedGroup {
         else setTimeout(resolve, millis);
       });
     return index < 0 ? null : takeImage({ replica, pause }, index);
+  }
+
+  /** Those of the copy here. */
+  get points(): Site['points'] {
+    return this.#core.points;
+  }
+
+  createPoint(order: PointOrder): Promise<OrderOutcome> {
+    return this.#order((done) => done(this.#core.points.create(order)));
+  }
+
+  removePoint(name: string): Promise<OrderOutcome> {
+    return this.#order((done) => done(this.#core.points.remove(name)));
   }
 
   explain(): Explanation {

@@ -78,8 +78,11 @@ export interface NbdListener {
   /** Where it listens, with the port that the system chose for port 0. */
   readonly addresses: readonly StreamAddress[];
   connectionCount(): number;
-  /** Cuts every connection at once: a site that stopped serving must not answer any more. New clients are still accepted. */
-  dropAll(reason: string): void;
+  /**
+   * Cuts every connection at once but those of sessions that are spared: a site that stopped serving must not answer any more. New clients are still
+   * accepted.
+   */
+  dropAll(reason: string, isSpared?: (session: ServedSession) => boolean): void;
   /**
    * Accepts nothing more, takes nothing more from any client, answers what is under way, and closes; what lasts longer than `graceMillis`
    * is cut. Ends when all connections are gone.
@@ -137,8 +140,8 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
   return {
     addresses: server.addresses,
     connectionCount: () => clients.size,
-    dropAll: (reason) => {
-      for (const client of clients) client.cut(reason);
+    dropAll: (reason, isSpared = () => false) => {
+      for (const client of clients) if (!isSpared(client.session)) client.cut(reason);
     },
     close: async ({ graceMillis }) => {
       const stopped = server.stop();
@@ -226,6 +229,10 @@ class Client implements StreamEvents {
   #sameLooks = 0;
   /** Something happened since the last flush, or a request is under way that may be answered at any time. */
   mayHaveOutput = true;
+
+  get session(): ServedSession {
+    return this.#session;
+  }
 
   constructor(options: ClientOptions) {
     this.#options = options;

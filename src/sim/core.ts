@@ -79,6 +79,9 @@ class CoreSite implements InspectedSite {
   get sizes(): readonly number[] {
     return this.site.growth.sizes;
   }
+  get points(): Site['points'] {
+    return this.site.points;
+  }
   get serving(): boolean {
     return this.site.serving;
   }

@@ -11,7 +11,7 @@ import type { SimWitness } from './witness.ts';
 import type { Pending, World } from './world.ts';
 import type { Buffers, LinkPort } from '../core/base/ports.ts';
 import type { Mode } from '../core/base/copies.ts';
-import type { Millis, SiteName } from '../core/base/units.ts';
+import type { Millis, SiteName, WallMillis } from '../core/base/units.ts';
 import type {
   Decision,
   HostRequest,
@@ -25,6 +25,7 @@ import type {
 import type { ScanChoice } from '../core/mirror/forms.ts';
 import type { LinkReceiver } from '../core/mirror/link.ts';
 import type { Restless } from '../core/site/alarm.ts';
+import type { PointDesk } from '../core/site/points.ts';
 import type { VerifyOrder } from '../core/scan/verify.ts';
 
 /** The core's site, as far as it is driven: structural, so that the simulator's own tests can drive a fake. */
@@ -46,6 +47,7 @@ export interface DrivenSite {
   want?(sites: SiteOptions['sites']): void;
   /** As hosts that connect now are served. */
   readonly sizes?: readonly number[];
+  readonly points?: PointDesk;
   turn(): void;
   tick(): void;
   deadline(): Millis;
@@ -186,6 +188,11 @@ export class Machine<S extends DrivenSite> implements Station {
   /** The machine's monotonic clock. */
   now(): Millis {
     return this.clockNature.offset + this.world.now * (1 + this.clockNature.drift);
+  }
+
+  /** Its clock on the wall. */
+  wall(): WallMillis {
+    return Math.floor(WALL_EPOCH + this.wallOffset + this.world.now);
   }
 
   /** Begins a new life of the process, on a machine that may have been without power. */
@@ -455,7 +462,7 @@ export class Machine<S extends DrivenSite> implements Station {
   }
 
   private siteOptions(life: number): SiteOptions {
-    const clock = { now: () => this.now(), wall: () => Math.floor(WALL_EPOCH + this.wallOffset + this.world.now) };
+    const clock = { now: () => this.now(), wall: () => this.wall() };
     return {
       ...this.options,
       bootId: `${this.name}-boot-${this.boot}`,

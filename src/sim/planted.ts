@@ -8,6 +8,7 @@ import { CLOCK_BUGS } from './planted/clock.ts';
 import { HONEST_BUGS } from './planted/honest.ts';
 import { MEMBER_BUGS } from './planted/members.ts';
 import { MEMORY_BUGS } from './planted/memory.ts';
+import { POINT_BUGS } from './planted/points.ts';
 import { fileURLToPath } from 'node:url';
 import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
 import type { Focus } from './run.ts';
@@ -62,6 +63,7 @@ export const PLANTED: readonly PlantedBug[] = [
   ...MEMBER_BUGS,
   ...FOLDING_BUGS,
   ...MEMORY_BUGS,
+  ...POINT_BUGS,
   ...AGREEMENT_BUGS,
   ...GROWTH_BUGS,
   bug(

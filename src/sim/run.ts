@@ -27,8 +27,9 @@ import {
 } from './schedule.ts';
 import { deletePhase } from './delete-phase.ts';
 import { type FocusStory, focusFaults } from './stories.ts';
+import { PointReaders } from './points.ts';
 import { scrubPhase } from './scrub-phase.ts';
-import { farInMemoryOf, foldingOf, preElectionOf, type Settings, settingsOf, SITES } from './settings.ts';
+import { farInMemoryOf, foldingOf, pointsOf, preElectionOf, type Settings, settingsOf, SITES } from './settings.ts';
 import { Watch } from './watch.ts';
 import { SimWitness } from './witness.ts';
 import { type TraceSink, type Violation, World } from './world.ts';
@@ -85,6 +86,7 @@ export class Simulation {
   readonly machines: readonly Machine<InspectedSite>[];
   readonly hosts: Hosts<InspectedSite>;
   readonly faults: Faults;
+  readonly points: PointReaders;
   /** Once they have grown. */
   readonly volumeBytes: readonly number[];
 
@@ -96,7 +98,8 @@ export class Simulation {
     const farInMemory = farInMemoryOf(world.chance('far in memory'));
     const drawn = settingsOf(world.chance('settings'), own);
     const preElectionMillis = preElectionOf(world.chance('pre-election'), drawn.timings);
-    this.settings = { ...drawn, foldMillis, farInMemory, preElectionMillis, ...given };
+    const points = pointsOf(world.chance('points'));
+    this.settings = { ...drawn, foldMillis, farInMemory, preElectionMillis, points, ...given };
     const { settings } = this;
     const initialBytes = settings.volumes.map((volume) => volume.sizeBytes);
     const volumeBytes = initialBytes.map((bytes, index) => bytes + (index === 0 ? settings.growthBlocks * 4096 : 0));
@@ -118,6 +121,7 @@ export class Simulation {
     this.watch.setMachines(this.machines);
     this.hosts = new Hosts(world, { ...settings.hosts, volumeBytes }, this.machines, this.watch);
     this.watch.hosts = this.hosts;
+    this.points = new PointReaders({ world, machines: this.machines, watch: this.watch, unitBytes: settings.hosts.unitBytes });
     this.faults = new Faults({ world, network: this.network, witness: this.witness, machines: this.machines, watch: this.watch, settings });
   }
 
@@ -321,6 +325,11 @@ export class Simulation {
   finish(): void {
     this.hosts.running = false;
     const { world } = this;
+    this.points.stop();
+    if (!this.waitUntil(SETTLE_MILLIS, () => this.points.waitingCount === 0)) {
+      world.fail('L1 liveness', `${this.points.waitingCount} reads of points have no answer`);
+      return;
+    }
     if (!this.waitUntil(SETTLE_MILLIS, () => this.hosts.waitingCount === 0 && this.settled(true))) {
       world.fail('L1 liveness', `not settled after the last request: ${this.describe()}`);
       return;
@@ -443,6 +452,7 @@ export function run(options: RunOptions): RunResult {
   const schedule = options.schedule ?? focused(world, settings, options.focus) ?? scheduleOf(world, settings);
   const callsBefore = machines.map((machine) => (options.fromStart === true ? 0 : machine.gate.calls));
   simulation.hosts.start();
+  if (settings.points) simulation.points.start();
   for (const fault of schedule) world.at(from + fault.at, () => simulation.faults.apply(fault));
   if (options.fromStart !== true) arm();
   simulation.waitUntil(options.chaosMillis ?? settings.chaosMillis, () => false);

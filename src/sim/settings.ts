@@ -65,6 +65,8 @@ export interface Settings {
   readonly preElectionMillis: number | undefined;
   /** Blocks by which the first volume grows; 0: it does not. */
   readonly growthBlocks: number;
+  /** Whether there are points, and clients that read them. */
+  readonly points: boolean;
   /** What stays down when everything else is mended; null for nothing. */
   readonly leftOut: string | null;
 }
@@ -84,11 +86,16 @@ export function preElectionOf(chance: Chance, { leaseMillis }: Timings): Setting
   return chance.happens(0.4) ? chance.pick([0, 0.5, 1, 2]) * leaseMillis : undefined;
 }
 
+/** Whether there are points: in a share of all runs. */
+export function pointsOf(chance: Chance): Settings['points'] {
+  return chance.happens(0.35);
+}
+
 /** The settings of a seed. `later` and `streams`: for those that were added since, so that the others stay as they are. */
 export function settingsOf(
   chance: Chance,
   { later, streams }: { readonly later: Chance; readonly streams: Chance },
-): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis'> {
+): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis' | 'points'> {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,

@@ -272,6 +272,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
     else if (event === 'sidefile.on-disk') coverage.hit('a sidefile in memory went to the disk');
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
+    else if (event === 'point.end' && String(facts['why']).startsWith('less than')) coverage.hit('a point was lost for want of room');
     else if (event === 'handover.off') coverage.hit('handover given up');
     else if (event === 'pause.end') {
       if (facts['why'] === 'another primary') coverage.hit('pause ended by another primary');

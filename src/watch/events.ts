@@ -24,6 +24,8 @@ const kinds = {
   'resync-interrupted': { meaning: 'As primary: the peer has not got everything that it lacked.', hook: 'resync-interrupted' },
   diverged: { meaning: 'This copy holds something else than the primary where both should be equal.', hook: 'diverged' },
   'cut-back': { meaning: 'Records that the primary does not have were cut off here.', hook: null },
+  point: { meaning: 'A point of this copy was made: record `facts.seq`.', hook: null },
+  'point-ended': { meaning: 'A point of this copy, record `facts.seq`, stands no more, with `facts.why`.', hook: null },
   'coverage-lost': { meaning: 'The sidefile was full and has dropped records that another copy lacks.', hook: null },
   coverage: {
     meaning:

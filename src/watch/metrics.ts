@@ -91,6 +91,7 @@ const counters: readonly Metric[] = SITE_COUNTERS.map((counter) => ({
   values: ({ groups }) => groups.map(({ status }) => [{ group: status.group }, status.counters[counter]] as const),
 }));
 
+const POINT_STATES = ['preparing', 'ready', 'lost'] as const;
 const MARKS = ['oldest', 'destaged', 'committed', 'durable', 'received'] as const;
 
 const states: readonly Metric[] = [
@@ -131,6 +132,19 @@ const states: readonly Metric[] = [
     'tercet_sidefile_set_aside_bytes',
     'Disk space that the sidefile has or that is set aside for it; missing where none is set aside.',
     ({ sidefileSetAsideBytes }) => sidefileSetAsideBytes,
+  ),
+  {
+    name: 'tercet_points',
+    type: 'gauge',
+    help: 'Points of the copy, by state: preparing, ready, or lost (given up, and neither removed nor made anew since).',
+    labels: ['group', 'state'],
+    values: ({ groups }) =>
+      groups.flatMap(({ status: { group, points } }) =>
+        POINT_STATES.map((state) => [{ group, state }, points.filter((point) => point.state === state).length] as const),
+      ),
+  },
+  perGroup('tercet_points_pinned_bytes', 'Bytes of records that the sidefile keeps because a point stands before them.', ({ points }) =>
+    Math.max(0, ...points.map(({ pinnedBytes }) => pinnedBytes)),
   ),
   {
     name: 'tercet_writers',

@@ -35,6 +35,10 @@ export const limits = {
   overlayZeroBlocksMax: 64,
   /** Ranges of zeroes in the overlay, above which writers wait for destaging. */
   overlayZeroRangesMax: 4096,
+  /** Points of one copy that stand at once; of those that have ended as many are told of. */
+  pointsMax: 8,
+  /** Blocks in the overlays of a copy and of its points together, while a point holds records back: each takes up to 110 bytes. */
+  pointBlocksMax: 2 * 1024 * 1024,
   /** Largest message between sites: one frame and its head. */
   messageBytesMax: 66 * MIB,
   /** Largest control message (JSON) between sites. */

@@ -23,6 +23,8 @@ export interface NbdExport {
   readonly multiConn: boolean;
   /** The sites that have a copy, in the group's order: what each lacks can be asked. */
   readonly copies?: readonly string[];
+  /** As of which point it is: that one's id. Undefined: as it is now. */
+  readonly point?: number;
   /** Whose connection it is, when its user keeps at most one at a time; and then answers say their positions. */
   readonly attachment?: Attachment;
 }

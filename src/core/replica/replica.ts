@@ -32,7 +32,9 @@ import {
   type VolumeOptions,
 } from './options.ts';
 import { Overlay } from './overlay.ts';
+import { Points } from './points.ts';
 import { Reader, type VolumeExtent } from './read.ts';
+import { enterWaiting } from './rebuild.ts';
 import { type CopyGround, CopyReceiver } from './receive.ts';
 import { Records } from './records.ts';
 import { Schedule } from './schedule.ts';
@@ -67,6 +69,8 @@ export class Replica {
   /** By peer: the blocks of records that the sidefile forgot. */
   readonly bitmaps: Bitmaps;
   readonly sizes: VolumeSizes;
+  /** Positions at which it can be read while it goes on. */
+  readonly points: Points;
   readonly #amount: Amount;
   readonly #changes = new Changes();
   readonly #groupTag: number;
@@ -100,6 +104,8 @@ export class Replica {
     this.#schedule = this.#makeSchedule();
     this.receiver = new CopyReceiver(this.#ground);
     this.sizes = new VolumeSizes({ ...options, ...this.#ground, usable: () => this.#usable }, options.volumes, agreedOf(this.#block.value));
+    const holding = { schedule: this.#schedule, space: this.#space, waiting: this.#overlays, usable: () => this.#usable };
+    this.points = new Points(this, { ...options, ...this.#ground, ...holding, used: (step) => this.#used(step) });
     const parted = { ...options, groupTag: this.#groupTag, overlays: this.#overlays, commit: this.#commit };
     this.records = new Records(this.#sidefile, this.#background, { ...parted, note: (error) => this.#note(error) });
     this.bitmaps = new Bitmaps(options.volumes.length, options.bitmapChunkBytes);
@@ -326,22 +332,13 @@ export class Replica {
     for (const overlay of this.#overlays) overlay.clear();
     this.#rebuild();
     this.#moved();
+    this.points.cut(seq);
   }
 
   /** Enters all records that are not destaged into the overlays, which are empty. */
   #rebuild(): void {
-    const marks = this.#marks;
-    let cost = 0;
-    this.#amount.clear();
-    this.#sidefile.visit(marks.destaged + 1, marks.received, (frame, segment, at, first, last) => {
-      this.#amount.add(frame.firstSeq + first, frame.bytes.length);
-      enterRecords(this.#overlays, frame, { segment, at }, { first, last });
-      for (let index = first; index <= last; index++) cost += recordCost(frame, index);
-      // The primary said so when it made the frame, and the frame is of this history.
-      marks.committed = Math.max(marks.committed, committedOf(frame));
-      return true;
-    });
-    this.#schedule.recount(cost);
+    const ground = { sidefile: this.#sidefile, overlays: this.#overlays, amount: this.#amount, marks: this.#marks };
+    this.#schedule.recount(enterWaiting(ground));
   }
 
   /** Whether this copy can be cut back to a record: nothing ends within records that came as one step. */
@@ -564,6 +561,7 @@ export class Replica {
       later: (done) => this.#later(done),
       stop: (stopped) => {
         this.#stopped = stopped;
+        if (stopped) this.points.endAll('this copy is filled anew, or closed');
       },
       startOver: (position) => this.#startOver(position),
       cut: (seq) => this.#cut(seq),
@@ -596,6 +594,7 @@ export class Replica {
       reader: this.#reader,
       usable: () => this.#usable && this.consistent,
       pressed: () => this.#space.pressed(this.backlogBytes),
+      points: () => this.points,
       aimed: (target) => {
         this.#marks.destageTarget = Math.max(this.#marks.destageTarget, target);
         this.#moved();

@@ -46,6 +46,8 @@ export interface ScheduleLayers {
   readonly usable: () => boolean;
   /** Whether space or the overlay's list of ranges runs out. */
   readonly pressed: () => boolean;
+  /** Positions that are held: nothing behind the oldest of them may reach a base. */
+  readonly points: () => Holding;
   readonly update: (patch: Partial<SuperblockValue>, done: DiskDone) => void;
   /** A pass will bring everything up to here into the bases. */
   readonly aimed: (target: Seq) => void;
@@ -53,6 +55,18 @@ export interface ScheduleLayers {
   readonly moved: (destaged: Seq) => void;
   /** A step of a pass threw. */
   readonly failed: (error: unknown) => void;
+}
+
+/** What keeps records out of the bases. */
+interface Holding {
+  /** Nothing behind this record is destaged; Infinity when anything may be. */
+  readonly hold: Seq;
+  /** Once in a turn. */
+  work(): void;
+  destaged(destaged: Seq): void;
+  /** Everything up to here is to be destaged. */
+  release(upTo: Seq): void;
+  endAll(why: string): void;
 }
 
 interface Drain {
@@ -73,6 +87,11 @@ export class Schedule {
   constructor(layers: ScheduleLayers) {
     this.#layers = layers;
     this.#waitingSince = layers.clock.now();
+  }
+
+  /** Everything up to here is to be destaged for somebody who waits for it; 0 when nobody does. */
+  get wanted(): Seq {
+    return Math.max(0, ...this.#drains.map(({ target }) => target));
   }
 
   /** Bytes of records that wait, by recordCost(). */
@@ -100,7 +119,7 @@ export class Schedule {
   get nextWork(): Millis {
     const { marks, options } = this.#layers;
     if (this.#pass !== null || !this.#layers.usable()) return Infinity;
-    if (marks.committed <= marks.destaged) return Infinity;
+    if (marks.committed <= marks.destaged || this.#layers.points().hold <= marks.destaged) return Infinity;
     // What is to be destaged is not durable yet, and its flush says when it is.
     if (this.#target() <= marks.destaged && this.#layers.commit.flying) return Infinity;
     return this.#hurried() ? this.#waitingSince : this.#waitingSince + options.idleMillis;
@@ -108,6 +127,7 @@ export class Schedule {
 
   /** Begins a pass when one is due. */
   work(now: Millis): void {
+    this.#layers.points().work();
     if (now < this.nextWork) return;
     const { marks, commit, sidefile } = this.#layers;
     if (marks.committed > sidefile.durable) commit.flush();
@@ -118,12 +138,14 @@ export class Schedule {
   drain(done: (failure: DiskFailure | null) => void): void {
     const { marks } = this.#layers;
     if (marks.destaged >= marks.committed || !this.#layers.usable()) return this.#later(done);
+    this.#layers.points().release(marks.committed);
     this.#drains.push({ target: marks.committed, done });
     this.#advance();
   }
 
   /** Tells all who wait that the replica has failed. */
   fail(failure: DiskFailure): void {
+    this.#layers.points().endAll('this copy has failed');
     for (const { done } of this.#drains.splice(0)) done(failure);
   }
 
@@ -135,8 +157,12 @@ export class Schedule {
     return this.#drains.length > 0 || this.#backlogBytes > this.#layers.options.backlogBytes || this.#layers.pressed();
   }
 
-  /** Up to where the sidefile itself has been flushed: that is the copy's `durable`, but where it is in memory, and durable follows destaged. */
   #target(): Seq {
+    return Math.min(this.#safe(), this.#layers.points().hold);
+  }
+
+  /** Up to where the sidefile itself has been flushed: that is the copy's `durable`, but where it is in memory, and durable follows destaged. */
+  #safe(): Seq {
     return Math.min(this.#layers.marks.committed, this.#layers.sidefile.durable);
   }
 
@@ -170,6 +196,7 @@ export class Schedule {
     const finished = (upTo: Seq, byteCount: number): void => {
       this.#backlogBytes = Math.max(0, this.#backlogBytes - byteCount);
       this.#layers.moved(upTo);
+      this.#layers.points().destaged(upTo);
     };
     this.#pass = destage({ overlays, bases, sidefile, buffers, roundBytes, flushBytes, destaged, destageTarget, finished }, target);
     this.#resume();

@@ -378,6 +378,13 @@ export class Sidefile {
     return this.#index.timeMillis(this.#index.find(seq));
   }
 
+  /** The first record from a held one on that was numbered later than a time; null when there is none. */
+  firstLater(timeMillis: WallMillis, from: Seq): Seq | null {
+    for (let i = Math.max(this.#index.find(from), 0); i < this.#index.count; i++)
+      if (this.#index.timeMillis(i) > timeMillis) return Math.max(from, this.#index.firstSeq(i));
+    return null;
+  }
+
   /** Fills `into` with bytes of a segment, from the page cache where they are there. For places that append() or visit() gave; not verified. */
   read(segment: number, at: number, into: Uint8Array): void {
     this.fileOf(segment).read(at, into);

@@ -116,6 +116,11 @@ export class Space {
     return this.#rangeCount() > limits.overlayZeroRangesMax / 2 || (this.leftBytes < capacityBytes / 4 && backlogBytes > capacityBytes / 8);
   }
 
+  /** Whether what nobody is to wait for must give way: points do, long before writers wait. */
+  get short(): boolean {
+    return this.full || this.#rangeCount() > limits.overlayZeroRangesMax / 2 || this.leftBytes < this.#capacityBytes / 4;
+  }
+
   /** Drops segments of which every record is destaged and needed by nobody. The caller has made sure that the superblock on disk says so. */
   drop(): void {
     const { destaged, received } = this.#parts.marks;

@@ -358,6 +358,30 @@ export interface VerifyStatus extends VerifyProgress {
   readonly findings: readonly Finding[];
 }
 
+/** An order to hold a position of the copy here under a name: a point, as of which the volumes can be read. */
+export interface PointOrder {
+  readonly name: string;
+  /** Null: the newest committed record of the copy here. */
+  readonly at: { readonly seq: Seq } | { readonly timeMillis: WallMillis } | null;
+}
+
+/** A point of the copy here. */
+export interface PointStatus {
+  readonly name: string;
+  readonly epoch: Epoch;
+  readonly seq: Seq;
+  /** Wall clock of the primary when it numbered the record; null where that was not known any more. */
+  readonly timeMillis: WallMillis | null;
+  readonly madeMillis: WallMillis;
+  /** Lost: given up, because something that must not wait needed what it holds. */
+  readonly state: 'preparing' | 'ready' | 'lost';
+  /** Why it is lost. */
+  readonly why: string | null;
+  readonly connections: number;
+  /** Bytes of records behind it, which the sidefile keeps at least until it ends. */
+  readonly pinnedBytes: number;
+}
+
 /** How large a volume is. */
 export interface VolumeStatus {
   readonly name: string;
@@ -413,6 +437,8 @@ export interface SiteStatus {
   readonly waiting: readonly Waiting[];
   readonly heldRequests: number;
   readonly volumes: readonly VolumeStatus[];
+  /** Those of this copy, and some that it has lost. */
+  readonly points: readonly PointStatus[];
   readonly counters: Readonly<Record<SiteCounter, number>>;
   readonly failure: string | null;
   readonly verify: VerifyProgress;

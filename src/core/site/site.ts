@@ -40,6 +40,7 @@ import { Members } from './members.ts';
 import { Creations, orderDrain, orderPromote, orderResync, type OrderGround, type WantedScan } from './orders.ts';
 import { pursueClaim, whyNotClaim, type ClaimGround } from './standby.ts';
 import { OwnCopy } from './own-copy.ts';
+import { PointDesk } from './points.ts';
 import { isReplicaError } from './replica-options.ts';
 import { Resignation } from './resignation.ts';
 import { followsOlder, heardOf, stateOf } from './said.ts';
@@ -63,6 +64,8 @@ export class Site implements LinkOwner {
   readonly pauses: Pauses;
   /** How large the volumes are. */
   readonly growth: Growth;
+  /** Positions of the copy here that are held. */
+  readonly points: PointDesk;
   /** Who the copies are, and how each is mirrored. */
   readonly members: Members;
   readonly agreements: Agreements;
@@ -127,6 +130,7 @@ export class Site implements LinkOwner {
       stepBack: (why) => this.#becomeStandby(why),
     });
     this.pauses = new Pauses(looking);
+    this.points = new PointDesk(looking);
     this.growth = new Growth({ ...looking, primaryPeer: () => this.#primaryPeer() });
     this.#survivors = new Survivors({ ...looking, peers: this.#peers, counters: this.#counters, growth: this.growth });
     this.agreements = new Agreements({ ...looking, peers: this.#peers });
@@ -229,10 +233,7 @@ export class Site implements LinkOwner {
     this.#connections.closeAll('close', 'this site is stopping');
     this.#switchovers.linkLost(null);
     this.#replica = null;
-    if (replica === null || failed) {
-      done();
-      return;
-    }
+    if (replica === null || failed) return done();
     replica.close({ clean: true }, () => done());
   }
 
@@ -398,6 +399,7 @@ export class Site implements LinkOwner {
       serving: this.serving,
       takingOver: this.#successor.waits,
       growth: this.growth,
+      points: this.points,
       members: this.members,
       agreements: this.agreements,
       verifies: this.verifies,

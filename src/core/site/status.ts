@@ -23,6 +23,7 @@ import { coverageOf } from './coverage.ts';
 import type { Growth } from './growth.ts';
 import type { Lead } from './lead.ts';
 import type { Members } from './members.ts';
+import type { PointDesk } from './points.ts';
 import { resyncOf } from './progress.ts';
 import type { Survivors } from './survivors.ts';
 import { witnessTrouble } from './witness-trouble.ts';
@@ -48,6 +49,7 @@ export interface Inspected {
   /** It has confirmed an offer of the reign and knows nothing of the witness's answer. */
   readonly takingOver: boolean;
   readonly growth: Growth;
+  readonly points: PointDesk;
   readonly members: Members;
   readonly agreements: Agreements;
   /** Asked only where it is shown: it is put together anew each time. */
@@ -87,6 +89,7 @@ export function siteStatus(inside: Inspected): SiteStatus {
     waiting: waits(inside, now),
     heldRequests: inside.heldRequests,
     volumes: inside.growth.volumes(),
+    points: inside.points.status(),
     counters: { ...inside.counters },
     failure: inside.failure,
     verify: progressOf(inside.verifies.status()),

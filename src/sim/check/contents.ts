@@ -66,6 +66,20 @@ function compare(scene: Scene, site: SeenSite, range: Range, unitBytes: number, 
   inside.readNow(range.volume, range.offset, bytes);
   machine.gate.quiet = false;
   const image = known ?? scene.truth.image(history, marks.received);
+  const wrong = mismatch(scene, site, { range, bytes, image }, unitBytes);
+  if (wrong === null) return;
+  const rule = site.mode === 'async' ? '9 far prefix' : 'R5 contents';
+  scene.world.fail(rule, `${site.name} at record ${marks.received} shows ${wrong}`);
+}
+
+/** What a copy shows otherwise than an image has it; null when that is nothing. */
+export function mismatch(
+  scene: Scene,
+  site: SeenSite,
+  shown: { readonly range: Range; readonly bytes: Uint8Array<ArrayBuffer>; readonly image: Image },
+  unitBytes: number,
+): string | null {
+  const { range, bytes, image } = shown;
   const expected = image.volumes[range.volume] as Uint32Array;
   const words = new Uint32Array(bytes.buffer);
   const wordsPerUnit = unitBytes / 4;
@@ -74,14 +88,10 @@ function compare(scene: Scene, site: SeenSite, range: Range, unitBytes: number, 
     const tag = tagOf(words, at, wordsPerUnit, unit);
     if (tag === expected[unit] || rots(scene, site, range.volume, unit * unitBytes)) continue;
     if (tag !== null && (image.unsure[range.volume]?.has(unit) === true || mayBe(scene, tag, range.volume, unit))) continue;
-    const rule = site.mode === 'async' ? '9 far prefix' : 'R5 contents';
     const found = tag === null ? 'something torn or foreign' : `write ${tag}`;
-    scene.world.fail(
-      rule,
-      `${site.name} at record ${marks.received} shows ${found} in unit ${unit} of volume ${range.volume}, not write ${expected[unit]}`,
-    );
-    return;
+    return `${found} in unit ${unit} of volume ${range.volume}, not write ${expected[unit]}`;
   }
+  return null;
 }
 
 /** Whether the block was damaged on purpose, and is still to be found by a verify. */

@@ -6,14 +6,13 @@ import type { Rule, Scene, SeenSite } from './observe.ts';
 
 /** The oracle of folded frames. */
 export function folding(): Rule {
-  /** The most that primaries of an epoch have called committed. It is never taken back: what was folded stays so. */
-  const committed = new Map<Epoch, Seq>();
   return {
     name: '23 folding',
     afterEvent: (scene, site) => {
       const { inside } = site;
       if (inside === null) return;
       const { epoch, marks } = inside;
+      const { calledCommitted: committed } = scene.truth;
       if (site.role === 'primary' && marks.committed > (committed.get(epoch) ?? 0)) committed.set(epoch, marks.committed);
       if (inside.folding.heldUpTo === 0) return;
       // In a resync the copy already has the history of what it becomes, and still holds what it gives up: that would be named wrongly.

@@ -34,6 +34,8 @@ export class Truth {
   readonly places = new Map<number, { readonly epoch: Epoch; readonly seq: Seq }>();
   /** Writes whose site died before it told their numbers: any copy may or may not have them. */
   readonly unplaced = new Map<number, HostOperation>();
+  /** The most that primaries of an epoch have called committed, of whatever epoch. It is never taken back: what was folded, or read, stays so. */
+  readonly calledCommitted = new Map<Epoch, Seq>();
   private readonly unitCounts: readonly number[];
 
   constructor(unitCounts: readonly number[]) {

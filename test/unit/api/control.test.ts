@@ -14,13 +14,14 @@ import { test } from 'node:test';
 import type { Address } from '../../../src/api/address.ts';
 import { isLocal, readAddress } from '../../../src/api/address.ts';
 import { ControlClient } from '../../../src/api/client.ts';
+import { addPointRoutes } from '../../../src/api/points.ts';
 import { addReloadRoute } from '../../../src/api/reload.ts';
 import { daemonStatusSchema } from '../../../src/api/schema.ts';
 import type { Control, ControlBounds } from '../../../src/api/server.ts';
 import { controlRoutes, startControl } from '../../../src/api/server.ts';
 import { EXIT, TercetError } from '../../../src/core/base/errors.ts';
 import { limits } from '../../../src/core/base/limits.ts';
-import { mirrorSample, statusSample } from '../cli/sample.ts';
+import { mirrorSample, pointSample, statusSample } from '../cli/sample.ts';
 import { fakeControl, REFUSED } from './fake-control.ts';
 
 function folder(t: TestContext): string {
@@ -72,7 +73,7 @@ test('a status with all its parts passes its schema unchanged', () => {
     site: 'beta',
     version: '1',
     tls: null,
-    groups: [mirrorSample(), statusSample({ group: 'other', marks: null, failure: 'EIO' })],
+    groups: [mirrorSample({ points: [pointSample()] }), statusSample({ group: 'other', marks: null, failure: 'EIO' })],
   };
   assert.deepEqual(daemonStatusSchema.parse(JSON.parse(JSON.stringify(status))), status);
 });
@@ -91,6 +92,32 @@ test('orders reach the daemon, and their outcome comes back', async (t) => {
   assert.deepEqual(await client.pause('db', { site: 'beta', force: true }), { kind: 'done', text: 'paused' });
   assert.deepEqual(await client.resume('db', 'beta'), { kind: 'done', text: 'resumed' });
   assert.deepEqual(control.orders, ['create db', 'promote db false', 'promote db true', 'pause db beta true', 'resume db beta']);
+});
+
+test('orders about points reach their group, and a body that is none is refused', async (t) => {
+  const orders: unknown[] = [];
+  const group = {
+    createPoint: async (order: unknown) => {
+      orders.push(order);
+      return { kind: 'done', text: 'made' } as const;
+    },
+    removePoint: async (name: string) => {
+      orders.push(name);
+      return REFUSED;
+    },
+  };
+  const path = join(folder(t), 'control.sock');
+  const more = (app: Parameters<typeof addPointRoutes>[0]): void => addPointRoutes(app, (name) => (name === 'db' ? group : null));
+  const running = await startControl(fakeControl(), addressOf(`unix:${path}`), { log: () => {}, more });
+  t.after(() => running.close());
+  const client = new ControlClient(addressOf(`unix:${path}`));
+  assert.deepEqual(await client.createPoint('db', { name: 'noon', at: null }), { kind: 'done', text: 'made' });
+  await client.createPoint('db', { name: 'noon', at: { seq: 17 } });
+  assert.deepEqual(await client.removePoint('db', 'noon'), REFUSED);
+  assert.deepEqual(orders, [{ name: 'noon', at: null }, { name: 'noon', at: { seq: 17 } }, 'noon']);
+  await assert.rejects(client.createPoint('web', { name: 'noon', at: null }), { code: 'TERCET_NO_SUCH_GROUP' });
+  await assert.rejects(client.createPoint('db', { name: 'noon', at: { seq: -1 } }), { code: 'TERCET_BAD_REQUEST' });
+  await assert.rejects(client.createPoint('db', { name: 'n'.repeat(limits.nameCharsMax + 1), at: null }), { code: 'TERCET_BAD_REQUEST' });
 });
 
 test('an order for a group that is not there comes back with the code and sentence of the daemon', async (t) => {

@@ -9,7 +9,7 @@ import { reportOf, statusLines } from '../../../src/cli/status-report.ts';
 import { summarize } from '../../../src/api/summary.ts';
 import { bytesText, countText, secondsText } from '../../../src/api/text.ts';
 import type { PeerStatus, SiteStatus } from '../../../src/core/site/contract.ts';
-import { mirrorSample, peerSample, resyncSample, statusSample } from '../cli/sample.ts';
+import { mirrorSample, peerSample, pointSample, resyncSample, statusSample } from '../cli/sample.ts';
 
 const plain = (_kind: string, text: string): string => text;
 const gamma = (change: Partial<PeerStatus> = {}): PeerStatus => peerSample({ site: 'gamma', mode: 'async', ...change });
@@ -83,6 +83,11 @@ const PROBLEMS: readonly { what: string; statuses: readonly SiteStatus[]; proble
     what: 'a peer that does not follow',
     statuses: [withBeta({ attached: 'no', lastError: 'history differs' })],
     problems: ['beta is connected to alpha and does not follow (history differs)'],
+  },
+  {
+    what: 'a point that was given up',
+    statuses: [statusSample({ points: [pointSample(), pointSample({ name: 'night', state: 'lost', why: 'no room' })] })],
+    problems: ['alpha has lost point night: no room: `tercet point remove db night --site alpha`'],
   },
   {
     what: 'a peer that is paused',

@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { styleText } from 'node:util';
 
 import { readAddress } from '../../../src/api/address.ts';
+import { addPointRoutes } from '../../../src/api/points.ts';
 import { startControl } from '../../../src/api/server.ts';
 import { VERSION } from '../../../src/api/program.ts';
 import { runCli } from '../../../src/cli/app.ts';
@@ -20,7 +21,7 @@ import type { Decision, OrderOutcome, SiteStatus } from '../../../src/core/site/
 import { memoryStore } from '../../../src/witness/memory-store.ts';
 import { startWitness } from '../../../src/witness/server.ts';
 import { freePort } from '../../support/free-port.ts';
-import { mirrorSample, statusSample } from './sample.ts';
+import { mirrorSample, pointSample, statusSample } from './sample.ts';
 
 interface Outcome {
   readonly code: number;
@@ -69,6 +70,20 @@ const DECISION: Decision = {
     peers: [{ site: 'beta', connected: false, flag: null, received: null, leaseMillis: null }],
   },
 };
+
+/** Notes the orders about points that a site gets. */
+function pointOrders(site: string, orders: string[], outcome: OrderOutcome): ReturnType<Parameters<typeof addPointRoutes>[1]> {
+  return {
+    createPoint: async ({ name, at }) => {
+      orders.push(`${site}: point ${name} at ${JSON.stringify(at)}`);
+      return outcome;
+    },
+    removePoint: async (name) => {
+      orders.push(`${site}: point ${name} removed`);
+      return outcome;
+    },
+  };
+}
 
 /** Sites alpha and beta with control sockets; only those in `statuses` have a daemon, and each says what is given for it. */
 async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatus>>, outcome: OrderOutcome = DONE): Promise<World> {
@@ -123,7 +138,7 @@ async function world(t: TestContext, statuses: Readonly<Record<string, SiteStatu
         },
       },
       reading.address,
-      { log: () => {} },
+      { log: () => {}, more: (app) => addPointRoutes(app, () => pointOrders(name, orders, outcome)) },
     );
     t.after(() => control.close());
   }
@@ -452,4 +467,41 @@ test('version and help are answered on standard output', async () => {
   const help = await tercet(['--help']);
   assert.equal(help.code, EXIT.done);
   for (const command of ['status', 'create', 'promote', 'witness', 'check-config', 'version']) assert.match(help.out, new RegExp(command));
+});
+
+test('points are made, listed and removed at the site that is named', async (t) => {
+  const lost = pointSample({ name: 'night', state: 'lost', why: 'no room', pinnedBytes: 0, timeMillis: null, connections: 0 });
+  const { run, orders } = await world(t, { alpha: statusSample(), beta: mirrorSample({ points: [pointSample(), lost] }) });
+  assert.equal((await run('point create db noon --site beta')).code, EXIT.done);
+  await run('point create db noon --site beta --at 1190');
+  await run('point create db noon --site alpha --at 2025-11-29T21:00:00.5+01:00');
+  await run('point remove db noon --site beta');
+  assert.deepEqual(orders, [
+    'beta: point noon at null',
+    'beta: point noon at {"seq":1190}',
+    'alpha: point noon at {"timeMillis":1764446400500}',
+    'beta: point noon removed',
+  ]);
+  for (const at of ['noon', '-1', '2025-11-29', '2025-13-29T21:00:00Z'])
+    assert.equal((await run(`point create db noon --site beta --at=${at}`)).code, EXIT.usage, at);
+  assert.equal((await run('point create db noon --site delta')).code, EXIT.usage);
+  const list = await run('point list db --site beta');
+  assert.deepEqual(list, {
+    code: EXIT.done,
+    out: [
+      'beta  noon  record 1190 of 2025-11-29T20:00:00.000Z  ready, 1 connection, keeps 40.0 KiB',
+      'beta  night  record 1190  lost: no room',
+      '',
+    ].join('\n'),
+    err: '',
+  });
+  assert.match((await run('point list db')).out, /gamma.sock does not answer .*\nbeta {2}noon /, 'a site that does not answer is named');
+  const [first] = JSON.parse((await run('point list db --json')).out) as { site: string; points: unknown[] }[];
+  assert.deepEqual(first, { site: 'alpha', points: [] });
+});
+
+test('a point that cannot be made or removed is an error', async (t) => {
+  const { run } = await world(t, { alpha: statusSample() }, { kind: 'refused', text: 'it is not there', remedy: 'look again' });
+  for (const line of ['point create db noon --site alpha', 'point remove db noon --site alpha'])
+    assert.deepEqual(await run(line), { code: EXIT.notInState, out: '', err: 'tercet: point noon: it is not there; look again\n' });
 });

@@ -107,6 +107,7 @@ export function statusSample(change: Partial<SiteStatus> = {}): SiteStatus {
     sidefileFullSeconds: null,
     sidefileSetAsideBytes: null,
     sidefileIn: 'disk',
+    points: [],
     witness: {
       reachable: true,
       view: {
@@ -160,4 +161,20 @@ export function mirrorSample(change: Partial<SiteStatus> = {}): SiteStatus {
     writers: null,
     ...change,
   });
+}
+
+/** A point that can be read. */
+export function pointSample(change: Partial<SiteStatus['points'][number]> = {}): SiteStatus['points'][number] {
+  return {
+    name: 'noon',
+    epoch: 3,
+    seq: 1190,
+    timeMillis: 1_764_446_400_000,
+    madeMillis: 1_764_446_400_000,
+    state: 'ready',
+    why: null,
+    connections: 1,
+    pinnedBytes: 40_960,
+    ...change,
+  };
 }

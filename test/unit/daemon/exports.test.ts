@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import type { HostRequest, Role } from '../../../src/core/site/contract.ts';
 import { HostMemory } from '../../../src/core/nbd/memory.ts';
 import type { ExportedGroup } from '../../../src/daemon/exports.ts';
-import { Exports } from '../../../src/daemon/exports.ts';
+import { type ExportedPoints, Exports } from '../../../src/daemon/exports.ts';
 import { BufferPool } from '../../../src/host/buffers.ts';
 
 const buffers = new BufferPool(1024 * 1024);
@@ -31,6 +31,7 @@ function group(name: string, volumes: readonly string[]): FakeGroup {
     knownPrimary: 'alpha',
     requests,
     request: (request) => requests.push(request),
+    points: { standing: [], find: () => 'none', attached: () => null, request: () => undefined, onEnded: () => undefined },
   };
 }
 
@@ -136,7 +137,7 @@ test('a newer connection of an attachment ends the older ones before its first r
   assert.equal(db.requests.length, 4);
   assert.equal(db.requests[0]?.session.gone, true);
   assert.match(textOf(exports, 'db/data@attach=host-0001.4'), /^unknown: a newer connection/);
-  assert.equal(textOf(exports, 'db/data@rw'), 'unknown: "@rw" is not known here: an export may be asked for with @ro');
+  assert.equal(textOf(exports, 'db/data@RW'), 'unknown: "@RW" is not known here: an export may be asked for with @ro or @POINT');
   const readOnly = exports.find('data@ro', null);
   assert.ok('volume' in readOnly && readOnly.readOnly);
   const direct = exports.find('data@direct', null);
@@ -162,4 +163,71 @@ test('a certificate that is limited to groups sees and gets theirs alone, wherev
   web.knownPrimary = 'beta';
   assert.equal(text('web/log'), 'beta');
   assert.match(text('db/log@ro'), /no export/);
+});
+
+/** Points that a test makes and ends. */
+class FakePoints implements ExportedPoints {
+  standing: { name: string; id: number; sizes: readonly number[] }[] = [];
+  onEnded: ExportedPoints['onEnded'] = () => undefined;
+  readonly requests: number[] = [];
+  users = 0;
+
+  find(name: string): FakePoints['standing'][number] | string {
+    return this.standing.find((point) => point.name === name) ?? `there is no point "${name}"`;
+  }
+  attached(id: number): (() => void) | null {
+    if (!this.standing.some((point) => point.id === id)) return null;
+    this.users++;
+    return () => this.users--;
+  }
+  request(_request: HostRequest, id: number): void {
+    this.requests.push(id);
+  }
+  end(id: number): void {
+    this.standing = this.standing.filter((point) => point.id !== id);
+    this.onEnded(id, 'enough');
+  }
+}
+
+test('a volume as of a point is attached here, read only, whoever serves, and its sessions end with the point and not with the reign', () => {
+  const points = new FakePoints();
+  const db = { ...group('db', ['data', 'log']), points };
+  const exports = new Exports([db], buffers, memory);
+  points.standing.push({ name: 'noon', id: 7, sizes: [4096, 8192] });
+  const names = (): string[] => exports.list(null).map((each) => each.name);
+  assert.deepEqual(names(), ['db/data', 'db/log', 'db/data@noon', 'db/log@noon']);
+  db.role = 'mirror';
+  db.knownPrimary = 'beta';
+  const found = exports.find('log@noon', null);
+  assert('volume' in found);
+  assert.deepEqual([found.name, found.readOnly, found.sizeBytes, found.point, found.copies], ['db/log@noon', true, 8192, 7, undefined]);
+  assert.equal(textOf(exports, 'log@night'), 'unknown: there is no point "night"');
+  const open = (): ReturnType<Exports['newSession']> => {
+    const session = exports.newSession('off');
+    session.start();
+    session.receive(attachAndFlush('log@noon'));
+    return session;
+  };
+  const [first, second] = [open(), open()];
+  assert.deepEqual([points.requests, db.requests.length, points.users], [[7, 7], 0, 2]);
+  exports.drop('db');
+  assert.deepEqual([first.finished, exports.readsPoint(first)], [false, true]);
+  second.abort();
+  assert.deepEqual([points.users, exports.readsPoint(second)], [1, false]);
+  points.end(7);
+  assert.deepEqual([first.state, first.finished], ['closing', false], 'what was asked before is answered');
+  const holder = exports.find('data@noon', null);
+  assert('refused' in holder);
+});
+
+test('a client that begins when its point has ended is closed before it is given anything', () => {
+  const points = new FakePoints();
+  const db = { ...group('db', ['data']), points };
+  const exports = new Exports([db], buffers, memory);
+  points.standing.push({ name: 'noon', id: 7, sizes: [4096] });
+  points.attached = () => null;
+  const session = exports.newSession('off');
+  session.start();
+  session.receive(attachAndFlush('data@noon'));
+  assert.deepEqual([session.finished, points.requests], [true, []]);
 });

@@ -206,11 +206,14 @@ test('a server that answers what was not asked, or too much or too little, is no
 });
 
 test('names say what is wanted of an export', () => {
-  assert.deepEqual(readExportName('db/data'), { name: 'db/data', readOnly: false, direct: false, attachment: null });
-  assert.deepEqual(readExportName('data@ro@direct'), { name: 'data', readOnly: true, direct: true, attachment: null });
+  assert.deepEqual(readExportName('db/data'), { name: 'db/data', readOnly: false, direct: false, attachment: null, point: null });
+  assert.deepEqual(readExportName('data@ro@direct'), { name: 'data', readOnly: true, direct: true, attachment: null, point: null });
   const attachment = { user: '0123-abcd', generation: 17 };
-  assert.deepEqual(readExportName(attachName('db/data', attachment)), { name: 'db/data', readOnly: false, direct: true, attachment });
-  for (const wrong of ['db/data@', 'db/data@rw', 'db/data@attach=a.1', 'db/data@attach=0123-abcd.', 'db/data@ro@x']) {
+  const attached = { name: 'db/data', readOnly: false, direct: true, attachment, point: null };
+  assert.deepEqual(readExportName(attachName('db/data', attachment)), attached);
+  assert.deepEqual(readExportName('db/data@noon-2'), { name: 'db/data', readOnly: true, direct: false, attachment: null, point: 'noon-2' });
+  const wrongs = ['db/data@', 'db/data@RW', 'db/data@2', 'db/data@attach=a.1', 'db/data@attach=0123-abcd.', 'db/data@ro@x_', 'db/data@a@b'];
+  for (const wrong of [...wrongs, `${attachName('db/data', attachment)}@noon`]) {
     assert.ok('wrong' in readExportName(wrong), wrong);
   }
 });
