@@ -165,6 +165,8 @@ export interface HostRequest {
   readonly noHole: boolean;
   /** Bytes of a write; valid until the end of the turn in which it arrived. */
   payload: Uint8Array | null;
+  /** Where they lie in memory of their own, which is theirs until the request is answered, however many turns that takes. */
+  readonly memory?: Uint8Array | null;
   /** Scratch of the site: last seq of the write, or the seq that must be committed before the answer. */
   seq: Seq;
   needSeq: Seq;

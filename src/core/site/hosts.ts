@@ -188,6 +188,7 @@ export class HostDesk {
     }
     for (const request of this.#incoming) {
       if (request.payload === null || this.#kept.has(request)) continue;
+      if (request.memory !== undefined && request.memory !== null) continue;
       request.payload = copyOf(request.payload);
       this.#kept.add(request);
     }
