@@ -13,16 +13,16 @@ import { machineBusySeconds, processorText, processSeconds } from './bench/proce
 import type { Round, Summary } from './bench/report.ts';
 import { type Ratios, markdownOf, ratiosOf, REFERENCE, summarize, tableOf, worseThan } from './bench/report.ts';
 import type { Server } from './bench/servers.ts';
-import { SERVERS } from './bench/servers.ts';
+import { SERVERS, USUAL_SERVERS } from './bench/servers.ts';
 import type { Workload } from './bench/workloads.ts';
 import { WORKLOADS } from './bench/workloads.ts';
 
 const USAGE = `usage: npm run bench -- [options]
 
   --only NAME       a workload: ${WORKLOADS.map((workload) => workload.name).join(', ')}; may be given several times
-  --server NAME     a server: ${Object.keys(SERVERS).join(', ')}; may be given several times
+  --server NAME     a server: ${Object.keys(SERVERS).join(', ')}; may be given several times; default: all but the one with TLS on its links
   --rounds N        rounds of each; default 5
-  --seconds N       of each measurement; default 1
+  --seconds N       of each measurement; default 3: destaging begins after one
   --size MIB        of the volume; default 512
   --set KEY=NUMBER  a key of the group in the configuration, such as destage_idle_millis=5000; may be given several times
   --data DIR        where the images are; default: a new folder in ${tmpdir()}, removed in the end
@@ -58,7 +58,7 @@ function readArguments(): Wanted | null {
       only: { type: 'string', multiple: true },
       server: { type: 'string', multiple: true },
       rounds: { type: 'string', default: '5' },
-      seconds: { type: 'string', default: '1' },
+      seconds: { type: 'string', default: '3' },
       size: { type: 'string', default: '512' },
       set: { type: 'string', multiple: true, default: [] },
       data: { type: 'string' },
@@ -79,7 +79,7 @@ function readArguments(): Wanted | null {
       values.only,
       WORKLOADS.map((workload) => workload.name),
     ).map((name) => WORKLOADS.find((each) => each.name === name) as Workload),
-    servers: chosen('--server', values.server, Object.keys(SERVERS)),
+    servers: values.server === undefined ? USUAL_SERVERS : chosen('--server', values.server, Object.keys(SERVERS)),
     rounds: positive('--rounds', values.rounds),
     seconds: positive('--seconds', values.seconds),
     sizeBytes: positive('--size', values.size) * MIB,

@@ -13,6 +13,7 @@ import { nbdUri, planLayout } from '../../demo/layout.ts';
 import { drain, followsInStep } from '../../demo/scene.ts';
 import { findTool } from '../../demo/tools.ts';
 import { until } from '../../demo/waiting.ts';
+import { certificatesFor } from '../../test/support/cluster.ts';
 
 /** A server that runs. */
 export interface Server {
@@ -64,14 +65,18 @@ export const SERVERS: Readonly<Record<string, ((options: ServerOptions) => Promi
   nbdkit: plain('nbdkit', 'nbdkit', 1, (socket, [image = '']) => ['-f', '-U', socket, 'file', `file=${image}`]),
   'qemu-nbd': plain('qemu-nbd', 'qemu-nbd', 1, (socket, [image = '']) => [...qemuArgs(socket), '-f', 'raw', image]),
   quorum: plain('quorum', 'qemu-nbd', 2, (socket, images) => [...qemuArgs(socket), ...quorumArgs(images)]),
-  tercet1: (options) => tercet(options, 1),
-  tercet2: (options) => tercet(options, 2),
-  tercet3: (options) => tercet(options, 3),
+  tercet1: (options) => tercet(options, 'tercet1', 1),
+  tercet2: (options) => tercet(options, 'tercet2', 2),
+  tercet3: (options) => tercet(options, 'tercet3', 3),
+  'tercet3-tls': (options) => tercet(options, 'tercet3-tls', 3),
 };
 
-async function tercet(options: ServerOptions, siteCount: number): Promise<Server> {
+/** Those that are measured unless others are asked for. */
+export const USUAL_SERVERS: readonly string[] = Object.keys(SERVERS).filter((name) => name !== 'tercet3-tls');
+
+/** Sites of a group that serves; with a name that ends with "tls" links are encrypted, and hosts come over a unix socket all the same. */
+export async function tercet(options: ServerOptions, name: string, siteCount: number): Promise<Server> {
   const { sizeBytes, ports, profiles, group } = options;
-  const name = `tercet${siteCount}`;
   const folder = join(options.folder, name);
   mkdirSync(folder, { recursive: true });
   const layout = await planLayout({ folder, sizeBytes, usualPorts: false, ports, siteCount });
@@ -87,7 +92,7 @@ async function tercet(options: ServerOptions, siteCount: number): Promise<Server
   const cluster = new Cluster({
     layout,
     ownGroup: false,
-    config: { group },
+    config: { group, ...(name.endsWith('tls') && { tls: certificatesFor(layout) }) },
     nodeArgs,
     died: (daemon, ending) => {
       console.error(`${name}: ${daemon.name} ended by itself (${endingText(ending)}):\n${daemon.logTail()}`);

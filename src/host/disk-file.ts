@@ -24,7 +24,16 @@ import {
   seekHole,
   shareBlocks,
 } from './libc.ts';
-import { GatheredReads, piecesOf, scattered, SMALL_READ_BYTES_MAX, worthScattering, writeScattered } from './scatter.ts';
+import {
+  areApart,
+  GatheredReads,
+  piecesOf,
+  readScattered,
+  scattered,
+  SMALL_READ_BYTES_MAX,
+  worthScattering,
+  writeScattered,
+} from './scatter.ts';
 import { codeOf, joinRuns, readRun, type TransferDone, type TransferQueue, withoutFirst, writeRun } from './transfers.ts';
 
 /** What a file needs of the folder it is in. */
@@ -195,6 +204,7 @@ export class DiskFile implements StoredFile {
     this.#checkOpen();
     const [first] = parts;
     if (parts.length === 1 && first !== undefined && first.bytes.length <= SMALL_READ_BYTES_MAX) this.#readSmall(first, done);
+    else if (worthScattering(parts.length) && areApart(parts)) this.#transfer('read', scattered(parts), readScattered, done);
     else this.#transfer('read', joinRuns(parts), readRun, done);
   }
 

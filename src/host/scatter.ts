@@ -18,6 +18,9 @@ const SCATTERED_MIN = 4;
  */
 const PIECE_BYTES_MAX = 64 * 1024;
 
+/** Longest read that goes along with others: longer ones are worth a trip of their own. */
+export const SMALL_READ_BYTES_MAX = 64 * 1024;
+
 /** Submission areas that no call uses at the moment. They are made as needed: as many as there are transfers at once. */
 const idle: AsyncBatch[] = [];
 let available: boolean | null = null;
@@ -31,6 +34,17 @@ export function piecesOf(parts: readonly FilePart[]): readonly FilePart[] {
       pieces.push({ offset: offset + at, bytes: bytes.subarray(at, at + PIECE_BYTES_MAX) });
   }
   return pieces;
+}
+
+/** Whether the parts are small ones at places apart: what follows one another is better read as one. */
+export function areApart(parts: readonly FilePart[]): boolean {
+  let neighbours = 0;
+  for (const [index, { offset, bytes }] of parts.entries()) {
+    if (bytes.length === 0 || bytes.length > SMALL_READ_BYTES_MAX) return false;
+    const before = parts[index - 1];
+    if (before !== undefined && before.offset + before.bytes.length === offset) neighbours++;
+  }
+  return 2 * neighbours < parts.length;
 }
 
 /** Whether so many writes together are better written this way, and the system can do it. */
@@ -93,9 +107,6 @@ function writeRest(fd: number, parts: readonly FilePart[], done: TransferDone): 
 export interface SmallRead extends FilePart {
   readonly done: TransferDone;
 }
-
-/** Longest read that is gathered: longer ones are worth a trip of their own. */
-export const SMALL_READ_BYTES_MAX = 64 * 1024;
 /** Sets of reads under way at once; what comes meanwhile is the next set. */
 const SETS_MAX = 2;
 
@@ -128,10 +139,8 @@ export class GatheredReads {
     while (this.#waiting.length > 0 && this.#underWay < SETS_MAX) {
       const set = this.#waiting.splice(0, SCATTERED_MAX);
       this.#underWay++;
-      const fd = this.#fd;
-      if (set.length > 1) for (const { offset, bytes } of set) bringIn(fd, offset, bytes.length);
       this.#transfers.add((free) =>
-        readScattered(fd, set, () => {
+        readTogether(this.#fd, set, () => {
           this.#underWay--;
           free();
           this.#begin();
@@ -142,12 +151,12 @@ export class GatheredReads {
 }
 
 /** Carries out all reads of a set; each is told by itself, and `ended` is called when the last has been. */
-function readScattered(fd: number, set: readonly SmallRead[], ended: () => void): void {
+function readTogether(fd: number, set: readonly SmallRead[], ended: () => void): void {
   let left = set.length;
   const end = ({ done }: SmallRead, code: string | null): void => {
     left--;
-    if (left === 0) ended();
     done(code);
+    if (left === 0) ended();
   };
   const batch = worthScattering(set.length) ? (idle.pop() ?? AsyncBatch.open(SCATTERED_MAX)) : null;
   const finish = (results: readonly TransferResult[]): void => {
@@ -160,10 +169,18 @@ function readScattered(fd: number, set: readonly SmallRead[], ended: () => void)
       else readRun(fd, { offset: offset + (result ?? 0), pieces: [bytes.subarray(result ?? 0)] }, (code) => end(read, code));
     }
   };
+  if (set.length > 1) for (const { offset, bytes } of set) bringIn(fd, offset, bytes.length);
   if (batch === null) return finish([]);
   for (const { offset, bytes } of set) batch.add('read', fd, offset, bytes);
   batch.submit((results) => {
     idle.push(batch);
     finish(results);
   });
+}
+
+/** Reads the parts, all of them; `done` is told when the last has ended. */
+export function readScattered(fd: number, parts: readonly FilePart[], done: TransferDone): void {
+  let failed: string | null = null;
+  const set = parts.map(({ offset, bytes }) => ({ offset, bytes, done: (code: string | null): void => void (failed ??= code) }));
+  readTogether(fd, set, () => done(failed));
 }

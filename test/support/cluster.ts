@@ -390,7 +390,7 @@ function siteConfig(
 }
 
 /** Certificates for all sites and the witness, in the folder `tls`. */
-function certificatesFor(layout: Layout): NonNullable<ConfigChoices['tls']> {
+export function certificatesFor(layout: Layout): NonNullable<ConfigChoices['tls']> {
   const authority = new TestAuthority(join(layout.folder, 'tls'));
   for (const { name } of layout.sites) authority.issue(name, holder.site(name), { hosts: ['127.0.0.1', 'localhost'] });
   authority.issue('witness', holder.witness);
