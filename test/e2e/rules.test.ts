@@ -25,6 +25,22 @@ test('the alert rules are sound, fire when they should, and name metrics that ex
     assert.ok(known.has(name), name);
 });
 
+test('the operations page has a line for each alert, and no other, and each is tested', () => {
+  const names = (text: string, pattern: RegExp): string[] =>
+    [...new Set([...text.matchAll(pattern)].map((match) => match[1] as string))].sort();
+  const read = (path: string): string => readFileSync(join(FOLDER, path), 'utf8');
+  const alerts = names(read('tercet.rules.yml'), /- alert: (\w+)/g);
+  assert.deepEqual(names(read('../../docs/operations.md'), /^\| `(Tercet\w+)`/gm), alerts);
+  // One that never fires in the tests is not tested.
+  const fired = [...read('tercet.test.yml').matchAll(/alertname: (\w+)\n\s+exp_alerts:\n\s+- exp_labels/g)].map((match) =>
+    String(match[1]),
+  );
+  assert.deepEqual(
+    [...new Set(fired)].sort((a, b) => (a < b ? -1 : 1)),
+    alerts,
+  );
+});
+
 test('the metrics have the form that Prometheus reads', () => {
   const groups = [
     { status: statusSample(), rpoSeconds: 5, risks: [{ peer: 'gamma', seconds: 0.2, bound: false, breached: false }] },
