@@ -67,7 +67,7 @@ export function reportOf(
     return { group, well: problems.length === 0, serving, problems, state, sites };
   });
   return {
-    well: reports.every((report) => report.well),
+    well: reports.every((report) => report.well) && answers.every(({ answer: { tls } }) => tls === null || tls.daysLeft >= 0),
     sites: answers.map(({ answer }) => answer).sort((a, b) => (a.site < b.site ? -1 : 1)),
     groups: reports,
   };

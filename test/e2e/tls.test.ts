@@ -160,7 +160,8 @@ test('a certificate has expired: no new connection with it, and a new one needs 
       read.text,
     );
     const said = told('site beta: the certificate has expired, so no peer accepts a new connection');
-    assert.match((await tercet(test, 'status')).text, said);
+    const status = await tercet(test, 'status');
+    assert.deepEqual([status.code, said.test(status.text)], [EXIT.notInState, true], status.text);
     assert.equal(await test.healed(), 'alpha', 'connections that stand go on');
 
     for (const other of ['alpha', 'gamma', 'witness'] as const) test.sever('beta', other);

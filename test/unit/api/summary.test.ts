@@ -267,6 +267,8 @@ test('a certificate that is about to expire is told first, even when all is well
   assert.equal(report.well, true);
   assert.equal(statusLines(report, plain)[0], 'site alpha: the certificate expires in 3 days');
   assert.equal(statusLines(report, plain).length, 2);
+  const expired = { ...answer('alpha', null), tls: { ...tls, daysLeft: -1, warning: 'the certificate has expired' } };
+  assert.equal(reportOf([{ answer: expired, status: daemon(statusSample()) }], ['db']).well, false);
 });
 
 test('a report of trouble begins with it, and ends with the sites that could not be asked', () => {
