@@ -619,8 +619,30 @@ const growthWhileAway: Story = ({ chance, at, leaseMillis, first, second }) => {
   ];
 };
 
+/**
+ * The last copy becomes larger, and all sites are lost before the slow one has noted that all have; that one, whose flag is still true, is back first,
+ * and nobody tells it.
+ */
+const growthUnnoted: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const last = at + leaseMillis;
+  const end = last + chance.spread(10, 300);
+  const amount = chance.pick([1, 3]);
+  return [
+    fault('grow', at, { site: first, amount }),
+    fault('grow', at + chance.between(0, 0.8) * leaseMillis, { site: second, amount }),
+    fault('slow-disk', last - 1, { site: second, millis: leaseMillis, amount: chance.integer(300, 3000) }),
+    fault('grow', last, { site: 2, amount }),
+    fault('crash', end, { site: second, millis: chance.between(10, 50) }),
+    fault('crash', end + chance.between(0, 10), { site: first, millis: leaseMillis * chance.between(4, 8) }),
+    fault('crash', end + chance.between(0, 10), { site: 2, millis: leaseMillis * chance.between(4, 8) }),
+  ];
+};
+
 /** Stories that one planted bug each needs, and that are too rare in other runs. */
-const FOCUS_STORIES = { slowHeir, bothUnclean, agreed, stagedRot, unflushedGrowth, growthWhileAway } satisfies Record<string, Story>;
+const FOCUS_STORIES = { slowHeir, bothUnclean, agreed, stagedRot, unflushedGrowth, growthWhileAway, growthUnnoted } satisfies Record<
+  string,
+  Story
+>;
 export type FocusStory = keyof typeof FOCUS_STORIES;
 
 /** One of these, again and again. */

@@ -15,6 +15,7 @@ export const GROWTH_BUGS: readonly PlantedBug[] = [
     name: 'serves what is agreed before every copy has noted it',
     breaks: '17 growth',
     edits: [{ file: GROWTH, find: SERVED, replace: 'const now = sizeBytes;' }],
+    focus: { settings: { growthBlocks: 8, chaosMillis: 30_000, leftOut: null, preElectionMillis: undefined }, story: 'growthUnnoted' },
   },
   {
     name: 'what is agreed is not kept over a restart',
