@@ -7,27 +7,43 @@ import type { VerifyStatus } from '../../api/verify.ts';
 
 const BLOCKS_MAX = 4096;
 
-/** Lines for the report: each range with its files, or why they cannot be named. */
+/** What lies in a range. `offset` and `length` are null where nothing can be said of a volume; `why` says why no file is named. */
+export interface FileRange {
+  readonly volume: string;
+  readonly offset: number | null;
+  readonly length: number | null;
+  readonly file: string | null;
+  readonly why: string | null;
+}
+
+/** Each range with its file, or why none can be named. */
 export function filesOfRanges(
   imageOf: (volume: string) => string,
   volumes: readonly string[],
   findings: VerifyStatus['findings'],
-): string[] {
-  const lines: string[] = [];
+): FileRange[] {
+  const found: FileRange[] = [];
   for (const [volume, name] of volumes.entries()) {
     const ranges = findings.filter((finding) => finding.volume === volume);
     if (ranges.length === 0) continue;
-    lines.push(...filesOf(imageOf(name), name, ranges));
+    found.push(...filesOf(imageOf(name), name, ranges));
   }
-  return lines;
+  return found;
+}
+
+/** A line of the report for people. */
+export function fileLine({ volume, offset, length, file, why }: FileRange): string {
+  const where = offset === null || length === null ? '' : `, bytes ${offset} to ${offset + length - 1}`;
+  return `  volume ${volume}${where}: ${file === null ? why : `file ${file}`}`;
 }
 
 /** The same for one image. */
-function filesOf(image: string, volume: string, ranges: readonly { readonly offset: number; readonly length: number }[]): string[] {
+function filesOf(image: string, volume: string, ranges: readonly { readonly offset: number; readonly length: number }[]): FileRange[] {
+  const none = (why: string): FileRange[] => [{ volume, offset: null, length: null, file: null, why }];
   const stats = debugfs(image, 'stats -h');
   const blockBytes = Number(/^Block size: +([0-9]+)$/m.exec(stats.out)?.[1] ?? 0);
-  if (stats.failed !== null) return [`  volume ${volume}: files cannot be named: ${stats.failed}`];
-  if (blockBytes === 0) return [`  volume ${volume}: holds no ext4 file system that begins at its first byte`];
+  if (stats.failed !== null) return none(`files cannot be named: ${stats.failed}`);
+  if (blockBytes === 0) return none('holds no ext4 file system that begins at its first byte');
   const blocks = new Set<number>();
   for (const { offset, length } of ranges) {
     for (let at = Math.floor(offset / blockBytes); at * blockBytes < offset + length && blocks.size < BLOCKS_MAX; at++) blocks.add(at);
@@ -36,10 +52,12 @@ function filesOf(image: string, volume: string, ranges: readonly { readonly offs
   const numbers = [...new Set([...inodes.values()].filter((inode) => /^[0-9]+$/.test(inode)))];
   const names = numbers.length === 0 ? new Map<string, string>() : pairs(debugfs(image, `ncheck ${numbers.join(' ')}`).out);
   return stretchesOf(inodes).map(({ first, last, inode }) => {
-    const what = /^[0-9]+$/.test(inode)
-      ? `file ${names.get(inode)?.replace(/^\/+/, '/') ?? `with inode ${inode}, whose name is not known`}`
+    const file = names.get(inode)?.replace(/^\/+/, '/') ?? null;
+    const nameless = /^[0-9]+$/.test(inode)
+      ? `file with inode ${inode}, whose name is not known`
       : 'no file: free space or data of the file system itself';
-    return `  volume ${volume}, bytes ${first * blockBytes} to ${(last + 1) * blockBytes - 1}: ${what}`;
+    const why = file === null ? nameless : null;
+    return { volume, offset: first * blockBytes, length: (last + 1 - first) * blockBytes, file, why };
   });
 }
 

@@ -10,7 +10,7 @@ import type { CliContext, ConfigFlag, GroupConfig, LoadedConfig } from '../conte
 import { clientOf, configFlag, print, printJson, readConfig } from '../context.ts';
 import { verifyText } from '../../api/summary.ts';
 import { bytesText, countText, secondsText } from '../../api/text.ts';
-import { filesOfRanges } from './verify-files.ts';
+import { fileLine, filesOfRanges } from './verify-files.ts';
 
 interface Flags extends ConfigFlag {
   readonly site: string | undefined;
@@ -71,7 +71,9 @@ export const verifyCommand: Command<CliContext> = buildCommand({
     const { client, site } = await primaryOf(config, group, flags.site);
     if (flags.cancel) {
       const outcome = await client.cancelVerify(name);
-      return print(this, outcome.kind === 'done' ? outcome.text : `${outcome.text}: ${outcome.remedy}`);
+      if (outcome.kind === 'refused')
+        throw new TercetError('TERCET_NOT_IN_STATE', { what: 'nothing was given up', reason: `${outcome.text}; ${outcome.remedy}` });
+      return print(this, outcome.text);
     }
     if (!flags.last) {
       const order = { algorithm: flags.algorithm, reportOnly: flags.reportOnly, bytesPerSecond: flags.rate * 1024 * 1024 };
@@ -90,7 +92,7 @@ export const verifyCommand: Command<CliContext> = buildCommand({
       printJson(this, { group: name, primary: site, ...status, findings, ...(files !== null && { files }) });
     } else {
       for (const line of reportLines(status, volumes)) print(this, line);
-      for (const line of files ?? []) print(this, line);
+      for (const range of files ?? []) print(this, fileLine(range));
     }
     if (status.differingBlocks > 0 || status.damagedRecords > 0 || status.unverifiedBytes > 0) this.process.exitCode = EXIT.failed;
   },

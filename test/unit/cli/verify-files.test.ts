@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import type { VerifyStatus } from '../../../src/api/verify.ts';
-import { filesOfRanges } from '../../../src/cli/commands/verify-files.ts';
+import { fileLine, filesOfRanges } from '../../../src/cli/commands/verify-files.ts';
 
 type Finding = VerifyStatus['findings'][number];
 
@@ -35,6 +35,9 @@ const found = (volume: number, offset: number, length: number = BLOCK): Finding 
   proven: true,
 });
 
+/** The lines of a report. */
+const linesOf = (...args: Parameters<typeof filesOfRanges>): string[] => filesOfRanges(...args).map((range) => fileLine(range));
+
 before(() => {
   const tree = join(folder, 'tree');
   mkdirSync(join(tree, 'var', 'log'), { recursive: true });
@@ -53,16 +56,25 @@ before(() => {
 test('a block of a file is named with its place and its path', () => {
   const [ledger, log] = [placeOf('large', 'the ledger'), placeOf('large', 'the log')];
   assert.ok(ledger > 0 && log > 0);
-  assert.deepEqual(filesOfRanges(imageOf, ['large'], [found(0, log)]), [
+  assert.deepEqual(linesOf(imageOf, ['large'], [found(0, log)]), [
     `  volume large, bytes ${log} to ${log + BLOCK - 1}: file /var/log/two words.log`,
   ]);
-  const inside = filesOfRanges(imageOf, ['large'], [found(0, ledger + 2 * BLOCK), found(0, ledger + BLOCK)]);
+  const inside = linesOf(imageOf, ['large'], [found(0, ledger + 2 * BLOCK), found(0, ledger + BLOCK)]);
   assert.deepEqual(inside, [`  volume large, bytes ${ledger + BLOCK} to ${ledger + 3 * BLOCK - 1}: file /ledger.db`]);
+});
+
+test('for programs the same is told in fields', () => {
+  const [ledger, free] = [placeOf('large', 'the ledger'), 15 * 1024 * 1024];
+  assert.deepEqual(filesOfRanges(imageOf, ['large', 'raw'], [found(0, ledger), found(0, free), found(1, 0)]), [
+    { volume: 'large', offset: ledger, length: BLOCK, file: '/ledger.db', why: null },
+    { volume: 'large', offset: free, length: BLOCK, file: null, why: 'no file: free space or data of the file system itself' },
+    { volume: 'raw', offset: null, length: null, file: null, why: 'holds no ext4 file system that begins at its first byte' },
+  ]);
 });
 
 test('blocks of a file system that are smaller than those of a report are named as one stretch', () => {
   const ledger = placeOf('small', 'the ledger');
-  assert.deepEqual(filesOfRanges(imageOf, ['small'], [found(0, ledger)]), [
+  assert.deepEqual(linesOf(imageOf, ['small'], [found(0, ledger)]), [
     `  volume small, bytes ${ledger} to ${ledger + BLOCK - 1}: file /ledger.db`,
   ]);
 });
@@ -70,7 +82,7 @@ test('blocks of a file system that are smaller than those of a report are named 
 test('what belongs to no file, and what is no file system, is said to be so; records of a sidefile are left out', () => {
   const free = found(0, 15 * 1024 * 1024);
   const record = { ...found(0, 0), volume: null, file: 'sidefile-1' };
-  const lines = filesOfRanges(imageOf, ['large', 'raw', 'untouched'], [free, found(1, 0), record]);
+  const lines = linesOf(imageOf, ['large', 'raw', 'untouched'], [free, found(1, 0), record]);
   assert.deepEqual(lines, [
     `  volume large, bytes ${free.offset} to ${free.offset + BLOCK - 1}: no file: free space or data of the file system itself`,
     '  volume raw: holds no ext4 file system that begins at its first byte',
@@ -78,7 +90,7 @@ test('what belongs to no file, and what is no file system, is said to be so; rec
 });
 
 test('an image that cannot be opened is told with the reason', () => {
-  assert.deepEqual(filesOfRanges(imageOf, ['gone'], [found(0, 0)]), [
+  assert.deepEqual(linesOf(imageOf, ['gone'], [found(0, 0)]), [
     `  volume gone: files cannot be named: ${imageOf('gone')} cannot be opened: No such file or directory`,
   ]);
 });
