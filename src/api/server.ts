@@ -36,6 +36,8 @@ import {
 /** What the daemon does for the API. Orders for a group that is not here throw TERCET_NO_SUCH_GROUP. */
 export interface Control {
   status(): DaemonStatus;
+  /** Resolves when status() is as of now, where it is not at any time; bounded in time. */
+  refresh?(): Promise<void>;
   /** Why this site may or may not serve now, and what it has decided. */
   explain(group: string): Promise<Explanation>;
   create(group: string): Promise<OrderOutcome>;
@@ -105,6 +107,7 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
   const app = new Hono();
   knowCallers(app, callers);
   boundBodies(app);
+  keepFresh(app, control);
   app.get('/v1/status', (c) => c.json(control.status(), 200));
   app.get('/v1/health', (c) => {
     const health = healthOf(control.status());
@@ -153,6 +156,14 @@ export function controlRoutes(control: Control, bounds: ControlBounds = { orderM
   });
   answerTheRest(app);
   return app;
+}
+
+/** Has everything that is asked answered as of now. */
+export function keepFresh(app: Hono, control: Pick<Control, 'refresh'>): void {
+  app.use(async (_c, next) => {
+    await control.refresh?.();
+    return next();
+  });
 }
 
 /** What is no route, and what goes wrong in one. */

@@ -48,9 +48,9 @@ export const sidefileSchema: z.ZodType<SidefileReport> = z.object({
 /** Adds the route. `report` throws TERCET_NO_SUCH_GROUP, and returns null when there is no copy to read. */
 export function addSidefileRoute(
   app: Hono,
-  report: (group: string, range: { from: number; count: number }) => SidefileReport | null,
+  report: (group: string, range: { from: number; count: number }) => SidefileReport | null | Promise<SidefileReport | null>,
 ): void {
-  app.get('/v1/groups/:group/sidefile', (c) => {
+  app.get('/v1/groups/:group/sidefile', async (c) => {
     const from = Number(c.req.query('from') ?? '0');
     const records = Number(c.req.query('count') ?? '1000');
     if (!Number.isSafeInteger(from) || from < 0 || !Number.isSafeInteger(records) || records < 0 || records > SIDEFILE_RECORDS_MAX) {
@@ -60,7 +60,7 @@ export function addSidefileRoute(
       });
     }
     const group = c.req.param('group');
-    const answer = report(group, { from, count: records });
+    const answer = await report(group, { from, count: records });
     if (answer === null)
       throw new TercetError('TERCET_BAD_REQUEST', { what: 'the control API', reason: `group ${group} has no copy here that can be read` });
     return c.json(answer, 200);

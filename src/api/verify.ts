@@ -70,9 +70,9 @@ const requestSchema: z.ZodType<VerifyRequest> = z.strictObject({
 
 /** A group that can be verified; null when it is not here. */
 export type FindVerified = (group: string) => {
-  verify(order: VerifyRequest): Promise<OrderOutcome>;
-  cancelVerify(): Promise<OrderOutcome>;
-  verifyStatus(): VerifyStatus;
+  verify(order: VerifyRequest): OrderOutcome | Promise<OrderOutcome>;
+  cancelVerify(): OrderOutcome | Promise<OrderOutcome>;
+  verifyStatus(): VerifyStatus | Promise<VerifyStatus>;
 } | null;
 
 /** Adds the routes. */
@@ -83,7 +83,7 @@ export function addVerifyRoutes(app: Hono, find: FindVerified): void {
     return found;
   };
   const answer = (outcome: OrderOutcome): Response => Response.json(outcome, { status: outcome.kind === 'done' ? 200 : 409 });
-  app.get('/v1/groups/:group/verify', (c) => c.json(of(c.req.param('group')).verifyStatus(), 200));
+  app.get('/v1/groups/:group/verify', async (c) => c.json(await of(c.req.param('group')).verifyStatus(), 200));
   app.post('/v1/groups/:group/verify', async (c) => {
     const text = await c.req.text();
     let body: unknown;

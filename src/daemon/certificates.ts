@@ -21,6 +21,8 @@ export class CertificateWatch {
   readonly #material: TlsMaterial;
   readonly #journal: Journal;
   readonly #timer: NodeJS.Timeout;
+  /** Others of this process who have read the same files, and read them again after this one. */
+  also: () => void = () => {};
   #toldAt = -Infinity;
 
   constructor(material: TlsMaterial, journal: Journal) {
@@ -39,6 +41,7 @@ export class CertificateWatch {
   reload(): ReadAgain {
     try {
       const text = this.#material.reload() ?? 'the certificates are as they were';
+      this.also();
       this.#journal('tls.reloaded', { ...this.status() }, text);
       this.#toldAt = -Infinity;
       this.#look();

@@ -222,6 +222,7 @@ export const groupShape = {
   pre_election: booleanSchema(
     'with true a mirrored pair that has lost its witness agrees that its primary may go on alone if the mirror is lost too',
   ).default(false),
+  thread: booleanSchema('with true the group lives in a thread of its own, so that groups use several cores').default(false),
   bitmap_only: z.array(nameSchema('the name of a site'), `must be ${siteListText}`).default([]),
   ...(Object.fromEntries(Object.entries(groupNumbers).map(([key, option]) => [key, numberSchema(option)])) as Record<
     NumberKey,

@@ -71,6 +71,8 @@ export interface GroupConfig {
   readonly recordsMax: number;
   /** Whether a pair without its witness agrees that its primary may go on alone. */
   readonly preElection: boolean;
+  /** Whether it lives in a thread of its own. */
+  readonly thread: boolean;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
   /** Null: copies are compared only by order. */
@@ -253,6 +255,7 @@ function groupConfig({ name, fields, volumes }: GroupDraft): GroupConfig {
     sidefileGuide: present(fields.sidefile_guide),
     recordsMax: present(fields.sidefile_records),
     preElection: present(fields.pre_election),
+    thread: present(fields.thread),
     destageIdleMillis: present(fields.destage_idle_millis),
     destageBacklogBytes: present(fields.destage_backlog_mib) * MIB,
     rpoSeconds: present(fields.rpo_seconds),

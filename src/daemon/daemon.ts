@@ -1,8 +1,5 @@
 // One site's daemon: all its groups, its listeners for hosts, peers and commands, and the witness's client.
 
-import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
-
 import type { Hono } from 'hono';
 
 import type { DaemonStatus } from '../api/schema.ts';
@@ -17,32 +14,23 @@ import { addVerifyRoutes } from '../api/verify.ts';
 import { addMapRoute } from '../api/volume-map.ts';
 import { VERSION } from '../api/program.ts';
 import { TercetError } from '../core/base/errors.ts';
-import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
 import { DiskError } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
 import { HostMemory } from '../core/nbd/memory.ts';
-import { machineBootId } from '../host/boot-id.ts';
-import { BufferPool } from '../host/buffers.ts';
-import { machineClock } from '../host/clock.ts';
-import { DigestThreads } from '../host/digest-threads.ts';
-import { machineDigests } from '../host/digests.ts';
-import type { HostTls, NbdListener } from '../host/nbd-listener.ts';
-import { openNbdListener } from '../host/nbd-listener.ts';
+import type { NbdListener } from '../host/nbd-listener.ts';
 import type { PassedSocket } from '../host/passed-sockets.ts';
 import { passedForNone } from '../host/passed-sockets.ts';
-import { machineRandom } from '../host/random.ts';
 import { addressText } from '../host/stream-address.ts';
-import { TlsMaterial } from '../host/tls-material.ts';
-import { TurnScheduler } from '../host/wake.ts';
-import { WitnessClient } from '../witness/client.ts';
-import { streamAddress, waysTo } from './addresses.ts';
+import type { TlsMaterial } from '../host/tls-material.ts';
+import { streamAddress } from './addresses.ts';
 import { callersBy } from './callers.ts';
 import type { Config, SiteConfig } from './config.ts';
-import { siteOf, tlsFilesOf } from './config.ts';
+import { siteOf } from './config.ts';
 import { Exports } from './exports.ts';
-import type { SharedParts } from './group.ts';
-import { GroupRunner } from './group.ts';
+import { type Closer, closeHosts, diskError, openGround, openHosts, openTls } from './ground.ts';
+import { Groups } from './groups.ts';
+import type { LiveGroup } from './live-group.ts';
 import { PeerListener } from './peer-listener.ts';
 import { otherPages, startPage } from './page.ts';
 import type { Reloader } from './reload.ts';
@@ -53,12 +41,6 @@ import { CertificateWatch } from './certificates.ts';
 import { addWatchRoutes } from '../watch/routes.ts';
 import type { WatchSettings } from '../watch/watch.ts';
 import { Watch } from '../watch/watch.ts';
-
-/** Memory that waits to be used again. */
-const KEPT_BYTES_MAX = 128 * 1024 * 1024;
-
-/** What is open so far, to be closed in the opposite order. */
-type Closer = () => Promise<void>;
 
 interface Opening {
   readonly closers: Closer[];
@@ -86,11 +68,7 @@ export async function startDaemon(
     return { close, ...(await open(config, name, journal, { closers, passed })) };
   } catch (error) {
     await close();
-    if (error instanceof DiskError) {
-      const { operation, file, code } = error.failure;
-      throw new TercetError('TERCET_DISK', { operation, file, code }, { cause: error });
-    }
-    throw error;
+    throw error instanceof DiskError ? diskError(error) : error;
   }
 }
 
@@ -101,88 +79,41 @@ async function open(config: Config, name: SiteName, lines: Journal, { closers, p
   const tls = openTls(config, name);
   const certificates = tls === null ? null : new CertificateWatch(tls, journal);
   closers.push(async () => certificates?.stop());
-  const clock = machineClock();
-  const turns = new TurnScheduler(clock);
-  const buffers = new BufferPool(KEPT_BYTES_MAX);
-  const witness = openWitnessClient(config, tls, closers);
-  let nbd: NbdListener | null = null;
-  const threads = new DigestThreads();
-  closers.push(() => threads.close());
-  const parts: SharedParts = {
-    config,
-    site,
-    bootId: machineBootId(),
-    clock,
-    random: machineRandom(),
-    digests: machineDigests,
-    blockDigests: threads,
-    buffers,
-    turns,
-    witness,
-    journal,
-    tls,
-    dropHosts: (group, reason) => {
-      exports.drop(group);
-      // With one group, every connection is the group's: those that have nothing under way end at once, too.
-      if (groups.length === 1) nbd?.dropAll(reason, (session) => exports.readsPoint(session));
-      turns.arm();
-    },
+  const groups = new Groups(config, name, journal);
+  const { shares } = groups;
+  const dropHosts = (group: string, reason: string): void => {
+    exports.drop(group);
+    // With one group, every connection is the group's: those that have nothing under way end at once, too.
+    if (groups.count === 1) nbd?.dropAll(reason, (session) => exports.readsPoint(session));
+    parts.turns.arm();
   };
-  const peers = new PeerListener();
+  let nbd: NbdListener | null = null;
+  const parts = openGround({ config, site, journal, tls, dropHosts, shares }, closers);
+  const { findSite, takerOf } = groups;
+  const peers = new PeerListener({ ...parts, findSite, ...(config.groups.some(({ thread }) => thread) && { takerOf }) });
   closers.push(() => peers.gone());
-  const groups: GroupRunner[] = [];
-  closers.push(async () => {
-    await Promise.all(groups.map((group) => group.stop()));
-  });
-  for (const group of config.groups) {
-    if (group.sites.some((copy) => copy.name === name)) groups.push(new GroupRunner(group, parts));
-  }
-  const exports = new Exports(groups, buffers, new HostMemory(site.nbdMemoryBytes));
+  closers.push(() => groups.stop());
+  await groups.open(parts, { happened: (draft) => watch.happened(draft), adopt: (host, gone) => nbd?.adopt(host, gone) });
+  if (certificates !== null) certificates.also = groups.readCertificates;
+  const exports = new Exports(groups.all, parts.buffers, { memory: new HostMemory(site.nbdMemoryBytes / shares) });
 
   // Closed after the hosts and before the groups: what is asked last is answered.
   const { orders, reload } = await openControl({ config, site, groups, watch, certificates, tls }, closers);
-  nbd = await openHosts(exports, parts, { closers, passed });
-  await peers.open({
-    config,
-    site,
-    clock,
-    buffers,
-    turns,
-    journal,
-    tls,
-    findSite: (group) => groups.find((each) => each.group === group)?.owner ?? null,
+  const hosts = await openHosts(exports, parts, { listen: site.nbd.map(streamAddress), passed, move: groups.moveHost });
+  nbd = hosts;
+  closers.push(async () => {
+    await Promise.all([closeHosts(hosts), groups.endHosts()]);
   });
+  await peers.open();
   closers.push(async () => peers.stop());
   closers.push(async () => watch.stop());
-  watch.start(() => orders.status());
-  for (const group of groups) group.start();
-  journal('ready', readyFacts(site, groups), `site ${name} is ready`);
-  return { reload: reload.bySignal, summary: () => summaryOf(orders.status()) };
-}
-
-/** Listens for hosts, and passes those of other sites on to them. */
-async function openHosts(exports: Exports, parts: SharedParts, { closers, passed }: Opening): Promise<NbdListener> {
-  const { buffers, config, journal, site, tls, turns } = parts;
-  for (const address of site.nbd) if (address.kind === 'unix') mkdirSync(dirname(address.path), { recursive: true });
-  const hosts = await openNbdListener({
-    listen: site.nbd.map(streamAddress),
-    turns,
-    buffers,
-    journal,
-    passed,
-    memory: exports.memory,
-    limitsOverride: { nbdConnectionsMax: site.nbdConnections },
-    tls: hostTls(site, tls),
-    newSession: (mode) => exports.newSession(mode),
-    waysTo: (other) => waysTo(siteOf(config, other), tls),
-  });
-  closers.push(() => hosts.close({ graceMillis: limits.shutdownMillis }));
-  return hosts;
-}
-
-function hostTls({ nbdTls, nbdClients }: SiteConfig, material: TlsMaterial | null): HostTls | null {
-  if (nbdTls === 'off' || material === null) return null;
-  return { mode: nbdTls, clients: nbdClients === 'certificate' ? 'needed' : 'not-asked', material };
+  watch.start(
+    () => orders.status(),
+    () => groups.takeLoopDelaySecondsMax(),
+  );
+  groups.start();
+  journal('ready', readyFacts(site, groups.all), `site ${name} is ready`);
+  return { reload: reload.bySignal, summary: () => summaryOf(orders.status()), isAlive: () => groups.areAlive };
 }
 
 /** What the watch needs of the configuration. */
@@ -201,7 +132,7 @@ function watchSettings(config: Config, site: SiteConfig): WatchSettings {
 interface ControlParts {
   readonly config: Config;
   readonly site: SiteConfig;
-  readonly groups: readonly GroupRunner[];
+  readonly groups: Groups;
   readonly watch: Watch;
   readonly certificates: CertificateWatch | null;
   readonly tls: TlsMaterial | null;
@@ -209,10 +140,11 @@ interface ControlParts {
 
 /** The control API, with everything that can be asked and ordered there, and the page. */
 async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ orders: Control; reload: Reloader }> {
-  const { config, site, groups, watch, certificates } = parts;
+  const { config, site, watch, certificates } = parts;
+  const groups = parts.groups.all;
   const { name } = site;
   const { journal } = watch;
-  const orders = controlOf(name, groups, { certificates, watch });
+  const orders = controlOf(parts);
   const apply = (next: Config): void => {
     watch.change(watchSettings(next, siteOf(next, name)));
     for (const group of groups) {
@@ -237,7 +169,7 @@ async function openControl(parts: ControlParts, closers: Closer[]): Promise<{ or
       if (outcome.kind === 'done') setImmediate(() => process.kill(process.pid, 'SIGTERM'));
       return outcome;
     });
-    const here = (wanted: string): GroupRunner | null => groups.find(({ group }) => group === wanted) ?? null;
+    const here = (wanted: string): LiveGroup | null => groups.find(({ group }) => group === wanted) ?? null;
     addVerifyRoutes(app, here);
     addPointRoutes(app, here);
   };
@@ -264,7 +196,7 @@ function summaryOf({ groups }: DaemonStatus): string {
     .join('; ');
 }
 
-function readyFacts(site: SiteConfig, groups: readonly GroupRunner[]): Record<string, unknown> {
+function readyFacts(site: SiteConfig, groups: readonly LiveGroup[]): Record<string, unknown> {
   return {
     pid: process.pid,
     version: VERSION,
@@ -275,39 +207,23 @@ function readyFacts(site: SiteConfig, groups: readonly GroupRunner[]): Record<st
   };
 }
 
-/** The certificates of a site; null where links are not encrypted. Throws TERCET_TLS. */
-export function openTls(config: Config, name: SiteName): TlsMaterial | null {
-  const files = tlsFilesOf(config, name);
-  return files === null ? null : new TlsMaterial(files, { kind: 'site', name });
-}
-
-function openWitnessClient(config: Config, tls: TlsMaterial | null, closers: Closer[]): WitnessClient {
-  const { address } = config.witness;
-  if (address.kind !== 'tcp') throw new TercetError('TERCET_BAD_REQUEST', { what: 'the witness', reason: 'its address must be HOST:PORT' });
-  const client = new WitnessClient({ host: address.host, port: address.port, tls: tls ?? undefined });
-  closers.push(async () => client.close());
-  return client;
-}
-
-function groupIn(groups: readonly GroupRunner[], name: string): GroupRunner {
+function groupIn(groups: readonly LiveGroup[], name: string): LiveGroup {
   const group = groups.find((each) => each.group === name);
   if (group !== undefined) return group;
   throw new TercetError('TERCET_NO_SUCH_GROUP', { group: name, known: groups.map((each) => each.group).join(', ') });
 }
 
-function controlOf(
-  site: SiteName,
-  groups: readonly GroupRunner[],
-  { certificates, watch }: { readonly certificates: CertificateWatch | null; readonly watch: Watch },
-): Control {
-  const find = (name: string): GroupRunner => groupIn(groups, name);
+function controlOf({ site, groups: parts, certificates, watch }: ControlParts): Control {
+  const groups = parts.all;
+  const find = (name: string): LiveGroup => groupIn(groups, name);
   const sorted = [...groups].sort((a, b) => (a.group < b.group ? -1 : 1));
   return {
     status: (): DaemonStatus => {
       const statuses = sorted.map((group) => group.status());
       const tls = certificates?.status() ?? null;
-      return { site, version: VERSION, tls, groups: statuses, rpoBreaches: watch.breaches(statuses) };
+      return { site: site.name, version: VERSION, tls, groups: statuses, rpoBreaches: watch.breaches(statuses) };
     },
+    refresh: () => parts.refresh(),
     // Async, so that a group that is not here is a rejected order like any other.
     explain: async (group) => find(group).explain(),
     create: async (group) => find(group).create(),

@@ -4,10 +4,11 @@
 import type { Buffers } from '../core/base/ports.ts';
 import { assert } from '../core/base/assert.ts';
 import type { SiteName } from '../core/base/units.ts';
-import type { NbdCatalog, NbdElsewhere, NbdExport, NbdHolder, NbdRefusal, NbdTls } from '../core/nbd/handshake.ts';
-import { HostMemory } from '../core/nbd/memory.ts';
+import type { HandshakeState, NbdCatalog, NbdElsewhere, NbdExport, NbdHolder, NbdMove, NbdRefusal, NbdTls } from '../core/nbd/handshake.ts';
+import type { HostMemory } from '../core/nbd/memory.ts';
 import { type ExportWishes, readExportName } from '../core/nbd/export-name.ts';
 import { standingText, type Standing } from '../core/nbd/standing.ts';
+import type { NbdSessionOptions } from '../core/nbd/session-options.ts';
 import type { NbdHandler, NbdRequest } from '../core/nbd/session.ts';
 import { NbdSession } from '../core/nbd/session.ts';
 import type { Stretch, StretchRange } from '../core/site/lacks.ts';
@@ -33,8 +34,8 @@ interface ExportedPoint {
   readonly sizes: readonly number[];
 }
 
-/** A group as far as its exports need it. */
-export interface ExportedGroup {
+/** A group as far as it is listed. */
+interface ListedGroup {
   readonly group: string;
   readonly site: SiteName;
   /** As large as hosts that connect now see them. */
@@ -44,6 +45,16 @@ export interface ExportedGroup {
   readonly role: Role;
   /** The site that serves the group, as far as it is known here. */
   readonly knownPrimary: SiteName | null;
+  readonly points: Pick<ExportedPoints, 'standing'>;
+}
+
+/** A group of another thread: what is asked for its exports goes there. */
+export interface KeptGroup extends ListedGroup {
+  readonly keeper: string;
+}
+
+/** A group as far as its exports need it. */
+export interface ExportedGroup extends ListedGroup {
   /** Its place in the history of the group; null while it has none. */
   readonly standing: Standing | null;
   readonly points: ExportedPoints;
@@ -59,7 +70,19 @@ interface OneExport {
   readonly volume: string;
   /** Its place among the volumes of its group. */
   readonly index: number;
+  readonly group: ExportedGroup | KeptGroup;
+}
+
+/** One of a group of this thread. */
+interface OwnExport extends OneExport {
   readonly group: ExportedGroup;
+}
+
+/** What a daemon's threads are to each other. */
+export interface ExportsPlace {
+  readonly memory: HostMemory;
+  /** Who lists all exports, where this thread has its own ones only. */
+  readonly lister?: string;
 }
 
 /** All exports of a daemon, and the sessions that use them. */
@@ -72,12 +95,14 @@ export class Exports implements NbdCatalog, NbdHandler {
   readonly #holding = new Map<NbdSession, () => void>();
 
   readonly buffers: Buffers;
+  /** What all hosts of this thread share. */
   readonly memory: HostMemory;
+  readonly #lister: string | null;
 
-  /** `memory`: what all hosts share. */
-  constructor(groups: readonly ExportedGroup[], buffers: Buffers, memory: HostMemory) {
+  constructor(groups: readonly (ExportedGroup | KeptGroup)[], buffers: Buffers, { memory, lister }: ExportsPlace) {
     this.buffers = buffers;
     this.memory = memory;
+    this.#lister = lister ?? null;
     this.#all = groups.flatMap((group) =>
       group.volumes.map(({ name: volume }, index) => ({
         name: `${group.group}/${volume}`,
@@ -89,19 +114,20 @@ export class Exports implements NbdCatalog, NbdHandler {
         group,
       })),
     );
-    for (const group of groups) group.points.onEnded = (id, why) => this.#endPoint(group, id, why);
-    this.#groups = new Map(this.#all.map((each) => [each.name, each.group]));
+    this.#groups = new Map(this.#all.flatMap(({ name, group }) => ('keeper' in group ? [] : [[name, group]])));
+    for (const group of groups) if (!('keeper' in group)) group.points.onEnded = (id, why) => this.#endPoint(group, id, why);
   }
 
   /** Only what may be attached now, here or through here. */
-  list(holder: NbdHolder | null): readonly NbdExport[] {
+  list(holder: NbdHolder | null): readonly NbdExport[] | NbdMove {
+    if (this.#lister !== null) return { moveTo: this.#lister };
     const isServed = ({ group }: OneExport): boolean => group.role === 'primary' || (group.knownPrimary ?? group.site) !== group.site;
     const own = this.#of(holder);
     const held = own.flatMap((each) => each.group.points.standing.map((point) => pointExport(each, point)));
     return [...own.filter(isServed).map((each) => each.export), ...held];
   }
 
-  find(name: string, holder: NbdHolder | null): NbdExport | NbdRefusal | NbdElsewhere {
+  find(name: string, holder: NbdHolder | null): NbdExport | NbdRefusal | NbdElsewhere | NbdMove {
     const wishes = readExportName(name);
     if ('wrong' in wishes) return { refused: 'unknown', text: wishes.wrong };
     const own = this.#of(holder);
@@ -112,25 +138,29 @@ export class Exports implements NbdCatalog, NbdHandler {
     if (only === undefined) return { refused: 'unknown', text: `there is no export "${wishes.name}" ${whose}: known are ${known}` };
     if (found.length > 1)
       return { refused: 'unknown', text: `"${wishes.name}" is not clear: say one of ${found.map((each) => each.name).join(', ')}` };
-    if (wishes.point !== null) return this.#findPoint(only, wishes.point);
-    return this.#findServed(only, wishes);
+    const { group } = only;
+    // Only the thread that has it knows what is so at this moment.
+    if ('keeper' in group) return { moveTo: group.keeper };
+    const one = { ...only, group };
+    if (wishes.point !== null) return this.#findPoint(one, wishes.point);
+    return this.#findServed(one, wishes);
   }
 
   /** Found here or nowhere: another copy has points of its own. */
-  #findPoint(one: OneExport, name: string): NbdExport | NbdRefusal {
+  #findPoint(one: OwnExport, name: string): NbdExport | NbdRefusal {
     const found = one.group.points.find(name);
     return typeof found === 'string' ? { refused: 'unknown', text: found } : pointExport(one, found);
   }
 
-  #findServed(only: OneExport, { readOnly, direct, attachment }: ExportWishes): NbdExport | NbdRefusal | NbdElsewhere {
-    const plain = { ...only.export, readOnly };
-    if (only.group.role !== 'primary') {
-      const site = only.group.knownPrimary;
-      if (direct || site === null || site === only.group.site) return { refused: 'not-serving', text: notServingText(only.group) };
+  #findServed({ export: as, group }: OwnExport, { readOnly, direct, attachment }: ExportWishes): NbdExport | NbdRefusal | NbdElsewhere {
+    const plain = { ...as, readOnly };
+    if (group.role !== 'primary') {
+      const site = group.knownPrimary;
+      if (direct || site === null || site === group.site) return { refused: 'not-serving', text: notServingText(group) };
       return { elsewhere: site, export: plain, name: `${plain.name}${readOnly ? '@ro' : ''}@direct` };
     }
     if (!direct) return plain;
-    const { standing } = only.group;
+    const { standing } = group;
     const description = standing === null ? plain.description : standingText(standing);
     if (attachment === null) return { ...plain, description };
     const newer = this.#sessionsOf(attachment.user).find((session) => generationOf(session) > attachment.generation);
@@ -174,9 +204,9 @@ export class Exports implements NbdCatalog, NbdHandler {
     else group.points.request(request, point);
   }
 
-  /** A session for a new connection. */
-  newSession(tls: NbdTls): NbdSession {
-    const session = new CountedSession(this, tls, (ended) => {
+  /** A session for a connection. `state`: of one whose handshake began in another thread. */
+  newSession(tls: NbdTls, state?: HandshakeState): NbdSession {
+    const session = new CountedSession(this, { tls, state }, (ended) => {
       this.#sessions.delete(ended);
       const left = this.#holding.get(ended);
       this.#holding.delete(ended);
@@ -222,11 +252,11 @@ export class Exports implements NbdCatalog, NbdHandler {
 class CountedSession extends NbdSession {
   readonly #ended: (session: NbdSession) => void;
 
-  constructor(exports: Exports, tls: NbdTls, ended: (session: NbdSession) => void) {
+  constructor(exports: Exports, how: Pick<NbdSessionOptions, 'tls' | 'state'>, ended: (session: NbdSession) => void) {
     super({
       catalog: exports,
       handler: exports,
-      tls,
+      ...how,
       allocate: (byteCount) => Buffer.allocUnsafeSlow(byteCount),
       payloads: exports.buffers,
       memory: exports.memory,
@@ -240,7 +270,7 @@ class CountedSession extends NbdSession {
   }
 }
 
-function exportOf({ group, sites, volumes }: ExportedGroup, index: number): NbdExport {
+function exportOf({ group, sites, volumes }: ListedGroup, index: number): NbdExport {
   const volume = volumes[index];
   assert(volume !== undefined, 'an export is of a volume of its group', { group, index });
   return {
@@ -275,7 +305,7 @@ function generationOf(session: NbdSession): number {
   return session.export?.attachment?.generation ?? 0;
 }
 
-function notServingText({ group, site, role, knownPrimary }: ExportedGroup): string {
+function notServingText({ group, site, role, knownPrimary }: ListedGroup): string {
   if (knownPrimary !== null && knownPrimary !== site) return `group ${group} is served by ${knownPrimary}, not here (${site})`;
   return `group ${group} is not served by ${site}, which is ${role} now: see \`tercet status\``;
 }

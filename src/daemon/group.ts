@@ -44,6 +44,7 @@ import { replicaFolder, siteOf } from './config.ts';
 import { DecisionFile } from './decision-file.ts';
 import { Dialer } from './dialer.ts';
 import type { ExportedGroup } from './exports.ts';
+import type { LiveGroup } from './live-group.ts';
 import { journalWith } from './log.ts';
 import { VolumeMaps } from './volume-maps.ts';
 
@@ -77,7 +78,7 @@ const SCAN_LEVELS = [16 * MIB, MIB, MIB / 16, MIB / 256];
 const SCAN_CHUNK_BYTES = MIB / 16;
 
 /** Drives one Site. */
-export class GroupRunner implements ExportedGroup {
+export class GroupRunner implements ExportedGroup, LiveGroup {
   readonly group: string;
   readonly site: SiteName;
   readonly #volumes: readonly VolumeSpec[];

@@ -44,7 +44,7 @@ async function main(): Promise<void> {
   const { config: file, site, checkOnly } = readArguments();
   const config = loadConfig(file);
   if (site !== undefined) siteOf(config, site);
-  if (checkOnly && site !== undefined) (await import('./daemon.ts')).openTls(config, site);
+  if (checkOnly && site !== undefined) (await import('./ground.ts')).openTls(config, site);
   if (checkOnly) end(EXIT.done, `${file} is sound`);
   if (site === undefined) return;
   const [{ startDaemon }, { createJournal }, { runService }, { takePassedSockets }] = await Promise.all([

@@ -11,7 +11,7 @@ import { Hono } from 'hono';
 import type { Address } from '../api/address.ts';
 import { VERSION } from '../api/program.ts';
 import type { Control, RunningControl } from '../api/server.ts';
-import { boundBodies, controlRoutes, serveRoutes } from '../api/server.ts';
+import { boundBodies, controlRoutes, keepFresh, serveRoutes } from '../api/server.ts';
 import { TercetError } from '../core/base/errors.ts';
 import type { Journal } from '../core/base/ports.ts';
 import { EVENT_KINDS } from '../watch/events.ts';
@@ -96,6 +96,7 @@ export function pageRoutes(options: PageOptions): Hono {
     return wrong === null ? next() : Promise.resolve(c.text(`${wrong}\n`, 403));
   });
   boundBodies(app);
+  keepFresh(app, control);
   app.on(
     'POST',
     ORDERS.map((order) => `/v1/groups/:group/${order}`),

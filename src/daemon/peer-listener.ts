@@ -8,13 +8,15 @@ import type { Site } from '../core/site/site.ts';
 import { machineDigests } from '../host/digests.ts';
 import { machineCompression } from '../host/zstd.ts';
 import type { StreamServer } from '../host/stream-server.ts';
-import type { SocketLink } from '../host/tcp-link.ts';
-import { openLinkServer } from '../host/tcp-link.ts';
+import { adoptStream } from '../host/stream-socket.ts';
+import { openLinkServer, SocketLink } from '../host/tcp-link.ts';
 import type { TlsMaterial } from '../host/tls-material.ts';
 import type { TurnScheduler } from '../host/wake.ts';
 import { streamAddress } from './addresses.ts';
 import type { Config, SiteConfig } from './config.ts';
 import { attachLink } from './dialer.ts';
+import type { LinkDoorOptions, MovedLink } from './link-door.ts';
+import { LinkDoor } from './link-door.ts';
 
 /** A connection that has not said within this time which group and site it is, is closed. */
 const HELLO_MILLIS_MAX = 10_000;
@@ -37,19 +39,25 @@ export interface PeerListenerOptions {
   readonly tls: TlsMaterial | null;
   /** This machine's part in a group. */
   readonly findSite: (group: string) => Site | null;
+  /** Where groups live in other threads: who takes a connection for one of those. */
+  readonly takerOf?: LinkDoorOptions['takerOf'];
 }
 
 /** Listens for peers. */
 export class PeerListener {
   /** Connections that stand, each with what cuts it. */
   readonly #links = new Map<SocketLink, () => void>();
+  readonly #options: PeerListenerOptions;
   #server: StreamServer | null = null;
   #stopped: Promise<void> = Promise.resolve();
 
+  constructor(options: PeerListenerOptions) {
+    this.#options = options;
+  }
+
   /** Throws TERCET_PORT_IN_USE. */
-  async open(options: PeerListenerOptions): Promise<void> {
-    const { buffers, config, journal, site, tls, turns } = options;
-    const silentMillis = Math.max(HELLO_MILLIS_MAX, ...config.groups.map((group) => 4 * group.timings.leaseMillis));
+  async open(): Promise<void> {
+    const { buffers, config, journal, site, takerOf, tls, turns } = this.#options;
     this.#server = await openLinkServer({
       listen: [streamAddress(site.link)],
       buffers,
@@ -57,11 +65,29 @@ export class PeerListener {
       journal,
       tls: tls ?? undefined,
       connectionsMax: LINKS_PER_PEER_MAX * limits.groupSitesMax * config.groups.length * (1 + mostStreams(config)),
-      accept: (link) => {
-        link.closeWhenSilent(silentMillis);
-        this.#accept(link, options);
+      accept: (link) => this.#accept(link),
+      ...(takerOf !== undefined && {
+        door: (stream, identity, own) => new LinkDoor({ stream, identity, own, takerOf, helloMillisMax: HELLO_MILLIS_MAX }),
+      }),
+    });
+  }
+
+  /** Takes a connection that another thread has accepted. `gone` is called when it has ended. */
+  adopt({ fd, name, identity, bytes }: MovedLink, gone: () => void): void {
+    const { buffers, turns } = this.#options;
+    const stream = adoptStream(fd, name, { buffers, turns, validity: 'call' });
+    const link = new SocketLink(stream, turns, identity);
+    this.#accept(link);
+    const events = link.streamEvents();
+    stream.start({
+      received: (more) => events.received(more),
+      ended: () => events.ended(),
+      closed: (reason) => {
+        events.closed(reason);
+        gone();
       },
     });
+    events.received(bytes);
   }
 
   /** Accepts nothing more. Connections stay until the groups end them. */
@@ -75,7 +101,9 @@ export class PeerListener {
     await this.#stopped;
   }
 
-  #accept(link: SocketLink, { findSite, clock, buffers }: Pick<PeerListenerOptions, 'findSite' | 'clock' | 'buffers'>): void {
+  #accept(link: SocketLink): void {
+    const { buffers, clock, config, findSite } = this.#options;
+    link.closeWhenSilent(Math.max(HELLO_MILLIS_MAX, ...config.groups.map((group) => 4 * group.timings.leaseMillis)));
     let said = false;
     let receiver: LinkReceiver | null = null;
     const find = (group: string): Site | null => {

@@ -1,9 +1,12 @@
 // The life of a daemon's process: it starts or says in one line why not, ends in order at a signal and in bounded time, and ends at once when
 // a rule of the program itself was broken.
 
+import { isMainThread } from 'node:worker_threads';
+
 import { InvariantError } from '../core/base/assert.ts';
 import { EXIT, TercetError } from '../core/base/errors.ts';
 import type { Journal } from '../core/base/ports.ts';
+import { endProcess } from '../host/libc.ts';
 import { ServiceManager } from '../host/service-manager.ts';
 
 /** Something that runs until it is closed. */
@@ -13,6 +16,8 @@ export interface Running {
   reload?(): void;
   /** One line for the service manager's overview. */
   summary?(): string;
+  /** Whether all of it answers; the service manager hears nothing while it does not. */
+  isAlive?(): boolean;
 }
 
 const END_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
@@ -52,6 +57,8 @@ export async function runService(log: Journal, start: () => Promise<Running>): P
   log('stopping', { signal }, `stopping because of ${signal}`);
   const deadline = setTimeout(() => {
     log('stop.late', { seconds: SHUTDOWN_MILLIS_MAX / 1000 }, `the shutdown did not end within ${SHUTDOWN_MILLIS_MAX / 1000} s`);
+    // At once: to wait for a thread that has hung would be to hang.
+    endProcess(EXIT.failed);
     process.exit(EXIT.failed);
   }, SHUTDOWN_MILLIS_MAX);
   await running.close();
@@ -66,7 +73,10 @@ function tellManager(manager: ServiceManager | null, running: Running): () => vo
   const status = (): Record<string, string> => (running.summary === undefined ? {} : { STATUS: running.summary() });
   manager.tell({ READY: '1', MAINPID: String(process.pid), ...status() });
   const summary = setInterval(() => manager.tell(status()), SUMMARY_MILLIS);
-  const alive = manager.watchdogMillis === null ? null : setInterval(() => manager.tell({ WATCHDOG: '1' }), manager.watchdogMillis / 10);
+  const tellAlive = (): void => {
+    if (running.isAlive === undefined || running.isAlive()) manager.tell({ WATCHDOG: '1' });
+  };
+  const alive = manager.watchdogMillis === null ? null : setInterval(tellAlive, manager.watchdogMillis / 10);
   return () => {
     clearInterval(summary);
     if (alive !== null) clearInterval(alive);
@@ -80,8 +90,8 @@ function reloadWithNotice(reload: () => void, manager: ServiceManager | null): v
   manager?.tell({ READY: '1' });
 }
 
-/** One line, and the end: whatever threw, the state that it left behind is one that nobody has thought about. */
-function dieOf(log: Journal, error: unknown): never {
+/** One line, and the end, from any thread: whatever threw, the state that it left behind is one that nobody has thought about. */
+export function dieOf(log: Journal, error: unknown): never {
   const text = error instanceof Error ? error.message : String(error);
   const facts = {
     code: 'TERCET_INVARIANT',
@@ -90,5 +100,8 @@ function dieOf(log: Journal, error: unknown): never {
     ...(error instanceof InvariantError && { facts: error.facts }),
   };
   log('fatal', facts, new TercetError('TERCET_INVARIANT', { text }).message);
-  process.exit(EXIT.invariant);
+  if (isMainThread) process.exit(EXIT.invariant);
+  endProcess(EXIT.invariant);
+  // Without the C library only the thread ends, and the main thread does the rest.
+  throw error;
 }

@@ -28,6 +28,9 @@ const LOCK_EXCLUSIVE = 2;
 const LOCK_DO_NOT_WAIT = 4;
 const RWF_NOWAIT = 8;
 const CLOCK_BOOTTIME = 7;
+const DUPLICATE_CLOSE_ON_EXEC = 1030;
+const AF_UNIX = 1;
+const SOCK_STREAM_CLOSE_ON_EXEC = 1 | 0o2000000;
 const U32 = 2 ** 32;
 
 const ERROR_NAMES: ReadonlyMap<number, string> = errorNames();
@@ -91,6 +94,27 @@ export function shareBlocks(from: number, to: number, done: (code: string | null
     const again = named(ioctl(to, SHARE_BLOCKS, from));
     done(typeof again === 'string' ? again : null);
   });
+}
+
+/** Whether descriptors can be given from one thread to another. */
+export const canDuplicate: boolean = native !== null;
+
+/** A second descriptor of the same open file or connection, closed in programs that are started from here. */
+export function duplicate(fd: number): CallResult {
+  return native === null ? 'ENOSYS' : named(native.fcntl(fd, DUPLICATE_CLOSE_ON_EXEC, 0));
+}
+
+/** Two connected local sockets; or the name of the error. */
+export function socketPair(): readonly [number, number] | string {
+  if (native === null) return 'ENOSYS';
+  const pair = new Int32Array(2);
+  const result = named(native.socketpair(AF_UNIX, SOCK_STREAM_CLOSE_ON_EXEC, 0, addressOf(new Uint8Array(pair.buffer))));
+  return typeof result === 'string' ? result : [pair[0] as number, pair[1] as number];
+}
+
+/** Ends the process at once, whichever thread asks for it; returns where that cannot be done. */
+export function endProcess(code: number): void {
+  native?.exit(code);
 }
 
 /** Milliseconds since the machine started, the time that it was suspended included; null where that cannot be had. */
@@ -251,6 +275,9 @@ interface Native {
   readonly fadvise: NativeCall;
   readonly ioctl: NativeCall;
   readonly clockGettime: NativeCall;
+  readonly fcntl: NativeCall;
+  readonly socketpair: NativeCall;
+  readonly exit: NativeCall;
   readonly syscall: NativeCall;
   /** One struct iovec, and its address. It is filled anew for each call; encoding an object each time would double the call's cost. */
   readonly vector: Uint32Array;
@@ -276,6 +303,9 @@ function bind(): Native | null {
       fadvise: bound('posix_fadvise', 'int', ['int', 'int64_t', 'int64_t', 'int']),
       ioctl: bound('ioctl', 'int', ['int', 'uint64_t', 'int']),
       clockGettime: bound('clock_gettime', 'int', ['int', 'uintptr_t']),
+      fcntl: bound('fcntl', 'int', ['int', 'int', 'int']),
+      socketpair: bound('socketpair', 'int', ['int', 'int', 'int', 'uintptr_t']),
+      exit: bound('_exit', 'void', ['int']),
       syscall: bound('syscall', 'int64_t', ['int64_t', 'uintptr_t', 'int64_t', 'uintptr_t', 'uintptr_t', 'uintptr_t']),
       vector,
       vectorAddress: Number(koffi.address(vector.buffer)),

@@ -6,12 +6,15 @@ import { limits } from '../core/base/limits.ts';
 import { HostMemory } from '../core/nbd/memory.ts';
 import type { NbdHolder, NbdTls, PassedOn } from '../core/nbd/handshake.ts';
 import type { NbdSession } from '../core/nbd/session.ts';
+import type { HandshakeState } from '../core/nbd/handshake.ts';
+import type { MovedHandshake } from '../core/nbd/session-options.ts';
+import { giveStream, type MovedStream } from './moved-stream.ts';
 import type { Way } from './nbd-outgoing.ts';
 import type { PassedSocket } from './passed-sockets.ts';
 import { Relay } from './nbd-relay.ts';
 import { type StreamAddress } from './stream-address.ts';
 import { openStreamServer } from './stream-server.ts';
-import type { StreamEvents, StreamSocket } from './stream-socket.ts';
+import { adoptStream, type StreamEvents, type StreamSocket } from './stream-socket.ts';
 import { identityText, type TlsIdentity } from './tls-identity.ts';
 import type { TlsMaterial } from './tls-material.ts';
 import { type ClientCertificate, upgradeServer } from './tls-stream.ts';
@@ -39,7 +42,18 @@ export type ServedSession = Pick<
   | 'securing'
   | 'owesPayload'
   | 'secured'
+  | 'movesTo'
+  | 'takeMoved'
 >;
+
+/** A host whose handshake goes on in another thread. */
+export interface MovedHost extends MovedStream, MovedHandshake {
+  readonly tls: NbdTls;
+  /** Until its handshake must have ended. */
+  readonly leftMillis: number;
+  /** Its number between the threads; null for one that comes from the thread that listens. */
+  readonly connection: number | null;
+}
 
 /** TLS for hosts that come over TCP; on local sockets it is offered and never needed. */
 export interface HostTls {
@@ -59,7 +73,10 @@ export interface NbdListenerOptions {
   readonly passed?: readonly PassedSocket[];
   /** Null: no TLS. */
   readonly tls?: HostTls | null;
-  newSession(tls: NbdTls): ServedSession;
+  /** `state`: of a client whose handshake began elsewhere. */
+  newSession(tls: NbdTls, state?: HandshakeState): ServedSession;
+  /** Hands a host over to the thread that its session names; `gone` is called when that thread is done with it. */
+  readonly move?: (to: string, host: MovedHost, gone: () => void) => void;
   /** Where another site takes hosts; none when it cannot be reached. */
   readonly waysTo?: (site: string) => readonly Way[];
   /** Bounds in place of those of limits.ts. */
@@ -78,6 +95,8 @@ export interface NbdListener {
   /** Where it listens, with the port that the system chose for port 0. */
   readonly addresses: readonly StreamAddress[];
   connectionCount(): number;
+  /** Goes on with a host of another thread; `gone` is called once its connection has ended, or has moved on. */
+  adopt(host: MovedHost, gone: () => void): void;
   /**
    * Cuts every connection at once but those of sessions that are spared: a site that stopped serving must not answer any more. New clients are still
    * accepted.
@@ -99,6 +118,34 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
   const bounds: NbdListenerLimits = { ...limits, ...options.limitsOverride };
   const clients = new Set<Client>();
   let whenEmpty = (): void => {};
+  let isClosing = false;
+  const begin = (stream: StreamSocket, mode: NbdTls, moved?: MovedHost): Client => {
+    const gone = (): void => {
+      clients.delete(client);
+      // What it held is free for others, who may wait for it.
+      turns.arm();
+      if (clients.size === 0) whenEmpty();
+    };
+    const client = new Client({
+      stream,
+      session: options.newSession(mode, moved?.state),
+      mode,
+      connection: moved?.connection ?? null,
+      handshakeMillis: moved?.leftMillis ?? bounds.nbdHandshakeMillis,
+      tls,
+      turns,
+      buffers,
+      memory,
+      journal,
+      bounds,
+      gone,
+      move: options.move,
+      waysTo: options.waysTo,
+      refused: (remote, reason) => server.refused(remote, reason),
+    });
+    clients.add(client);
+    return client;
+  };
   const server = await openStreamServer({
     listen: options.listen,
     what: 'NBD',
@@ -107,31 +154,7 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
     receive: { buffers, turns, validity: 'turn' },
     passed: options.passed,
     journal,
-    accept: (stream, _identity, at) => {
-      // Not by what the connection says of itself: one that was reset already says nothing.
-      const mode: NbdTls = tls === null ? 'off' : 'path' in at ? 'optional' : tls.mode;
-      const gone = (): void => {
-        clients.delete(client);
-        // What it held is free for others, who may wait for it.
-        turns.arm();
-        if (clients.size === 0) whenEmpty();
-      };
-      const client = new Client({
-        stream,
-        session: options.newSession(mode),
-        tls,
-        turns,
-        buffers,
-        memory,
-        journal,
-        bounds,
-        gone,
-        waysTo: options.waysTo,
-        refused: (remote, reason) => server.refused(remote, reason),
-      });
-      clients.add(client);
-      return client;
-    },
+    accept: (stream, _identity, at) => begin(stream, modeAt(at, tls)),
   });
   const endSends = turns.everyTurn(() => {
     for (const client of clients) if (client.mayHaveOutput) client.flush();
@@ -140,26 +163,62 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
   return {
     addresses: server.addresses,
     connectionCount: () => clients.size,
+    adopt: (host, gone) => {
+      const client = adoptHost(host, { buffers, turns, begin, gone });
+      // It was on its way when this ended.
+      if (isClosing) client.cut('the server stops');
+    },
     dropAll: (reason, isSpared = () => false) => {
       for (const client of clients) if (!isSpared(client.session)) client.cut(reason);
     },
     close: async ({ graceMillis }) => {
       const stopped = server.stop();
-      for (const client of clients) client.drain('the server stops');
-      const cut = setTimeout(() => {
-        for (const client of clients) client.cut('the server has stopped');
-      }, graceMillis);
-      if (clients.size > 0) {
-        await new Promise<void>((empty) => {
-          whenEmpty = empty;
-        });
-      }
-      clearTimeout(cut);
+      isClosing = true;
+      await endClients(clients, graceMillis, (empty) => {
+        whenEmpty = empty;
+      });
       await stopped;
       endSends();
       endWatch();
     },
   };
+}
+
+/** Not by what the connection says of itself: one that was reset already says nothing. */
+function modeAt(at: StreamAddress, tls: HostTls | null): NbdTls {
+  if (tls === null) return 'off';
+  return 'path' in at ? 'optional' : tls.mode;
+}
+
+/** Ends all clients in order, and cuts those for whom that takes too long; `onEmpty` is given what is to be called when none is left. */
+async function endClients(clients: ReadonlySet<Client>, graceMillis: number, onEmpty: (empty: () => void) => void): Promise<void> {
+  for (const client of clients) client.drain('the server stops');
+  const cut = setTimeout(() => {
+    for (const client of clients) client.cut('the server has stopped');
+  }, graceMillis);
+  if (clients.size > 0) await new Promise<void>(onEmpty);
+  clearTimeout(cut);
+}
+
+interface Adopting extends Pick<NbdListenerOptions, 'buffers' | 'turns'> {
+  readonly begin: (stream: StreamSocket, mode: NbdTls, moved: MovedHost) => Client;
+  readonly gone: () => void;
+}
+
+/** Goes on with a host whose handshake began in another thread. */
+function adoptHost(host: MovedHost, { buffers, turns, begin, gone }: Adopting): Client {
+  const stream = adoptStream(host.fd, host.name, { buffers, turns, validity: 'turn' });
+  const client = begin(stream, host.tls, host);
+  stream.start({
+    received: (bytes) => client.received(bytes),
+    ended: () => client.ended(),
+    closed: (reason) => {
+      client.closed(reason);
+      gone();
+    },
+  });
+  for (const bytes of host.bytes) client.received(bytes);
+  return client;
 }
 
 interface MemoryWatch {
@@ -184,12 +243,18 @@ function watchMemory({ memory, clients, journal, stallMillis }: MemoryWatch): ()
   return () => clearInterval(timer);
 }
 
+/** A client that has not taken yet what it was told is looked at again after so long. */
+const MOVE_AGAIN_MILLIS = 5;
+
 /** How often a client is looked at before it counts as one that does nothing. */
 const STALL_LOOKS = 10;
 
 interface ClientOptions {
   readonly stream: StreamSocket;
   readonly session: ServedSession;
+  readonly mode: NbdTls;
+  readonly connection: number | null;
+  readonly handshakeMillis: number;
   readonly turns: TurnScheduler;
   readonly journal: Journal;
   readonly buffers: Buffers;
@@ -197,6 +262,7 @@ interface ClientOptions {
   readonly bounds: NbdListenerLimits;
   readonly tls: HostTls | null;
   readonly waysTo: NbdListenerOptions['waysTo'];
+  readonly move: NbdListenerOptions['move'];
   /** It was turned away; said at most now and then. */
   readonly refused: (remote: string, reason: string) => void;
   readonly gone: () => void;
@@ -218,9 +284,12 @@ class Client implements StreamEvents {
   #why: string | null = null;
   /** TLS is being begun. */
   #isSecuring = false;
-  /** Another site's, once this connection is passed on to it. */
-  #relay: Relay | null = null;
+  /** Another site's, or another thread's, once this connection is passed on to it. */
+  #relay: Pick<Relay, 'send' | 'hostEnded' | 'stop'> | null = null;
   #isRelayed = false;
+  /** Another thread has the session, and ends it. */
+  #isMoved = false;
+  readonly #begunMillis = performance.now();
   /** What it has not taken is counted as so much. */
   #countedBytes = 0;
   /** Grows with what it sends and takes; as it was at the last look, and how often it was the same. */
@@ -239,8 +308,8 @@ class Client implements StreamEvents {
     this.#stream = options.stream;
     this.#session = options.session;
     this.#remote = options.stream.remote;
-    const { nbdHandshakeMillis } = options.bounds;
-    this.#handshake = setTimeout(() => this.cut(`no handshake within ${nbdHandshakeMillis} ms`), nbdHandshakeMillis);
+    const { bounds, handshakeMillis } = options;
+    this.#handshake = setTimeout(() => this.cut(`no handshake within ${bounds.nbdHandshakeMillis} ms`), handshakeMillis);
     this.#session.start();
     options.turns.arm();
   }
@@ -301,6 +370,10 @@ class Client implements StreamEvents {
       this.#secure();
       return;
     }
+    if (session.movesTo !== null) {
+      this.#move(session.movesTo);
+      return;
+    }
     const passedOn = session.takePassedOn();
     if (passedOn !== null) this.#passOn(passedOn);
     // One that waits for memory is looked at again when others have given some back.
@@ -313,6 +386,7 @@ class Client implements StreamEvents {
 
   /** Takes no more from the client, and ends when what is under way is answered. */
   drain(reason: string): void {
+    if (this.#isMoved) return;
     if (this.#isRelayed) {
       this.#end(reason);
       return;
@@ -367,6 +441,30 @@ class Client implements StreamEvents {
         turns.arm();
       },
     );
+  }
+
+  /** Hands the connection over, once everything that it was told has left. */
+  #move(to: string): void {
+    const { connection, handshakeMillis, mode, move, turns } = this.#options;
+    if (move === undefined) throw new Error('a session moves only where there is somewhere to go');
+    if (this.#stream.backlogBytes > 0) {
+      setTimeout(() => turns.arm(), MOVE_AGAIN_MILLIS);
+      return;
+    }
+    clearTimeout(this.#handshake);
+    const leftMillis = Math.max(0, handshakeMillis - (performance.now() - this.#begunMillis));
+    const moved = this.#session.takeMoved();
+    this.#isMoved = true;
+    this.#isRelayed = true;
+    this.mayHaveOutput = false;
+    const given = giveStream(this.#stream, (reason) => this.#end(reason));
+    if (given === null) return this.cut('there is no descriptor to hand it over with');
+    const { carrier, fd, name } = given;
+    this.#relay = carrier;
+    if (carrier !== null) this.#resume();
+    move(to, { ...moved, fd, name, tls: mode, leftMillis, connection }, () => {
+      if (carrier === null) this.#stream.wentAway('it has ended');
+    });
   }
 
   #passOn(passed: PassedOn): void {

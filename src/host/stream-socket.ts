@@ -7,6 +7,7 @@
 import { type NetConnectOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import type { Buffers } from '../core/base/ports.ts';
 import { limits } from '../core/base/limits.ts';
+import { duplicate } from './libc.ts';
 import type { TurnScheduler } from './wake.ts';
 
 /** What a connection tells its user. */
@@ -98,15 +99,21 @@ export class StreamSocket {
   #isEnding = false;
   /** The handshake of TLS is under way: bytes belong to it, and the end of the connection is told by it. */
   #isSecuring = false;
+  /** Bytes go through TLS, whose state cannot be given away. */
+  #isSecured = false;
+  /** Whom it was given away from: told when it has ended, wherever it went on. */
+  #givenBy: StreamEvents | null = null;
+  readonly #name: string | null;
   #isCut = false;
   readonly #onData = (bytes: Uint8Array): void => this.#events?.received(bytes);
   readonly #onEnd = (): void => this.#events?.ended();
   readonly #onClose = (): void => this.#events?.closed(this.#reason);
 
-  /** `memory`: what the socket was made to receive into; null when it delivers 'data' events. */
-  constructor(socket: Socket, memory: ReceiveMemory | null) {
+  /** `memory`: what the socket was made to receive into; null when it delivers 'data' events. `name`: the other end, where the socket does not know it. */
+  constructor(socket: Socket, memory: ReceiveMemory | null, name: string | null = null) {
     this.#socket = socket;
     this.#memory = memory;
+    this.#name = name;
     this.#nameErrors(socket);
   }
 
@@ -117,6 +124,7 @@ export class StreamSocket {
 
   /** The other end, for people. */
   get remote(): string {
+    if (this.#name !== null) return this.#name;
     const { remoteAddress, remotePort } = this.#socket;
     return remoteAddress === undefined ? 'local socket' : `${remoteAddress}:${remotePort}`;
   }
@@ -157,6 +165,7 @@ export class StreamSocket {
         this.#events?.closed(this.#reason);
         return;
       }
+      this.#isSecured = true;
       this.#socket = outcome.socket;
       this.#nameErrors(outcome.socket);
       this.#listen(outcome.socket, true);
@@ -244,13 +253,46 @@ export class StreamSocket {
     socket.once('close', () => clearTimeout(timer));
   }
 
-  /** Cuts the connection; what was not sent yet is lost. */
+  /**
+   * Gives the connection away, as it is between two bytes: returns a descriptor of it, with which adoptStream goes on in any thread of this process. Its
+   * events do not come here any more; that it has ended, when wentAway() says so. Null where that cannot be done: bytes of it are here, or TLS.
+   */
+  giveAway(): number | null {
+    const { _handle: handle } = this.#socket as unknown as { _handle: { readonly fd?: number } | null };
+    const isWhole = this.#memory !== null && !this.#isSecured && !this.#isSecuring && this.backlogBytes === 0;
+    if (!isWhole || this.#isEnding || this.#socket.destroyed) return null;
+    this.#socket.pause();
+    const fd = duplicate(handle?.fd ?? -1);
+    if (typeof fd === 'string') return null;
+    this.#givenBy = this.#events;
+    this.#events = null;
+    // Closes the descriptor here; the connection is open as long as there is the other one.
+    this.#socket.destroy();
+    return fd;
+  }
+
+  /** A connection that was given away has ended. */
+  wentAway(reason: string): void {
+    const events = this.#givenBy;
+    this.#givenBy = null;
+    events?.closed(reason);
+  }
+
+  /** Cuts the connection; what was not sent yet is lost. One that was given away is no matter of this thread any more, and counts as ended. */
   destroy(reason: string): void {
+    if (this.#givenBy !== null) return this.wentAway(reason);
     if (this.#socket.destroyed) return;
     this.#reason = reason;
     this.#isCut = true;
     this.#socket.destroy();
   }
+}
+
+/** Goes on with a connection that was given away: `fd` is its descriptor, `name` its other end. */
+export function adoptStream(fd: number, name: string, options: ReceiveOptions): StreamSocket {
+  const memory = new ReceiveMemory(options);
+  const how = { fd, readable: true, writable: true, allowHalfOpen: true, onread: memory.onread, manualStart: true };
+  return new StreamSocket(new Socket(how as SocketConstructorOpts), memory, name);
 }
 
 /** A Socket's handle, as far as it is used here: what receives. */

@@ -184,6 +184,8 @@ export interface LinkServerOptions extends LinkOptions {
   readonly tls?: TlsMaterial | undefined;
   /** Attaches to the link at once. That a stranger soon says who he is, is for the one who reads the bytes to watch. */
   accept(link: SocketLink): void;
+  /** Where a connection may be another thread's: returns what its bytes go to until that is known. `own`: it is this thread's, who takes its events. */
+  readonly door?: ((stream: StreamSocket, identity: TlsIdentity | null, own: () => StreamEvents) => StreamEvents) | undefined;
 }
 
 /** Listens for peers. Rejects with TercetError TERCET_PORT_IN_USE. */
@@ -198,9 +200,12 @@ export function openLinkServer(options: LinkServerOptions): Promise<StreamServer
     journal: options.journal,
     tls: options.tls,
     accept: (stream, identity) => {
-      const link = new SocketLink(stream, turns, identity);
-      options.accept(link);
-      return link.streamEvents();
+      const own = (): StreamEvents => {
+        const link = new SocketLink(stream, turns, identity);
+        options.accept(link);
+        return link.streamEvents();
+      };
+      return options.door === undefined ? own() : options.door(stream, identity, own);
     },
   });
 }

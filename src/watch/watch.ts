@@ -66,6 +66,7 @@ export class Watch {
   readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 20 });
   #settings: WatchSettings;
   #status: (() => DaemonStatus) | null = null;
+  #othersDelaySeconds: () => number = () => 0;
   #timer: NodeJS.Timeout | null = null;
   #looksSoon = false;
   #lastSample = -Infinity;
@@ -86,16 +87,21 @@ export class Watch {
     return (name, facts, text) => {
       this.#journal(name, facts, text);
       const draft = eventOfLine(name, facts, text);
-      if (draft === null) return;
-      if (draft.kind === 'resync-start') this.#resyncBegun(draft);
-      this.#add(draft);
-      this.#lookSoon();
+      if (draft !== null) this.happened(draft);
     };
   }
 
-  /** Begins to look. */
-  start(status: () => DaemonStatus): void {
+  /** Something has happened that another thread has told its log. */
+  happened(draft: EventDraft): void {
+    if (draft.kind === 'resync-start') this.#resyncBegun(draft);
+    this.#add(draft);
+    this.#lookSoon();
+  }
+
+  /** Begins to look. `othersDelaySeconds`: for how long the event loops of other threads were held up at most, since that was asked last. */
+  start(status: () => DaemonStatus, othersDelaySeconds: () => number = () => 0): void {
     this.#status = status;
+    this.#othersDelaySeconds = othersDelaySeconds;
     this.#loopDelay.enable();
     this.#timer = setInterval(() => this.look(), LOOK_MILLIS);
     this.#timer.unref();
@@ -166,7 +172,7 @@ export class Watch {
     const now = performance.now() / 1000;
     const { site, version, tls, groups } = this.#status?.() ?? { site: '', version: '', tls: null, groups: [] };
     const usage = process.cpuUsage();
-    const loopDelaySecondsMax = this.#loopDelay.max / 1e9;
+    const loopDelaySecondsMax = Math.max(this.#loopDelay.max / 1e9, this.#othersDelaySeconds());
     this.#loopDelay.reset();
     return metricsText({
       site,

@@ -36,6 +36,8 @@ const GROUP_KEYS = {
   sidefile_mib: 128,
   destage_idle_millis: 300,
   destage_backlog_mib: 16,
+  // All tests with the group in a thread of its own: TERCET_E2E_THREAD=true npm run e2e
+  thread: process.env['TERCET_E2E_THREAD'] ?? 'false',
 };
 
 /** How long healing may take at most: a whole copy of a small volume, on a busy machine. */

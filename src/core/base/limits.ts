@@ -153,6 +153,8 @@ export const limits = {
   controlConnectionsMax: 256,
   /** An administrator's order that has not ended after this is reported as still under way. */
   orderMillis: 30_000,
+  /** Questions and orders to the thread of a group that are not answered; one more is refused. */
+  threadAsksMax: 256,
   /** Decisions that a site shows, newest ones. */
   decisionsKept: 200,
   /** Length at which the file of decisions is put aside, in place of the one before. */

@@ -52,6 +52,11 @@ export interface NbdElsewhere {
   readonly name: string;
 }
 
+/** Whoever goes on with the handshake in this one's place: it has the export, or knows all of them. The option is carried out there. */
+export interface NbdMove {
+  readonly moveTo: string;
+}
+
 /** A connection that is to be passed on to another site. */
 export interface PassedOn {
   readonly site: string;
@@ -86,9 +91,9 @@ export interface NbdCatalog {
   /** False: lengths of more than 32 bits cannot be carried out here. */
   readonly extended?: boolean;
   /** All exports, in the order to be listed. */
-  list(holder: NbdHolder | null): readonly NbdExport[];
+  list(holder: NbdHolder | null): readonly NbdExport[] | NbdMove;
   /** The export of this name; the empty name is the only export if there is exactly one. */
-  find(name: string, holder: NbdHolder | null): NbdExport | NbdRefusal | NbdElsewhere;
+  find(name: string, holder: NbdHolder | null): NbdExport | NbdRefusal | NbdElsewhere | NbdMove;
   /** What a copy of an export lacks, from `offset` on: at least one stretch. Without it no export has copies. */
   lacks?(of: NbdExport, copy: string, range: { readonly offset: number; readonly length: number }): readonly NbdLack[];
   /** A session begins to use an export: called before its first request is taken. */
@@ -112,10 +117,25 @@ export type OptionOutcome =
   | { readonly kind: 'transmission'; readonly agreement: Agreement }
   /** The answer to the option is given by passed() or notPassed(), later. */
   | { readonly kind: 'elsewhere'; readonly passed: PassedOn }
+  /** Nothing was answered: the option is carried out where the handshake goes on. */
+  | { readonly kind: 'move'; readonly to: string }
   /** The answer was an agreement to TLS: it is sent, TLS begins, and secured() is called. Not one byte may come between. */
   | { readonly kind: 'secure' }
   | { readonly kind: 'aborted' }
   | { readonly kind: 'dropped'; readonly reason: string };
+
+/** How far a handshake has come, between two options, in plain values: it can go on elsewhere. */
+export interface HandshakeState {
+  readonly fixedNewstyle: boolean;
+  readonly zeroes: boolean;
+  readonly structured: boolean;
+  readonly extended: boolean;
+  readonly isSecured: boolean;
+  readonly holder: NbdHolder | null;
+  /** What was selected, and the name of the export for which it was, as the client wrote it; null when nothing is selected. */
+  readonly selected: { readonly of: string; readonly contexts: readonly MetaContext[] } | null;
+  readonly optionsCount: number;
+}
 
 const NEXT: OptionOutcome = { kind: 'next' };
 const NOTHING = new Uint8Array(0);
@@ -132,17 +152,43 @@ export class Handshake {
   #zeroes = true;
   #structured = false;
   #extended = false;
-  /** What was selected, and the name of the export for which it was, as the client wrote it; null when nothing is selected. */
-  #selected: { readonly of: string; readonly contexts: readonly MetaContext[] } | null = null;
+  #selected: HandshakeState['selected'] = null;
   #optionsCount = 0;
   /** What another site is asked for at the moment. */
   #pending: { readonly option: number; readonly infos: ReadonlySet<number>; readonly agreement: Agreement } | null = null;
 
-  constructor(options: { catalog: NbdCatalog; out: ReplyBuffer; optionsMax: number; tls: NbdTls }) {
+  /** `state`: of one that began elsewhere. */
+  constructor(options: { catalog: NbdCatalog; out: ReplyBuffer; optionsMax: number; tls: NbdTls; state?: HandshakeState | undefined }) {
     this.#catalog = options.catalog;
     this.#out = options.out;
     this.#optionsMax = options.optionsMax;
     this.#tls = options.tls;
+    if (options.state !== undefined) this.#goOn(options.state);
+  }
+
+  #goOn(state: HandshakeState): void {
+    this.#fixedNewstyle = state.fixedNewstyle;
+    this.#zeroes = state.zeroes;
+    this.#structured = state.structured;
+    this.#extended = state.extended;
+    this.#isSecured = state.isSecured;
+    this.#holder = state.holder;
+    this.#selected = state.selected;
+    this.#optionsCount = state.optionsCount;
+  }
+
+  /** As it was before the option that made it move. */
+  get state(): HandshakeState {
+    return {
+      fixedNewstyle: this.#fixedNewstyle,
+      zeroes: this.#zeroes,
+      structured: this.#structured,
+      extended: this.#extended,
+      isSecured: this.#isSecured,
+      holder: this.#holder,
+      selected: this.#selected,
+      optionsCount: this.#optionsCount - 1,
+    };
   }
 
   /** The server's first bytes. */
@@ -259,6 +305,7 @@ export class Handshake {
     const name = textOf(data);
     if (name === null) return { kind: 'dropped', reason: 'the export name is not a valid string' };
     const found = this.#catalog.find(name, this.#holder);
+    if ('moveTo' in found) return { kind: 'move', to: found.moveTo };
     if ('refused' in found) return { kind: 'dropped', reason: found.text };
     if ('elsewhere' in found) return this.#elsewhere(OPT.EXPORT_NAME, name, found, []);
     return this.#named(this.#agree(name, found));
@@ -281,7 +328,9 @@ export class Handshake {
 
   #list(data: Uint8Array): OptionOutcome {
     if (data.length > 0) return this.#reply(OPT.LIST, REP.ERR_INVALID, 'the option has no data');
-    for (const { name, description } of this.#catalog.list(this.#holder)) {
+    const listed = this.#catalog.list(this.#holder);
+    if ('moveTo' in listed) return { kind: 'move', to: listed.moveTo };
+    for (const { name, description } of listed) {
       const nameBytes = encodeUtf8(name);
       const descriptionBytes = encodeUtf8(description);
       const at = this.#head(OPT.LIST, REP.SERVER, 4 + nameBytes.length + descriptionBytes.length);
@@ -300,6 +349,7 @@ export class Handshake {
     if (!reader.ended()) return this.#reply(option, REP.ERR_INVALID, 'the lengths within the option do not fit its data');
     if (name === null) return this.#reply(option, REP.ERR_INVALID, 'the export name is not a valid string');
     const found = this.#catalog.find(name, this.#holder);
+    if ('moveTo' in found) return { kind: 'move', to: found.moveTo };
     if ('refused' in found) return this.#refuse(option, found);
     const isElsewhere = 'elsewhere' in found;
     if (isElsewhere && option === OPT.GO) return this.#elsewhere(option, name, found, wanted);
@@ -386,6 +436,7 @@ export class Handshake {
     if (!reader.ended()) return this.#reply(option, REP.ERR_INVALID, 'the lengths within the option do not fit its data');
     if (name === null) return this.#reply(option, REP.ERR_INVALID, 'the export name is not a valid string');
     const found = this.#catalog.find(name, this.#holder);
+    if ('moveTo' in found) return { kind: 'move', to: found.moveTo };
     if ('refused' in found) return this.#refuse(option, found);
     const all = contextsOf('elsewhere' in found ? found.export : found);
     // "If zero queries are sent", LIST returns all contexts and SET selects none.

@@ -19,11 +19,11 @@ import {
   type NbdCatalog,
   type NbdExport,
   type NbdHolder,
-  type NbdTls,
   type OptionOutcome,
   type PassedOn,
 } from './handshake.ts';
 import { HostMemory } from './memory.ts';
+import { type MovedHandshake, type NbdSessionLimits, type NbdSessionOptions, optionBytes, SESSION_LIMITS } from './session-options.ts';
 import {
   type NbdExtent,
   type NbdPiece,
@@ -91,35 +91,11 @@ export interface NbdHandler {
   request(request: NbdRequest): void;
 }
 
-/** Bounds of one session; the defaults are those of limits.ts. */
-export interface NbdSessionLimits {
-  readonly optionBytesMax: number;
-  readonly optionsMax: number;
-  readonly requestsMax: number;
-  readonly heldBytesMax: number;
-  readonly requestBytesMax: number;
-}
-
-/** What a session is made of. */
-export interface NbdSessionOptions {
-  readonly catalog: NbdCatalog;
-  readonly handler: NbdHandler;
-  readonly limitsOverride?: Partial<NbdSessionLimits>;
-  /** Whether STARTTLS is offered, or needed; 'off' by default. Not 'off' only where the shell can do it. */
-  readonly tls?: NbdTls;
-  /** Gives memory for replies and payloads, with any content; new zeroed memory by default. */
-  readonly allocate?: (byteCount: number) => Uint8Array;
-  /** Memory for payloads that come in several pieces, which goes back when their request is answered. */
-  readonly payloads?: Buffers;
-  /** What this client shares with others; without it there is no limit but its own. */
-  readonly memory?: HostMemory;
-}
-
 /**
  * 'asking': another site is asked for what the client wants; 'passed': everything is its and the client's now. 'securing': TLS is about to begin,
- * and a byte of the client before that would be one that anybody could have put there.
+ * and a byte of the client before that would be one that anybody could have put there. 'moving': the handshake goes on elsewhere.
  */
-type PassingState = 'no' | 'asking' | 'passed' | 'securing';
+type PassingState = 'no' | 'asking' | 'passed' | 'securing' | 'moving';
 
 /** 'closing': nothing more is taken from the client; what is outstanding is still answered. 'closed': after abort(). */
 export type NbdSessionState = 'handshake' | 'transmission' | 'closing' | 'closed';
@@ -155,6 +131,8 @@ export class NbdSession {
   /** The connection is to be passed on to another site. */
   #passedOn: PassedOn | null = null;
   #passing: PassingState = 'no';
+  /** Where the handshake is to go on, and with which option. */
+  #move: { readonly to: string; readonly option: Uint8Array } | null = null;
   #expected: Expected = 'client flags';
   /** Bytes of what is expected. */
   #wantBytes: number = BYTES.clientFlags;
@@ -185,21 +163,15 @@ export class NbdSession {
 
   constructor(options: NbdSessionOptions) {
     this.#handler = options.handler;
-    this.#limits = {
-      optionBytesMax: limits.nbdOptionBytesMax,
-      optionsMax: limits.nbdOptionsMax,
-      requestsMax: limits.nbdRequestsMax,
-      heldBytesMax: limits.nbdHeldBytesMax,
-      requestBytesMax: limits.requestBytesMax,
-      ...options.limitsOverride,
-    };
+    this.#limits = { ...SESSION_LIMITS, ...options.limitsOverride };
     this.#allocate = options.allocate ?? ((byteCount) => new Uint8Array(byteCount));
     this.#payloads = options.payloads ?? null;
     this.#memory = options.memory ?? new HostMemory(Infinity);
     this.#out = new ReplyBuffer(this.#allocate);
     this.#catalog = options.catalog;
-    const { catalog, tls = 'off' } = options;
-    this.#handshake = new Handshake({ catalog, out: this.#out, optionsMax: this.#limits.optionsMax, tls });
+    const { catalog, state, tls = 'off' } = options;
+    this.#handshake = new Handshake({ catalog, out: this.#out, optionsMax: this.#limits.optionsMax, tls, state });
+    if (state !== undefined) this.#expect('option head', BYTES.optionHead);
   }
 
   /** The connection is gone: nothing that is still held for it may be begun. */
@@ -253,6 +225,19 @@ export class NbdSession {
     this.#handshake.secured(holder);
   }
 
+  /** Where the handshake is to go on; null while it goes on here. Then the shell sends what takeOutput() gives, and calls takeMoved(). */
+  get movesTo(): string | null {
+    return this.#isDeaf() || this.#move === null ? null : this.#move.to;
+  }
+
+  /** Gives the handshake away, and ends the session. */
+  takeMoved(): MovedHandshake {
+    assert(this.#move !== null, 'only a handshake that moves can be taken');
+    const moved = { state: this.#handshake.state, bytes: [this.#move.option, ...this.#stash] };
+    this.abort();
+    return moved;
+  }
+
   /** Why the session is ending, for the log; null while it is not. */
   get closeReason(): string | null {
     return this.#closeReason;
@@ -282,7 +267,7 @@ export class NbdSession {
 
   /** The limits are met or exceeded: do not read from the socket. A write that was begun is taken whole. */
   get paused(): boolean {
-    return (this.#write === null && this.#isFull()) || this.#stashBytes > 0 || this.#passing === 'asking';
+    return (this.#write === null && this.#isFull()) || this.#stashBytes > 0 || this.#passing === 'asking' || this.#passing === 'moving';
   }
 
   /** Input that was held back can be parsed now: call resume(). */
@@ -291,9 +276,9 @@ export class NbdSession {
     return !this.#memory.isShort || this.#maySqueeze(this.#stash[0] as Uint8Array);
   }
 
-  /** Queues the greeting. Called once, before anything else. */
+  /** Queues the greeting, unless it was given elsewhere. Called once, before anything else. */
   start(): void {
-    this.#handshake.greet();
+    if (this.#expected === 'client flags') this.#handshake.greet();
   }
 
   /** Takes bytes from the client, cut anywhere. They are not kept: what is still needed afterwards was copied. */
@@ -510,7 +495,7 @@ export class NbdSession {
       case 'option head':
         return this.#takeOptionHead(view, at);
       case 'option data':
-        return this.#follow(this.#handshake.option(this.#option, bytes.subarray(at, at + this.#wantBytes)));
+        return this.#carryOut(bytes.subarray(at, at + this.#wantBytes));
       default:
         return unreachable(this.#expected);
     }
@@ -530,8 +515,14 @@ export class NbdSession {
     const dropped = this.#handshake.begin(this.#option);
     if (dropped !== null) this.drain(dropped);
     else if (byteCount > this.#limits.optionBytesMax) this.#skipBytes = byteCount;
-    else if (byteCount === 0) this.#follow(this.#handshake.option(this.#option, NOTHING));
+    else if (byteCount === 0) this.#carryOut(NOTHING);
     else this.#expect('option data', byteCount);
+  }
+
+  #carryOut(data: Uint8Array): void {
+    const outcome = this.#handshake.option(this.#option, data);
+    if (outcome.kind === 'move') this.#move = { to: outcome.to, option: optionBytes(this.#option, data) };
+    this.#follow(outcome);
   }
 
   /** What was to be dropped has gone by. */
@@ -552,6 +543,9 @@ export class NbdSession {
       case 'elsewhere':
         this.#passing = 'asking';
         this.#passedOn = outcome.passed;
+        return this.#expect('option head', BYTES.optionHead);
+      case 'move':
+        this.#passing = 'moving';
         return this.#expect('option head', BYTES.optionHead);
       case 'secure':
         this.#passing = 'securing';

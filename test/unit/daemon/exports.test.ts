@@ -37,18 +37,25 @@ function group(name: string, volumes: readonly string[]): FakeGroup {
 
 function textOf(exports: Exports, name: string): string {
   const found = exports.find(name, null);
+  if ('moveTo' in found) return `goes on at ${found.moveTo}`;
   if ('elsewhere' in found) return `${found.elsewhere}: ${found.name}`;
   return 'refused' in found ? `${found.refused}: ${found.text}` : found.name;
 }
 
+/** What a client without a certificate, or with one, is told of. */
+function listed(exports: Exports, holder: Parameters<Exports['list']>[0] = null): readonly string[] {
+  const list = exports.list(holder);
+  return 'moveTo' in list ? [`goes on at "${list.moveTo}"`] : list.map((each) => each.name);
+}
+
 test('an export is found by its group and name, and by its name alone where that is clear', () => {
-  const exports = new Exports([group('db', ['data', 'log']), group('web', ['log'])], buffers, memory);
+  const exports = new Exports([group('db', ['data', 'log']), group('web', ['log'])], buffers, { memory });
   assert.equal(textOf(exports, 'db/log'), 'db/log');
   assert.equal(textOf(exports, 'data'), 'db/data');
   assert.equal(textOf(exports, 'log'), 'unknown: "log" is not clear: say one of db/log, web/log');
   assert.equal(textOf(exports, ''), 'unknown: "" is not clear: say one of db/data, db/log, web/log');
   assert.equal(textOf(exports, 'db'), 'unknown: there is no export "db" here: known are db/data, db/log, web/log');
-  assert.equal(textOf(new Exports([group('db', ['data'])], buffers, memory), ''), 'db/data');
+  assert.equal(textOf(new Exports([group('db', ['data'])], buffers, { memory }), ''), 'db/data');
   const found = exports.find('db/log', null);
   assert.ok('volume' in found);
   assert.deepEqual([found.volume, found.sizeBytes, found.readOnly], [1, 1 << 20, false]);
@@ -56,26 +63,16 @@ test('an export is found by its group and name, and by its name alone where that
 
 test('a site that does not serve a group passes its hosts on to the one that does, and refuses them when there is none', () => {
   const db = group('db', ['data']);
-  const exports = new Exports([db, group('web', ['log'])], buffers, memory);
-  assert.deepEqual(
-    exports.list(null).map((each) => each.name),
-    ['db/data', 'web/log'],
-  );
+  const exports = new Exports([db, group('web', ['log'])], buffers, { memory });
+  assert.deepEqual(listed(exports), ['db/data', 'web/log']);
   db.role = 'mirror';
   db.knownPrimary = 'beta';
-  assert.deepEqual(
-    exports.list(null).map((each) => each.name),
-    ['db/data', 'web/log'],
-    'what is passed on is listed',
-  );
+  assert.deepEqual(listed(exports), ['db/data', 'web/log'], 'what is passed on is listed');
   assert.equal(textOf(exports, 'data@ro'), 'beta: db/data@ro@direct');
   assert.equal(textOf(exports, 'db/data@direct'), 'not-serving: group db is served by beta, not here (alpha)');
   db.role = 'standby';
   db.knownPrimary = null;
-  assert.deepEqual(
-    exports.list(null).map((each) => each.name),
-    ['web/log'],
-  );
+  assert.deepEqual(listed(exports), ['web/log']);
   assert.equal(textOf(exports, 'data'), 'not-serving: group db is not served by alpha, which is standby now: see `tercet status`');
 });
 
@@ -95,7 +92,7 @@ function attachAndFlush(name: string): Uint8Array {
 test('requests go to the group of their export, and dropping a group ends its sessions only', () => {
   const db = group('db', ['data']);
   const web = group('web', ['log']);
-  const exports = new Exports([db, web], buffers, memory);
+  const exports = new Exports([db, web], buffers, { memory });
   const sessions = ['db/data', 'web/log'].map((name) => {
     const session = exports.newSession('off');
     session.start();
@@ -119,7 +116,7 @@ test('requests go to the group of their export, and dropping a group ends its se
 
 test('a newer connection of an attachment ends the older ones before its first request; an older one is refused', () => {
   const db = group('db', ['data']);
-  const exports = new Exports([db], buffers, memory);
+  const exports = new Exports([db], buffers, { memory });
   const open = (name: string): ReturnType<Exports['newSession']> => {
     const session = exports.newSession('off');
     session.start();
@@ -147,16 +144,14 @@ test('a newer connection of an attachment ends the older ones before its first r
 
 test('a certificate that is limited to groups sees and gets theirs alone, wherever they are served', () => {
   const web = group('web', ['log']);
-  const exports = new Exports([group('db', ['data', 'log']), web], buffers, memory);
+  const exports = new Exports([group('db', ['data', 'log']), web], buffers, { memory });
   const holder = { text: 'client web1 (for web only)', groups: ['web'] };
   const text = (name: string): string => {
     const found = exports.find(name, holder);
+    assert.ok(!('moveTo' in found));
     return 'refused' in found ? found.text : 'elsewhere' in found ? found.elsewhere : found.name;
   };
-  assert.deepEqual(
-    exports.list(holder).map((each) => each.name),
-    ['web/log'],
-  );
+  assert.deepEqual(listed(exports, holder), ['web/log']);
   assert.equal(text('log'), 'web/log', 'clear among its own');
   assert.match(text('db/data'), /no export "db\/data" for the certificate of client web1 \(for web only\): known are web\/log/);
   web.role = 'mirror';
@@ -192,9 +187,9 @@ class FakePoints implements ExportedPoints {
 test('a volume as of a point is attached here, read only, whoever serves, and its sessions end with the point and not with the reign', () => {
   const points = new FakePoints();
   const db = { ...group('db', ['data', 'log']), points };
-  const exports = new Exports([db], buffers, memory);
+  const exports = new Exports([db], buffers, { memory });
   points.standing.push({ name: 'noon', id: 7, sizes: [4096, 8192] });
-  const names = (): string[] => exports.list(null).map((each) => each.name);
+  const names = (): readonly string[] => listed(exports);
   assert.deepEqual(names(), ['db/data', 'db/log', 'db/data@noon', 'db/log@noon']);
   db.role = 'mirror';
   db.knownPrimary = 'beta';
@@ -223,11 +218,28 @@ test('a volume as of a point is attached here, read only, whoever serves, and it
 test('a client that begins when its point has ended is closed before it is given anything', () => {
   const points = new FakePoints();
   const db = { ...group('db', ['data']), points };
-  const exports = new Exports([db], buffers, memory);
+  const exports = new Exports([db], buffers, { memory });
   points.standing.push({ name: 'noon', id: 7, sizes: [4096] });
   points.attached = () => null;
   const session = exports.newSession('off');
   session.start();
   session.receive(attachAndFlush('data@noon'));
   assert.deepEqual([session.finished, points.requests], [true, []]);
+});
+
+test('what is asked of a group in another thread goes there, and a thread that has one group has the others listed where all are known', () => {
+  const { group: name, sites, site, volumes } = group('web', ['log']);
+  const points = { standing: [{ name: 'noon', id: 0, sizes: [] }] };
+  const kept = { group: name, sites, site, volumes, role: 'primary' as const, knownPrimary: 'alpha', points, keeper: 'web' };
+  const main = new Exports([group('db', ['data']), kept], buffers, { memory });
+  assert.equal(textOf(main, 'db/data'), 'db/data');
+  assert.equal(textOf(main, 'log@ro'), 'goes on at web');
+  assert.equal(textOf(main, 'log@noon'), 'goes on at web');
+  assert.equal(textOf(main, 'web/other'), 'unknown: there is no export "web/other" here: known are db/data, web/log');
+  assert.deepEqual(listed(main), ['db/data', 'web/log', 'web/log@noon']);
+  const thread = new Exports([{ ...kept, group: 'db', keeper: '' }, group('web', ['log'])], buffers, { memory, lister: '' });
+  assert.equal(textOf(thread, 'web/log'), 'web/log');
+  assert.equal(textOf(thread, 'db/log'), 'goes on at ');
+  assert.equal(textOf(thread, 'log'), 'unknown: "log" is not clear: say one of db/log, web/log');
+  assert.deepEqual(listed(thread), ['goes on at ""']);
 });

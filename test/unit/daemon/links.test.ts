@@ -95,8 +95,9 @@ test('a stranger that sends garbage to the port for peers is turned away, and th
   const [site] = config.sites;
   assert.ok(site !== undefined);
   const turns = new TurnScheduler(clock);
-  const listener = new PeerListener();
-  await listener.open({ config, site, clock, turns, buffers: new BufferPool(1 << 20), journal: () => {}, tls: null, findSite: () => null });
+  const parts = { config, site, clock, turns, buffers: new BufferPool(1 << 20), journal: (): void => {}, tls: null };
+  const listener = new PeerListener({ ...parts, findSite: () => null });
+  await listener.open();
   const stranger = connect(port, '127.0.0.1');
   stranger.write('GET / HTTP/1.1\r\nhost: here\r\n\r\n'.repeat(10));
   const silent = connect(port, '127.0.0.1');

@@ -31,6 +31,7 @@ class LetterSession implements ServedSession {
   resumable = false;
   /** Views of this turn with the checksum that they had when they came. */
   views: { bytes: Uint8Array; sum: number }[] = [];
+  readonly movesTo = null;
   readonly #world: World;
   #out: Uint8Array[] = [];
   #lent: Uint8Array[] = [];
@@ -61,6 +62,10 @@ class LetterSession implements ServedSession {
     this.outstanding--;
     this.#out.push(text);
     if (lent) this.#lent.push(text);
+  }
+
+  takeMoved(): never {
+    throw new Error('it stays here');
   }
 
   takeLent(): Uint8Array[] {

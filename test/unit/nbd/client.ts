@@ -4,7 +4,8 @@
 import assert from 'node:assert/strict';
 import type { NbdCatalog, NbdExport, NbdTls } from '../../../src/core/nbd/handshake.ts';
 import type { HostMemory } from '../../../src/core/nbd/memory.ts';
-import { type NbdRequest, NbdSession, type NbdSessionLimits } from '../../../src/core/nbd/session.ts';
+import type { NbdSessionLimits } from '../../../src/core/nbd/session-options.ts';
+import { type NbdRequest, NbdSession } from '../../../src/core/nbd/session.ts';
 
 const IHAVEOPT = 0x49484156454f5054n;
 

@@ -1,0 +1,77 @@
+// Where connections of peers come in of a daemon whose groups live in several threads: reads which group the first bytes name, and hands the connection to
+// the thread that has it, bytes and all. That thread does everything that is to be done with a stranger, from the first byte on.
+
+import { groupOfHello } from '../core/mirror/accept.ts';
+import { giveStream, type MovedStream } from '../host/moved-stream.ts';
+import type { StreamEvents, StreamSocket } from '../host/stream-socket.ts';
+import type { TlsIdentity } from '../host/tls-identity.ts';
+
+/** A connection of a peer that goes on in another thread. */
+export interface MovedLink extends MovedStream {
+  /** Whose certificate the other end has shown; null without TLS. */
+  readonly identity: TlsIdentity | null;
+  /** What it has sent so far. */
+  readonly bytes: Uint8Array;
+}
+
+export interface LinkDoorOptions {
+  readonly stream: StreamSocket;
+  readonly identity: TlsIdentity | null;
+  /** How long it may stay silent. */
+  readonly helloMillisMax: number;
+  /** It is this thread's, or nobody's: returns what its bytes go to. */
+  readonly own: () => StreamEvents;
+  /** Takes a connection for a group of another thread; null for one of this thread, or none. */
+  readonly takerOf: (group: string) => ((link: MovedLink, gone: () => void) => void) | null;
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** One connection that has not said yet which group it is for. */
+export class LinkDoor implements StreamEvents {
+  readonly #options: LinkDoorOptions;
+  readonly #silent: NodeJS.Timeout;
+  #bytes: Uint8Array = NOTHING;
+  /** What its bytes go to, once that is known. */
+  #events: StreamEvents | null = null;
+
+  constructor(options: LinkDoorOptions) {
+    this.#options = options;
+    this.#silent = setTimeout(() => options.stream.destroy('it has not said which group it is for'), options.helloMillisMax);
+  }
+
+  received(bytes: Uint8Array): void {
+    if (this.#events !== null) return this.#events.received(bytes);
+    this.#bytes = Buffer.concat([this.#bytes, bytes]);
+    const hello = groupOfHello(this.#bytes);
+    if (hello === 'more') return;
+    clearTimeout(this.#silent);
+    const take = hello === null ? null : this.#options.takerOf(hello.group);
+    if (take === null) {
+      this.#events = this.#options.own();
+      this.#events.received(this.#bytes);
+    } else this.#move(take);
+    this.#bytes = NOTHING;
+  }
+
+  ended(): void {
+    if (this.#events === null) this.#options.stream.destroy('closed by the other side');
+    else this.#events.ended();
+  }
+
+  closed(reason: string): void {
+    clearTimeout(this.#silent);
+    this.#events?.closed(reason);
+  }
+
+  #move(take: (link: MovedLink, gone: () => void) => void): void {
+    const { stream, identity } = this.#options;
+    const given = giveStream(stream, (reason) => stream.destroy(reason));
+    if (given === null) return stream.destroy('there is no descriptor to hand it over with');
+    const { carrier, fd, name } = given;
+    this.#events = carrier;
+    take({ fd, name, identity, bytes: new Uint8Array(this.#bytes) }, () => {
+      if (carrier === null) stream.wentAway('it has ended');
+    });
+  }
+}

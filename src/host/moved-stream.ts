@@ -1,0 +1,100 @@
+// A connection that goes on in another thread. As it is, where that is possible: descriptors are the process's, whichever thread uses them. TLS
+// has a state that no descriptor carries: then this thread goes on carrying its bytes, to one end of a pair of local sockets of which the other thread
+// has the other end. That costs two copies more and two turns of event loops.
+
+import { Socket } from 'node:net';
+import { limits } from '../core/base/limits.ts';
+import { socketPair } from './libc.ts';
+import { type StreamEvents, StreamSocket } from './stream-socket.ts';
+
+/** What the other thread needs: adoptStream takes it there. */
+export interface MovedStream {
+  readonly fd: number;
+  /** The other end, for people. */
+  readonly name: string;
+}
+
+/** Carries bytes between a connection of this thread and a thread that has the session. */
+class StreamCarrier implements StreamEvents {
+  readonly #stream: StreamSocket;
+  readonly #pair: StreamSocket;
+  readonly #ended: (reason: string) => void;
+  /** The descriptor of the other end, for the other thread. */
+  readonly fd: number;
+  #isOver = false;
+
+  /** `ended`: the other thread has ended the session. Null where no more descriptors can be had. */
+  static open(stream: StreamSocket, ended: (reason: string) => void): StreamCarrier | null {
+    const pair = socketPair();
+    return typeof pair === 'string' ? null : new StreamCarrier(stream, ended, pair);
+  }
+
+  private constructor(stream: StreamSocket, ended: (reason: string) => void, [own, other]: readonly [number, number]) {
+    this.#stream = stream;
+    this.#ended = ended;
+    this.fd = other;
+    this.#pair = new StreamSocket(new Socket({ fd: own, readable: true, writable: true, allowHalfOpen: true }), null);
+    this.#pair.start({
+      received: (bytes) => carry(bytes, this.#pair, this.#stream),
+      ended: () => this.#pairEnded('the session has ended'),
+      closed: (reason) => this.#pairEnded(reason),
+    });
+  }
+
+  received(bytes: Uint8Array): void {
+    this.send(bytes);
+  }
+
+  /** Bytes of the connection. */
+  send(bytes: Uint8Array): void {
+    // What TLS has decrypted is memory of its own; what is received into is used again.
+    carry(this.#stream.usesOwnMemory ? Buffer.from(bytes) : bytes, this.#stream, this.#pair);
+  }
+
+  ended(): void {
+    this.hostEnded();
+  }
+
+  /** The other end sends no more: the session knows what that means. */
+  hostEnded(): void {
+    this.#pair.end('the other side has ended the connection', limits.lingerMillis);
+  }
+
+  closed(reason: string): void {
+    this.stop(reason);
+  }
+
+  /** The connection is gone. */
+  stop(reason: string): void {
+    this.#isOver = true;
+    this.#pair.destroy(reason);
+  }
+
+  #pairEnded(reason: string): void {
+    if (this.#isOver) return;
+    this.stop(reason);
+    this.#ended(reason);
+  }
+}
+
+/** Another thread's end of a connection; `carrier` is what the connection's bytes and its end go to from now on, where this thread still carries them. */
+interface Given extends MovedStream {
+  readonly carrier: StreamCarrier | null;
+}
+
+/** Gives a connection to another thread, by itself or carried. `ended`: the other thread has ended it. Null where no descriptor can be had. */
+export function giveStream(stream: StreamSocket, ended: (reason: string) => void): Given | null {
+  const name = stream.remote;
+  const fd = stream.giveAway();
+  if (fd !== null) return { fd, name, carrier: null };
+  const carrier = StreamCarrier.open(stream, ended);
+  return carrier === null ? null : { fd: carrier.fd, name, carrier };
+}
+
+/** From one to the other; whoever is too fast is slowed down. */
+function carry(bytes: Uint8Array, from: StreamSocket, to: StreamSocket): void {
+  to.write([bytes]);
+  if (to.backlogBytes <= limits.nbdUnsentBytesMax) return;
+  from.pause();
+  to.whenDrained(() => from.resume());
+}
