@@ -115,7 +115,7 @@ async function asked(test: TestCluster): Promise<void> {
     test.layout.configFile,
     before.replace(`[group.web]`, '[group.web]\nrpo_seconds = 7').replace('thread = false', 'thread = true'),
   );
-  const { changes } = await client.reload({ force: false });
+  const { changes } = await client.reload({ force: false, dryRun: false });
   assert.deepEqual(
     changes.map(({ key, takes }) => [key, takes]),
     [
@@ -124,7 +124,7 @@ async function asked(test: TestCluster): Promise<void> {
     ],
   );
   writeFileSync(test.layout.configFile, before);
-  await client.reload({ force: false });
+  await client.reload({ force: false, dryRun: false });
 }
 
 /** What a service manager hears of all who are started while its socket is in the environment. Node has no sockets of this kind. */
