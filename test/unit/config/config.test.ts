@@ -82,6 +82,7 @@ test('a sound configuration becomes complete values with every default', () => {
     sidefileGuide: 'newest',
     recordsMax: 0,
     preElection: false,
+    thread: false,
     destageIdleMillis: 1000,
     rpoSeconds: 0,
     rpoAlertPercent: 100,
