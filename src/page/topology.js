@@ -150,7 +150,7 @@ function tip(kind, { x, y, turn }) {
 /** @param {GroupView} view */
 function witnessText({ status }) {
   const { reachable, view } = status.witness;
-  const answer = reachable === null ? 'not asked yet' : reachable ? 'answers' : 'DOES NOT ANSWER';
+  const answer = reachable === null ? 'not asked yet' : reachable ? 'answers' : 'is SILENT';
   return [`witness ${answer}`, view === null ? '' : `epoch ${view.epoch}, primary ${view.primary ?? 'nobody'}`];
 }
 

@@ -6,10 +6,11 @@ import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { baseImage } from '../../demo/layout.ts';
 import { EXIT } from '../../src/core/base/errors.ts';
 import { type TestCluster, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
-import { framesOf, rotRecord } from '../support/damage.ts';
+import { framesOf, rotBase, rotRecord } from '../support/damage.ts';
 import { rehearse, told } from '../support/recovery-page.ts';
 
 /** Records wait in the sidefile for long before they go into the base images. */
@@ -59,6 +60,20 @@ test('a start mends what a crash or a disk has left half written', { timeout: 24
     assert.equal(await cluster.healed(), 'alpha');
     await cluster.acknowledged(load, 50);
     await cluster.compareCopies(load);
+
+    // Each block of the base images has its digest.
+    const sound = await tercet(cluster, 'doctor --site beta --base');
+    assert.deepEqual([sound.code, /67108864 bytes of disk0 compared with their digests/.test(sound.text)], [EXIT.done, true], sound.text);
+    // Any place that was written: what never was has no digest.
+    const written = readFileSync(baseImage(cluster.layout, beta.layout)).findIndex((byte) => byte !== 0);
+    rotBase(cluster, 'beta', written);
+    assert.equal((await tercet(cluster, 'doctor --site beta')).code, EXIT.done, 'without being asked it reads none of them');
+    const rotten = await tercet(cluster, 'doctor --site beta --base');
+    assert.deepEqual(
+      [rotten.code, /1 block\(s\) of the base image of disk0 do not have their digests/.test(rotten.text)],
+      [EXIT.notInState, true],
+      rotten.text,
+    );
   });
 });
 
