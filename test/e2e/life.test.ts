@@ -1,13 +1,16 @@
-// The end of a group, and what is taken along before: a volume is written out of a stopped copy, the group is deleted, and its name begins anew.
+// The life of a group: an image that it begins with, what hosts see while nobody may serve, a site that is replaced; and its end, with a volume that is written
+// out of a stopped copy before, and a name that begins anew.
 
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 
 import { firstDifference } from '../../demo/image.ts';
-import { PortFinder } from '../../demo/layout.ts';
+import { baseImage, type Layout, PortFinder } from '../../demo/layout.ts';
 import { LEDGER_BLOCK_BYTES } from '../../demo/ledger.ts';
+import { NbdRequestError } from '../../demo/nbd-client.ts';
 import { mustRun } from '../../demo/tools.ts';
 import { MIB, type TestCluster, type TestLoad, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
@@ -134,5 +137,49 @@ test('a site that served is lost for good, and another machine takes its name at
     // A host of another site is passed on to the new machine.
     assert.equal((await mustRun('nbdinfo', ['--size', test.uri('gamma')])).trim(), String(test.layout.sizeBytes));
     await test.compareCopies(load);
+  });
+});
+
+test('an image that is there becomes the base of the first site as it is, and the others are filled from it', async () => {
+  const content = randomBytes(64 * MIB);
+  let inode = 0;
+  const prepare = (layout: Layout): Promise<() => Promise<void>> => {
+    const [alpha] = layout.sites;
+    assert.ok(alpha);
+    const base = baseImage(layout, alpha);
+    mkdirSync(dirname(base), { recursive: true });
+    writeFileSync(base, content);
+    inode = statSync(base).ino;
+    return Promise.resolve(() => Promise.resolve());
+  };
+  await withCluster({ sizeBytes: content.length, prepare }, async (test) => {
+    const host = await test.attach('alpha');
+    assert.ok(content.subarray(MIB, 3 * MIB).equals(await host.read(MIB, 2 * MIB)));
+    await host.close();
+    await test.compareCopies();
+    const [first, ...others] = test.layout.sites.map((site) => baseImage(test.layout, site));
+    assert.equal(statSync(first as string).ino, inode, 'it was not copied');
+    for (const base of others) assert.ok(content.equals(readFileSync(base)), base);
+  });
+});
+
+test('while nobody may serve, requests wait for as long as the configuration says, then fail, and are answered again afterwards', async () => {
+  await withCluster({ group: { hold_seconds: 5 } }, async (test) => {
+    const host = await test.attach('alpha');
+    const block = Buffer.alloc(4096, 7);
+    await host.write(0, block);
+    await test.cluster.witness.kill();
+    await test.member('beta').daemon.kill();
+    await test.until('alpha may not serve', async () => !(await test.status('alpha')).serving);
+    const asked = assert.rejects(host.write(4096, block), NbdRequestError);
+    await test.until('it is held', async () => (await test.status('alpha')).heldRequests > 0);
+    await asked;
+    await test.member('beta').daemon.start();
+    await test.until('alpha serves again', async () => (await test.status('alpha')).serving);
+    await host.write(4096, block);
+    await host.flush();
+    await test.cluster.witness.start();
+    assert.equal(await test.healed(), 'alpha');
+    await test.compareCopies();
   });
 });
