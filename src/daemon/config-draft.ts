@@ -83,10 +83,22 @@ export interface GroupDraft {
   readonly volumes: readonly VolumeDraft[];
 }
 
+/** Defaults that a small sidefile makes too large are as large as it allows: only what somebody has written can be wrong. */
+function fittedToSidefile(fields: GroupFields, table: unknown): GroupFields {
+  const { sidefile_mib: sidefile, segment_mib: segment, destage_backlog_mib: backlog } = fields;
+  const given = (key: string): boolean => typeof table === 'object' && table !== null && key in table;
+  if (sidefile === undefined) return fields;
+  return {
+    ...fields,
+    ...(segment !== undefined && !given('segment_mib') && { segment_mib: Math.min(segment, Math.floor(sidefile / 4)) }),
+    ...(backlog !== undefined && !given('destage_backlog_mib') && { destage_backlog_mib: Math.min(backlog, Math.floor(sidefile / 2)) }),
+  };
+}
+
 /** Reads [group.NAME] and its volumes. */
 export function readGroup(name: string, table: unknown, { folder, faults }: Reading): GroupDraft {
   const path = ['group', name];
-  const fields = readTable(groupShape, table, path, faults);
+  const fields = fittedToSidefile(readTable(groupShape, table, path, faults), table);
   const volumes = (fields.volume ?? []).map((volume, index) => {
     const volumePath = [...path, 'volume', index];
     const read = readTable(volumeShape, volume, volumePath, faults);

@@ -13,7 +13,7 @@ import type { MovedHost } from '../host/nbd-listener.ts';
 import type { EventDraft } from '../watch/events.ts';
 import type { GroupConfig } from './config.ts';
 import type { KeptGroup } from './exports.ts';
-import type { GroupAnswers, LiveGroup } from './live-group.ts';
+import { GROUP_STOP_MILLIS, type GroupAnswers, type LiveGroup } from './live-group.ts';
 import type { MovedLink } from './link-door.ts';
 import { type FromThread, type ThreadAnswers, type ThreadBegin, type ThreadLook, toldError, type ToThread } from './thread-messages.ts';
 
@@ -167,13 +167,14 @@ export class GroupThread implements LiveGroup, KeptGroup {
     owned(this.#ask('readCertificates'));
   }
 
+  /** Not longer than hosts are given: a thread that hangs must not keep the others from an orderly end. */
   async endHosts(): Promise<void> {
-    await this.#ask('endHosts');
+    await atMost(limits.shutdownMillis + STOP_MARGIN_MILLIS, this.#ask('endHosts'));
   }
 
   async stop(): Promise<void> {
     if (this.#looking !== null) clearInterval(this.#looking);
-    await this.#ask('stop');
+    await atMost(GROUP_STOP_MILLIS + STOP_MARGIN_MILLIS, this.#ask('stop'));
     await this.#end();
   }
 
@@ -285,7 +286,7 @@ export class GroupThread implements LiveGroup, KeptGroup {
 
   /** Rejects with what the thread says, or TERCET_NOT_IN_STATE when too much is asked at once. */
   #ask<Name extends keyof ThreadAnswers>(name: Name, ...args: Parameters<ThreadAnswers[Name]>): Promise<ReturnType<ThreadAnswers[Name]>> {
-    if (this.#waiting.size >= limits.threadAsksMax && name !== 'look' && name !== 'stop' && name !== 'endHosts') {
+    if (this.#waiting.size >= limits.threadAsksMax && !ALWAYS_ASKED.has(name)) {
       const reason = `${this.#waiting.size} questions and orders are under way: wait for their answers`;
       return Promise.reject(new TercetError('TERCET_NOT_IN_STATE', { what: `group ${this.group} was not asked`, reason }));
     }
@@ -353,6 +354,25 @@ export class GroupThread implements LiveGroup, KeptGroup {
     await this.#worker.terminate();
   }
 }
+
+/** What a thread may need for the way there and back, on top of what it gives its own. */
+const STOP_MARGIN_MILLIS = 1_000;
+
+/** Ends when what was asked is answered, or after so long: what comes later counts for nothing. Rejects as it does. */
+async function atMost(millis: number, asked: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, millis);
+  });
+  try {
+    await Promise.race([asked, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What is asked of a thread however much waits already: nobody else asks it, and nobody would take a refusal. */
+const ALWAYS_ASKED: ReadonlySet<keyof ThreadAnswers> = new Set(['look', 'stop', 'endHosts', 'change', 'readCertificates']);
 
 /** What is asked without anybody who waits: the thread refuses none of it, so a failure is one of the program. */
 function owned(asked: Promise<unknown>): void {

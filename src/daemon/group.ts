@@ -39,12 +39,13 @@ import type { TlsMaterial } from '../host/tls-material.ts';
 import type { TurnScheduler } from '../host/wake.ts';
 import { Waker } from '../host/wake.ts';
 import { streamAddress } from './addresses.ts';
+import { Awake } from './awake.ts';
 import type { Config, GroupConfig, SiteConfig } from './config.ts';
 import { replicaFolder, siteOf } from './config.ts';
 import { DecisionFile } from './decision-file.ts';
 import { Dialer } from './dialer.ts';
 import type { ExportedGroup } from './exports.ts';
-import type { LiveGroup } from './live-group.ts';
+import { GROUP_STOP_MILLIS, type LiveGroup } from './live-group.ts';
 import { journalWith } from './log.ts';
 import { VolumeMaps } from './volume-maps.ts';
 
@@ -67,9 +68,6 @@ export interface SharedParts {
   readonly dropHosts: (group: string, reason: string) => void;
 }
 
-/** A clean end of a site waits for its disk this long at most. */
-const STOP_MILLIS_MAX = 5_000;
-
 const MIB = 1024 * 1024;
 
 /** Sizes of the ranges that a scan compares below its unit, coarse to fine. */
@@ -91,11 +89,13 @@ export class GroupRunner implements ExportedGroup, LiveGroup {
   readonly #parts: SharedParts;
   readonly #journal: Journal;
   readonly #waker: Waker;
+  readonly #awake: Awake;
   readonly #dialers: Dialer[] = [];
   readonly #streamDialers: Dialer[] = [];
   readonly #turn = (): void => {
     if (this.#stopped) return;
     this.#core.turn();
+    this.#awake.turned();
     this.#dialStreams();
     this.#waker.at(this.#core.deadline());
   };
@@ -129,6 +129,7 @@ export class GroupRunner implements ExportedGroup, LiveGroup {
     this.#parts = parts;
     this.#journal = journalWith(parts.journal, { group: config.name });
     this.#waker = new Waker(clock, () => turns.touch(this.#tick));
+    this.#awake = new Awake(turns, () => clock.now());
     this.#folder = openReplicaFolder(replicaFolder(site, config.name), {
       paths: Object.fromEntries(
         config.volumes.flatMap(({ name, base }) => (base.has(site.name) ? [[`base-${name}.img`, base.get(site.name) ?? '']] : [])),
@@ -222,6 +223,7 @@ export class GroupRunner implements ExportedGroup, LiveGroup {
   }
 
   request(request: HostRequest): void {
+    this.#awake.asked();
     this.#core.request(request);
   }
 
@@ -320,9 +322,9 @@ export class GroupRunner implements ExportedGroup, LiveGroup {
     for (const dialer of [...this.#dialers, ...this.#streamDialers]) dialer.stop();
     await new Promise<void>((resolve) => {
       const late = setTimeout(() => {
-        this.#journal('stop.late', {}, `the replica was not closed within ${STOP_MILLIS_MAX / 1000} s: the next start recovers it`);
+        this.#journal('stop.late', {}, `the replica was not closed within ${GROUP_STOP_MILLIS / 1000} s: the next start recovers it`);
         resolve();
-      }, STOP_MILLIS_MAX);
+      }, GROUP_STOP_MILLIS);
       this.#core.stop(() => {
         clearTimeout(late);
         resolve();

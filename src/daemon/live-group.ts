@@ -10,6 +10,9 @@ import type { SidefileReport } from '../core/site/sidefile-report.ts';
 import type { VolumeMap } from '../core/site/volume-map.ts';
 import type { GroupConfig } from './config.ts';
 
+/** A clean end of a group's site waits for its disk this long at most. */
+export const GROUP_STOP_MILLIS = 5_000;
+
 /** What is asked and ordered of a group by its name alone; here at once, of another thread a moment later. */
 export interface GroupAnswers {
   explain(): Explanation;

@@ -4,7 +4,9 @@
 import type { ErrorCode } from '../core/base/errors.ts';
 import { TercetError } from '../core/base/errors.ts';
 import { type ImageEnd, ImageFailure, type ImagePiece } from '../core/base/image.ts';
+import { DiskError } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
+import { SidefileDamage } from '../core/replica/sidefile.ts';
 import type { SiteStatus } from '../core/site/contract.ts';
 import type { MovedHost } from '../host/nbd-listener.ts';
 import type { EventDraft } from '../watch/events.ts';
@@ -69,6 +71,9 @@ export type FromThread =
 export function tellError(error: unknown): ToldError {
   if (error instanceof TercetError) return { code: error.code, facts: error.facts };
   if (error instanceof ImageFailure) return { image: error.message };
+  // The copy has given itself up, and its site says so: what was asked has no answer, and everything else goes on.
+  if (error instanceof DiskError) return { code: 'TERCET_DISK', facts: { ...error.failure } };
+  if (error instanceof SidefileDamage) return { code: 'TERCET_DISK', facts: { operation: 'read', file: error.file, code: error.message } };
   throw error;
 }
 

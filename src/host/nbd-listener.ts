@@ -157,7 +157,7 @@ export async function openNbdListener(options: NbdListenerOptions): Promise<NbdL
     accept: (stream, _identity, at) => begin(stream, modeAt(at, tls)),
   });
   const endSends = turns.everyTurn(() => {
-    for (const client of clients) if (client.mayHaveOutput) client.flush();
+    for (const client of clients) if (client.isDue) client.flush();
   });
   const endWatch = watchMemory({ memory, clients, journal, stallMillis: bounds.nbdStallMillis });
   return {
@@ -298,6 +298,11 @@ class Client implements StreamEvents {
   #sameLooks = 0;
   /** Something happened since the last flush, or a request is under way that may be answered at any time. */
   mayHaveOutput = true;
+
+  /** Whether a turn ends with a flush: one that has been told to end, as when its point has, is so though it asks for nothing. */
+  get isDue(): boolean {
+    return this.mayHaveOutput || this.#session.state === 'closing';
+  }
 
   get session(): ServedSession {
     return this.#session;

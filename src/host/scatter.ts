@@ -5,7 +5,7 @@
 
 import { assert } from '../core/base/assert.ts';
 import type { FilePart } from '../core/base/ports.ts';
-import { AsyncBatch, bringIn, type TransferResult } from './libc.ts';
+import { AsyncBatch, bringIn } from './libc.ts';
 import { codeOf, readRun, type TransferDone, type TransferQueue, writeRun } from './transfers.ts';
 
 /** Transfers of one call. */
@@ -109,6 +109,12 @@ export interface SmallRead extends FilePart {
 }
 /** Sets of reads under way at once; what comes meanwhile is the next set. */
 const SETS_MAX = 2;
+/**
+ * Reads that the system has been asked to bring in and that have not ended, in the whole process. The call does not wait for the disk unless its queue
+ * is full: this is less than any disk's queue takes.
+ */
+const BRINGING_IN_MAX = 64;
+let bringingIn = 0;
 
 /** Reads of one file that would wait for the disk, gathered as they come. */
 export class GatheredReads {
@@ -137,7 +143,8 @@ export class GatheredReads {
 
   #begin(): void {
     while (this.#waiting.length > 0 && this.#underWay < SETS_MAX) {
-      const set = this.#waiting.splice(0, SCATTERED_MAX);
+      // Those that do not go together take a place of the pool each, like everything else.
+      const set = this.#waiting.splice(0, worthScattering(this.#waiting.length) ? SCATTERED_MAX : 1);
       this.#underWay++;
       this.#transfers.add((free) =>
         readTogether(this.#fd, set, () => {
@@ -152,29 +159,39 @@ export class GatheredReads {
 
 /** Carries out all reads of a set; each is told by itself, and `ended` is called when the last has been. */
 function readTogether(fd: number, set: readonly SmallRead[], ended: () => void): void {
-  let left = set.length;
-  const end = ({ done }: SmallRead, code: string | null): void => {
-    left--;
-    done(code);
-    if (left === 0) ended();
-  };
   const batch = worthScattering(set.length) ? (idle.pop() ?? AsyncBatch.open(SCATTERED_MAX)) : null;
-  const finish = (results: readonly TransferResult[]): void => {
-    for (const [index, read] of set.entries()) {
-      const result = results[index];
-      const { offset, bytes } = read;
-      if (typeof result === 'string') end(read, result);
-      else if (result === bytes.length) end(read, null);
-      // Not carried out, or in part (the end of the file): the plain call goes on.
-      else readRun(fd, { offset: offset + (result ?? 0), pieces: [bytes.subarray(result ?? 0)] }, (code) => end(read, code));
-    }
-  };
-  if (set.length > 1) for (const { offset, bytes } of set) bringIn(fd, offset, bytes.length);
-  if (batch === null) return finish([]);
+  if (batch === null) return readRest(fd, set, [], ended);
+  const advised = Math.min(set.length, BRINGING_IN_MAX - bringingIn);
+  bringingIn += advised;
+  for (const { offset, bytes } of set.slice(0, advised)) bringIn(fd, offset, bytes.length);
   for (const { offset, bytes } of set) batch.add('read', fd, offset, bytes);
   batch.submit((results) => {
     idle.push(batch);
-    finish(results);
+    bringingIn -= advised;
+    const rest: SmallRead[] = [];
+    const filled: number[] = [];
+    for (const [index, read] of set.entries()) {
+      const result = results[index];
+      if (typeof result === 'string') read.done(result);
+      else if (result === read.bytes.length) read.done(null);
+      else {
+        rest.push(read);
+        filled.push(result ?? 0);
+      }
+    }
+    readRest(fd, rest, filled, ended);
+  });
+}
+
+/** Reads what was not carried out, or in part (the end of the file), one after the other: a place of the pool is one thread's. */
+function readRest(fd: number, set: readonly SmallRead[], filled: readonly number[], ended: () => void): void {
+  const [first, ...rest] = set;
+  if (first === undefined) return ended();
+  const { offset, bytes, done } = first;
+  const from = filled[0] ?? 0;
+  readRun(fd, { offset: offset + from, pieces: [bytes.subarray(from)] }, (code) => {
+    done(code);
+    readRest(fd, rest, filled.slice(1), ended);
   });
 }
 

@@ -1,8 +1,9 @@
 // Reads and writes in the background, on the threads of libuv's pool: for everything that may have to wait for the disk. How many run at
-// once is bounded for the whole process, because more threads are slower (four read 43 000 cold blocks a second, sixteen 28 000), and so
+// once is bounded, because more threads are slower (four read 43 000 cold blocks a second, sixteen 28 000), and so
 // that a flush always finds a thread.
 
 import { read, readv, write, writev } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
 import type { FilePart } from '../core/base/ports.ts';
 
 /** Called when a transfer has ended: null, or the system's code of the error. */
@@ -20,8 +21,11 @@ const RUN_BYTES_MAX = 1024 * 1024;
 const RUN_PIECES_MAX = 256;
 /** Threads of libuv's pool, which flushes and look-ups of host names share. */
 const POOL_THREADS = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) || 4;
-/** Transfers at once in this process: not more than are fast, and one thread left for a flush. */
-const PARALLEL_MAX = Math.max(1, Math.min(4, POOL_THREADS - 1));
+/**
+ * Transfers at once: not more than are fast, and one thread left for a flush. Groups in threads of their own share the pool, and each has fewer: with
+ * two of them all threads may be taken for as long as a read takes.
+ */
+const PARALLEL_MAX = isMainThread ? Math.max(1, Math.min(4, POOL_THREADS - 1)) : Math.max(1, Math.floor(POOL_THREADS / 2));
 
 type Transfer = (done: () => void) => void;
 
@@ -60,7 +64,7 @@ export class TransferQueue {
   }
 }
 
-/** The queue of this process. */
+/** The queue of this thread. */
 export const processTransfers: TransferQueue = new TransferQueue();
 
 /** Joins parts that follow one another in the file, as far as one call should go. */

@@ -42,19 +42,20 @@ export interface PointsGround {
   readonly journal: Journal;
   readonly clock: Clock;
   readonly schedule: Pick<Schedule, 'wanted' | 'hurry'>;
-  readonly space: Pick<Space, 'short'>;
+  readonly space: Pick<Space, 'shortOf'>;
   readonly usable: () => boolean;
   readonly wake: () => void;
   /** Does something with a replica that has not failed; throws DiskError, SidefileDamage. */
   readonly used: <T>(step: () => T) => T;
 }
 
-/** Time that one step of making an overlay takes, about. */
+/** Time that one step of making an overlay takes, about, and that reads of points take in one turn: what is read may not be in the page cache any more. */
 const STEP_MILLIS: Millis = 2;
-/** Frames whose tables are read between two looks at the clock. */
-const STEP_FRAMES = 16;
 const TOO_MANY_BLOCKS = 'more blocks would have to be looked up in memory than there may be';
-const NO_ROOM = 'less than a quarter of the room for its sidefile is left';
+const WHY_SHORT = {
+  room: 'less than a quarter of the room for its sidefile is left',
+  ranges: 'hosts have trimmed or zeroed too many long ranges, which go to the base images in their order only',
+} as const;
 
 /** The newest record per block up to a point. What is destaged is found in the base image, which goes no further than the point. */
 class HeldOverlay extends Overlay {
@@ -84,8 +85,10 @@ export class Point {
   readonly sizes: readonly number[];
   readonly overlays: readonly Overlay[];
   readonly reader: Reader;
-  /** It is ready, or has ended. Called from within: it may read, and change nothing. */
+  /** It is ready, or has ended, or goes on with what was put off. Called from within: it may read, and change nothing. */
   readonly changed: () => void;
+  /** Reads of it were put off to the next turn. */
+  isPutOff = false;
   /** First record that is not in its overlay yet. */
   next: Seq;
   /** Why it is none any more; null while it stands. */
@@ -117,6 +120,7 @@ export class Points {
   readonly #ground: PointsGround;
   /** By position, the oldest first. */
   #standing: Point[] = [];
+  #readMillis: Millis = 0;
   /** Less in tests. */
   blocksMax: number = limits.pointBlocksMax;
 
@@ -162,7 +166,8 @@ export class Points {
     if (inMemory) return 'the sidefile of this copy is in memory alone';
     if (!consistent) return 'this copy is being filled, and is of no moment in time';
     if (changing || !this.#ground.usable()) return 'this copy is being changed, or is closed: try again soon';
-    return this.#ground.space.short ? NO_ROOM : null;
+    const { shortOf } = this.#ground.space;
+    return shortOf === null ? null : WHY_SHORT[shortOf];
   }
 
   /** Last record before the first one that was numbered later than a time. */
@@ -232,11 +237,17 @@ export class Points {
   /** Goes on with what is being made ready, and gives up what hosts need the room of. Throws SidefileDamage, DiskError. */
   work(): void {
     const [oldest] = this.#standing;
+    this.#readMillis = 0;
     if (oldest === undefined) return;
+    for (const point of this.#standing) {
+      if (!point.isPutOff) continue;
+      point.isPutOff = false;
+      point.changed();
+    }
     const { marks, space } = this.#ground;
     // Only what holds destaging up is in the way.
     if (oldest.seq === marks.destaged && marks.committed > oldest.seq) {
-      if (space.short) return this.end(oldest, NO_ROOM);
+      if (space.shortOf !== null) return this.end(oldest, WHY_SHORT[space.shortOf]);
       if (this.#blockCount() > this.blocksMax) return this.end(oldest, TOO_MANY_BLOCKS);
     }
     const preparing = this.#standing.find((point) => !point.ready);
@@ -252,7 +263,8 @@ export class Points {
   #prepare(point: Point): void {
     const { clock, wake } = this.#ground;
     const until = clock.now() + STEP_MILLIS;
-    do for (let frames = 0; frames < STEP_FRAMES && point.next <= point.seq; frames++) this.#enterFrame(point);
+    // Each frame may have to be waited for, where its table is not in the page cache any more.
+    do this.#enterFrame(point);
     while (point.next <= point.seq && clock.now() < until);
     if (this.#blockCount() > this.blocksMax) return this.end(point, TOO_MANY_BLOCKS);
     if (point.ready) point.changed();
@@ -273,16 +285,31 @@ export class Points {
     point.next = last + 1;
   }
 
+  /** Whether reads have taken their time in this turn; then `changed` of this point is called in the next one. */
+  putsOff(point: Point): boolean {
+    if (this.#readMillis <= STEP_MILLIS) return false;
+    point.isPutOff = true;
+    this.#ground.wake();
+    return true;
+  }
+
   /** As Replica.read(), as of a point that is ready: -1 when the disk would have to be waited for, else 0. */
   read(point: Point, volume: VolumeIndex, offset: number, into: Uint8Array): number {
     assert(point.ready, 'a point that is read is ready', { seq: point.seq });
-    return this.#ground.used(() => point.reader.read(volume, offset, into, Infinity));
+    const { clock, used } = this.#ground;
+    const began = clock.now();
+    const answer = used(() => point.reader.read(volume, offset, into, Infinity));
+    this.#readMillis += clock.now() - began;
+    return answer;
   }
 
   /** The same in the background. Where the point has ended when `done` is called, what was read counts for nothing. */
   readCold(point: Point, volume: VolumeIndex, offset: number, into: Uint8Array, done: DiskDone): void {
     assert(point.ready, 'a point that is read is ready', { seq: point.seq });
-    this.#ground.used(() => point.reader.readCold(volume, offset, into, Infinity, (_needSeq, failure) => done(failure)));
+    const { clock, used } = this.#ground;
+    const began = clock.now();
+    used(() => point.reader.readCold(volume, offset, into, Infinity, (_needSeq, failure) => done(failure)));
+    this.#readMillis += clock.now() - began;
   }
 
   /** What lies in a range: see Reader.extents. */

@@ -116,9 +116,13 @@ export class Space {
     return this.#rangeCount() > limits.overlayZeroRangesMax / 2 || (this.leftBytes < capacityBytes / 4 && backlogBytes > capacityBytes / 8);
   }
 
-  /** Whether what nobody is to wait for must give way: points do, long before writers wait. */
-  get short(): boolean {
-    return this.full || this.#rangeCount() > limits.overlayZeroRangesMax / 2 || this.leftBytes < this.#capacityBytes / 4;
+  /**
+   * What runs short, so that what nobody is to wait for must give way: points do, long before writers wait. Ranges are forgotten in the order of their
+   * records, behind everything that a point holds up: they have to last until that is destaged.
+   */
+  get shortOf(): 'room' | 'ranges' | null {
+    if (this.#rangeCount() > limits.overlayZeroRangesMax / 16) return 'ranges';
+    return this.full || this.leftBytes < this.#capacityBytes / 4 ? 'room' : null;
   }
 
   /** Drops segments of which every record is destaged and needed by nobody. The caller has made sure that the superblock on disk says so. */

@@ -124,7 +124,7 @@ export class Pace {
     this.#decide(now);
     const rest = (now - since) * REST_MIN;
     const atRate = (worked / this.bytesPerSecond) * 1000 - (now - since);
-    const atLeastRate = worked === 0 ? REST_MILLIS_MAX : (worked / this.leastBytesPerSecond) * 1000;
+    const atLeastRate = worked === 0 ? REST_MILLIS_MAX : (worked / this.leastBytesPerSecond) * 1000 - (now - since);
     this.#bounded ||= atRate >= rest;
     this.#restUntil = now + Math.max(1, Math.min(Math.max(rest, atRate), atLeastRate));
   }

@@ -32,7 +32,7 @@ interface Entry {
   readonly point: Point;
   /** Connections that use it. */
   users: number;
-  /** Requests that came before it could be read. */
+  /** Requests that came before it could be read, or that were put off. */
   waiting: HostRequest[];
 }
 
@@ -159,6 +159,7 @@ export class PointDesk {
     if (entry.point.ended !== null) return session.reply(request, ESHUTDOWN);
     if (command === 'cache' || command === 'flush') return session.reply(request, 0);
     if (command !== 'read' && command !== 'status') return session.reply(request, EPERM);
+    if (command === 'read' && entry.replica.points.putsOff(entry.point)) return void entry.waiting.push(request);
     try {
       if (command === 'read') this.#read(request, entry);
       else session.replyStatus(request, entry.replica.points.extents(entry.point, request.volume, request, limits.nbdExtentsMax));

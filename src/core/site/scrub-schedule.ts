@@ -27,6 +27,7 @@ export function shareOfDay(window: Window): number {
 /** Whether one begins now. The interval counts from the end of the last one, or from when it was given up; a clock that was set back since proves nothing. */
 export function isDue(scrub: ScrubOptions, { lastEnded, givenUp }: VerifyMemory, wall: WallMillis): boolean {
   if (!isWithin(scrub.window, wall)) return false;
-  const since = wall - Math.max(lastEnded ?? 0, givenUp ?? 0);
-  return since < 0 || since >= scrub.everyMillis;
+  // What lies in the future says nothing: the clock was put back.
+  const last = Math.max(0, ...[lastEnded ?? 0, givenUp ?? 0].filter((at) => at <= wall));
+  return wall - last >= scrub.everyMillis;
 }

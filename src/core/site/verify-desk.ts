@@ -12,7 +12,7 @@ import type { Replica } from '../replica/replica.ts';
 import { encodeRecordAnswer, encodeRecordAsk, examineRecords, readRecordAnswer, readRecordAsk, type RecordAsk } from '../scan/records.ts';
 import { type Ask, encodeAnswer, encodeAsk, encodeEqual, examine, type Examined, readAnswer, readAsk, readEqual } from '../scan/examine.ts';
 import { Learner } from '../scan/learn.ts';
-import { Verifier, type VerifyGround, type VerifyOrder } from '../scan/verify.ts';
+import { type VerifyCursor, Verifier, type VerifyGround, type VerifyOrder } from '../scan/verify.ts';
 import type { OrderOutcome, SiteOptions, VerifyStatus } from './contract.ts';
 import type { Lead } from './lead.ts';
 import { Pace } from './pace.ts';
@@ -41,6 +41,8 @@ interface Run {
   workedMillis: Millis;
   countedAt: Millis;
   resting: boolean;
+  /** What it could not compare before it went on here. */
+  readonly unverifiedBefore: number;
 }
 
 /** The verifies of one group at one site. */
@@ -95,6 +97,12 @@ export class VerifyDesk {
     const run = this.#run;
     if (run !== null && (order.reportOnly || !run.verifier.order.reportOnly)) {
       if (!run.scheduled) return { kind: 'done', text: 'a verify is under way already' };
+      if (run.resting && order.reportOnly && !run.verifier.order.reportOnly)
+        return {
+          kind: 'refused',
+          text: 'a scrub that mends rests until its time of the day',
+          remedy: 'give it up first: `tercet verify --cancel`',
+        };
       // Somebody waits for it now: it need not wait for its times of the day.
       run.scheduled = false;
       this.#remember(this.#options.clock.now());
@@ -110,7 +118,11 @@ export class VerifyDesk {
     if (this.#run === null) return { kind: 'refused', text: 'no verify is under way', remedy: 'nothing is to be done' };
     this.#last = this.#run.verifier;
     this.#run = null;
-    this.#store.set({ ...this.#store.value, run: null, givenUp: Math.floor(this.#options.clock.wall()) });
+    const { clock, scrub } = this.#options;
+    const wall = Math.floor(clock.wall());
+    // Only one that is due now would begin again at once, and waits for the next time.
+    const isDueNow = scrub !== undefined && isDue({ ...scrub, window: null }, this.#store.value, wall);
+    this.#store.set({ ...this.#store.value, run: null, ...(isDueNow && { givenUp: wall }) });
     return { kind: 'done', text: 'the verify was given up' };
   }
 
@@ -263,11 +275,11 @@ export class VerifyDesk {
   #start(lead: Lead, run: NonNullable<VerifyMemory['run']>): void {
     const examined = this.#examined;
     if (examined === null) return;
-    const { order, cursor, began, scheduled = false } = run;
+    const { order, cursor, began, scheduled = false, unverifiedBytes = 0 } = run;
     const verifier = new Verifier(this.#groundOf(lead, examined), order, cursor);
     this.pace.leastBytesPerSecond = this.#leastBytesPerSecond(examined);
     const countedAt = this.#options.clock.now();
-    this.#run = { verifier, lead, began, scheduled, workedMillis: 0, countedAt, resting: false };
+    this.#run = { verifier, lead, began, scheduled, workedMillis: 0, countedAt, resting: false, unverifiedBefore: unverifiedBytes };
     this.#store.set({ ...this.#store.value, run });
     const facts = { algorithm: order.algorithm, reportOnly: order.reportOnly, volume: cursor.volume, offset: cursor.offset, scheduled };
     this.#options.journal('verify.begin', facts, 'a verify compares the copies');
@@ -352,7 +364,14 @@ export class VerifyDesk {
     if (run === null) return;
     this.#rememberedAt = now;
     const { verifier, began, scheduled } = run;
-    this.#store.set({ ...this.#store.value, run: { order: verifier.order, cursor: verifier.cursor, began, scheduled } });
+    const { order, cursor } = verifier;
+    const unverifiedBytes = unverifiedOf(run);
+    const saved = this.#store.value.run;
+    // One that rests, or waits, is where it was.
+    if (saved !== null && saved.scheduled === scheduled && isAt(saved.cursor, cursor) && (saved.unverifiedBytes ?? 0) === unverifiedBytes)
+      return;
+    const going = { order, cursor, began, scheduled, ...(unverifiedBytes > 0 && { unverifiedBytes }) };
+    this.#store.set({ ...this.#store.value, run: going });
   }
 
   #end(): void {
@@ -362,13 +381,28 @@ export class VerifyDesk {
     this.#run = null;
     this.#last = verifier;
     // What could not be compared is as old as it was.
-    const lastBegan = verifier.unverifiedBytes === 0 ? began : this.#store.value.lastBegan;
+    const lastBegan = unverifiedOf(run) === 0 ? began : this.#store.value.lastBegan;
     this.#store.set({ ...this.#store.value, lastBegan, lastEnded: Math.floor(this.#options.clock.wall()), run: null });
     const { blocks: differingBlocks, records: damagedRecords, unmended } = verifier.findings;
     const facts = { verifiedBytes: verifier.verifiedBytes, differingBlocks, damagedRecords, unmended, compared: verifier.compared ?? [] };
     const text =
-      (differingBlocks === 0 ? 'the copies are equal' : `${differingBlocks} blocks of copies differ`) +
+      (differingBlocks === 0 ? equalText(run) : `${differingBlocks} blocks of copies differ`) +
       (damagedRecords === 0 ? '' : `, ${damagedRecords} places of sidefiles were damaged`);
     this.#options.journal('verify.end', facts, `the verify has ended: ${text}`);
   }
+}
+
+/** What a run has not compared, in this life of the site and before. */
+function unverifiedOf({ verifier, unverifiedBefore }: Run): number {
+  return verifier.unverifiedBytes + unverifiedBefore;
+}
+
+/** Nothing was found to differ. */
+function equalText(run: Run): string {
+  const unverified = unverifiedOf(run);
+  return unverified === 0 ? 'the copies are equal' : `what could be compared is equal, ${unverified} bytes could not be`;
+}
+
+function isAt(saved: VerifyCursor, now: VerifyCursor): boolean {
+  return saved.volume === now.volume && saved.offset === now.offset;
 }

@@ -23,6 +23,8 @@ export interface VerifyMemory {
     readonly cursor: VerifyCursor;
     readonly began: WallMillis;
     readonly scheduled?: boolean;
+    /** What it could not compare; left out where that is nothing. */
+    readonly unverifiedBytes?: number;
   } | null;
 }
 
@@ -64,7 +66,7 @@ export class VerifyStore {
   set(value: VerifyMemory): void {
     this.value = value;
     const file = this.#file;
-    // While one is on its way to the disk the other slot must stay as it is; what comes meanwhile is written with the next.
+    // While one is on its way to the disk the other slot must stay as it is; what comes meanwhile is written behind it.
     if (file === null || this.#flushing) return;
     const slot = encodeSlot(++this.#revision, value as unknown as Json, (bytes, seed) => this.#digests.crc32(bytes, seed));
     try {
@@ -79,6 +81,7 @@ export class VerifyStore {
     this.#storage.flush([file], (failure) => {
       this.#flushing = false;
       if (failure !== null) this.#file = null;
+      else if (this.value !== value) this.set(this.value);
     });
   }
 
@@ -95,13 +98,16 @@ function readMemory(value: Json): VerifyMemory | null {
   if ((lastBegan !== null && !isCount(lastBegan)) || (lastEnded !== null && !isCount(lastEnded))) return null;
   const ends = { lastBegan, lastEnded, ...(isCount(givenUp) && { givenUp }) };
   if (run === null) return { ...ends, run };
-  const { order, cursor, began, scheduled } = run;
+  const { order, cursor, began, scheduled, unverifiedBytes = 0 } = run;
   const sound =
     isCount(cursor.volume) &&
     isCount(cursor.offset) &&
     isCount(began) &&
+    isCount(unverifiedBytes) &&
     DIGEST_ALGORITHMS.includes(order.algorithm as DigestAlgorithm) &&
     typeof order.reportOnly === 'boolean' &&
     isCount(order.bytesPerSecond);
-  return sound ? { ...ends, run: { order, cursor, began, scheduled: scheduled === true } } : null;
+  return sound
+    ? { ...ends, run: { order, cursor, began, scheduled: scheduled === true, ...(unverifiedBytes > 0 && { unverifiedBytes }) } }
+    : null;
 }

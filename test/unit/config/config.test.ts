@@ -432,6 +432,14 @@ const FAULTS: readonly { kind: string; part: string; replacement: string; fault:
   },
 ];
 
+test('what nobody has written fits a small sidefile by itself', () => {
+  const [group] = parseConfig(spoilt('lease_millis = 1800', 'sidefile_mib = 128'), 'tercet.toml').groups;
+  assert.deepEqual([group?.segmentBytes, group?.destageBacklogBytes], [32 * 1024 * 1024, 64 * 1024 * 1024]);
+  const fault =
+    'line 27: group.db.segment_mib = 64: must be at most a quarter of sidefile_mib (128), because whole segments are given back: at most 32';
+  assert.equal(faultsOf(spoilt('lease_millis = 1800', 'sidefile_mib = 128\nsegment_mib = 64'))[0], fault);
+});
+
 for (const { kind, part, replacement, fault } of FAULTS) {
   test(`the configuration is refused for ${kind}`, () => {
     assert.equal(faultsOf(spoilt(part, replacement))[0], fault);

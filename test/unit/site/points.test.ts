@@ -202,3 +202,52 @@ test('names and their number are bounded, and nothing is made where there is no 
   desk.isOpen = false;
   assert.match(desk.refused('more'), /there is no copy of group db at here that can be read/);
 });
+
+test('reads of points take a bounded time of a turn, and what is put off is answered in the next ones', () => {
+  const desk = new Desk();
+  for (let block = 0; block < 4; block++) desk.write(block, block + 1);
+  const id = desk.make('slow');
+  desk.goOn();
+  const { points } = desk.rig.replica;
+  const [point] = points.standing;
+  assert.ok(point !== undefined);
+  const { read } = point.reader;
+  // Each read waits for a disk for 3 ms.
+  point.reader.read = (...given): number => {
+    desk.rig.now += 3;
+    return read.apply(point.reader, given);
+  };
+  for (let block = 0; block < 4; block++) desk.ask(id, 'read', 1, block * BLOCK_BYTES);
+  assert.equal(desk.answers.length, 1, 'no more than one of them in this turn');
+  desk.rig.replica.work(desk.rig.now);
+  assert.equal(desk.answers.length, 2);
+  for (let turn = 0; turn < 2; turn++) desk.rig.replica.work(desk.rig.now);
+  assert.deepEqual(
+    desk.answers.map(({ error, bytes }) => [error, bytes?.[0]]),
+    [
+      [0, 1],
+      [0, 2],
+      [0, 3],
+      [0, 4],
+    ],
+  );
+});
+
+test('a read that was put off is told when its point has ended', () => {
+  const desk = new Desk();
+  desk.write(0, 1);
+  const id = desk.make('slow');
+  desk.goOn();
+  const [point] = desk.rig.replica.points.standing;
+  assert.ok(point !== undefined);
+  const { read } = point.reader;
+  point.reader.read = (...given): number => {
+    desk.rig.now += 3;
+    return read.apply(point.reader, given);
+  };
+  desk.ask(id);
+  desk.ask(id);
+  assert.equal(desk.answers.length, 1);
+  assert.equal(desk.desk.remove('slow').kind, 'done');
+  assert.equal(desk.answers[1]?.error, 108);
+});

@@ -52,6 +52,8 @@ describe('a scrub begins', () => {
   });
 
   test('when the clock was set back behind the last one', () => {
-    assert.equal(isDue(daily, { ...memory, lastEnded: at(0) + 30 * DAY }, at(3)), true);
+    const future = { ...memory, lastEnded: at(0) + 30 * DAY };
+    assert.equal(isDue(daily, future, at(3)), true);
+    assert.equal(isDue(daily, { ...future, givenUp: at(2) }, at(3)), false, 'but not again at once when it was given up');
   });
 });
