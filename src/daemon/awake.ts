@@ -1,6 +1,7 @@
 // When it pays to stay awake for a host. One that asks for one thing at a time asks for the next some microseconds after an answer, and near answers
 // about as soon: a core that has gone to sleep meanwhile takes longer to wake up than all the work takes. So after a request the event loop goes on
-// turning for a moment, but only where the last ones came within such a moment, and never when many come together: then there is no sleep anyway.
+// turning for a moment, but only where the last ones came within such a moment, and never when many come together: then there is no sleep anyway. Nor
+// while a flush is waited for: it is a thread of the pool that works then, and wants the core.
 
 import type { Millis } from '../core/base/units.ts';
 import type { TurnScheduler } from '../host/wake.ts';
@@ -18,20 +19,22 @@ const LATE_COST = 3;
 
 /** Keeps one event loop awake for the requests of the hosts of one group. */
 export class Awake {
-  readonly #turns: Pick<TurnScheduler, 'stayAwake'>;
+  readonly #turns: Pick<TurnScheduler, 'stayAwake' | 'sleep'>;
   readonly #now: () => Millis;
   #credit = 0;
   #count = 0;
+  #flushes = false;
   #last: Millis = -Infinity;
 
-  constructor(turns: Pick<TurnScheduler, 'stayAwake'>, now: () => Millis) {
+  constructor(turns: Pick<TurnScheduler, 'stayAwake' | 'sleep'>, now: () => Millis) {
     this.#turns = turns;
     this.#now = now;
   }
 
-  /** A request of a host has come. */
-  asked(): void {
+  /** A request of a host has come; one that `flushes` is answered when a disk has done its part. */
+  asked(flushes: boolean): void {
     this.#count++;
+    this.#flushes ||= flushes;
   }
 
   /** A turn has ended. */
@@ -40,7 +43,9 @@ export class Awake {
     if (count === 0) return;
     this.#count = 0;
     const now = this.#now();
-    const inTime = count < MANY && now - this.#last <= SOON_MILLIS;
+    const inTime = !this.#flushes && count < MANY && now - this.#last <= SOON_MILLIS;
+    if (this.#flushes) this.#turns.sleep();
+    this.#flushes = false;
     this.#last = now;
     this.#credit = Math.max(0, Math.min(CREDIT_MAX, this.#credit + (inTime ? 1 : -LATE_COST)));
     if (inTime && this.#credit >= CREDIT_MIN) this.#turns.stayAwake(AWAKE_MILLIS);

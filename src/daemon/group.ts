@@ -223,7 +223,7 @@ export class GroupRunner implements ExportedGroup, LiveGroup {
   }
 
   request(request: HostRequest): void {
-    this.#awake.asked();
+    this.#awake.asked(request.command === 'flush' || request.fua);
     this.#core.request(request);
   }
 

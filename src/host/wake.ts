@@ -60,6 +60,11 @@ export class TurnScheduler {
     if (idle) this.#spin();
   }
 
+  /** Ends that: what comes next may be waited for asleep. */
+  sleep(): void {
+    if (this.#awakeUntil > 0) this.#awakeUntil = Number.MIN_VALUE;
+  }
+
   #spin(): void {
     setImmediate(() => {
       if (this.#clock.now() < this.#awakeUntil) this.#spin();

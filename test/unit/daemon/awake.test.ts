@@ -8,10 +8,10 @@ import { Awake } from '../../../src/daemon/awake.ts';
 function awakened(turns: number, gapMillis: number, requests = 1): number {
   let now = 1000;
   let times = 0;
-  const awake = new Awake({ stayAwake: () => times++ }, () => now);
+  const awake = new Awake({ stayAwake: () => times++, sleep: () => undefined }, () => now);
   for (let turn = 0; turn < turns; turn++) {
     now += gapMillis;
-    for (let i = 0; i < requests; i++) awake.asked();
+    for (let i = 0; i < requests; i++) awake.asked(false);
     awake.turned();
   }
   return times;
@@ -31,10 +31,10 @@ test('not for hosts that think for long, that ask for much at once, or for nothi
 test('no longer once requests come late, one in four of them is enough', () => {
   let now = 0;
   let times = 0;
-  const awake = new Awake({ stayAwake: () => times++ }, () => now);
+  const awake = new Awake({ stayAwake: () => times++, sleep: () => undefined }, () => now);
   const ask = (gapMillis: number): void => {
     now += gapMillis;
-    awake.asked();
+    awake.asked(false);
     awake.turned();
   };
   for (let i = 0; i < 200; i++) ask(0.03);
@@ -43,4 +43,25 @@ test('no longer once requests come late, one in four of them is enough', () => {
   const before = times;
   for (let i = 0; i < 1000; i++) ask(i % 4 === 0 ? 5 : 0.03);
   assert.equal(times, before);
+});
+
+test('not while a flush is waited for, however soon it comes', () => {
+  let now = 0;
+  const told: string[] = [];
+  const awake = new Awake({ stayAwake: () => told.push('awake'), sleep: () => told.push('asleep') }, () => now);
+  const ask = (flushes: boolean): void => {
+    now += 0.03;
+    awake.asked(flushes);
+    awake.turned();
+  };
+  for (let i = 0; i < 100; i++) ask(false);
+  assert.equal(told.at(-1), 'awake');
+  ask(true);
+  assert.equal(told.at(-1), 'asleep');
+  ask(false);
+  assert.equal(told.at(-1), 'awake', 'one flush now and then changes nothing');
+  for (let i = 0; i < 100; i++) ask(i % 2 === 0);
+  const before = told.filter((each) => each === 'awake').length;
+  for (let i = 0; i < 100; i++) ask(i % 2 === 0);
+  assert.equal(told.filter((each) => each === 'awake').length, before, 'a host that flushes after each write is let sleep');
 });
