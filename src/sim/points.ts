@@ -52,7 +52,8 @@ export class PointReaders {
 
   /** Reads of processes that live, which nobody has answered yet. */
   get waitingCount(): number {
-    return [...this.#asked].filter(({ reader }) => reader.machine.life === reader.life && !reader.machine.frozen).length;
+    const lives = ({ machine, life }: Reader): boolean => machine.life === life && machine.site !== null && !machine.frozen;
+    return [...this.#asked].filter(({ reader }) => lives(reader)).length;
   }
 
   start(): void {

@@ -216,8 +216,9 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     const held = machine.disk.contentsOf('sidefile-set-aside')?.length ?? 0;
     if (/write of (sidefile-0|spare-)\S* failed with ENOSPC/.test(reason) && held >= ONE_REQUEST_BYTES)
       this.world.fail('19 set aside', `${machine.name} has ${held} bytes set aside for its sidefile: ${reason}`);
-    // Nobody but the copy itself changes how long its base images are.
-    if (reason.includes('the configuration says'))
+    // Nobody but the copy itself changes how long its base images are. One that is to be made anew may find an image of an earlier attempt, from before
+    // the volume grew, which is refused as any image that somebody has put there: see SPEC, "Gaps".
+    if (reason.includes('the configuration says') && machine.disk.contentsOf('superblock') !== null)
       this.world.fail('17 growth', `${machine.name} refuses its copy for the length of a base image: ${reason}`);
     const why = damaged ? falseDamage(this.site(machine), reason) : null;
     if (why !== null) this.world.fail('C3 damage', `${machine.name} finds its copy damaged although ${why}: ${reason}`);
