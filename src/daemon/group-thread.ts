@@ -13,7 +13,7 @@ import type { MovedHost } from '../host/nbd-listener.ts';
 import type { EventDraft } from '../watch/events.ts';
 import type { GroupConfig } from './config.ts';
 import type { KeptGroup } from './exports.ts';
-import { GROUP_STOP_MILLIS, type GroupAnswers, type LiveGroup } from './live-group.ts';
+import type { GroupAnswers, LiveGroup } from './live-group.ts';
 import type { MovedLink } from './link-door.ts';
 import { type FromThread, type ThreadAnswers, type ThreadBegin, type ThreadLook, toldError, type ToThread } from './thread-messages.ts';
 
@@ -167,14 +167,13 @@ export class GroupThread implements LiveGroup, KeptGroup {
     owned(this.#ask('readCertificates'));
   }
 
-  /** Not longer than hosts are given: a thread that hangs must not keep the others from an orderly end. */
   async endHosts(): Promise<void> {
-    await atMost(limits.shutdownMillis + STOP_MARGIN_MILLIS, this.#ask('endHosts'));
+    await this.#ask('endHosts');
   }
 
   async stop(): Promise<void> {
     if (this.#looking !== null) clearInterval(this.#looking);
-    await atMost(GROUP_STOP_MILLIS + STOP_MARGIN_MILLIS, this.#ask('stop'));
+    await this.#ask('stop');
     await this.#end();
   }
 
@@ -352,22 +351,6 @@ export class GroupThread implements LiveGroup, KeptGroup {
   async #end(): Promise<void> {
     this.#isEnding = true;
     await this.#worker.terminate();
-  }
-}
-
-/** What a thread may need for the way there and back, on top of what it gives its own. */
-const STOP_MARGIN_MILLIS = 1_000;
-
-/** Ends when what was asked is answered, or after so long: what comes later counts for nothing. Rejects as it does. */
-async function atMost(millis: number, asked: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, millis);
-  });
-  try {
-    await Promise.race([asked, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 
