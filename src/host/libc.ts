@@ -127,7 +127,7 @@ export function bootMillis(): number | null {
 /** posix_fadvise(2): a range will be read soon. */
 const ADVICE_WILL_NEED = 3;
 
-/** Asks the system to bring a range of a file into its cache, without waiting for the disk. Advice only: nothing depends on it. */
+/** Asks the system to bring a range of a file into its cache. It waits only for room in the disk's queue and for metadata. Advice: nothing depends on it. */
 export function bringIn(fd: number, offset: number, length: number): void {
   native?.fadvise(fd, offset, length, ADVICE_WILL_NEED);
 }

@@ -103,15 +103,16 @@ function writeRest(fd: number, parts: readonly FilePart[], done: TransferDone): 
   }
 }
 
-/** A read for a host: `done` is told when `bytes` are filled. */
+/** A small read: `done` is told when `bytes` are filled. */
 export interface SmallRead extends FilePart {
   readonly done: TransferDone;
 }
+
 /** Sets of reads under way at once; what comes meanwhile is the next set. */
 const SETS_MAX = 2;
 /**
- * Reads that the system has been asked to bring in and that have not ended, in the whole process. The call does not wait for the disk unless its queue
- * is full: this is less than any disk's queue takes.
+ * Reads that the system has been asked to bring in and that have not ended, in the whole process. The call waits for a disk
+ * whose queue is full, and for metadata that are not cached: this bounds for how long.
  */
 const BRINGING_IN_MAX = 64;
 let bringingIn = 0;

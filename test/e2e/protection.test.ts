@@ -12,9 +12,9 @@ import { mustRun } from '../../demo/tools.ts';
 import { EXIT } from '../../src/core/base/errors.ts';
 import { MIB, type TestCluster, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
+import { cutResyncOff, GONE } from '../support/cut-resync.ts';
 import { rehearse, told } from '../support/recovery-page.ts';
 
-const gone = ['alpha', 'beta'] as const;
 /** A sidefile may become larger than the disk of gamma: what it may still need is never there, so nothing is staged. */
 const OPTIONS = { network: true, sizeBytes: 32 * MIB, group: { bitmap_only: '["gamma"]', sidefile_mib: 1024 } };
 
@@ -40,28 +40,15 @@ async function plain(layout: Layout): Promise<() => Promise<void>> {
 
 /** gamma is in the middle of a resync by bitmap when both others are lost. */
 async function cutOff(cluster: TestCluster): Promise<void> {
-  const load = cluster.load({ blockCount: 2048 });
-  await cluster.acknowledged(load, 100);
-  for (const site of gone) cluster.sever(site, 'gamma');
-  await cluster.acknowledged(load, 4000);
-  // Slow enough to be caught in the middle: 64 KiB in a tenth of a second.
-  for (const site of gone) cluster.delay(site, 'gamma', 100, 64 * 1024);
-  for (const site of gone) cluster.sever(site, 'gamma', false);
-  await cluster.until('gamma is in the middle of a resync', async () => {
-    const peer = (await cluster.status('alpha')).peers.find(({ site }) => site === 'gamma');
-    return peer?.attached === 'copying' && (peer.copiedBytes ?? 0) > 0;
-  });
-  await load.workload.stop();
-  for (const site of gone) cluster.sever(site, 'gamma');
-  for (const site of gone) await cluster.member(site).daemon.kill();
+  await cutResyncOff(cluster);
   await cluster.until('nobody serves', async () => told('nobody serves').test((await tercet(cluster, 'status')).text));
 }
 
 /** The lost sites are there again. */
 async function back(cluster: TestCluster): Promise<void> {
   cluster.healNetwork();
-  for (const site of gone) cluster.sever(site, 'gamma', false);
-  for (const site of gone) await cluster.member(site).daemon.start();
+  for (const site of GONE) cluster.sever(site, 'gamma', false);
+  for (const site of GONE) await cluster.member(site).daemon.start();
 }
 
 test(

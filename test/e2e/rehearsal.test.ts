@@ -13,6 +13,7 @@ import { limits } from '../../src/core/base/limits.ts';
 import type { TestCluster } from '../support/cluster.ts';
 import { MIB, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
+import { cutResyncOff, GONE } from '../support/cut-resync.ts';
 import { rehearse, told } from '../support/recovery-page.ts';
 
 const NODE = process.execPath;
@@ -82,22 +83,8 @@ test('a site that is down, a faulty configuration, a replaced disk, and nobody w
 
 test('a resync is cut off and nobody is left: the older volume by force, and the lost sites follow it', { timeout: 240_000 }, async () => {
   await withCluster({ network: true, sizeBytes: 32 * MIB, group: { bitmap_only: '["gamma"]' } }, async (cluster) => {
-    const load = cluster.load({ blockCount: 2048 });
-    await cluster.acknowledged(load, 100);
     rehearse('A resync was cut off, and nobody is left who could end it');
-    const gone = ['alpha', 'beta'] as const;
-    for (const site of gone) cluster.sever(site, 'gamma');
-    await cluster.acknowledged(load, 4000);
-    // Slow enough to be caught in the middle: 64 KiB in a tenth of a second.
-    for (const site of gone) cluster.delay(site, 'gamma', 100, 64 * 1024);
-    for (const site of gone) cluster.sever(site, 'gamma', false);
-    await cluster.until('gamma is in the middle of a resync', async () => {
-      const peer = (await cluster.status('alpha')).peers.find(({ site }) => site === 'gamma');
-      return peer?.attached === 'copying' && (peer.copiedBytes ?? 0) > 0;
-    });
-    await load.workload.stop();
-    for (const site of gone) cluster.sever(site, 'gamma');
-    for (const site of gone) await cluster.member(site).daemon.kill();
+    await cutResyncOff(cluster);
     await says(cluster, 'status', told('nobody serves'));
 
     const group = cluster.layout.group;
@@ -117,8 +104,8 @@ test('a resync is cut off and nobody is left: the older volume by force, and the
 
     // The lost sites come back, and follow: what only they had is cut off there.
     cluster.healNetwork();
-    for (const site of gone) cluster.sever(site, 'gamma', false);
-    for (const site of gone) await cluster.member(site).daemon.start();
+    for (const site of GONE) cluster.sever(site, 'gamma', false);
+    for (const site of GONE) await cluster.member(site).daemon.start();
     assert.equal(await cluster.healed(), 'gamma');
     await cluster.compareCopies();
   });
