@@ -113,7 +113,12 @@ async function open(config: Config, name: SiteName, lines: Journal, { closers, p
   );
   groups.start();
   journal('ready', readyFacts(site, groups.all), `site ${name} is ready`);
-  return { reload: reload.bySignal, summary: () => summaryOf(orders.status()), isAlive: () => groups.areAlive };
+  return {
+    reload: reload.bySignal,
+    summary: () => summaryOf(orders.status()),
+    isAlive: () => groups.areAlive,
+    unended: () => groups.unended,
+  };
 }
 
 /** What the watch needs of the configuration. */

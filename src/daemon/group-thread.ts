@@ -21,7 +21,7 @@ import { type FromThread, type ThreadAnswers, type ThreadBegin, type ThreadLook,
 const LOOK_MILLIS = 250;
 /** A thread that has not answered for so many of them is not alive, as far as anybody can say. */
 const LOOKS_ALIVE = 4;
-/** And does not serve, whatever it said last. */
+/** And does not serve, whatever it said last; nor is it waited for at the end. */
 const LOOKS_SERVING = 12;
 /** Whoever asks the daemon how it is waits for a thread no longer than this. */
 const FRESH_MILLIS = 1000;
@@ -57,6 +57,8 @@ export class GroupThread implements LiveGroup, KeptGroup {
   #missedLooks = 0;
   #isLooking = false;
   #looking: NodeJS.Timeout | null = null;
+  /** Called at each look that finds that it does not serve. */
+  readonly #whenSilent = new Set<() => void>();
   #opened: Waiting | null = null;
   #isEnding = false;
 
@@ -96,7 +98,7 @@ export class GroupThread implements LiveGroup, KeptGroup {
   /** What it said last. A thread that does not answer answers no host either. */
   status(): SiteStatus {
     const { status } = this.#seen();
-    if (this.#missedLooks < LOOKS_SERVING) return status;
+    if (!this.#isSilent) return status;
     return { ...status, serving: false, failure: `its thread has not answered for ${(this.#missedLooks * LOOK_MILLIS) / 1000} s` };
   }
 
@@ -155,8 +157,7 @@ export class GroupThread implements LiveGroup, KeptGroup {
 
   start(): void {
     this.#post({ kind: 'start' });
-    this.#looking = setInterval(() => this.#lookAgain(), LOOK_MILLIS);
-    this.#looking.unref();
+    this.#keepLooking();
   }
 
   change(config: GroupConfig): void {
@@ -168,13 +169,17 @@ export class GroupThread implements LiveGroup, KeptGroup {
   }
 
   async endHosts(): Promise<void> {
-    await this.#ask('endHosts');
+    await this.#unlessSilent(this.#ask('endHosts'));
   }
 
-  async stop(): Promise<void> {
+  async stop(): Promise<boolean> {
+    this.#keepLooking();
+    const inOrder = await this.#unlessSilent(this.#ask('stop'));
     if (this.#looking !== null) clearInterval(this.#looking);
-    await this.#ask('stop');
+    // Whoever ended a thread that hangs would wait for it: it ends with the process.
+    if (inOrder === null) return false;
     await this.#end();
+    return inOrder;
   }
 
   explain(): Promise<ReturnType<GroupAnswers['explain']>> {
@@ -270,9 +275,15 @@ export class GroupThread implements LiveGroup, KeptGroup {
     return connection;
   }
 
+  #keepLooking(): void {
+    this.#looking ??= setInterval(() => this.#lookAgain(), LOOK_MILLIS);
+    this.#looking.unref();
+  }
+
   #lookAgain(): void {
     if (this.#isLooking) {
       this.#missedLooks++;
+      if (this.#isSilent) for (const tell of this.#whenSilent) tell();
       return;
     }
     this.#isLooking = true;
@@ -281,6 +292,25 @@ export class GroupThread implements LiveGroup, KeptGroup {
       this.#missedLooks = 0;
     };
     owned(this.#ask('look').then(looked));
+  }
+
+  get #isSilent(): boolean {
+    return this.#missedLooks >= LOOKS_SERVING;
+  }
+
+  /** What was asked; null once the thread is silent: what it answers later counts for nothing. Rejects as it does. */
+  async #unlessSilent<Value>(asked: Promise<Value>): Promise<Value | null> {
+    let tell = (): void => {};
+    const silent = new Promise<null>((resolve) => {
+      tell = (): void => resolve(null);
+    });
+    this.#whenSilent.add(tell);
+    if (this.#isSilent) tell();
+    try {
+      return await Promise.race([asked, silent]);
+    } finally {
+      this.#whenSilent.delete(tell);
+    }
   }
 
   /** Rejects with what the thread says, or TERCET_NOT_IN_STATE when too much is asked at once. */

@@ -94,6 +94,7 @@ class GroupHome {
   readonly #loopDelay = monitorEventLoopDelay({ resolution: 20 });
   readonly #asks: Asks;
   #hosts: NbdListener | null = null;
+  #hostsEnd: Promise<void> = Promise.resolve();
 
   constructor({ config, site: name, group, shares }: ThreadBegin) {
     const site = siteOf(config, name);
@@ -139,10 +140,14 @@ class GroupHome {
     });
   }
 
-  async close(): Promise<void> {
-    await this.#runner.stop();
+  /** Returns whether the group has ended in order. */
+  async close(): Promise<boolean> {
+    // The main thread does not wait for hosts of a thread that was late to hear of it.
+    await this.#hostsEnd;
+    const inOrder = await this.#runner.stop();
     await this.#peers.gone();
     for (const closer of this.#closers.splice(0).reverse()) await closer();
+    return inOrder;
   }
 
   take(message: ToThread): void {
@@ -204,7 +209,10 @@ class GroupHome {
         await this.#images.get(number)?.return(undefined as never);
         this.#images.delete(number);
       },
-      endHosts: () => (this.#hosts === null ? undefined : closeHosts(this.#hosts)),
+      endHosts: () => {
+        if (this.#hosts !== null) this.#hostsEnd = closeHosts(this.#hosts);
+        return this.#hostsEnd;
+      },
       stop: () => this.close(),
     };
   }

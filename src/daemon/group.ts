@@ -318,22 +318,23 @@ export class GroupRunner implements ExportedGroup, LiveGroup {
   }
 
   /** Ends the site's part in the group, in order as far as the disk allows that in time, and gives the data folder back. */
-  async stop(): Promise<void> {
+  async stop(): Promise<boolean> {
     for (const dialer of [...this.#dialers, ...this.#streamDialers]) dialer.stop();
-    await new Promise<void>((resolve) => {
+    const inOrder = await new Promise<boolean>((resolve) => {
       const late = setTimeout(() => {
         this.#journal('stop.late', {}, `the replica was not closed within ${GROUP_STOP_MILLIS / 1000} s: the next start recovers it`);
-        resolve();
+        resolve(false);
       }, GROUP_STOP_MILLIS);
       this.#core.stop(() => {
         clearTimeout(late);
-        resolve();
+        resolve(true);
       });
     });
     this.#stopped = true;
     this.#waker.stop();
     await this.#decisions.close();
     await this.#folder.close();
+    return inOrder;
   }
 
   #dialled(peer: SiteName, port: LinkPort): LinkReceiver {

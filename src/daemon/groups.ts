@@ -18,6 +18,8 @@ export class Groups {
   readonly #threaded: readonly GroupConfig[];
   readonly #runners: GroupRunner[] = [];
   readonly #threads: GroupThread[] = [];
+  /** Those that have ended in order. */
+  readonly #ended = new Set<string>();
 
   /** Opens nothing yet. */
   constructor(config: Config, site: SiteName, journal: Journal) {
@@ -78,11 +80,21 @@ export class Groups {
     for (const group of this.all) group.start();
   }
 
+  /** Ends all side by side: none waits for one that is late. */
   async stop(): Promise<void> {
-    await Promise.all(this.all.map((group) => group.stop()));
+    await Promise.all(
+      this.all.map(async (group) => {
+        if (await group.stop()) this.#ended.add(group.group);
+      }),
+    );
   }
 
-  /** Ends hosts that other threads have, in good order. */
+  /** Names of those that have not ended in order, so far. */
+  get unended(): readonly string[] {
+    return this.all.map(({ group }) => group).filter((name) => !this.#ended.has(name));
+  }
+
+  /** Ends hosts that other threads have, in good order; a thread that hangs is not waited for. */
   async endHosts(): Promise<void> {
     await Promise.all(this.#threads.map((thread) => thread.endHosts()));
   }

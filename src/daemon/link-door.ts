@@ -1,6 +1,7 @@
 // Where connections of peers come in of a daemon whose groups live in several threads: reads which group the first bytes name, and hands the connection to
 // the thread that has it, bytes and all. That thread does everything that is to be done with a stranger, from the first byte on.
 
+import { limits } from '../core/base/limits.ts';
 import { groupOfHello } from '../core/mirror/accept.ts';
 import { giveStream, type MovedStream } from '../host/moved-stream.ts';
 import type { StreamEvents, StreamSocket } from '../host/stream-socket.ts';
@@ -23,6 +24,8 @@ export interface LinkDoorOptions {
   readonly own: () => StreamEvents;
   /** Takes a connection for a group of another thread; null for one of this thread, or none. */
   readonly takerOf: (group: string) => ((link: MovedLink, gone: () => void) => void) | null;
+  /** It has ended, or is no matter of this door any more. */
+  readonly left?: () => void;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -34,6 +37,7 @@ export class LinkDoor implements StreamEvents {
   #bytes: Uint8Array = NOTHING;
   /** What its bytes go to, once that is known. */
   #events: StreamEvents | null = null;
+  #isOwn = false;
 
   constructor(options: LinkDoorOptions) {
     this.#options = options;
@@ -48,7 +52,9 @@ export class LinkDoor implements StreamEvents {
     clearTimeout(this.#silent);
     const take = hello === null ? null : this.#options.takerOf(hello.group);
     if (take === null) {
+      this.#isOwn = true;
       this.#events = this.#options.own();
+      this.#options.left?.();
       this.#events.received(this.#bytes);
     } else this.#move(take);
     this.#bytes = NOTHING;
@@ -62,11 +68,23 @@ export class LinkDoor implements StreamEvents {
   closed(reason: string): void {
     clearTimeout(this.#silent);
     this.#events?.closed(reason);
+    this.#options.left?.();
+  }
+
+  /** Whether another thread has it, whose bytes are carried through this one. */
+  get isCarried(): boolean {
+    return this.#events !== null && !this.#isOwn;
+  }
+
+  /** Cuts it, whoever has it; one of this thread is cut by its owner. */
+  cut(reason: string): void {
+    if (!this.#isOwn) this.#options.stream.destroy(reason);
   }
 
   #move(take: (link: MovedLink, gone: () => void) => void): void {
     const { stream, identity } = this.#options;
-    const given = giveStream(stream, (reason) => stream.destroy(reason));
+    // What the thread has said last is still to leave.
+    const given = giveStream(stream, (reason) => stream.end(reason, limits.lingerMillis));
     if (given === null) return stream.destroy('there is no descriptor to hand it over with');
     const { carrier, fd, name } = given;
     this.#events = carrier;

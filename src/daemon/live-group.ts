@@ -69,5 +69,6 @@ export interface LiveGroup extends GroupAsks {
   /** The configuration was read again. */
   change(config: GroupConfig): void;
   start(): void;
-  stop(): Promise<void>;
+  /** Resolves to whether it has ended in order. If not, nobody waits for it any more, and its next start recovers it. */
+  stop(): Promise<boolean>;
 }

@@ -22,6 +22,8 @@ import { LinkDoor } from './link-door.ts';
 const HELLO_MILLIS_MAX = 10_000;
 /** Connections of one peer for one group: the newest, and those before it that have not ended yet. */
 const LINKS_PER_PEER_MAX = 4;
+/** Why what is left is cut at the end. */
+const STOPPING = 'this site is stopping';
 
 /** Of any link, beside its first connection. */
 function mostStreams({ groups }: Config): number {
@@ -47,6 +49,8 @@ export interface PeerListenerOptions {
 export class PeerListener {
   /** Connections that stand, each with what cuts it. */
   readonly #links = new Map<SocketLink, () => void>();
+  /** Connections that have not said whose they are, or that are carried for another thread. */
+  readonly #doors = new Set<LinkDoor>();
   readonly #options: PeerListenerOptions;
   #server: StreamServer | null = null;
   #stopped: Promise<void> = Promise.resolve();
@@ -66,9 +70,7 @@ export class PeerListener {
       tls: tls ?? undefined,
       connectionsMax: LINKS_PER_PEER_MAX * limits.groupSitesMax * config.groups.length * (1 + mostStreams(config)),
       accept: (link) => this.#accept(link),
-      ...(takerOf !== undefined && {
-        door: (stream, identity, own) => new LinkDoor({ stream, identity, own, takerOf, helloMillisMax: HELLO_MILLIS_MAX }),
-      }),
+      ...(takerOf !== undefined && { door: (stream, identity, own) => this.#door({ stream, identity, own, takerOf }) }),
     });
   }
 
@@ -90,15 +92,32 @@ export class PeerListener {
     events.received(bytes);
   }
 
-  /** Accepts nothing more. Connections stay until the groups end them. */
+  /** Accepts nothing more. Connections stay until the groups end them, but for those that have not said which group they are for. */
   stop(): void {
     if (this.#server !== null) this.#stopped = this.#server.stop();
+    for (const door of this.#doors) if (!door.isCarried) door.cut(STOPPING);
   }
 
-  /** After stop(), and after the groups have ended theirs: closes what is left, and waits until all are gone. */
+  /**
+   * After stop(), and after the groups have ended theirs: closes what is left, and waits until all are gone. What a thread has said last may still be on its
+   * way through here; a thread that hangs ends nothing.
+   */
   async gone(): Promise<void> {
     for (const cut of this.#links.values()) cut();
+    const late = setTimeout(() => {
+      for (const door of this.#doors) door.cut(STOPPING);
+    }, limits.shutdownMillis / 2);
     await this.#stopped;
+    clearTimeout(late);
+  }
+
+  #door(options: Pick<LinkDoorOptions, 'stream' | 'identity' | 'own' | 'takerOf'>): LinkDoor {
+    const left = (): void => {
+      this.#doors.delete(door);
+    };
+    const door: LinkDoor = new LinkDoor({ ...options, helloMillisMax: HELLO_MILLIS_MAX, left });
+    this.#doors.add(door);
+    return door;
   }
 
   #accept(link: SocketLink): void {

@@ -18,6 +18,8 @@ export interface Running {
   summary?(): string;
   /** Whether all of it answers; the service manager hears nothing while it does not. */
   isAlive?(): boolean;
+  /** Groups that have not ended in order, so far. */
+  unended?(): readonly string[];
 }
 
 const END_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
@@ -27,8 +29,8 @@ const SUMMARY_MILLIS = 5_000;
 const SHUTDOWN_MILLIS_MAX = 10_000;
 
 /**
- * Runs a daemon. Never returns while it runs: the process exits with 0 after SIGTERM or SIGINT and an orderly end, 1 when that took too long, 70 after
- * a broken invariant, and with the error's own code when the start failed.
+ * Runs a daemon. Never returns while it runs: the process exits with 0 after SIGTERM or SIGINT and an orderly end, 1 when that took too long or a group
+ * was not waited for, 70 after a broken invariant, and with the error's own code when the start failed.
  */
 export async function runService(log: Journal, start: () => Promise<Running>): Promise<never> {
   process.on('uncaughtException', (error) => dieOf(log, error));
@@ -55,16 +57,23 @@ export async function runService(log: Journal, start: () => Promise<Running>): P
   end();
   manager?.tell({ STOPPING: '1' });
   log('stopping', { signal }, `stopping because of ${signal}`);
-  const deadline = setTimeout(() => {
-    log('stop.late', { seconds: SHUTDOWN_MILLIS_MAX / 1000 }, `the shutdown did not end within ${SHUTDOWN_MILLIS_MAX / 1000} s`);
-    // At once: to wait for a thread that has hung would be to hang.
-    endProcess(EXIT.failed);
-    process.exit(EXIT.failed);
-  }, SHUTDOWN_MILLIS_MAX);
-  await running.close();
+  const ends = running;
+  const unended = (): readonly string[] => ends.unended?.() ?? [];
+  const seconds = SHUTDOWN_MILLIS_MAX / 1000;
+  const deadline = setTimeout(() => endLate(log, unended(), `the shutdown did not end within ${seconds} s`), SHUTDOWN_MILLIS_MAX);
+  await ends.close();
   clearTimeout(deadline);
+  if (unended().length > 0) return endLate(log, unended(), 'everything else has ended in order');
   log('stopped', {}, 'stopped');
   return process.exit(EXIT.done);
+}
+
+/** Says which groups have not ended in order, and ends the process at once: to wait for a thread that has hung would be to hang. */
+function endLate(log: Journal, groups: readonly string[], text: string): never {
+  const whose = groups.length === 0 ? '' : `; late: ${groups.join(', ')}, which the next start recovers`;
+  log('stop.late', { groups }, `${text}${whose}`);
+  endProcess(EXIT.failed);
+  process.exit(EXIT.failed);
 }
 
 /** Says that the process is ready, and then again and again that it is alive and how it is. Returns what ends that. */

@@ -42,7 +42,8 @@ export interface ThreadAnswers extends GroupAnswers {
   imageEnd(number: number): void;
   /** Takes no more from hosts, answers them, and ends their connections. */
   endHosts(): void;
-  stop(): void;
+  /** As LiveGroup has it. */
+  stop(): boolean;
 }
 
 /** An error that the asker is told; any other one ends the process. */

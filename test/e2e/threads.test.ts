@@ -1,5 +1,5 @@
 // Groups in threads of their own, beside one in the main thread: hosts, peers, commands and a lost primary notice nothing of that; a thread that fails
-// ends its process, and one that hangs is told of and does not keep the process from ending.
+// ends its process, and one that hangs is told of and keeps neither the other groups from an orderly end nor the process from ending.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -10,20 +10,25 @@ import { test } from 'node:test';
 
 import { Cluster } from '../../demo/cluster.ts';
 import { type Layout, planLayout } from '../../demo/layout.ts';
+import { NbdClient } from '../../demo/nbd-client.ts';
 import { mustRun, runTool } from '../../demo/tools.ts';
 import { pause, until } from '../../demo/waiting.ts';
+import { Superblock } from '../../src/core/replica/superblock.ts';
+import { machineDigests } from '../../src/host/digests.ts';
+import { openReplicaFolder } from '../../src/host/disk.ts';
 import { MIB, type SiteNameInTests, type TestCluster, withCluster } from '../support/cluster.ts';
 import { tercet } from '../support/command.ts';
 
 const OTHERS = ['web', 'plain'] as const;
 
 /** Two more groups, one of them in a thread. */
-async function moreGroups({ configFile }: Layout): Promise<() => Promise<void>> {
+async function moreGroups({ configFile, sites }: Layout): Promise<() => Promise<void>> {
+  const names = (async: boolean): string => JSON.stringify(sites.filter(({ mode }) => !async || mode === 'async').map(({ name }) => name));
   for (const [group, thread] of [
     ['web', true],
     ['plain', false],
   ] as const) {
-    const keys = ['sites = ["alpha", "beta", "gamma"]', 'async = ["gamma"]', 'lease_millis = 1000', 'heartbeat_millis = 150'];
+    const keys = [`sites = ${names(false)}`, `async = ${names(true)}`, 'lease_millis = 1000', 'heartbeat_millis = 150'];
     const more = ['peer_timeout_millis = 800', 'segment_mib = 4', 'sidefile_mib = 512', `thread = ${thread}`];
     const volume = [`[[group.${group}.volume]]`, 'name = "log"', `size = ${32 * MIB}`];
     appendFileSync(configFile, ['', `[group.${group}]`, ...keys, ...more, ...volume, ''].join('\n'));
@@ -139,9 +144,9 @@ async function manager(folder: string): Promise<{ readonly path: string; readonl
   return { path, heard: () => heard.split('WATCHDOG=1').length, end: () => child.kill() };
 }
 
-/** One site with one group in a thread, which does what a file says, once it is there. */
+/** One site with a group in a thread, which does what a file says, once it is there; and the two others. */
 async function withOne(
-  body: (cluster: Cluster, say: (what: 'throw' | 'hang') => void, heard: () => number) => Promise<void>,
+  body: (cluster: Cluster, say: (what: 'throw' | 'hang' | 'nothing') => void, heard: () => number) => Promise<void>,
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'tercet-thread-'));
   const layout = await planLayout({ folder, sizeBytes: 16 * MIB, usualPorts: false, siteCount: 1 });
@@ -151,14 +156,15 @@ async function withOne(
     preload,
     `import { existsSync, readFileSync } from 'node:fs';
      import { isMainThread, workerData } from 'node:worker_threads';
-     if (!isMainThread && workerData?.group !== undefined) setInterval(() => {
-       if (!existsSync(${JSON.stringify(order)})) return;
-       if (readFileSync(${JSON.stringify(order)}, 'utf8') === 'throw') throw new Error('as the test wants it');
-       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+     if (!isMainThread && workerData?.group === ${JSON.stringify(layout.group)}) setInterval(() => {
+       const said = existsSync(${JSON.stringify(order)}) ? readFileSync(${JSON.stringify(order)}, 'utf8') : 'nothing';
+       if (said === 'throw') throw new Error('as the test wants it');
+       if (said === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
      }, 20);`,
   );
   const config = { group: { thread: 'true' } };
   const cluster = new Cluster({ layout, ownGroup: false, config, nodeArgs: () => ['--import', preload], died: () => undefined });
+  await moreGroups(layout);
   const { path, heard, end } = await manager(folder);
   try {
     await cluster.witness.start();
@@ -167,7 +173,9 @@ async function withOne(
     delete process.env['NOTIFY_SOCKET'];
     delete process.env['WATCHDOG_USEC'];
     await cluster.create();
-    await until('it serves', 20_000, async () => (await cluster.status('alpha'))?.serving === true || null);
+    const { client } = cluster.member('alpha');
+    for (const group of OTHERS) await client.create(group);
+    await until('it serves', 20_000, async () => (await client.status()).groups.every(({ serving }) => serving) || null);
     await body(cluster, (what) => writeFileSync(order, what), heard);
   } finally {
     end();
@@ -205,5 +213,47 @@ test('a thread that hangs is told of, and the process ends in time when it is to
     assert.deepEqual(await daemon.stop(), { code: 1, signal: null });
     assert.ok(performance.now() - began < 14_000);
     assert.match(daemon.logTail(), /"event":"stop.late"/);
+  });
+});
+
+/** Whether a copy was closed in order by whoever had it last. */
+async function isClean({ sites: [site] }: Layout, group: string): Promise<boolean> {
+  assert.ok(site !== undefined);
+  const folder = openReplicaFolder(join(site.data, group));
+  const read = Superblock.read(folder.storage, machineDigests);
+  assert.equal(read.kind, 'value');
+  const { superblock } = read;
+  const { cleanShutdown } = superblock.value;
+  superblock.close();
+  await folder.close();
+  return cleanShutdown;
+}
+
+test('a thread that hangs as its daemon ends keeps no other group from an orderly end, and is named', async () => {
+  await withOne(async (cluster, say) => {
+    const { layout } = cluster;
+    const { client, daemon, layout: site } = cluster.member('alpha');
+    const names = [`${layout.group}/${layout.volume}`, ...OTHERS.map((group) => `${group}/log`)];
+    const hosts = await Promise.all(names.map((exportName) => NbdClient.connect({ address: site.nbd, exportName })));
+    for (const host of hosts) await host.write(4096, Buffer.alloc(4096, 7));
+    say('hang');
+    await until('nothing is answered any more', 20_000, async () => {
+      const answer = client.explain(layout.group).then(() => true);
+      return (await Promise.race([answer, pause(500)])) === true ? null : true;
+    });
+    const began = performance.now();
+    assert.deepEqual(await daemon.stop(), { code: 1, signal: null });
+    assert.ok(performance.now() - began < 9_000, 'not by the deadline that a dead disk has');
+    assert.match(
+      daemon.logTail(),
+      new RegExp(`"event":"stop.late","groups":\\["${layout.group}"\\],"msg":"everything else has ended in order`),
+    );
+    for (const group of OTHERS) assert.ok(await isClean(layout, group), group);
+    assert.equal(await isClean(layout, layout.group), false, 'the one that hung was not closed');
+    for (const host of hosts) host.destroy('the test is over');
+    say('nothing');
+    await daemon.start();
+    await until('all are served again', 20_000, async () => (await client.status()).groups.every(({ serving }) => serving) || null);
+    assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
   });
 });

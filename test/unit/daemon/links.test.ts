@@ -2,19 +2,27 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import type { AddressInfo, Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { LinkPort } from '../../../src/core/base/ports.ts';
+import { encodeJson, HELLO_VERSION, MESSAGE_HEADER, MESSAGE_TYPES } from '../../../src/core/mirror/messages.ts';
 import { Dialer } from '../../../src/daemon/dialer.ts';
 import { parseConfig } from '../../../src/daemon/config.ts';
-import { PeerListener } from '../../../src/daemon/peer-listener.ts';
+import { PeerListener, type PeerListenerOptions } from '../../../src/daemon/peer-listener.ts';
 import { BufferPool } from '../../../src/host/buffers.ts';
 import { machineClock } from '../../../src/host/clock.ts';
+import { adoptStream, type StreamSocket } from '../../../src/host/stream-socket.ts';
+import { TlsMaterial } from '../../../src/host/tls-material.ts';
+import { dial } from '../../../src/host/tcp-link.ts';
 import { TurnScheduler } from '../../../src/host/wake.ts';
+import { holder, TestAuthority } from '../../support/certificates.ts';
 import { freePort } from '../../support/free-port.ts';
 import { SAMPLE } from '../config/sample.ts';
 
@@ -89,15 +97,24 @@ test('a peer that cannot be reached is reported once, however often it is tried'
   dialer.stop();
 });
 
-test('a stranger that sends garbage to the port for peers is turned away, and the listener stops cleanly', async () => {
+/** A listener for peers on a port of its own. */
+async function listening(more: Pick<PeerListenerOptions, 'takerOf'> & { readonly tls?: TlsMaterial } = {}): Promise<{
+  readonly listener: PeerListener;
+  readonly port: number;
+}> {
   const port = await freePort();
   const config = parseConfig(SAMPLE.replace('127.0.0.1:7410', `127.0.0.1:${port}`), '/etc/tercet/tercet.toml');
   const [site] = config.sites;
   assert.ok(site !== undefined);
   const turns = new TurnScheduler(clock);
   const parts = { config, site, clock, turns, buffers: new BufferPool(1 << 20), journal: (): void => {}, tls: null };
-  const listener = new PeerListener({ ...parts, findSite: () => null });
+  const listener = new PeerListener({ ...parts, findSite: () => null, ...more });
   await listener.open();
+  return { listener, port };
+}
+
+test('a stranger that sends garbage to the port for peers is turned away, and the listener stops cleanly', async () => {
+  const { listener, port } = await listening();
   const stranger = connect(port, '127.0.0.1');
   stranger.write('GET / HTTP/1.1\r\nhost: here\r\n\r\n'.repeat(10));
   const silent = connect(port, '127.0.0.1');
@@ -108,4 +125,66 @@ test('a stranger that sends garbage to the port for peers is turned away, and th
   listener.stop();
   await listener.gone();
   await once(silent.resume(), 'close');
+});
+
+/** A link's first message. */
+function hello(group: string): Uint8Array {
+  const body = encodeJson({ group, groupId: null, from: 'beta', to: 'alpha', versions: { min: 1, max: 1 } });
+  const head = Buffer.alloc(MESSAGE_HEADER.bytes);
+  head.writeUInt16LE(HELLO_VERSION, MESSAGE_HEADER.at.version);
+  head.writeUInt16LE(MESSAGE_TYPES.hello, MESSAGE_HEADER.at.type);
+  head.writeUInt32LE(body.length, MESSAGE_HEADER.at.bodyBytes);
+  return Buffer.concat([head, body]);
+}
+
+test('who has not said yet which group he is for is cut as the listener stops', async () => {
+  const { listener, port } = await listening({ takerOf: () => null });
+  const silent = connect(port, '127.0.0.1');
+  await once(silent, 'connect');
+  const began = performance.now();
+  listener.stop();
+  await listener.gone();
+  await once(silent.resume(), 'close');
+  assert.ok(performance.now() - began < 900, 'at once');
+});
+
+test('what is carried for another thread still brings what that one said last, and is cut when it says nothing', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'tercet-links-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const authority = new TestAuthority(folder);
+  const material = (name: string): TlsMaterial => new TlsMaterial(authority.issue(name, holder.site(name)), null);
+  const turns = new TurnScheduler(clock);
+  const buffers = new BufferPool(1 << 20);
+  for (const hangs of [false, true]) {
+    let taken: StreamSocket | null = null;
+    const { listener, port } = await listening({
+      tls: material('alpha'),
+      takerOf: () => (link) => {
+        taken = adoptStream(link.fd, link.name, { buffers, turns, validity: 'call' });
+        taken.start({ received: () => {}, ended: () => {}, closed: () => {} });
+      },
+    });
+    const notes: string[] = [];
+    const ended = new Promise<void>((resolve) => {
+      const tls = { material: material('beta'), site: 'alpha' };
+      dial({ host: '127.0.0.1', port }, { buffers, turns, timeoutMillis: 5_000, tls }, (outcome) => {
+        if (outcome.kind === 'failed') return assert.fail(outcome.reason);
+        outcome.link.attach({ receive: (bytes) => notes.push(Buffer.from(bytes).toString()), closed: () => resolve() });
+        outcome.link.send([hello('db')]);
+      });
+    });
+    while (taken === null) await nextTurn();
+    const stream: StreamSocket = taken;
+    listener.stop();
+    if (!hangs) {
+      stream.write([Buffer.from('that is all')]);
+      stream.end('it has ended', 1_000);
+    }
+    const began = performance.now();
+    await listener.gone();
+    assert.equal(performance.now() - began > 900, hangs, 'a thread that hangs is given a moment');
+    await ended;
+    assert.deepEqual(notes, hangs ? [] : ['that is all']);
+    stream.destroy('the test is over');
+  }
 });
