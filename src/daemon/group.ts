@@ -241,7 +241,7 @@ export class GroupRunner implements ExportedGroup, LiveGroup {
         address: streamAddress(siteOf(config, peer).link),
         buffers,
         turns,
-        tls: tls === null ? undefined : { material: tls, site: peer },
+        tls: tls === null ? undefined : { material: tls, site: peer, group: this.group },
         now: (): Millis => clock.now(),
       };
       const failed = (reason: string, isFirst: boolean): void => {

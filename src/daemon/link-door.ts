@@ -13,7 +13,12 @@ export interface MovedLink extends MovedStream {
   readonly identity: TlsIdentity | null;
   /** What it has sent so far. */
   readonly bytes: Uint8Array;
+  /** These bytes begin TLS, which is to be carried out there. */
+  readonly beginsTls?: boolean;
 }
+
+/** Takes a connection for another thread. `gone` is called when that one is done with it. */
+export type LinkTaker = (link: MovedLink, gone: () => void) => void;
 
 export interface LinkDoorOptions {
   readonly stream: StreamSocket;
@@ -23,7 +28,7 @@ export interface LinkDoorOptions {
   /** It is this thread's, or nobody's: returns what its bytes go to. */
   readonly own: () => StreamEvents;
   /** Takes a connection for a group of another thread; null for one of this thread, or none. */
-  readonly takerOf: (group: string) => ((link: MovedLink, gone: () => void) => void) | null;
+  readonly takerOf: (group: string) => LinkTaker | null;
   /** It has ended, or is no matter of this door any more. */
   readonly left?: () => void;
 }
@@ -56,7 +61,10 @@ export class LinkDoor implements StreamEvents {
       this.#events = this.#options.own();
       this.#options.left?.();
       this.#events.received(this.#bytes);
-    } else this.#move(take);
+    } else {
+      const { identity, stream } = this.#options;
+      this.#events = moveLink(stream, take, { identity, bytes: new Uint8Array(this.#bytes) });
+    }
     this.#bytes = NOTHING;
   }
 
@@ -80,16 +88,19 @@ export class LinkDoor implements StreamEvents {
   cut(reason: string): void {
     if (!this.#isOwn) this.#options.stream.destroy(reason);
   }
+}
 
-  #move(take: (link: MovedLink, gone: () => void) => void): void {
-    const { stream, identity } = this.#options;
-    // What the thread has said last is still to leave.
-    const given = giveStream(stream, (reason) => stream.end(reason, limits.lingerMillis));
-    if (given === null) return stream.destroy('there is no descriptor to hand it over with');
-    const { carrier, fd, name } = given;
-    this.#events = carrier;
-    take({ fd, name, identity, bytes: new Uint8Array(this.#bytes) }, () => {
-      if (carrier === null) stream.wentAway('it has ended');
-    });
+/** Hands a connection over. Returns what its bytes go to from now on, where they still come here. */
+export function moveLink(stream: StreamSocket, take: LinkTaker, link: Omit<MovedLink, 'fd' | 'name'>): StreamEvents | null {
+  // What the thread has said last is still to leave.
+  const given = giveStream(stream, (reason) => stream.end(reason, limits.lingerMillis));
+  if (given === null) {
+    stream.destroy('there is no descriptor to hand it over with');
+    return null;
   }
+  const { carrier, fd, name } = given;
+  take({ ...link, fd, name }, () => {
+    if (carrier === null) stream.wentAway('it has ended');
+  });
+  return carrier;
 }

@@ -8,8 +8,11 @@ import type { Site } from '../core/site/site.ts';
 import { machineDigests } from '../host/digests.ts';
 import { machineCompression } from '../host/zstd.ts';
 import type { StreamServer } from '../host/stream-server.ts';
-import { adoptStream } from '../host/stream-socket.ts';
+import { linkProtocol } from '../host/client-hello.ts';
+import { adoptStream, type StreamEvents, type StreamSocket } from '../host/stream-socket.ts';
+import { Strangers } from '../host/strangers.ts';
 import { openLinkServer, SocketLink } from '../host/tcp-link.ts';
+import type { TlsIdentity } from '../host/tls-identity.ts';
 import type { TlsMaterial } from '../host/tls-material.ts';
 import type { TurnScheduler } from '../host/wake.ts';
 import { streamAddress } from './addresses.ts';
@@ -17,6 +20,7 @@ import type { Config, SiteConfig } from './config.ts';
 import { attachLink } from './dialer.ts';
 import type { LinkDoorOptions, MovedLink } from './link-door.ts';
 import { LinkDoor } from './link-door.ts';
+import { TlsDoor, type TlsDoorOptions } from './tls-door.ts';
 
 /** A connection that has not said within this time which group and site it is, is closed. */
 const HELLO_MILLIS_MAX = 10_000;
@@ -50,13 +54,16 @@ export class PeerListener {
   /** Connections that stand, each with what cuts it. */
   readonly #links = new Map<SocketLink, () => void>();
   /** Connections that have not said whose they are, or that are carried for another thread. */
-  readonly #doors = new Set<LinkDoor>();
+  readonly #doors = new Set<LinkDoor | TlsDoor>();
   readonly #options: PeerListenerOptions;
+  readonly #strangers: Strangers;
   #server: StreamServer | null = null;
   #stopped: Promise<void> = Promise.resolve();
+  #whenNoDoors = (): void => {};
 
   constructor(options: PeerListenerOptions) {
     this.#options = options;
+    this.#strangers = new Strangers(options.journal, 'peers');
   }
 
   /** Throws TERCET_PORT_IN_USE. */
@@ -67,20 +74,20 @@ export class PeerListener {
       buffers,
       turns,
       journal,
-      tls: tls ?? undefined,
+      tls: takerOf === undefined ? (tls ?? undefined) : undefined,
       connectionsMax: LINKS_PER_PEER_MAX * limits.groupSitesMax * config.groups.length * (1 + mostStreams(config)),
       accept: (link) => this.#accept(link),
-      ...(takerOf !== undefined && { door: (stream, identity, own) => this.#door({ stream, identity, own, takerOf }) }),
+      ...(takerOf !== undefined && {
+        door: (stream) => (tls === null ? this.#door(stream, null, takerOf) : this.#tlsDoor(stream, tls, takerOf)),
+      }),
     });
   }
 
   /** Takes a connection that another thread has accepted. `gone` is called when it has ended. */
-  adopt({ fd, name, identity, bytes }: MovedLink, gone: () => void): void {
-    const { buffers, turns } = this.#options;
+  adopt({ fd, name, identity, bytes, beginsTls }: MovedLink, gone: () => void): void {
+    const { buffers, tls, turns } = this.#options;
     const stream = adoptStream(fd, name, { buffers, turns, validity: 'call' });
-    const link = new SocketLink(stream, turns, identity);
-    this.#accept(link);
-    const events = link.streamEvents();
+    const events = beginsTls === true && tls !== null ? this.#tlsDoor(stream, tls) : this.#own(stream, identity);
     stream.start({
       received: (more) => events.received(more),
       ended: () => events.ended(),
@@ -104,18 +111,64 @@ export class PeerListener {
    */
   async gone(): Promise<void> {
     for (const cut of this.#links.values()) cut();
+    for (const door of this.#doors) if (!door.isCarried) door.cut(STOPPING);
     const late = setTimeout(() => {
       for (const door of this.#doors) door.cut(STOPPING);
     }, limits.shutdownMillis / 2);
-    await this.#stopped;
+    await Promise.all([this.#stopped, this.#doorsGone()]);
     clearTimeout(late);
   }
 
-  #door(options: Pick<LinkDoorOptions, 'stream' | 'identity' | 'own' | 'takerOf'>): LinkDoor {
-    const left = (): void => {
-      this.#doors.delete(door);
+  #doorsGone(): Promise<void> | undefined {
+    if (this.#doors.size === 0) return undefined;
+    return new Promise((resolve) => {
+      this.#whenNoDoors = resolve;
+    });
+  }
+
+  #leftDoor(door: LinkDoor | TlsDoor): void {
+    this.#doors.delete(door);
+    if (this.#doors.size === 0) this.#whenNoDoors();
+  }
+
+  /** A connection of this thread. */
+  #own(stream: StreamSocket, identity: TlsIdentity | null): StreamEvents {
+    const link = new SocketLink(stream, this.#options.turns, identity);
+    this.#accept(link);
+    return link.streamEvents();
+  }
+
+  /** One that says next which group it is for. */
+  #door(stream: StreamSocket, identity: TlsIdentity | null, takerOf: LinkDoorOptions['takerOf']): LinkDoor {
+    const own = (): StreamEvents => this.#own(stream, identity);
+    const door: LinkDoor = new LinkDoor({
+      stream,
+      identity,
+      own,
+      takerOf,
+      helloMillisMax: HELLO_MILLIS_MAX,
+      left: () => this.#leftDoor(door),
+    });
+    this.#doors.add(door);
+    return door;
+  }
+
+  /** One that begins TLS next, in the thread of the group that it names; without `takerOf` in this one, whose matter it is then. */
+  #tlsDoor(stream: StreamSocket, material: TlsMaterial, takerOf: LinkDoorOptions['takerOf'] | null = null): TlsDoor {
+    const { config } = this.#options;
+    const ofProtocols: TlsDoorOptions['takerOf'] = (protocols) => {
+      const group = takerOf === null ? undefined : config.groups.find(({ name }) => protocols.includes(linkProtocol(name)));
+      return group === undefined ? null : (takerOf?.(group.name) ?? null);
     };
-    const door: LinkDoor = new LinkDoor({ ...options, helloMillisMax: HELLO_MILLIS_MAX, left });
+    const door: TlsDoor = new TlsDoor({
+      stream,
+      material,
+      helloMillisMax: HELLO_MILLIS_MAX,
+      takerOf: ofProtocols,
+      secured: (identity) => (takerOf === null ? this.#own(stream, identity) : this.#door(stream, identity, takerOf)),
+      refused: (remote, reason) => this.#strangers.refused(remote, reason),
+      left: () => this.#leftDoor(door),
+    });
     this.#doors.add(door);
     return door;
   }

@@ -4,10 +4,10 @@ import { unlinkSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { TercetError } from '../core/base/errors.ts';
-import { limits } from '../core/base/limits.ts';
 import type { Journal } from '../core/base/ports.ts';
 import { type PassedSocket, passedFor } from './passed-sockets.ts';
 import { addressText, type StreamAddress } from './stream-address.ts';
+import { Strangers } from './strangers.ts';
 import { acceptStream, type ReceiveOptions, type StreamEvents, StreamSocket } from './stream-socket.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { TlsMaterial } from './tls-material.ts';
@@ -77,7 +77,7 @@ export async function openStreamServer(options: StreamServerOptions): Promise<St
   return {
     addresses,
     connectionCount: () => acceptor.connectionCount,
-    refused: (from, reason) => acceptor.strange(from, reason),
+    refused: (from, reason) => acceptor.strangers.refused(from, reason),
     stop,
   };
 }
@@ -94,7 +94,7 @@ function tlsServer(material: TlsMaterial, acceptor: Acceptor, { connectionsMax }
   server.on('drop', () => acceptor.full());
   server.on('secureConnection', (socket) => acceptor.acceptSecured(socket, at));
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-    acceptor.strange(socket.remoteAddress, tlsReason(error));
+    acceptor.strangers.refused(socket.remoteAddress, tlsReason(error));
     socket.destroy();
   });
   return server;
@@ -106,12 +106,11 @@ class Acceptor {
   readonly #options: StreamServerOptions;
   /** The last connection was refused: told once, not for each of a thousand. */
   #isFull = false;
-  /** Turned away since that was told last, and when it may be told again. */
-  #strangers = 0;
-  #tellStrangersAt = -Infinity;
+  readonly strangers: Strangers;
 
   constructor(options: StreamServerOptions) {
     this.#options = options;
+    this.strangers = new Strangers(options.journal, options.what);
   }
 
   accept(socket: Socket, at: StreamAddress): void {
@@ -129,7 +128,7 @@ class Acceptor {
   acceptSecured(socket: TLSSocket, at: StreamAddress): void {
     const identity = peerIdentity(socket);
     if (identity === null) {
-      this.strange(socket.remoteAddress, 'its certificate names nobody of Tercet');
+      this.strangers.refused(socket.remoteAddress, 'its certificate names nobody of Tercet');
       socket.destroy();
       return;
     }
@@ -144,19 +143,6 @@ class Acceptor {
     if (!this.#isFull)
       journal('stream.full', { what, connectionsMax }, `all ${connectionsMax} connections for ${what} are in use: more are refused`);
     this.#isFull = true;
-  }
-
-  /** Somebody was turned away at the door: told now and then, not for each of a thousand. */
-  strange(from: string | undefined, reason: string): void {
-    this.#strangers++;
-    const now = performance.now();
-    if (now < this.#tellStrangersAt) return;
-    this.#tellStrangersAt = now + limits.strangersTellMillis;
-    const { journal, what } = this.#options;
-    const count = this.#strangers;
-    this.#strangers = 0;
-    const remote = from ?? 'unknown';
-    journal('stream.refused', { what, from: remote, reason, count }, `a connection for ${what} from ${remote} was refused: ${reason}`);
   }
 
   #tune(socket: Socket): void {

@@ -4,6 +4,7 @@
 import { connect } from 'node:net';
 import type { Journal, LinkIdentity, LinkPort } from '../core/base/ports.ts';
 import { limits } from '../core/base/limits.ts';
+import { linkProtocol } from './client-hello.ts';
 import { type StreamAddress } from './stream-address.ts';
 import { openStreamServer, type StreamServer } from './stream-server.ts';
 import { ReceiveMemory, type ReceiveOptions, type StreamEvents, StreamSocket } from './stream-socket.ts';
@@ -98,10 +99,10 @@ type DialDone = (outcome: DialOutcome) => void;
 /** Ends an attempt. */
 type GiveUp = () => void;
 
-/** How to connect: with `tls`, only to a site of that name. */
+/** How to connect: with `tls`, only to a site of that name, for that group. */
 export type DialOptions = LinkOptions & {
   readonly timeoutMillis: number;
-  readonly tls?: { readonly material: TlsMaterial; readonly site: string } | undefined;
+  readonly tls?: { readonly material: TlsMaterial; readonly site: string; readonly group: string } | undefined;
 };
 
 /**
@@ -115,10 +116,11 @@ export function dial(address: StreamAddress, options: DialOptions, done: DialDon
 function dialTls(
   address: StreamAddress,
   { timeoutMillis, turns }: DialOptions,
-  { material, site }: { readonly material: TlsMaterial; readonly site: string },
+  { material, site, group }: NonNullable<DialOptions['tls']>,
   done: DialDone,
 ): GiveUp {
-  const giveUp = connectTls(address, { material, expected: { kind: 'site', name: site } }, (handshake) => {
+  const how = { material, expected: { kind: 'site', name: site }, protocol: linkProtocol(group) } as const;
+  const giveUp = connectTls(address, how, (handshake) => {
     clearTimeout(timer);
     if ('failed' in handshake) {
       done({ kind: 'failed', reason: handshake.failed });

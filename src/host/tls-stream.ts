@@ -75,7 +75,20 @@ export function upgradeServer(
   clients: ClientCertificate,
   done: (handshake: Handshake) => void,
 ): void {
-  const server = createServer({ ...tlsServerOptions(material, clients), ...HOST_OPTIONS });
+  upgrade(socket, createServer({ ...tlsServerOptions(material, clients), ...HOST_OPTIONS }), done);
+}
+
+/** The same for a peer, who has sent `bytes` of it already. */
+export function upgradePeer(socket: Socket, material: TlsMaterial, bytes: Uint8Array, done: (handshake: Handshake) => void): void {
+  // Nothing is read of it before TLS is there, which begins with what lies here.
+  socket.pause();
+  socket.unshift(bytes);
+  // As of a connection that a server of TLS has accepted itself: else one that ends in the middle of the handshake would be waited for until that is too late.
+  socket.allowHalfOpen = false;
+  upgrade(socket, createServer(tlsServerOptions(material)), done);
+}
+
+function upgrade(socket: Socket, server: Server, done: (handshake: Handshake) => void): void {
   let isOver = false;
   const finish = (handshake: Handshake): void => {
     if (isOver) return;
@@ -124,13 +137,14 @@ export interface Connected extends PeerProof {
   readonly identity: TlsIdentity;
 }
 
-/** Opens a TLS connection. `done` is called once, later; with a socket whose other end has the identity that is expected. Returns what gives up. */
+/** Opens a TLS connection. `protocol`: offered in the clear. `done` is called once, later; with a socket whose other end has the identity that is expected. Returns what gives up. */
 export function connectTls(
   address: StreamAddress,
-  { material, expected }: { readonly material: TlsMaterial; readonly expected: ExpectedIdentity },
+  { material, expected, protocol }: { readonly material: TlsMaterial; readonly expected: ExpectedIdentity; readonly protocol?: string },
   done: (handshake: Connected | { readonly failed: string }) => void,
 ): () => void {
-  const socket = connect({ ...address, ...tlsClientOptions(material, expected) });
+  const offered = protocol === undefined ? {} : { ALPNProtocols: [protocol] };
+  const socket = connect({ ...address, ...tlsClientOptions(material, expected), ...offered });
   let isOver = false;
   const fail = (reason: string): void => {
     if (isOver) return;

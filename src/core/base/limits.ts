@@ -153,6 +153,8 @@ export const limits = {
   controlConnectionsMax: 256,
   /** An administrator's order that has not ended after this is reported as still under way. */
   orderMillis: 30_000,
+  /** The first record of TLS, in which a peer may say which group its connection is for; a longer one is not looked at. */
+  clientHelloBytesMax: 16 * 1024,
   /** Questions and orders to the thread of a group that are not answered; one more is refused. */
   threadAsksMax: 256,
   /** Decisions that a site shows, newest ones. */

@@ -12,12 +12,14 @@ import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { LinkPort } from '../../../src/core/base/ports.ts';
-import { encodeJson, HELLO_VERSION, MESSAGE_HEADER, MESSAGE_TYPES } from '../../../src/core/mirror/messages.ts';
+import { encodeJson, encodeMessage } from '../../../src/core/mirror/messages.ts';
 import { Dialer } from '../../../src/daemon/dialer.ts';
 import { parseConfig } from '../../../src/daemon/config.ts';
+import type { LinkTaker, MovedLink } from '../../../src/daemon/link-door.ts';
 import { PeerListener, type PeerListenerOptions } from '../../../src/daemon/peer-listener.ts';
 import { BufferPool } from '../../../src/host/buffers.ts';
 import { machineClock } from '../../../src/host/clock.ts';
+import { machineDigests } from '../../../src/host/digests.ts';
 import { adoptStream, type StreamSocket } from '../../../src/host/stream-socket.ts';
 import { TlsMaterial } from '../../../src/host/tls-material.ts';
 import { dial } from '../../../src/host/tcp-link.ts';
@@ -98,7 +100,7 @@ test('a peer that cannot be reached is reported once, however often it is tried'
 });
 
 /** A listener for peers on a port of its own. */
-async function listening(more: Pick<PeerListenerOptions, 'takerOf'> & { readonly tls?: TlsMaterial } = {}): Promise<{
+async function listening(more: Partial<Pick<PeerListenerOptions, 'takerOf' | 'findSite' | 'journal' | 'tls'>> = {}): Promise<{
   readonly listener: PeerListener;
   readonly port: number;
 }> {
@@ -129,12 +131,11 @@ test('a stranger that sends garbage to the port for peers is turned away, and th
 
 /** A link's first message. */
 function hello(group: string): Uint8Array {
-  const body = encodeJson({ group, groupId: null, from: 'beta', to: 'alpha', versions: { min: 1, max: 1 } });
-  const head = Buffer.alloc(MESSAGE_HEADER.bytes);
-  head.writeUInt16LE(HELLO_VERSION, MESSAGE_HEADER.at.version);
-  head.writeUInt16LE(MESSAGE_TYPES.hello, MESSAGE_HEADER.at.type);
-  head.writeUInt32LE(body.length, MESSAGE_HEADER.at.bodyBytes);
-  return Buffer.concat([head, body]);
+  return encodeMessage(
+    'hello',
+    encodeJson({ group, groupId: null, from: 'beta', to: 'alpha', versions: { min: 1, max: 1 } }),
+    machineDigests,
+  );
 }
 
 test('who has not said yet which group he is for is cut as the listener stops', async () => {
@@ -148,13 +149,87 @@ test('who has not said yet which group he is for is cut as the listener stops', 
   assert.ok(performance.now() - began < 900, 'at once');
 });
 
-test('what is carried for another thread still brings what that one said last, and is cut when it says nothing', async (t) => {
+const PARTS = { turns: new TurnScheduler(clock), buffers: new BufferPool(1 << 20) };
+
+/** Certificates of an authority of the test's own. */
+function authorityOf(t: TestContext): (name: string) => TlsMaterial {
   const folder = mkdtempSync(join(tmpdir(), 'tercet-links-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const authority = new TestAuthority(folder);
-  const material = (name: string): TlsMaterial => new TlsMaterial(authority.issue(name, holder.site(name)), null);
-  const turns = new TurnScheduler(clock);
-  const buffers = new BufferPool(1 << 20);
+  return (name) => new TlsMaterial(authority.issue(name, holder.site(name)), null);
+}
+
+/** A peer that says hello to a group, in TLS for a group; resolves to what it was told until the end, or why there was no link. */
+function said(port: number, material: TlsMaterial, { group, tlsFor }: { group: string; tlsFor: string }): Promise<string> {
+  let text = '';
+  return new Promise((resolve) => {
+    const tls = { material, site: 'alpha', group: tlsFor };
+    dial({ host: '127.0.0.1', port }, { ...PARTS, timeoutMillis: 5_000, tls }, (outcome) => {
+      if (outcome.kind === 'failed') return resolve(`failed: ${outcome.reason}`);
+      outcome.link.attach({ receive: (bytes) => (text += Buffer.from(bytes).toString('latin1')), closed: () => resolve(text) });
+      outcome.link.send([hello(group)]);
+    });
+  });
+}
+
+test('a peer that names a group of another thread as it begins TLS is handed over before that, and everything else is done there', async (t) => {
+  const materialOf = authorityOf(t);
+  const told: string[] = [];
+  const findSite = (group: string): null => {
+    told.push(`asked for ${group}`);
+    return null;
+  };
+  const journal = (_event: string, _facts: unknown, text: string): void => void told.push(text);
+  const material = materialOf('alpha');
+  const thread = (await listening({ tls: material, findSite, journal })).listener;
+  const moved: MovedLink[] = [];
+  let gone = 0;
+  const take: LinkTaker = (link, ended) => {
+    moved.push(link);
+    thread.adopt(link, () => (gone++, ended()));
+  };
+  const takerOf = (group: string): LinkTaker | null => (group === 'db' ? take : null);
+  const { listener, port } = await listening({ tls: material, takerOf });
+  assert.match(await said(port, materialOf('beta'), { group: 'db', tlsFor: 'db' }), /there is no group \\"db\\" here/);
+  assert.deepEqual(
+    moved.map(({ identity, beginsTls }) => [identity, beginsTls]),
+    [[null, true]],
+  );
+  assert.deepEqual(told.splice(0), ['asked for db']);
+
+  // Who says one group in the clear and another one in TLS is told that there is no such group.
+  await said(port, materialOf('beta'), { group: 'web', tlsFor: 'db' });
+  assert.deepEqual(told.splice(0), ['asked for web']);
+  const theirs = authorityOf(t);
+  assert.match(await said(port, theirs('beta'), { group: 'db', tlsFor: 'db' }), /^failed: its certificate is of another authority/);
+  const refusedAt = performance.now();
+  while (told.length === 0) await nextTurn();
+  assert.ok(performance.now() - refusedAt < 1_000, 'not by the time that a handshake may take');
+  assert.match(told.splice(0).join(), /a connection for peers from 127.0.0.1:\d+ was refused/);
+  while (gone < 3) await nextTurn();
+
+  // Whoever names none of another thread becomes TLS here.
+  assert.equal(moved.length, 3);
+  await said(port, materialOf('beta'), { group: 'nobody', tlsFor: 'nobody' });
+  assert.equal(moved.length, 3);
+
+  // One in the middle of it is cut at the end, in both.
+  const silent = connect(port, '127.0.0.1').on('error', () => undefined);
+  silent.write(Buffer.from([22, 3, 1, 1, 0]));
+  await once(silent, 'connect');
+  const closed = new Promise<void>((resolve) => {
+    silent.resume().on('close', () => resolve());
+  });
+  await nextTurn();
+  listener.stop();
+  await Promise.all([listener.gone(), closed]);
+  thread.stop();
+  await thread.gone();
+});
+
+test('what is carried for another thread still brings what that one said last, and is cut when it says nothing', async (t) => {
+  const material = authorityOf(t);
+  const { turns, buffers } = PARTS;
   for (const hangs of [false, true]) {
     let taken: StreamSocket | null = null;
     const { listener, port } = await listening({
@@ -166,7 +241,8 @@ test('what is carried for another thread still brings what that one said last, a
     });
     const notes: string[] = [];
     const ended = new Promise<void>((resolve) => {
-      const tls = { material: material('beta'), site: 'alpha' };
+      // As an older program, it names no group here before its hello does.
+      const tls = { material: material('beta'), site: 'alpha', group: 'another' };
       dial({ host: '127.0.0.1', port }, { buffers, turns, timeoutMillis: 5_000, tls }, (outcome) => {
         if (outcome.kind === 'failed') return assert.fail(outcome.reason);
         outcome.link.attach({ receive: (bytes) => notes.push(Buffer.from(bytes).toString()), closed: () => resolve() });

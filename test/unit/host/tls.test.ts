@@ -134,7 +134,7 @@ const dialled: SocketLink[] = [];
 
 function dialAs(material: TlsMaterial, { address, site = 'near' }: { address: StreamAddress; site?: string }): Promise<DialOutcome> {
   return new Promise((resolve) => {
-    dial(address, { ...receive, timeoutMillis: 5_000, tls: { material, site } }, (outcome) => {
+    dial(address, { ...receive, timeoutMillis: 5_000, tls: { material, site, group: 'db' } }, (outcome) => {
       if (outcome.kind === 'link') {
         outcome.link.attach({ receive: () => undefined, closed: () => undefined });
         dialled.push(outcome.link);
