@@ -1,4 +1,4 @@
-// `npm run chaos -- --schedules N`: random fault schedules on real processes, in batches, each on a cluster of its own. What was run is in a file,
+// `npm run chaos -- --schedules N [--tls] [--thread]`: random fault schedules on real processes, in batches, each on a cluster of its own. What was run is in a file,
 // so that a long run can be interrupted and goes on where it was. Ends with 1 as soon as a schedule shows a violation, its folder kept.
 
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
@@ -15,6 +15,7 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     state: { type: 'string', default: 'chaos.jsonl' },
     tls: { type: 'boolean', default: false },
+    thread: { type: 'boolean', default: false },
   },
 });
 
@@ -27,7 +28,8 @@ function outcomesIn(file: string): ScheduleOutcome[] {
 }
 
 async function runBatch(seeds: readonly number[], file: string): Promise<void> {
-  await withCluster({ network: true, sizeBytes: 16 * MIB, tls: values.tls }, async (test) => {
+  const group = values.thread ? { thread: 'true' } : {};
+  await withCluster({ network: true, sizeBytes: 16 * MIB, tls: values.tls, group }, async (test) => {
     const chaos = new Chaos(test);
     for (const seed of seeds) {
       const outcome = await chaos.run(seed);

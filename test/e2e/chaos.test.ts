@@ -6,7 +6,12 @@ import { test } from 'node:test';
 import { Chaos, planSchedule, scheduleText } from '../support/chaos.ts';
 import { MIB, withCluster } from '../support/cluster.ts';
 
-const SCHEDULES = 10;
+/** Each with a cluster of its own: what one has been through does not hide what the others find. */
+const RUNS = [
+  { first: 1, count: 10, how: 'one connection for each link', group: {} },
+  { first: 11, count: 10, how: 'several', group: { streams: '{ beta = 2, gamma = 3 }' } },
+  { first: 21, count: 6, how: 'the group in a thread', group: { thread: 'true' } },
+];
 /** Short ones: the whole file is to take less than a minute on an idle machine. */
 const SPAN_MILLIS = 700;
 
@@ -21,13 +26,11 @@ test('a schedule follows from its seed, and seeds differ', () => {
     assert.ok(texts.some((text) => text.includes(`${kind} `)));
 });
 
-// Two halves, each with a cluster of its own: what one has been through does not hide what the other finds. The second one's links have streams.
-for (const first of [1, 1 + SCHEDULES]) {
-  test(`after each of the fault schedules ${first} to ${first + SCHEDULES - 1} everything that was acknowledged is there, and no read was stale`, async () => {
-    const group = first === 1 ? {} : { streams: '{ beta = 2, gamma = 3 }' };
+for (const { first, count, how, group } of RUNS) {
+  test(`after each of the fault schedules ${first} to ${first + count - 1}, with ${how}, everything that was acknowledged is there, and no read was stale`, async () => {
     await withCluster({ network: true, sizeBytes: 16 * MIB, group }, async (test) => {
       const chaos = new Chaos(test);
-      for (let seed = first; seed < first + SCHEDULES; seed++) {
+      for (let seed = first; seed < first + count; seed++) {
         const { faults, text } = await chaos.run(seed, SPAN_MILLIS);
         assert.equal(faults.length, 0, `seed ${seed} (${text}): ${faults.join('; ')}`);
       }
