@@ -1,6 +1,7 @@
 // A group in a thread of its own, as the main thread has it: hands connections over, asks and orders, and keeps what it was told last of how the group is.
 // A thread that fails ends the process, as a failure in the main thread does; one that hangs is seen by the looks that it does not answer.
 
+import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 
 import type { SiteStatus } from '../core/site/contract.ts';
@@ -8,6 +9,7 @@ import { assert } from '../core/base/assert.ts';
 import { TercetError } from '../core/base/errors.ts';
 import type { ImageEnd, ImagePiece } from '../core/base/image.ts';
 import { limits } from '../core/base/limits.ts';
+import type { Journal } from '../core/base/ports.ts';
 import type { SiteName } from '../core/base/units.ts';
 import type { MovedHost } from '../host/nbd-listener.ts';
 import type { EventDraft } from '../watch/events.ts';
@@ -15,6 +17,7 @@ import type { GroupConfig } from './config.ts';
 import type { KeptGroup } from './exports.ts';
 import type { GroupAnswers, LiveGroup } from './live-group.ts';
 import type { MovedLink } from './link-door.ts';
+import { journalWith } from './log.ts';
 import { type FromThread, type ThreadAnswers, type ThreadBegin, type ThreadLook, toldError, type ToThread } from './thread-messages.ts';
 
 /** Between two looks. */
@@ -35,6 +38,7 @@ interface Waiting {
 export interface GroupThreadOptions {
   readonly begin: ThreadBegin;
   readonly config: GroupConfig;
+  readonly journal: Journal;
   /** Something has happened to the group. */
   readonly happened: (draft: EventDraft) => void;
   /** A host's handshake goes on in the main thread. */
@@ -48,6 +52,7 @@ export class GroupThread implements LiveGroup, KeptGroup {
   readonly sites: readonly SiteName[];
   readonly #options: GroupThreadOptions;
   readonly #worker: Worker;
+  readonly #journal: Journal;
   readonly #waiting = new Map<number, Waiting>();
   /** Connections that were handed over, each with what is called when the thread is done with it. */
   readonly #connections = new Map<number, () => void>();
@@ -80,6 +85,7 @@ export class GroupThread implements LiveGroup, KeptGroup {
     const { begin, config } = options;
     this.#options = options;
     this.group = config.name;
+    this.#journal = journalWith(options.journal, { group: config.name });
     this.keeper = config.name;
     this.site = begin.site;
     this.sites = config.sites.map(({ name }) => name);
@@ -99,7 +105,7 @@ export class GroupThread implements LiveGroup, KeptGroup {
   status(): SiteStatus {
     const { status } = this.#seen();
     if (!this.#isSilent) return status;
-    return { ...status, serving: false, failure: `its thread has not answered for ${(this.#missedLooks * LOOK_MILLIS) / 1000} s` };
+    return { ...status, serving: false, failure: this.#silence };
   }
 
   get role(): SiteStatus['role'] {
@@ -146,12 +152,14 @@ export class GroupThread implements LiveGroup, KeptGroup {
 
   /** Hands a host over. `gone` is called when the thread is done with it. */
   takeHost(host: MovedHost, gone: () => void): void {
+    if (this.#isSilent) return leave(host.fd, gone);
     const connection = this.#handed(gone);
     this.#post({ kind: 'host', connection, host: { ...host, connection } });
   }
 
   /** Hands a connection of a peer over. */
   readonly takeLink = (link: MovedLink, gone: () => void): void => {
+    if (this.#isSilent) return leave(link.fd, gone);
     this.#post({ kind: 'link', connection: this.#handed(gone), link });
   };
 
@@ -283,11 +291,16 @@ export class GroupThread implements LiveGroup, KeptGroup {
   #lookAgain(): void {
     if (this.#isLooking) {
       this.#missedLooks++;
+      if (this.#missedLooks === LOOKS_SERVING)
+        this.#journal('thread.late', { millis: LOOKS_SERVING * LOOK_MILLIS }, `group ${this.group} does not serve: ${this.#silence}`);
       if (this.#isSilent) for (const tell of this.#whenSilent) tell();
       return;
     }
     this.#isLooking = true;
     const looked = (): void => {
+      const millis = this.#missedLooks * LOOK_MILLIS;
+      if (this.#isSilent)
+        this.#journal('thread.back', { millis }, `the thread of group ${this.group} answers again, after ${millis / 1000} s`);
       this.#isLooking = false;
       this.#missedLooks = 0;
     };
@@ -296,6 +309,10 @@ export class GroupThread implements LiveGroup, KeptGroup {
 
   get #isSilent(): boolean {
     return this.#missedLooks >= LOOKS_SERVING;
+  }
+
+  get #silence(): string {
+    return `its thread has not answered for ${(this.#missedLooks * LOOK_MILLIS) / 1000} s`;
   }
 
   /** What was asked; null once the thread is silent: what it answers later counts for nothing. Rejects as it does. */
@@ -315,8 +332,10 @@ export class GroupThread implements LiveGroup, KeptGroup {
 
   /** Rejects with what the thread says, or TERCET_NOT_IN_STATE when too much is asked at once. */
   #ask<Name extends keyof ThreadAnswers>(name: Name, ...args: Parameters<ThreadAnswers[Name]>): Promise<ReturnType<ThreadAnswers[Name]>> {
-    if (this.#waiting.size >= limits.threadAsksMax && !ALWAYS_ASKED.has(name)) {
-      const reason = `${this.#waiting.size} questions and orders are under way: wait for their answers`;
+    const isFull = this.#waiting.size >= limits.threadAsksMax;
+    if ((isFull || this.#isSilent) && !ALWAYS_ASKED.has(name)) {
+      const full = `${this.#waiting.size} questions and orders are under way: wait for their answers`;
+      const reason = this.#isSilent ? this.#silence : full;
       return Promise.reject(new TercetError('TERCET_NOT_IN_STATE', { what: `group ${this.group} was not asked`, reason }));
     }
     const number = ++this.#number;
@@ -382,6 +401,12 @@ export class GroupThread implements LiveGroup, KeptGroup {
     this.#isEnding = true;
     await this.#worker.terminate();
   }
+}
+
+/** Ends a connection that would be one more of those that a silent thread does not take: they count, and others need the room. */
+function leave(fd: number, gone: () => void): void {
+  closeSync(fd);
+  gone();
 }
 
 /** What is asked of a thread however much waits already: nobody else asks it, and nobody would take a refusal. */

@@ -18,6 +18,7 @@ export class Groups {
   readonly #threaded: readonly GroupConfig[];
   readonly #runners: GroupRunner[] = [];
   readonly #threads: GroupThread[] = [];
+  readonly #journal: Journal;
   /** Those that have ended in order. */
   readonly #ended = new Set<string>();
 
@@ -25,6 +26,7 @@ export class Groups {
   constructor(config: Config, site: SiteName, journal: Journal) {
     this.#config = config;
     this.#site = site;
+    this.#journal = journal;
     this.#here = config.groups.filter(({ sites }) => sites.some(({ name }) => name === site));
     const wanted = this.#here.filter(({ thread }) => thread);
     this.#threaded = canDuplicate ? wanted : [];
@@ -57,7 +59,7 @@ export class Groups {
     const begin = { config: this.#config, site: this.#site, shares: this.shares };
     const opened = await Promise.allSettled(
       this.#threaded.map(async (config) => {
-        this.#threads.push(await GroupThread.open({ ...options, config, begin: { ...begin, group: config.name } }));
+        this.#threads.push(await GroupThread.open({ ...options, journal: this.#journal, config, begin: { ...begin, group: config.name } }));
       }),
     );
     for (const each of opened) if (each.status === 'rejected') throw each.reason;

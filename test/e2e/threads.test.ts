@@ -206,6 +206,14 @@ test('a thread that hangs is told of, and the process ends in time when it is to
       return (status?.serving === false && /its thread has not answered for [0-9.]+ s/.test(status.failure ?? '')) || null;
     });
     assert.equal((await client.health()).healthy, false);
+    assert.match(readFileSync(cluster.layout.sites[0]?.log ?? '', 'utf8'), /"event":"thread.late".*its thread has not answered for 3 s/);
+    await assert.rejects(client.explain(cluster.layout.group), /group demo was not asked: its thread has not answered/);
+    const { nbd: address } = cluster.member('alpha').layout;
+    const { group, volume } = cluster.layout;
+    await assert.rejects(NbdClient.connect({ address, exportName: `${group}/${volume}` }), 'nobody is left waiting');
+    const other = await NbdClient.connect({ address, exportName: 'plain/log' });
+    await other.write(0, Buffer.alloc(4096, 1));
+    await other.close();
     const silent = heard();
     await pause(1_000);
     assert.equal(heard(), silent, 'the service manager hears nothing any more');
