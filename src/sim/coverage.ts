@@ -119,6 +119,8 @@ export const REQUIRED_STATES = [
   'survivors are made equal where none of them may claim',
   'survivors are equal',
   'a survivor cuts back',
+  'a tail was cut off over several turns',
+  'a process ended while a tail was being cut off',
   'survivors cannot be made equal without a primary',
   'making survivors equal is cut off',
   'sync mirror paused',
@@ -172,7 +174,10 @@ export const REQUIRED_STATES = [
 export type State = (typeof REQUIRED_STATES)[number];
 
 /** Of these, what fewer than one run in a thousand reaches: it is counted, and seen in the table, but 2,000 seeds do not fail for the want of it. */
-const RARE_STATES: ReadonlySet<State> = new Set(['rot of a staged image found before it counted']);
+const RARE_STATES: ReadonlySet<State> = new Set([
+  'rot of a staged image found before it counted',
+  'a process ended while a tail was being cut off',
+]);
 
 /** Counts how often each state was reached. */
 export class Coverage {

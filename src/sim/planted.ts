@@ -8,6 +8,7 @@ import { CLOCK_BUGS } from './planted/clock.ts';
 import { HONEST_BUGS } from './planted/honest.ts';
 import { MEMBER_BUGS } from './planted/members.ts';
 import { MEMORY_BUGS } from './planted/memory.ts';
+import { CUT_BUGS } from './planted/cut.ts';
 import { POINT_BUGS } from './planted/points.ts';
 import { fileURLToPath } from 'node:url';
 import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
@@ -53,6 +54,7 @@ const FOLLOW = 'mirror/follow.ts';
 const LEASE = 'arbiter/lease.ts';
 const WITNESS = 'arbiter/witness-state.ts';
 const SEEDING = 'arbiter/seeding.ts';
+const CUT_BACK = 'replica/cut-back.ts';
 const REPLICA = 'replica/replica.ts';
 const OPEN = 'replica/open.ts';
 
@@ -63,6 +65,7 @@ export const PLANTED: readonly PlantedBug[] = [
   ...MEMBER_BUGS,
   ...FOLDING_BUGS,
   ...MEMORY_BUGS,
+  ...CUT_BUGS,
   ...POINT_BUGS,
   ...AGREEMENT_BUGS,
   ...GROWTH_BUGS,
@@ -408,15 +411,22 @@ export const PLANTED: readonly PlantedBug[] = [
     "for (const part of frames.parts) peer.pace.spend(link.sendParts('frame', [part], 0, () => frames.release()));",
     "for (const part of frames.parts) peer.pace.spend(link.sendParts('frame', [part], 0, () => undefined));\n    frames.parts.forEach(() => frames.release());",
   ),
-  bug('a tail that the primary lacks is kept', '7 join', REPLICA, '    this.#cut(options.cutTo);\n', ''),
+  bug(
+    'a tail that the primary lacks is kept',
+    '7 join',
+    CUT_BACK,
+    'if (this.#ground.failed() || seq === marks.received) return done();',
+    'return done();',
+  ),
   {
     name: 'cuts below what is in the base image',
     breaks: '7 join',
     edits: [
       { file: 'mirror/join.ts', find: '  if (shared < join.destageTarget)\n', replace: '  if (shared < 0)\n' },
       { file: REPLICA, find: 'cutTo < this.#marks.destageTarget || ', replace: '' },
+      { file: CUT_BACK, find: "assert(seq >= marks.destageTarget, 'what is cut off is not in the bases'", replace: "assert(true, ''" },
       {
-        file: REPLICA,
+        file: CUT_BACK,
         find: '    marks.received = seq;\n',
         replace:
           '    marks.received = seq;\n    marks.destaged = Math.min(marks.destaged, seq);\n    marks.destageTarget = Math.min(marks.destageTarget, seq);\n',

@@ -23,13 +23,25 @@ import {
   pauseFaults,
   scanFaults,
   streamFaults,
+  tailFaults,
   witnessFaults,
 } from './schedule.ts';
 import { deletePhase } from './delete-phase.ts';
 import { type FocusStory, focusFaults } from './stories.ts';
 import { PointReaders } from './points.ts';
 import { scrubPhase } from './scrub-phase.ts';
-import { farInMemoryOf, foldingOf, pointsOf, preElectionOf, type Settings, settingsOf, SITES } from './settings.ts';
+import {
+  cutStepOf,
+  farInMemoryOf,
+  foldingOf,
+  keepsMuch,
+  lateDestagingOf,
+  pointsOf,
+  preElectionOf,
+  type Settings,
+  settingsOf,
+  SITES,
+} from './settings.ts';
 import { Watch } from './watch.ts';
 import { SimWitness } from './witness.ts';
 import { type TraceSink, type Violation, World } from './world.ts';
@@ -99,7 +111,9 @@ export class Simulation {
     const drawn = settingsOf(world.chance('settings'), own);
     const preElectionMillis = preElectionOf(world.chance('pre-election'), drawn.timings);
     const points = pointsOf(world.chance('points'));
-    this.settings = { ...drawn, foldMillis, farInMemory, preElectionMillis, points, ...given };
+    const late = lateDestagingOf(world.chance('late destaging'));
+    const cutStepBytes = cutStepOf(world.chance('cut steps'));
+    this.settings = { ...drawn, foldMillis, farInMemory, preElectionMillis, points, cutStepBytes, ...late, ...given };
     const { settings } = this;
     const initialBytes = settings.volumes.map((volume) => volume.sizeBytes);
     const volumeBytes = initialBytes.map((bytes, index) => bytes + (index === 0 ? settings.growthBlocks * 4096 : 0));
@@ -158,6 +172,7 @@ export class Simulation {
         setAside: { guide: settings.guide, leastBytes: settings.setAsideBytes, calmMillis: 1500 },
         destageIdleMillis: settings.destageIdleMillis,
         destageBacklogBytes: settings.destageBacklogBytes,
+        cutStepBytes: settings.cutStepBytes,
         bitmapChunkBytes: settings.bitmapChunkBytes,
         resyncPieceBytes: settings.resyncPieceBytes,
         scan: settings.scan,
@@ -425,6 +440,7 @@ function scheduleOf(world: World, settings: Settings): readonly Fault[] {
     ...(Object.keys(settings.streams).length > 0 ? streamFaults(world.chance('stream faults'), span) : []),
     ...modeFaults(world.chance('modes'), span),
     ...(settings.preElectionMillis === undefined ? [] : agreementFaults(world.chance('agreements'), span)),
+    ...(keepsMuch(settings) ? tailFaults(world.chance('tails'), span) : []),
     ...members,
     ...(grows ? growthFaults(world.chance('growths'), span) : []),
   ];

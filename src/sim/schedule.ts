@@ -14,6 +14,7 @@ import {
   makePauses,
   makeScans,
   makeStories,
+  makeTails,
 } from './stories.ts';
 
 /** Kinds of faults. */
@@ -195,6 +196,12 @@ export function modeFaults(chance: Chance, span: Parameters<typeof makeSchedule>
 export function agreementFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
   if (!chance.happens(0.5)) return [];
   return makeAgreements(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
+}
+
+/** Primaries that lose their reign with records that nobody else has, in a share of the runs in which much waits before those. */
+export function tailFaults(chance: Chance, span: Parameters<typeof makeSchedule>[1]): readonly Fault[] {
+  if (!chance.happens(0.6)) return [];
+  return makeTails(chance, span.from, span.to, span.leaseMillis).filter((fault) => fault.at < span.to);
 }
 
 /** Far is removed from the group and added again, in a share of all runs. */

@@ -30,6 +30,8 @@ export interface Settings {
   readonly recordsMax: number;
   readonly destageIdleMillis: number;
   readonly destageBacklogBytes: number;
+  /** Bytes of records that are looked through in one turn before others are cut off. */
+  readonly cutStepBytes: number;
   readonly bitmapChunkBytes: number;
   readonly resyncPieceBytes: number;
   readonly scan: SiteOptions['scan'];
@@ -91,11 +93,28 @@ export function pointsOf(chance: Chance): Settings['points'] {
   return chance.happens(0.35);
 }
 
+const LATE_MILLIS = 10_000;
+
+/** How much is looked through in one turn before records are cut off: mostly a frame, so that much happens between the begin of a cut and its end. */
+export function cutStepOf(chance: Chance): Settings['cutStepBytes'] {
+  return chance.pick([1, 1, 1, 64 * 1024, 1024 * 1024]);
+}
+
+/** When records are destaged, where that is later than in other runs: much waits, and has to be looked through before a tail is cut off. */
+export function lateDestagingOf(chance: Chance): Partial<Settings> {
+  return chance.happens(0.15) ? { destageIdleMillis: LATE_MILLIS } : {};
+}
+
+/** Whether much waits for the base images in such a run. */
+export function keepsMuch({ points, destageIdleMillis }: Settings): boolean {
+  return points || destageIdleMillis === LATE_MILLIS;
+}
+
 /** The settings of a seed. `later` and `streams`: for those that were added since, so that the others stay as they are. */
 export function settingsOf(
   chance: Chance,
   { later, streams }: { readonly later: Chance; readonly streams: Chance },
-): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis' | 'points'> {
+): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis' | 'points' | 'cutStepBytes'> {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,

@@ -561,6 +561,26 @@ export function makeAgreements(chance: Chance, from: number, to: number, leaseMi
   return told({ chance, from, to, leaseMillis }, rhythm, agreed);
 }
 
+/** The primary is cut off from everybody with writes that nobody else has, loses its reign, and is lost again when it comes back to follow. */
+const lostReign: Story = ({ chance, at, leaseMillis, first, second }) => {
+  const away = leaseMillis * chance.between(2.5, 5);
+  // It reads its own records when it looks what of them stays.
+  const trouble = fault(chance.pick(['crash', 'power']), at + away, {
+    site: first,
+    millis: chance.between(10, leaseMillis),
+    calls: chance.integer(0, 40),
+    on: 'read',
+    moment: chance.pick(['before', 'after']),
+  });
+  return [fault('isolate', at, { site: first, other: second, millis: away, amount: 1000 }), ...(chance.happens(0.7) ? [trouble] : [])];
+};
+
+/** A few lost reigns between two moments. */
+export function makeTails(chance: Chance, from: number, to: number, leaseMillis: number): readonly Fault[] {
+  const rhythm = { pause: 7 * leaseMillis, least: 0.8, most: 1.5 };
+  return told({ chance, from, to, leaseMillis }, rhythm, lostReign);
+}
+
 /** The primary is lost while the disk of the copy that is to follow it is slow: what it holds is on that disk only much later. */
 const slowHeir: Story = ({ chance, at, leaseMillis, first, second }) => [
   fault('slow-disk', at, { site: second, millis: leaseMillis * 4, amount: chance.integer(100, 5000) }),
@@ -639,10 +659,16 @@ const growthUnnoted: Story = ({ chance, at, leaseMillis, first, second }) => {
 };
 
 /** Stories that one planted bug each needs, and that are too rare in other runs. */
-const FOCUS_STORIES = { slowHeir, bothUnclean, agreed, stagedRot, unflushedGrowth, growthWhileAway, growthUnnoted } satisfies Record<
-  string,
-  Story
->;
+const FOCUS_STORIES = {
+  slowHeir,
+  bothUnclean,
+  lostReign,
+  agreed,
+  stagedRot,
+  unflushedGrowth,
+  growthWhileAway,
+  growthUnnoted,
+} satisfies Record<string, Story>;
 export type FocusStory = keyof typeof FOCUS_STORIES;
 
 /** One of these, again and again. */

@@ -60,6 +60,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   onFailed: (machine: Machine<InspectedSite>, reason: string) => void = () => undefined;
   /** Sites whose disk has failed in this life of the process. */
   private readonly failing = new Set<SiteName>();
+  /** Sites that are looking through what stays before they cut a tail off. */
+  private readonly cutting = new Set<SiteName>();
   /** Told after each event of a site that has staged something of a resync which has not ended. */
   onStaged: (machine: Machine<InspectedSite>) => void = () => undefined;
   private readonly network: Network;
@@ -273,6 +275,8 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
     else if (event === 'sidefile.torn') coverage.hit('torn tail');
     else if (event === 'sidefile.on-disk') coverage.hit('a sidefile in memory went to the disk');
     else if (event === 'mirror.cut-back') coverage.hit('cut back');
+    else if (event === 'cut.begin') this.cutting.add(machine.name);
+    else if (event === 'cut.end') this.countCut(machine.name);
     else if (event === 'point.end' && String(facts['why']).startsWith('less than')) coverage.hit('a point was lost for want of room');
     else if (event === 'handover.off') coverage.hit('handover given up');
     else if (event === 'pause.end') {
@@ -525,6 +529,11 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
       this.coverage.hit('witness away while mirrored, and hosts were served');
   }
 
+  private countCut(name: SiteName): void {
+    this.cutting.delete(name);
+    this.coverage.hit('a tail was cut off over several turns');
+  }
+
   private countMemory({ marks, consistent }: Inspection): void {
     const { coverage } = this;
     if (marks.received > marks.destaged) coverage.hit('records in memory were lost with their process');
@@ -580,6 +589,7 @@ export class Watch implements Scene, MachineListener<InspectedSite>, HostListene
   private countEnd(site: SeenSite, kind: CrashKind): void {
     const { coverage } = this;
     const { role } = site;
+    if (this.cutting.delete(site.name)) coverage.hit('a process ended while a tail was being cut off');
     if (site.inside?.handover === 'gives') coverage.hit('crash of the giver in a handover');
     else if (site.inside?.handover === 'takes') coverage.hit('crash of the taker in a handover');
     if (site.inside !== null && !site.inside.consistent) coverage.hit('whole copy cut off');

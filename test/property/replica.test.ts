@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { BLOCK_BYTES } from '../../src/core/base/units.ts';
 import type { NewRecord } from '../../src/core/record/encode.ts';
 import { RECORD_KIND } from '../../src/core/record/layout.ts';
+import type { Adoption } from '../../src/core/replica/options.ts';
 import { Killed } from '../support/memory-storage.ts';
 import { chance } from '../support/records.ts';
 import { assertSame, ReplicaRig, SMALL_BLOCKS, VOLUMES, WIDE_BLOCKS, write, zero } from '../support/replica-rig.ts';
@@ -43,7 +44,7 @@ class Run {
 
   constructor(seed: number) {
     this.#dice = chance(seed);
-    this.rig = new ReplicaRig().start();
+    this.rig = new ReplicaRig({ cutStepBytes: seed % 3 === 0 ? undefined : 1 }).start();
   }
 
   take(action: Action): void {
@@ -146,10 +147,23 @@ class Run {
     const epoch = rig.replica.epoch + 1;
     // Epochs whose records are all behind the cut are none of the new primary's.
     const history = [...rig.replica.history.filter(({ firstSeq }) => firstSeq <= cutTo + 1), { epoch, firstSeq: cutTo + 1 }];
-    assert.equal(
-      rig.wait((done) => rig.replica.adopt({ epoch, history, cutTo }, done)),
-      'done',
-    );
+    let result: Adoption | null = null;
+    rig.replica.adopt({ epoch, history, cutTo }, (adoption) => {
+      result = adoption;
+    });
+    // The program may end at any moment of it.
+    const crashes = this.#dice() < 0.2;
+    while (result === null) {
+      // Until everything that stays was looked through it is what it was.
+      if (rig.replica.marks.received > cutTo && this.#dice() < 0.3) rig.check();
+      if (crashes && this.#dice() < 0.2) {
+        rig.crash();
+        return this.#reopen(cutTo);
+      }
+      if (this.#dice() < 0.5) rig.storage.step(this.#dice());
+      else this.#work(below(100, this.#dice()));
+    }
+    assert.equal(result, 'done');
     rig.reference.cutTo(cutTo);
     rig.told = Math.min(rig.told, cutTo);
     assert.equal(rig.replica.marks.received, cutTo);

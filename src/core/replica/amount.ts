@@ -39,6 +39,13 @@ export class Amount {
     this.#total = 0;
   }
 
+  /** Counts what another one has counted, and nothing else. */
+  takeOver(other: Amount): void {
+    this.#seqs = other.#seqs;
+    this.#before = other.#before;
+    this.#total = other.#total;
+  }
+
   /** Forgets what lies before `seq`, now and then. */
   dropBefore(seq: Seq): void {
     if (this.#seqs.length < 2 * DROP_STEPS || (this.#seqs[DROP_STEPS] as Seq) > seq) return;

@@ -35,8 +35,8 @@ export interface CopyGround {
   readonly stop: (stopped: boolean) => void;
   /** Everything is as of this record, and nothing waits for destaging. */
   readonly startOver: (position: Seq) => void;
-  /** Takes the records behind a seq out of sidefile and overlay. */
-  readonly cut: (seq: Seq) => void;
+  /** Takes the records behind a seq out of sidefile and overlay. `done` when that is so, or the replica has failed; it may be at once. */
+  readonly cut: (seq: Seq, done: () => void) => void;
   /** Brings everything that was received into the bases, also what is not known to be committed. */
   readonly settle: (done: ReplicaDone) => void;
   /** The marks have moved. */

@@ -44,6 +44,8 @@ export interface ReplicaOptions {
   /** The sidefile is to be in memory alone, where that may be (memory.ts). */
   readonly sidefileInMemory?: boolean | undefined;
   readonly destage: DestageOptions;
+  /** Bytes of records that are looked through in one turn before a cut. 1 MiB unless given. */
+  readonly cutStepBytes?: number | undefined;
   /** What one bit of a peer's bitmap stands for: a multiple of a block, the same at all sites. */
   readonly bitmapChunkBytes: number;
   /** The sidefile has become durable up to here. */

@@ -1,4 +1,4 @@
-// What is held in memory of the records that are not destaged, made anew from the sidefile: at opening, and after a cut.
+// What is held in memory of the records that are not destaged, made from the sidefile at opening.
 
 import type { Amount } from './amount.ts';
 import { committedOf } from './align.ts';

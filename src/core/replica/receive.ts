@@ -116,7 +116,7 @@ export class CopyReceiver {
    */
   begin(options: CopyBegin, done: ReplicaDone): void {
     if (this.#ground.refused(done)) return;
-    const { changes, block, commit, marks } = this.#ground;
+    const { changes, block, marks } = this.#ground;
     assertHistory(options.history);
     changes.begin('the begin of a copy', () => {
       assert(options.epoch >= block.value.epoch, 'an epoch that is adopted is not older', {
@@ -127,17 +127,20 @@ export class CopyReceiver {
       const { cutTo } = options;
       if (cutTo !== undefined && cutTo !== null && cutTo < marks.received) {
         assert(cutTo >= marks.destageTarget, 'what is cut off is not in the bases', { cutTo, destageTarget: marks.destageTarget });
-        const failure = failureOf(() => this.#ground.cut(cutTo));
-        if (failure !== null) this.#ground.note(new DiskError(failure));
-        if (this.#ground.failure() !== null) return this.#stopAndBegin(options, null, done);
+        return this.#ground.cut(cutTo, () => this.#keepOlder(options, done));
       }
-      // The older volume is to be in the bases alone: the sidefile begins anew.
-      commit.whenDurable(marks.received, () => {
-        this.#ground.settle((failure) => {
-          const { received: seq } = marks;
-          const older = { history: block.value.history, seq, chain: this.#ground.sidefile.chain };
-          this.#stopAndBegin(options, failure === null ? older : null, done);
-        });
+      this.#keepOlder(options, done);
+    });
+  }
+
+  /** The older volume is to be in the bases alone: the sidefile begins anew. */
+  #keepOlder(options: CopyBegin, done: ReplicaDone): void {
+    const { block, commit, marks, sidefile } = this.#ground;
+    if (this.#ground.failure() !== null) return this.#stopAndBegin(options, null, done);
+    commit.whenDurable(marks.received, () => {
+      this.#ground.settle((failure) => {
+        const older = { history: block.value.history, seq: marks.received, chain: sidefile.chain };
+        this.#stopAndBegin(options, failure === null ? older : null, done);
       });
     });
   }
@@ -275,29 +278,28 @@ export class CopyReceiver {
     if (this.#ground.refused(done)) return;
     const { changes, marks, journal, group } = this.#ground;
     assertHistory(options.history);
-    // Images of before are written first: those that come now are of the same ranges, and newer.
     const goOn = (): void => {
       if (this.#ground.failure() !== null) {
         changes.end();
         return this.#ground.later(done);
       }
-      const staged = this.staged;
-      assert(staged !== null && staged.endSeq === null, 'a resync that goes on is staged');
-      assert(options.cutTo >= marks.destaged, 'a resync goes on behind its begin', { cutTo: options.cutTo, begin: marks.destaged });
-      try {
-        this.#ground.cut(options.cutTo);
-      } catch (error) {
-        this.#ground.note(error);
-      }
       this.#ground.update({ epoch: options.epoch, history: trimHistory(options.history, marks) }, (failure) => {
         changes.end();
         if (failure === null) {
-          journal('copy.resume', { group, rung: staged.rung, ...staged.cursor }, `a resync by ${staged.rung} goes on where it was cut off`);
+          const { rung, cursor } = this.staged as StagingValue;
+          journal('copy.resume', { group, rung, ...cursor }, `a resync by ${rung} goes on where it was cut off`);
         }
         done(failure);
       });
     };
-    changes.begin('an adoption', () => this.#ground.background.whenIdle(goOn));
+    const cut = (): void => {
+      if (this.#ground.failure() !== null) return goOn();
+      assert(this.staged?.endSeq === null, 'a resync that goes on is staged');
+      assert(options.cutTo >= marks.destaged, 'a resync goes on behind its begin', { cutTo: options.cutTo, begin: marks.destaged });
+      this.#ground.cut(options.cutTo, goOn);
+    };
+    // Images of before are written first: those that come now are of the same ranges, and newer.
+    changes.begin('an adoption', () => this.#ground.background.whenIdle(cut));
   }
 
   /** Puts an image where it belongs: into the staging area, or into a base. */

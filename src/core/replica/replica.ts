@@ -15,6 +15,7 @@ import { Bitmaps } from './bitmaps.ts';
 import { Changes } from './changes.ts';
 import { closeReplica } from './closing.ts';
 import { type ImageRange, nextImage } from './copy.ts';
+import { CutBack } from './cut-back.ts';
 import { enterRecords, recordCost } from './destage.ts';
 import { GroupCommit } from './group-commit.ts';
 import { assertAdoption, trimHistory } from './history.ts';
@@ -54,7 +55,7 @@ export class Replica {
   readonly #block: Superblock;
   readonly #sidefile: Sidefile;
   readonly #bases: readonly StoredFile[];
-  readonly #overlays: readonly Overlay[];
+  readonly #overlays: Overlay[];
   readonly #reader: Reader;
   readonly #background: Background;
   readonly #commit: GroupCommit;
@@ -71,6 +72,7 @@ export class Replica {
   readonly sizes: VolumeSizes;
   /** Positions at which it can be read while it goes on. */
   readonly points: Points;
+  readonly #cutBack: CutBack;
   readonly #amount: Amount;
   readonly #changes = new Changes();
   readonly #groupTag: number;
@@ -110,7 +112,8 @@ export class Replica {
     this.records = new Records(this.#sidefile, this.#background, { ...parted, note: (error) => this.#note(error) });
     this.bitmaps = new Bitmaps(options.volumes.length, options.bitmapChunkBytes);
     if (loadsBitmaps(parts)) this.bitmaps.load(options.storage, options.digests, this.#bitmapsOwner());
-    this.#rebuild();
+    this.#cutBack = this.#makeCutBack();
+    this.#schedule.recount(enterWaiting({ sidefile: this.#sidefile, overlays: this.#overlays, amount: this.#amount, marks: this.#marks }));
     this.#moved();
     if (parts.startPatch.staging !== null) this.receiver.restore(parts.startPatch.staging ?? this.receiver.staged);
   }
@@ -304,8 +307,8 @@ export class Replica {
         this.#changes.end();
         return this.#later((failure) => done(failure ?? 'needs-copy'));
       }
-      this.#noted(() => this.#adopt(options));
-      this.#changeTo(options, (failure) => done(failure ?? 'done'));
+      this.#noted(() => this.#assertAdoption(options));
+      this.#cutBack.begin(options.cutTo, () => this.#changeTo(options, (failure) => done(failure ?? 'done')));
     });
   }
 
@@ -314,31 +317,8 @@ export class Replica {
     return !this.consistent || cutTo < this.#marks.destageTarget || cutTo < this.#sidefile.oldest - 1 || !this.endsAt(cutTo);
   }
 
-  #adopt(options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean }): void {
+  #assertAdoption(options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean }): void {
     assertAdoption(options, { epoch: this.epoch, history: this.history, marks: this.#marks, oldest: this.#sidefile.oldest });
-    this.#cut(options.cutTo);
-  }
-
-  /** Takes the records behind `seq` out of sidefile and overlay. Their bytes stay on disk until the superblock says durably that they are void. */
-  #cut(seq: Seq): void {
-    const marks = this.#marks;
-    if (seq === marks.received) return;
-    this.#sidefile.cutTo(seq);
-    this.bitmaps.cut(seq);
-    marks.received = seq;
-    marks.committed = Math.min(marks.committed, seq);
-    if (!this.inMemory) marks.durable = this.#sidefile.durable;
-    marks.oldest = this.#sidefile.oldest;
-    for (const overlay of this.#overlays) overlay.clear();
-    this.#rebuild();
-    this.#moved();
-    this.points.cut(seq);
-  }
-
-  /** Enters all records that are not destaged into the overlays, which are empty. */
-  #rebuild(): void {
-    const ground = { sidefile: this.#sidefile, overlays: this.#overlays, amount: this.#amount, marks: this.#marks };
-    this.#schedule.recount(enterWaiting(ground));
   }
 
   /** Whether this copy can be cut back to a record: nothing ends within records that came as one step. */
@@ -462,6 +442,7 @@ export class Replica {
   /** Does what is due in the background: begins destaging when it is time. */
   work(now: Millis): void {
     if (!this.#stopped) this.#used(() => this.#space.watch(now));
+    this.#cutBack.work();
     this.#schedule.work(now);
   }
 
@@ -502,6 +483,7 @@ export class Replica {
    * the next start is not unclean after a power loss. Also after a failure.
    */
   close(options: { clean: boolean }, done: ReplicaDone): void {
+    this.#cutBack.drop();
     closeReplica(
       {
         ...this.#ground,
@@ -564,7 +546,7 @@ export class Replica {
         if (stopped) this.points.endAll('this copy is filled anew, or closed');
       },
       startOver: (position) => this.#startOver(position),
-      cut: (seq) => this.#cut(seq),
+      cut: (seq, done) => this.#cutBack.begin(seq, done),
       settle: (done) => {
         this.commit(this.#marks.received);
         this.#schedule.drain(done);
@@ -593,6 +575,7 @@ export class Replica {
       overlays: this.#overlays,
       reader: this.#reader,
       usable: () => this.#usable && this.consistent,
+      paused: () => this.#cutBack.underWay,
       pressed: () => this.#space.pressed(this.backlogBytes),
       points: () => this.points,
       aimed: (target) => {
@@ -608,6 +591,18 @@ export class Replica {
         this.#options.wake();
       },
       failed: (error) => this.#note(error),
+    });
+  }
+
+  #makeCutBack(): CutBack {
+    return new CutBack({
+      ...this.#options,
+      ...this.#ground,
+      overlays: this.#overlays,
+      amount: this.#amount,
+      inMemory: () => this.inMemory,
+      parts: () => ({ bitmaps: this.bitmaps, points: this.points, schedule: this.#schedule }),
+      failed: () => this.#failure !== null,
     });
   }
 
@@ -691,6 +686,7 @@ export class Replica {
     this.#options.journal('replica.failed', { group: this.#options.group, ...facts }, failureError(failure).message);
     this.#commit.fail(facts);
     this.#schedule.fail(facts);
+    this.#cutBack.fail();
     // What a failed flush was to cover may be gone though it can still be read: the next start must not take this copy for a clean one. The
     // superblock may fail as well; then it was not on that disk to be believed.
     if (facts.operation !== 'read' && facts.file !== 'superblock') this.#block.update({ unclean: true }, () => {});

@@ -44,6 +44,8 @@ export interface ScheduleLayers {
   readonly marks: Marks;
   /** Whether bases may be written: not while the replica is being copied, closed or has failed. */
   readonly usable: () => boolean;
+  /** Whether a pass has to wait where it is, and none begins: until goOn() is called. */
+  readonly paused: () => boolean;
   /** Whether space or the overlay's list of ranges runs out. */
   readonly pressed: () => boolean;
   /** Positions that are held: nothing behind the oldest of them may reach a base. */
@@ -78,6 +80,8 @@ interface Drain {
 export class Schedule {
   readonly #layers: ScheduleLayers;
   #pass: Generator<DestageEffect, void, void> | null = null;
+  /** The pass has nothing to wait for but the end of a pause. */
+  #isHeld = false;
   #passBegan: Millis = 0;
   /** When the oldest record that waits was appended, as far as is known. */
   #waitingSince: Millis;
@@ -118,7 +122,7 @@ export class Schedule {
   /** Next moment at which work() has something to do; Infinity when only another event can change that. */
   get nextWork(): Millis {
     const { marks, options } = this.#layers;
-    if (this.#pass !== null || !this.#layers.usable()) return Infinity;
+    if (this.#pass !== null || !this.#layers.usable() || this.#layers.paused()) return Infinity;
     if (marks.committed <= marks.destaged || this.#layers.points().hold <= marks.destaged) return Infinity;
     // What is to be destaged is not durable yet, and its flush says when it is.
     if (this.#target() <= marks.destaged && this.#layers.commit.flying) return Infinity;
@@ -141,6 +145,12 @@ export class Schedule {
     this.#layers.points().release(marks.committed);
     this.#drains.push({ target: marks.committed, done });
     this.#advance();
+  }
+
+  /** A pause is over. */
+  goOn(): void {
+    if (this.#isHeld) this.#resume();
+    else this.#advance();
   }
 
   /** Tells all who wait that the replica has failed. */
@@ -173,7 +183,7 @@ export class Schedule {
     this.#drains = this.#drains.filter(({ target }) => target > marks.destaged);
     for (const { done } of over) done(null);
     const next = this.#drains[0];
-    if (next === undefined || this.#pass !== null || !this.#layers.usable()) return;
+    if (next === undefined || this.#pass !== null || !this.#layers.usable() || this.#layers.paused()) return;
     if (sidefile.durable < next.target) {
       commit.whenDurable(next.target, (failure) => {
         if (failure === null) this.#advance();
@@ -204,12 +214,17 @@ export class Schedule {
 
   /** Carries the pass on until it has to wait. The replica may have been closed, reset or failed since it last did: then it is abandoned. */
   #resume(): void {
+    this.#isHeld = false;
     for (;;) {
       const pass = this.#pass;
       assert(pass !== null, 'a pass that goes on has begun');
       if (!this.#layers.usable()) {
         this.#pass = null;
         pass.return();
+        return;
+      }
+      if (this.#layers.paused()) {
+        this.#isHeld = true;
         return;
       }
       let next: IteratorResult<DestageEffect, void>;

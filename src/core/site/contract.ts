@@ -92,6 +92,8 @@ export interface SiteOptions {
   /** Destaging begins when records are this old, and at once when this much is waiting. */
   readonly destageIdleMillis: Millis;
   readonly destageBacklogBytes: number;
+  /** Bytes of records that are looked through in one turn before others are cut off. Less in the simulator. */
+  readonly cutStepBytes?: number | undefined;
   /** What one bit of a peer's bitmap stands for. */
   readonly bitmapChunkBytes: number;
   /** Bytes of images after which a mirror notes how far a resync is, so that one that is cut off goes on from there. */

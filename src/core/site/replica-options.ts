@@ -29,6 +29,7 @@ export function replicaOptionsOf(
     bitmapChunkBytes: o.bitmapChunkBytes,
     sidefileInMemory: own?.mode === 'async' && own.sidefile === 'memory',
     destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes },
+    cutStepBytes: o.cutStepBytes,
     onDurable: () => {
       site.durable();
       o.shell.wake();

@@ -1,8 +1,29 @@
-// A tail that is cut back when a newer epoch is adopted: until that is durable, everything that was cut is still needed.
+// A tail that is cut back when a newer epoch is adopted: until that is durable, everything that was cut is still needed; and what stays is looked
+// through a part in each turn.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ReplicaRig } from '../../support/replica-rig.ts';
+import type { Adoption } from '../../../src/core/replica/options.ts';
+import { ReplicaRig, write, zero } from '../../support/replica-rig.ts';
+
+const RECORDS = 40;
+const CUT_TO = 30;
+
+/** A copy of which a tail is being cut off, frame by frame. */
+function cutting(): { readonly rig: ReplicaRig; readonly ended: () => Adoption | null } {
+  const rig = new ReplicaRig({ cutStepBytes: 1 }).start();
+  for (let i = 0; i < RECORDS; i++) {
+    const one = i % 9 === 8 ? zero('trim', 1, i, 100) : write(1, 3 * (i % 10), 4, i + 1);
+    rig.append(i === CUT_TO - 1 ? [one, write(1, 0, 1, 0xee)] : [one]);
+  }
+  rig.replica.commit(10);
+  let adoption: Adoption | null = null;
+  const epoch = rig.replica.epoch + 1;
+  rig.replica.adopt({ epoch, history: [...rig.replica.history, { epoch, firstSeq: CUT_TO + 1 }], cutTo: CUT_TO }, (result) => {
+    adoption = result;
+  });
+  return { rig, ended: () => adoption };
+}
 
 test('a segment is not dropped for a cut that is not durable: a start before it is needs what was cut', () => {
   // Changes of names come to the disk first; the more of what was written since the last flush does, the later the power is lost.
@@ -24,4 +45,118 @@ test('a segment is not dropped for a cut that is not durable: a start before it 
     rig.losePower(() => (changes++ < kept ? 0 : 1));
     assert.equal(rig.tryOpen(), 'ready', `${kept} changes kept`);
   }
+});
+
+test('before a tail is cut off a part of what stays is looked through in each turn, and meanwhile the copy is what it was', () => {
+  const { rig, ended } = cutting();
+  assert.equal(rig.replica.changing, true);
+  for (let turn = 1; turn < CUT_TO; turn++) {
+    assert.equal(rig.replica.marks.received, rig.reference.end, `turn ${turn}`);
+    rig.check();
+    rig.now += 1000;
+    rig.storage.settle();
+    rig.replica.work(rig.now);
+    assert.equal(rig.replica.marks.destaged, 0, 'nothing is destaged meanwhile');
+  }
+  assert.equal(rig.replica.marks.received, CUT_TO);
+  rig.reference.cutTo(CUT_TO);
+  rig.told = Math.min(rig.told, CUT_TO);
+  rig.check();
+  rig.storage.settle();
+  assert.equal(ended(), 'done');
+  rig.write(1, 0, 2, 0xcc);
+  rig.replica.commit(CUT_TO + 1);
+  assert.equal(
+    rig.wait((done) => rig.replica.drain(done)),
+    null,
+  );
+  rig.check();
+  assert.equal(rig.replica.backlogBytes, 0);
+});
+
+test('a pass that destages waits where it is while a tail is being cut off, and somebody who drains is told afterwards', () => {
+  for (let steps = 0; steps < 12; steps++) {
+    const rig = new ReplicaRig({ cutStepBytes: 1 }).start();
+    for (let i = 0; i < RECORDS; i++) rig.write(1, 3 * i, 4, i + 1);
+    rig.replica.flush();
+    rig.storage.settle();
+    rig.replica.commit(20);
+    let drained = 0;
+    rig.replica.drain(() => drained++);
+    for (let i = 0; i < steps; i++) rig.storage.step();
+    const { destaged } = rig.replica.marks;
+    const epoch = rig.replica.epoch + 1;
+    let adoption: Adoption | null = null;
+    rig.replica.adopt({ epoch, history: [...rig.replica.history, { epoch, firstSeq: 26 }], cutTo: 25 }, (result) => {
+      adoption = result;
+    });
+    while (rig.replica.marks.received > 25) {
+      rig.storage.settle();
+      assert.equal(rig.replica.marks.destaged, destaged, 'the pass waits');
+      rig.check();
+      rig.replica.work(rig.now);
+    }
+    rig.reference.cutTo(25);
+    rig.told = Math.min(rig.told, 25);
+    rig.check();
+    rig.storage.settle();
+    assert.deepEqual([adoption, drained], ['done', 1], `after ${steps} steps`);
+    assert.equal(rig.replica.marks.destaged, 20);
+    rig.check();
+    assert.equal(rig.buffers.taken, 0);
+  }
+});
+
+test('a process that ends while a tail is being cut off has changed nothing', () => {
+  for (const power of [false, true]) {
+    for (let turns = 0; turns < CUT_TO; turns += 7) {
+      const { rig, ended } = cutting();
+      rig.replica.flush();
+      rig.storage.settle();
+      for (let i = 0; i < turns; i++) rig.replica.work(rig.now);
+      const { epoch } = rig.replica;
+      if (power) rig.losePower(() => 0);
+      else rig.crash();
+      rig.open();
+      assert.deepEqual([ended(), rig.replica.epoch, rig.replica.marks.received], [null, epoch, rig.reference.end]);
+      rig.check();
+    }
+  }
+});
+
+test('a copy that is closed while a tail is being cut off keeps it, and one whose disk fails says so', () => {
+  const closed = cutting();
+  closed.rig.replica.work(closed.rig.now);
+  assert.equal(
+    closed.rig.wait((done) => closed.rig.replica.close({ clean: true }, done)),
+    null,
+  );
+  assert.equal(closed.ended(), null);
+  closed.rig.crash();
+  closed.rig.open();
+  assert.deepEqual([closed.rig.replica.unclean, closed.rig.replica.marks.received], [false, closed.rig.reference.end]);
+  closed.rig.check();
+
+  const failed = cutting();
+  failed.rig.disk.faultAt = (operation) => (operation === 'read' ? 'EIO' : null);
+  failed.rig.replica.work(failed.rig.now);
+  assert.equal(failed.ended(), null, 'as an event of its own');
+  failed.rig.storage.settle();
+  assert.equal((failed.ended() as { code?: string } | null)?.code, 'EIO');
+  assert.equal(failed.rig.failures.length, 1);
+});
+
+test('what is changed next waits for a cut', () => {
+  const { rig, ended } = cutting();
+  const { epoch } = rig.replica;
+  let begun = 0;
+  rig.replica.beginEpoch(epoch + 5, () => begun++);
+  while (rig.replica.marks.received > CUT_TO) {
+    rig.storage.settle();
+    assert.equal(begun, 0);
+    rig.replica.work(rig.now);
+  }
+  rig.storage.settle();
+  assert.deepEqual([ended(), begun, rig.replica.epoch], ['done', 1, epoch + 5]);
+  assert.deepEqual(rig.replica.history.at(-1), { epoch: epoch + 5, firstSeq: CUT_TO + 1 });
 });

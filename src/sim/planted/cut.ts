@@ -1,0 +1,38 @@
+// Planted bugs of cutting the newest records off over several turns: part of the list in planted.ts.
+
+import type { PlantedBug } from '../planted.ts';
+
+const CUT_BACK = 'replica/cut-back.ts';
+const focus = { settings: { points: false, cutStepBytes: 1, destageIdleMillis: 10000 }, story: 'lostReign' } as const;
+
+export const CUT_BUGS: readonly PlantedBug[] = [
+  {
+    name: 'what is destaged while a tail is being cut off is looked up in the sidefile afterwards',
+    breaks: 'assertion',
+    edits: [
+      { file: 'replica/replica.ts', find: 'paused: () => this.#cutBack.underWay,', replace: 'paused: () => false,' },
+      { file: CUT_BACK, find: "assert(same && marks.committed === before.committed, '", replace: "assert(true, '" },
+    ],
+    focus: { ...focus, settings: { ...focus.settings, destageIdleMillis: 1000 } },
+  },
+  {
+    name: 'what is looked through before a cut has records that are cut off',
+    breaks: '9 contents',
+    edits: [{ file: CUT_BACK, find: 'Math.min(held.lastSeq, cut.seq)', replace: 'held.lastSeq' }],
+    focus,
+  },
+  {
+    name: 'a part of what stays is left out when a tail is cut off over several turns',
+    breaks: '9 contents',
+    edits: [{ file: CUT_BACK, find: 'if (!this.#enter(cut)) return', replace: 'if (!this.#enter(cut) && ++cut.next <= cut.seq) return' }],
+    focus,
+  },
+  {
+    name: 'the epoch is noted before its tail has been cut off',
+    breaks: '7 join',
+    edits: [
+      { file: CUT_BACK, find: 'if (this.#preparing !== cut) return;', replace: 'if (this.#preparing !== cut) return;\n    cut.done();' },
+    ],
+    focus,
+  },
+];
