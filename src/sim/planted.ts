@@ -415,7 +415,7 @@ export const PLANTED: readonly PlantedBug[] = [
     'a tail that the primary lacks is kept',
     '7 join',
     CUT_BACK,
-    'if (this.#ground.failed() || seq === marks.received) return done();',
+    'if (this.#ground.failure() !== null || seq === marks.received) return done();',
     'return done();',
   ),
   {

@@ -11,12 +11,20 @@ import type { Bitmaps } from './bitmaps.ts';
 import { enterRecords, recordCost } from './destage.ts';
 import type { Marks } from './marks.ts';
 import { Overlay } from './overlay.ts';
+import type { ReplicaFailure } from './options.ts';
 import type { Points } from './points.ts';
 import type { Schedule } from './schedule.ts';
 import type { Sidefile } from './sidefile.ts';
 
 /** Of the records that one part takes in, by recordCost(): some milliseconds. */
 const STEP_BYTES = 1024 * 1024;
+
+/** The replica, as far as a cut asks it. */
+interface CutReplica {
+  readonly inMemory: boolean;
+  readonly bitmaps: Bitmaps;
+  readonly points: Points;
+}
 
 /** What is cut back. */
 export interface CutGround {
@@ -30,11 +38,9 @@ export interface CutGround {
   readonly marks: Marks;
   /** In place of STEP_BYTES. */
   readonly cutStepBytes?: number | undefined;
-  readonly inMemory: () => boolean;
-  /** What comes to be after this. */
-  readonly parts: () => { readonly bitmaps: Bitmaps; readonly points: Points; readonly schedule: Schedule };
-  /** Whether the replica has failed. */
-  readonly failed: () => boolean;
+  readonly schedule: Schedule;
+  /** The replica's failure, once it has one. */
+  readonly failure: () => ReplicaFailure | null;
   readonly moved: () => void;
   /** Notes a failure of the storage; anything else is thrown on. */
   readonly note: (error: unknown) => void;
@@ -62,10 +68,12 @@ interface Preparing {
 
 /** The cuts of one replica, one at a time: each is part of a change of the replica as a whole, which keeps records from being appended. */
 export class CutBack {
+  readonly #replica: CutReplica;
   readonly #ground: CutGround;
   #preparing: Preparing | null = null;
 
-  constructor(ground: CutGround) {
+  constructor(replica: CutReplica, ground: CutGround) {
+    this.#replica = replica;
     this.#ground = ground;
   }
 
@@ -78,7 +86,7 @@ export class CutBack {
   begin(seq: Seq, done: () => void): void {
     const { marks, overlays, capacityBytes, group, journal } = this.#ground;
     assert(this.#preparing === null, 'one cut at a time', { seq });
-    if (this.#ground.failed() || seq === marks.received) return done();
+    if (this.#ground.failure() !== null || seq === marks.received) return done();
     assert(seq >= marks.destageTarget, 'what is cut off is not in the bases', { seq, destageTarget: marks.destageTarget });
     const made = { overlays: overlays.map(() => new Overlay()), amount: new Amount(capacityBytes) };
     const cut: Preparing = { seq, marks: { ...marks }, ...made, next: marks.destaged + 1, costBytes: 0, committed: 0, isLong: false, done };
@@ -124,7 +132,7 @@ export class CutBack {
   #end(cut: Preparing): void {
     assert(this.#preparing === cut, 'the cut that ends is under way', { seq: cut.seq });
     this.#preparing = null;
-    this.#ground.parts().schedule.goOn();
+    this.#ground.schedule.goOn();
   }
 
   /** Enters the next part of the records that stay, by their tables; true when that were all. Throws SidefileDamage, DiskError. */
@@ -151,8 +159,8 @@ export class CutBack {
 
   /** One step: the bytes stay on the disk until the superblock says durably that they are void. Throws SidefileDamage, DiskError. */
   #cut({ seq, marks: before, overlays: made, amount: counted, costBytes, committed }: Preparing): void {
-    const { sidefile, overlays, amount, marks } = this.#ground;
-    const { bitmaps, points, schedule } = this.#ground.parts();
+    const { sidefile, overlays, amount, marks, schedule } = this.#ground;
+    const { bitmaps, points, inMemory } = this.#replica;
     const same = marks.received === before.received && marks.destageTarget === before.destageTarget && marks.destaged === before.destaged;
     assert(same && marks.committed === before.committed, 'a copy that is being cut back stays what it is', {
       seq,
@@ -163,7 +171,7 @@ export class CutBack {
     bitmaps.cut(seq);
     marks.received = seq;
     marks.committed = Math.min(Math.max(marks.committed, committed), seq);
-    if (!this.#ground.inMemory()) marks.durable = sidefile.durable;
+    if (!inMemory) marks.durable = sidefile.durable;
     marks.oldest = sidefile.oldest;
     overlays.splice(0, overlays.length, ...made);
     amount.takeOver(counted);

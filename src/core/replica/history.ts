@@ -25,17 +25,16 @@ export function assertAdoption(
   own: {
     readonly epoch: Epoch;
     readonly history: History;
-    readonly marks: { readonly committed: Seq; readonly received: Seq };
-    readonly oldest: Seq;
+    readonly marks: { readonly oldest: Seq; readonly committed: Seq; readonly received: Seq };
   },
 ): void {
   const { epoch, history, cutTo, force = false } = adopted;
-  const { committed, received } = own.marks;
+  const { oldest, committed, received } = own.marks;
   assert(epoch >= own.epoch, 'an epoch that is adopted is not older', { epoch, newest: own.epoch });
   assert(cutTo <= received, 'a sidefile is cut back, not on', { cutTo, received });
   assert(force || cutTo >= committed, 'committed records are cut only by force', { cutTo, committed });
   const shared = lastSharedSeq({ history: own.history, end: cutTo }, { history, end: cutTo });
-  assert(shared >= Math.min(cutTo, own.oldest), 'what is kept is named alike by both histories', { cutTo, shared });
+  assert(shared >= Math.min(cutTo, oldest), 'what is kept is named alike by both histories', { cutTo, shared });
 }
 
 /** Index of the epoch that record `floor` belongs to; 0 when that is forgotten already. */

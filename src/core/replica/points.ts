@@ -9,6 +9,7 @@ import { epochOf, type History } from '../base/position.ts';
 import type { Epoch, Millis, Seq, VolumeIndex, WallMillis } from '../base/units.ts';
 import type { Background } from './background.ts';
 import { enterRecords } from './destage.ts';
+import type { RecordsInUse } from './in-use.ts';
 import type { Marks } from './marks.ts';
 import type { VolumeOptions } from './options.ts';
 import { BASE, Overlay } from './overlay.ts';
@@ -37,6 +38,7 @@ export interface PointsGround {
   /** Of everything that is not destaged. */
   readonly waiting: readonly Overlay[];
   readonly sidefile: Sidefile;
+  readonly inUse: RecordsInUse;
   readonly background: Background;
   readonly marks: Readonly<Marks>;
   readonly journal: Journal;
@@ -96,14 +98,14 @@ export class Point {
 
   constructor(seq: Seq, parts: { readonly replica: PointsReplica; readonly ground: PointsGround }, changed: () => void) {
     const { replica, ground } = parts;
-    const { marks, sidefile, bases, background, clock } = ground;
+    const { marks, sidefile, bases, inUse, background, clock } = ground;
     this.seq = seq;
     this.epoch = epochOf(replica.history, seq);
     this.timeMillis = sidefile.timeAt(seq);
     this.madeMillis = clock.wall();
     this.sizes = replica.sizes.agreed.map(({ sizeBytes }) => sizeBytes);
     this.overlays = bases.map(() => new HeldOverlay(marks));
-    this.reader = new Reader({ overlays: this.overlays, bases, sidefile }, background);
+    this.reader = new Reader({ overlays: this.overlays, bases, sidefile, inUse }, background);
     this.next = marks.destaged + 1;
     this.changed = changed;
   }

@@ -1,11 +1,12 @@
 // Reading a replica: the content of a block is the newest record that covers it, or else the base image. A read either answers at once from
-// the page cache or says that it would have to wait for the disk, so that the event loop never waits; the cold way fetches the base's part in
-// the background. Destaging must not write under such a read: it waits for the ones that began before it.
+// the page cache or says that it would have to wait for the disk, so that the event loop never waits; the cold way fetches what is missing in the
+// background. Destaging must not write under such a read: it waits for the ones that began before it. And no record that it reads is dropped.
 
 import { assert } from '../base/assert.ts';
 import type { DigestHow, DigestsDone, DiskDone, DiskFailure, FilePart, StoredFile } from '../base/ports.ts';
 import { BLOCK_BYTES, type Seq, type VolumeIndex } from '../base/units.ts';
 import type { Background } from './background.ts';
+import type { RecordsInUse } from './in-use.ts';
 import { BASE, type Overlay, TRIMMED } from './overlay.ts';
 import type { Sidefile } from './sidefile.ts';
 
@@ -13,7 +14,8 @@ import type { Sidefile } from './sidefile.ts';
 export interface Layers {
   readonly overlays: readonly Overlay[];
   readonly bases: readonly StoredFile[];
-  readonly sidefile: Pick<Sidefile, 'read'>;
+  readonly sidefile: Pick<Sidefile, 'read' | 'fileOf'>;
+  readonly inUse: RecordsInUse;
 }
 
 /** A part of a volume, following the one before it. `zero`: it reads as zeroes for certain. `hole`: and takes no space. */
@@ -30,6 +32,15 @@ const DATA = 0;
 const ZERO = 1;
 const HOLE = 2;
 type Content = typeof DATA | typeof ZERO | typeof HOLE;
+
+/** What a read has to wait for the disk for. */
+interface Missing {
+  readonly base: FilePart[];
+  /** By segment; null where the sidefile is read here and now. */
+  readonly segments: Map<number, FilePart[]> | null;
+  /** The oldest record among those. */
+  oldest: Seq;
+}
 
 /** Reads from overlays, sidefile and base images, and knows which background reads are still under way. */
 export class Reader {
@@ -48,7 +59,7 @@ export class Reader {
 
   /**
    * Fills `into` with the newest content and returns the highest seq above `committed` among the records that cover it, 0 when there is none;
-   * -1, with `into` undefined, when the base image would have to wait for the disk. Any offset and length within the volume.
+   * -1, with `into` undefined, when the disk would have to be waited for. Any offset and length within the volume.
    */
   read(volume: VolumeIndex, offset: number, into: Uint8Array, committed: Seq): number {
     return this.#fill(volume, offset, into, committed, null);
@@ -56,9 +67,9 @@ export class Reader {
 
   /** Like read(), waiting for the disk here and now: for the few bytes around an unaligned write. */
   readNow(volume: VolumeIndex, offset: number, into: Uint8Array): void {
-    const parts: FilePart[] = [];
-    this.#fill(volume, offset, into, Infinity, parts);
-    for (const part of parts) this.#base(volume).read(part.offset, part.bytes);
+    const missing: Missing = { base: [], segments: null, oldest: Infinity };
+    this.#fill(volume, offset, into, Infinity, missing);
+    for (const part of missing.base) this.#base(volume).read(part.offset, part.bytes);
   }
 
   /** Like read(), in the background: the content is that of the moment of the call. `done` comes later, with what read() returns. */
@@ -69,10 +80,26 @@ export class Reader {
     committed: Seq,
     done: (needSeq: number, failure: DiskFailure | null) => void,
   ): void {
-    const parts: FilePart[] = [];
-    const needSeq = this.#fill(volume, offset, into, committed, parts);
-    const ended = this.#begun((failure) => done(needSeq, failure));
-    this.#base(volume).readParts(parts, ended);
+    const segments = new Map<number, FilePart[]>();
+    const missing: Missing = { base: [], segments, oldest: Infinity };
+    const needSeq = this.#fill(volume, offset, into, committed, missing);
+    if (segments.size === 0) {
+      const ended = this.#begun((failure) => done(needSeq, failure));
+      return this.#base(volume).readParts(missing.base, ended);
+    }
+    const free = this.#layers.inUse.begin(missing.oldest);
+    const ended = this.#begun((failure) => {
+      free();
+      done(needSeq, failure);
+    });
+    let left = segments.size + 1;
+    let failed: DiskFailure | null = null;
+    const partEnded = (failure: DiskFailure | null): void => {
+      failed ??= failure;
+      if (--left === 0) ended(failed);
+    };
+    for (const [segment, parts] of segments) this.#layers.sidefile.fileOf(segment).readParts(parts, partEnded);
+    this.#base(volume).readParts(missing.base, partEnded);
   }
 
   /**
@@ -166,18 +193,19 @@ export class Reader {
     return overlay;
   }
 
-  /** One pass over the blocks of a range in runs that lie in one piece. With `cold`, the base's parts are listed there instead of read. */
-  #fill(volume: VolumeIndex, offset: number, into: Uint8Array, committed: Seq, cold: FilePart[] | null): number {
+  /** One pass over the blocks of a range in runs that lie in one piece. With `missing`, what is not in the page cache is listed there. */
+  #fill(volume: VolumeIndex, offset: number, into: Uint8Array, committed: Seq, missing: Missing | null): number {
     const overlay = this.#overlay(volume);
     const base = this.#base(volume);
     const end = offset + into.length;
     assert(end <= base.size(), 'a read must end within its volume', { volume, offset, length: into.length });
-    if (overlay.empty && cold === null) return base.readCached(offset, into) ? 0 : -1;
+    if (overlay.empty && missing === null) return base.readCached(offset, into) ? 0 : -1;
     let needSeq = 0;
     let at = offset;
     while (at < end) {
       const block = Math.floor(at / BLOCK_BYTES);
       let newest = overlay.seek(block);
+      let oldest = newest;
       const segment = overlay.segment;
       const blockAt = overlay.at;
       let count = 1;
@@ -186,18 +214,36 @@ export class Reader {
         if (overlay.segment !== segment) break;
         if (segment >= 0 && overlay.at !== blockAt + count * BLOCK_BYTES) break;
         if (seq > newest) newest = seq;
+        if (seq < oldest) oldest = seq;
         count++;
       }
       const stop = Math.min((block + count) * BLOCK_BYTES, end);
       const part = into.subarray(at - offset, stop - offset);
-      if (segment >= 0) this.#layers.sidefile.read(segment, blockAt + at - block * BLOCK_BYTES, part);
-      else if (segment !== BASE) part.fill(0);
-      else if (cold !== null) cold.push({ offset: at, bytes: part });
+      if (segment >= 0) {
+        if (!this.#fillFrom({ segment, oldest }, blockAt + at - block * BLOCK_BYTES, part, missing)) return -1;
+      } else if (segment !== BASE) part.fill(0);
+      else if (missing !== null) missing.base.push({ offset: at, bytes: part });
       else if (!base.readCached(at, part)) return -1;
       if (newest > committed && newest > needSeq) needSeq = newest;
       at = stop;
     }
     return needSeq;
+  }
+
+  /** Fills a part with content of records, as far as the page cache has it; false when the disk would have to be waited for, and nothing lists that. */
+  #fillFrom({ segment, oldest }: { segment: number; oldest: Seq }, at: number, part: Uint8Array, missing: Missing | null): boolean {
+    const { sidefile } = this.#layers;
+    if (missing !== null && missing.segments === null) {
+      sidefile.read(segment, at, part);
+      return true;
+    }
+    if (sidefile.fileOf(segment).readCached(at, part)) return true;
+    if (missing === null) return false;
+    const parts = missing.segments?.get(segment) ?? [];
+    parts.push({ offset: at, bytes: part });
+    missing.segments?.set(segment, parts);
+    missing.oldest = Math.min(missing.oldest, oldest);
+    return true;
   }
 
   #wake(): void {

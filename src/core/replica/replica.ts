@@ -19,6 +19,7 @@ import { CutBack } from './cut-back.ts';
 import { enterRecords, recordCost } from './destage.ts';
 import { GroupCommit } from './group-commit.ts';
 import { assertAdoption, trimHistory } from './history.ts';
+import { RecordsInUse } from './in-use.ts';
 import { AppendedFrame, lendFrames, type LentFrames } from './lent.ts';
 import { assertMarks, marksAt, type Marks } from './marks.ts';
 import { loadsBitmaps, Whereabouts, withoutDisk } from './memory.ts';
@@ -73,6 +74,10 @@ export class Replica {
   /** Positions at which it can be read while it goes on. */
   readonly points: Points;
   readonly #cutBack: CutBack;
+  readonly #inUse = new RecordsInUse(() => {
+    this.#noted(() => this.#drop());
+    this.#options.wake();
+  });
   readonly #amount: Amount;
   readonly #changes = new Changes();
   readonly #groupTag: number;
@@ -93,12 +98,13 @@ export class Replica {
     this.#whereabouts = new Whereabouts(parts.files);
     this.#overlays = options.volumes.map(() => new Overlay());
     this.#background = new Background((failure) => this.#fail(failure));
-    this.#reader = new Reader({ overlays: this.#overlays, bases: this.#bases, sidefile: this.#sidefile }, this.#background);
+    const layers = { overlays: this.#overlays, bases: this.#bases, sidefile: this.#sidefile, inUse: this.#inUse };
+    this.#reader = new Reader(layers, this.#background);
     const { destaged, destageTarget, committed } = { ...parts.superblock.value, ...parts.startPatch };
     const { received, oldest, durable } = parts.sidefile;
     this.#marks = { oldest, destaged, destageTarget, committed: Math.max(destaged, Math.min(committed, received)), durable, received };
     this.#amount = new Amount(options.capacityBytes);
-    const room = { sidefile: this.#sidefile, overlays: this.#overlays, marks: this.#marks, amount: this.#amount };
+    const room = { ...layers, marks: this.#marks, amount: this.#amount };
     this.#space = new Space({ options: this.inMemory ? withoutDisk(options) : options, ...room });
     this.superblock = trackUpdates(this.#block, this.#background);
     this.#commit = this.#makeCommit();
@@ -106,13 +112,20 @@ export class Replica {
     this.#schedule = this.#makeSchedule();
     this.receiver = new CopyReceiver(this.#ground);
     this.sizes = new VolumeSizes({ ...options, ...this.#ground, usable: () => this.#usable }, options.volumes, agreedOf(this.#block.value));
-    const holding = { schedule: this.#schedule, space: this.#space, waiting: this.#overlays, usable: () => this.#usable };
+    const holding = {
+      schedule: this.#schedule,
+      space: this.#space,
+      inUse: this.#inUse,
+      waiting: this.#overlays,
+      usable: () => this.#usable,
+    };
     this.points = new Points(this, { ...options, ...this.#ground, ...holding, used: (step) => this.#used(step) });
     const parted = { ...options, groupTag: this.#groupTag, overlays: this.#overlays, commit: this.#commit };
     this.records = new Records(this.#sidefile, this.#background, { ...parted, note: (error) => this.#note(error) });
     this.bitmaps = new Bitmaps(options.volumes.length, options.bitmapChunkBytes);
     if (loadsBitmaps(parts)) this.bitmaps.load(options.storage, options.digests, this.#bitmapsOwner());
-    this.#cutBack = this.#makeCutBack();
+    const cut = { ...options, ...this.#ground, overlays: this.#overlays, amount: this.#amount, schedule: this.#schedule };
+    this.#cutBack = new CutBack(this, cut);
     this.#schedule.recount(enterWaiting({ sidefile: this.#sidefile, overlays: this.#overlays, amount: this.#amount, marks: this.#marks }));
     this.#moved();
     if (parts.startPatch.staging !== null) this.receiver.restore(parts.startPatch.staging ?? this.receiver.staged);
@@ -307,7 +320,7 @@ export class Replica {
         this.#changes.end();
         return this.#later((failure) => done(failure ?? 'needs-copy'));
       }
-      this.#noted(() => this.#assertAdoption(options));
+      this.#noted(() => assertAdoption(options, this));
       this.#cutBack.begin(options.cutTo, () => this.#changeTo(options, (failure) => done(failure ?? 'done')));
     });
   }
@@ -315,10 +328,6 @@ export class Replica {
   /** Whether the base image or the sidefile cannot go back to just behind `cutTo`. */
   #needsCopy(cutTo: Seq): boolean {
     return !this.consistent || cutTo < this.#marks.destageTarget || cutTo < this.#sidefile.oldest - 1 || !this.endsAt(cutTo);
-  }
-
-  #assertAdoption(options: { epoch: Epoch; history: History; cutTo: Seq; force?: boolean }): void {
-    assertAdoption(options, { epoch: this.epoch, history: this.history, marks: this.#marks, oldest: this.#sidefile.oldest });
   }
 
   /** Whether this copy can be cut back to a record: nothing ends within records that came as one step. */
@@ -591,18 +600,6 @@ export class Replica {
         this.#options.wake();
       },
       failed: (error) => this.#note(error),
-    });
-  }
-
-  #makeCutBack(): CutBack {
-    return new CutBack({
-      ...this.#options,
-      ...this.#ground,
-      overlays: this.#overlays,
-      amount: this.#amount,
-      inMemory: () => this.inMemory,
-      parts: () => ({ bitmaps: this.bitmaps, points: this.points, schedule: this.#schedule }),
-      failed: () => this.#failure !== null,
     });
   }
 

@@ -5,6 +5,7 @@ import { limits } from '../base/limits.ts';
 import { Rate, Trend } from '../base/rate.ts';
 import type { Millis, Seq } from '../base/units.ts';
 import type { Amount } from './amount.ts';
+import type { RecordsInUse } from './in-use.ts';
 import type { Marks } from './marks.ts';
 import type { ReplicaOptions } from './options.ts';
 import type { Overlay } from './overlay.ts';
@@ -18,6 +19,8 @@ export interface SpaceParts {
   readonly overlays: readonly Overlay[];
   readonly marks: Readonly<Marks>;
   readonly amount: Amount;
+  /** What of the sidefile is being read. */
+  readonly inUse: RecordsInUse;
 }
 
 export class Space {
@@ -127,8 +130,8 @@ export class Space {
 
   /** Drops segments of which every record is destaged and needed by nobody. The caller has made sure that the superblock on disk says so. */
   drop(): void {
-    const { destaged, received } = this.#parts.marks;
-    this.#parts.sidefile.dropBefore(Math.min(destaged + 1, this.retainFrom, received + 1));
+    const { marks, inUse, sidefile } = this.#parts;
+    sidefile.dropBefore(Math.min(marks.destaged + 1, this.retainFrom, marks.received + 1, inUse.oldest));
   }
 
   #rangeCount(): number {
