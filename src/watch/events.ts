@@ -26,6 +26,11 @@ const kinds = {
   'cut-back': { meaning: 'Records that the primary does not have were cut off here.', hook: null },
   point: { meaning: 'A point of this copy was made: record `facts.seq`.', hook: null },
   'point-ended': { meaning: 'A point of this copy, record `facts.seq`, stands no more, with `facts.why`.', hook: null },
+  'point-lost': {
+    meaning:
+      'The point `facts.name` of this copy, record `facts.seq`, was given up before it was removed, with `facts.why`: its readers get errors.',
+    hook: 'point',
+  },
   'coverage-lost': { meaning: 'The sidefile was full and has dropped records that another copy lacks.', hook: null },
   coverage: {
     meaning:

@@ -27,6 +27,7 @@ const readings: Readonly<Record<string, (facts: Facts) => Reading | null>> = {
   'remove.done': ({ site }) => ({ kind: 'member', peer: text(site), facts: { member: false } }),
   'point.begin': () => ({ kind: 'point', peer: null }),
   'point.end': () => ({ kind: 'point-ended', peer: null }),
+  'point.lost': () => ({ kind: 'point-lost', peer: null }),
   'coverage.lost': () => ({ kind: 'coverage-lost', peer: null }),
   'exclude.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: false } }),
   'admit.done': (facts) => ({ kind: 'flag', peer: text(facts['site']), facts: { ...facts, flag: true } }),

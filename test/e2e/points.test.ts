@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -106,8 +107,13 @@ test(
 test(
   'a point whose room is needed is lost: its readers get errors, hosts do not, and everybody is told',
   { timeout: 240_000 },
-  async () => {
-    await withCluster({}, async (test) => {
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'tercet-e2e-points-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    const [hooks, log] = [join(folder, 'hooks.d'), join(folder, 'called')];
+    mkdirSync(hooks);
+    writeFileSync(join(hooks, 'note'), `#!/bin/sh\necho "$1 $TERCET_SITE $TERCET_GROUP $TERCET_EVENT" >> '${log}'\n`, { mode: 0o755 });
+    await withCluster({ site: { hooks } }, async (test) => {
       const { group } = test.layout;
       const client = await test.attach('alpha');
       const payload = randomBytes(MIB);
@@ -138,7 +144,10 @@ test(
       assert.equal(status.code, 3, status.text);
       assert.match(status.out, new RegExp(`alpha has lost point noon: ${why}`));
       const events = await tercet(test, 'events --site alpha');
-      assert.match(events.out, new RegExp(why));
+      assert.match(events.out, new RegExp(`point noon of group ${group} at alpha is lost: ${why}`));
+      await test.until('the hook for a lost point is called', () =>
+        existsSync(log) ? readFileSync(log, 'utf8').includes(`point alpha ${group} point-lost\n`) : false,
+      );
       const refused = await runTool('qemu-img', ['info', `${test.uri('alpha')}@noon`]);
       assert.match(refused.stderr, new RegExp(`was given up: ${why}`));
       await ordered(test, `point remove ${group} noon --site alpha`);

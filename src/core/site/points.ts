@@ -36,7 +36,7 @@ interface Entry {
   waiting: HostRequest[];
 }
 
-type PointOptions = Pick<SiteOptions, 'group' | 'site' | 'buffers' | 'shell'>;
+type PointOptions = Pick<SiteOptions, 'group' | 'site' | 'buffers' | 'journal' | 'shell'>;
 
 export class PointDesk {
   readonly #options: PointOptions;
@@ -99,8 +99,8 @@ export class PointDesk {
     const entry = this.#named(name);
     if (entry === undefined)
       return { kind: 'refused', text: `there is no point ${name} of group ${group} at ${site}`, remedy: 'see `tercet point list`' };
-    entry.replica.points.end(entry.point, 'it was removed by order');
     this.#entries = this.#entries.filter((other) => other !== entry);
+    entry.replica.points.end(entry.point, 'it was removed by order');
     return { kind: 'done', text: `point ${name} of group ${group} is no more at ${site}` };
   }
 
@@ -111,7 +111,7 @@ export class PointDesk {
     if (entry !== undefined && entry.point.ended === null) return shown(entry);
     if (entry !== undefined) return `point ${name} of group ${group} at ${site} was given up: ${entry.point.ended}`;
     const names = this.standing.map((point) => point.name).join(', ');
-    return `there is no point "${name}" of group ${group} at ${site}: ${names === '' ? 'none is made' : `known are ${names}`}`;
+    return `there is no point "${name}" of group ${group} at ${site}: ${names === '' ? 'none was made since its daemon started' : `known are ${names}`}`;
   }
 
   #named(name: string): Entry | undefined {
@@ -137,12 +137,23 @@ export class PointDesk {
     for (const request of entry.waiting.splice(0)) this.#carryOut(request, entry);
     const why = entry.point.ended;
     if (why !== null) {
+      if (this.#entries.includes(entry)) this.#tellLost(entry, why);
       const lost = this.#entries.filter(({ point }) => point.ended !== null);
       const forgotten = lost.slice(0, Math.max(0, lost.length - limits.pointsMax));
       this.#entries = this.#entries.filter((other) => !forgotten.includes(other));
       this.onEnded(entry.id, why);
     }
     this.#options.shell.wake();
+  }
+
+  /** Somebody may rely on it still. */
+  #tellLost({ name, point: { epoch, seq }, users }: Entry, why: string): void {
+    const { group, site, journal } = this.#options;
+    journal(
+      'point.lost',
+      { group, name, epoch, seq, why, connections: users },
+      `point ${name} of group ${group} at ${site} is lost: ${why}`,
+    );
   }
 
   /** Takes a request of a connection that is attached as of a point. */

@@ -9,7 +9,11 @@ export const CUT_BUGS: readonly PlantedBug[] = [
   {
     name: 'what is looked through before a cut has records that are cut off',
     breaks: '9 contents',
-    edits: [{ file: CUT_BACK, find: 'Math.min(held.lastSeq, cut.seq)', replace: 'held.lastSeq' }],
+    edits: [
+      { file: CUT_BACK, find: 'Math.min(held.lastSeq, cut.seq)', replace: 'held.lastSeq' },
+      { file: CUT_BACK, find: 'while (cut.next <= cut.seq', replace: 'while (cut.next <= cut.marks.received' },
+      { file: CUT_BACK, find: 'return cut.next > cut.seq;', replace: 'return cut.next > cut.marks.received;' },
+    ],
     focus,
   },
   {

@@ -20,11 +20,15 @@ class Desk {
   readonly rig = new ReplicaRig({ capacityBytes: 256 * 1024 }).start();
   readonly ended: string[] = [];
   readonly answers: Answer[] = [];
+  /** What the journal was told. */
+  readonly lost: string[] = [];
   isOpen = true;
   readonly desk: PointDesk;
 
   constructor() {
-    const options = { group: 'db', site: 'here', buffers: this.rig.buffers, shell: { wake: () => undefined } };
+    const journal = (event: string, { name, why }: Readonly<Record<string, unknown>>): void =>
+      void this.lost.push(`${event} ${String(name)}: ${String(why)}`);
+    const options = { group: 'db', site: 'here', buffers: this.rig.buffers, journal, shell: { wake: () => undefined } };
     this.desk = new PointDesk({ options: options as never, replica: () => (this.isOpen ? this.rig.replica : null) });
     this.desk.onEnded = (id, why) => this.ended.push(`${id} ${why}`);
   }
@@ -117,6 +121,7 @@ test('a point is made by name, read while hosts go on, and removed: its readers 
   assert.match(desk.refused('noon'), /already/);
   assert.equal(desk.desk.remove('noon').kind, 'done');
   assert.deepEqual(desk.ended, [`${id} it was removed by order`]);
+  assert.deepEqual(desk.lost, [], 'nobody is called for what was ordered');
   desk.ask(id);
   assert.deepEqual([desk.told().error, desk.desk.attached(id), desk.state('noon')], [108, null, 'none']);
   assert.equal(desk.desk.remove('noon').kind, 'refused');
@@ -147,6 +152,7 @@ test('a point that was given up says why until it is removed or made anew', () =
     desk.goOn();
   }
   assert.deepEqual(desk.ended, [`${id} less than a quarter of the room for its sidefile is left`]);
+  assert.deepEqual(desk.lost, ['point.lost noon: less than a quarter of the room for its sidefile is left']);
   assert.equal(desk.state('noon'), 'lost 1 0');
   assert.match(desk.why('noon'), /was given up: less than a quarter/);
   assert.deepEqual(desk.desk.standing, []);
