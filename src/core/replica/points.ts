@@ -18,8 +18,11 @@ import type { Schedule } from './schedule.ts';
 import type { Sidefile } from './sidefile.ts';
 import type { Space } from './space.ts';
 
-/** Which position is wanted. A time: everything before the first record that was numbered later. */
-export type PointWish = { readonly seq: Seq } | { readonly timeMillis: WallMillis } | 'newest';
+/**
+ * Which position is wanted. A time: everything before the first record that was numbered later. `isOver`: no record of that time, or of an earlier one,
+ * will come any more.
+ */
+export type PointWish = { readonly seq: Seq } | { readonly timeMillis: WallMillis; readonly isOver?: boolean } | 'newest';
 
 /** The replica, as far as its points ask it. */
 interface PointsReplica {
@@ -150,7 +153,7 @@ export class Points {
     const newest = marks.committed;
     const range = `records ${oldest} to ${newest} can be held here`;
     if (oldest > newest) return `record ${oldest} is not known to be committed here yet: try again soon`;
-    const found = wish === 'newest' ? newest : 'seq' in wish ? wish.seq : this.#beforeLater(wish.timeMillis, oldest);
+    const found = wish === 'newest' ? newest : 'seq' in wish ? wish.seq : this.#beforeLater(wish, oldest);
     if (typeof found === 'string') return `${found}: ${range}`;
     if (found < oldest) return `record ${found} is in the base image together with later ones: ${range}`;
     if (found > newest) return `record ${found} is not committed here yet: ${range}`;
@@ -173,12 +176,16 @@ export class Points {
   }
 
   /** Last record before the first one that was numbered later than a time. */
-  #beforeLater(timeMillis: WallMillis, oldest: Seq): Seq | string {
+  #beforeLater({ timeMillis, isOver = false }: { timeMillis: WallMillis; isOver?: boolean }, oldest: Seq): Seq | string {
     const { marks, sidefile } = this.#ground;
     const first = Math.max(oldest, sidefile.oldest);
-    const later = sidefile.firstLater(timeMillis, first);
-    if (later === null || later > marks.committed) return 'no record of a later time is committed here yet';
-    return later > first ? later - 1 : 'everything that is still there is of a later time';
+    const later = sidefile.firstLater(timeMillis, first) ?? (isOver ? marks.received + 1 : null);
+    if (later === null) return 'no record of a later time is here yet';
+    if (later - 1 > marks.committed) return `record ${later - 1}, the last one of that time, is not committed here yet`;
+    if (later > first) return later - 1;
+    // The record before those that are held is in the base image, and nothing behind it.
+    const isBase = first > oldest && sidefile.timeBefore !== null && sidefile.timeBefore <= timeMillis;
+    return isBase ? oldest : 'everything that is still there is of a later time';
   }
 
   /** Holds a position; a sentence about why not. `changed` is called when it can be read, unless it can be at once, and when it has ended. */

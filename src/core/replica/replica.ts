@@ -104,7 +104,7 @@ export class Replica {
     const { received, oldest, durable } = parts.sidefile;
     this.#marks = { oldest, destaged, destageTarget, committed: Math.max(destaged, Math.min(committed, received)), durable, received };
     this.#amount = new Amount(options.capacityBytes);
-    const room = { ...layers, marks: this.#marks, amount: this.#amount };
+    const room = { ...layers, marks: this.#marks, amount: this.#amount, hold: () => this.points.hold };
     this.#space = new Space({ options: this.inMemory ? withoutDisk(options) : options, ...room });
     this.superblock = trackUpdates(this.#block, this.#background);
     this.#commit = this.#makeCommit();

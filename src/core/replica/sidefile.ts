@@ -153,6 +153,8 @@ export class Sidefile {
   // Of the record before the oldest one.
   #baseChain: number;
   #baseEpoch: Epoch;
+  /** Null where a restart has not seen it. */
+  #baseTime: WallMillis | null = null;
   #heldBytes = 0;
   /** Last record of the newest folded frame that is held, or was; 0 when there was none. */
   #foldedUpTo: Seq = 0;
@@ -376,6 +378,11 @@ export class Sidefile {
   timeAt(seq: Seq): WallMillis | null {
     if (seq > this.#received || seq < this.oldest) return null;
     return this.#index.timeMillis(this.#index.find(seq));
+  }
+
+  /** Wall clock of the primary when it numbered the record before the oldest one that is held; null where it was not held since the start. */
+  get timeBefore(): WallMillis | null {
+    return this.#baseTime;
   }
 
   /** The first record from a held one on that was numbered later than a time; null when there is none. */
@@ -636,6 +643,7 @@ export class Sidefile {
     if (dropSegments === 0) return 0;
     this.#baseChain = this.#index.chainAfter(dropFrames - 1);
     this.#baseEpoch = this.#index.epoch(dropFrames - 1);
+    this.#baseTime = this.#index.timeMillis(dropFrames - 1);
     this.#index.dropFirst(dropFrames);
     const before = this.#heldBytes;
     for (const segment of this.#segments.splice(0, dropSegments)) this.#retire(segment, true);
@@ -656,6 +664,7 @@ export class Sidefile {
     this.#epoch = start.epoch;
     this.#baseChain = start.chain;
     this.#baseEpoch = start.epoch;
+    this.#baseTime = null;
     if (this.#flight !== null) this.#flight.upTo = 0;
   }
 

@@ -21,13 +21,16 @@ export interface SpaceParts {
   readonly amount: Amount;
   /** What of the sidefile is being read. */
   readonly inUse: RecordsInUse;
+  /** Nothing behind this record is destaged while a point stands; Infinity when none does. */
+  readonly hold: () => Seq;
 }
 
 export class Space {
   readonly #parts: SpaceParts;
   readonly #bytes = new Rate();
   readonly #records = new Rate();
-  readonly #needed = new Trend();
+  #lasting = new Trend();
+  #wasHeldBack = false;
   /** Records from here on are kept for peers also when they are destaged; Infinity when nobody needs any. */
   retainFrom: Seq = Infinity;
   /** There is to be room for records from here on, whether they are kept or not; Infinity when only what is kept counts. */
@@ -70,6 +73,17 @@ export class Space {
     return Math.max(this.neededBytes, this.#bytesFrom(this.guideFrom));
   }
 
+  /** A point keeps records out of the bases. */
+  get #isHeldBack(): boolean {
+    return this.#parts.hold() <= this.#parts.marks.destaged;
+  }
+
+  /** Of what is needed, what does not give way by itself: a point does, long before there is no room, and what it holds back is destaged then. */
+  get #lastingBytes(): number {
+    const { destaged, committed } = this.#parts.marks;
+    return this.#bytesFrom(Math.min((this.#isHeldBack ? committed : destaged) + 1, this.retainFrom));
+  }
+
   #bytesFrom(seq: Seq): number {
     const { amount, marks } = this.#parts;
     return seq > marks.received ? 0 : (amount.from(seq) ?? this.heldBytes);
@@ -88,7 +102,10 @@ export class Space {
 
   /** Called each turn: for the forecast, and for what is set aside. */
   watch(now: Millis): void {
-    this.#needed.sample(now, () => this.neededBytes);
+    // What a point has held back counts all at once when it ends: that is no growth.
+    if (this.#wasHeldBack && !this.#isHeldBack) this.#lasting = new Trend();
+    this.#wasHeldBack = this.#isHeldBack;
+    this.#lasting.sample(now, () => this.#lastingBytes);
     const { setAside } = this;
     const { sidefile } = this.#parts;
     setAside?.turn(now, () => {
@@ -97,11 +114,11 @@ export class Space {
     });
   }
 
-  /** When there will be no room left, if what is needed goes on growing as in the last seconds; null when it does not grow. */
+  /** When there will be no room left, if what is needed, and not for a point alone, goes on growing as in the last seconds; null when it does not grow. */
   get fullInSeconds(): number | null {
-    const growth = this.#needed.perSecond;
+    const growth = this.#lasting.perSecond;
     if (growth === null || growth < 1) return null;
-    return Math.max(0, this.#capacityBytes - this.neededBytes) / growth;
+    return Math.max(0, this.#capacityBytes - this.#lastingBytes) / growth;
   }
 
   /** Whether writers must wait: until records have been destaged and dropped, or nobody needs them any more. */

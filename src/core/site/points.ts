@@ -3,8 +3,9 @@
 
 import { DiskError } from '../base/ports.ts';
 import { limits } from '../base/limits.ts';
+import type { Millis } from '../base/units.ts';
 import { isPointName } from '../nbd/export-name.ts';
-import type { Point } from '../replica/points.ts';
+import type { Point, PointWish } from '../replica/points.ts';
 import type { Replica } from '../replica/replica.ts';
 import { SidefileDamage } from '../replica/sidefile.ts';
 import type { HostError, HostRequest, OrderOutcome, PointOrder, PointStatus, SiteOptions } from './contract.ts';
@@ -36,20 +37,24 @@ interface Entry {
   waiting: HostRequest[];
 }
 
-type PointOptions = Pick<SiteOptions, 'group' | 'site' | 'buffers' | 'journal' | 'shell'>;
+type PointOptions = Pick<SiteOptions, 'group' | 'site' | 'buffers' | 'clock' | 'journal' | 'shell'>;
+/** As primary. */
+type PointLead = { readonly mayServe: (now: Millis) => boolean } | null;
 
 export class PointDesk {
   readonly #options: PointOptions;
   readonly #replica: () => Replica | null;
+  readonly #lead: () => PointLead;
   /** The oldest first. One that was given up stays, as a message, until it is removed or made anew. */
   #entries: Entry[] = [];
   #ids = 0;
   /** Told when one has ended: connections that use it are to be ended. */
   onEnded: (id: number, why: string) => void = () => undefined;
 
-  constructor({ options, replica }: { readonly options: PointOptions; readonly replica: () => Replica | null }) {
-    this.#options = options;
-    this.#replica = replica;
+  constructor(parts: { readonly options: PointOptions; readonly replica: () => Replica | null; readonly lead: () => PointLead }) {
+    this.#options = parts.options;
+    this.#replica = parts.replica;
+    this.#lead = parts.lead;
   }
 
   status(): readonly PointStatus[] {
@@ -85,12 +90,20 @@ export class PointDesk {
       return refused(`there is a point ${name} of group ${group} at ${site} already`, 'remove it, or give another name');
     const replica = this.#replica();
     if (replica === null) return refused(`there is no copy of group ${group} at ${site} that can be read`, NEXT);
-    const point = replica.points.open(at ?? 'newest', () => this.#changed(entry));
+    const point = replica.points.open(this.#wishOf(at), () => this.#changed(entry));
     if (typeof point === 'string') return refused(`${site} holds no point of group ${group}: ${point}`, NEXT);
     const entry: Entry = { name, id: ++this.#ids, replica, point, users: 0, waiting: [] };
     this.#entries = [...this.#entries.filter((other) => other !== known), entry];
     const text = `point ${name} of group ${group} is record ${point.seq} at ${site}: attach GROUP/VOLUME@${name} there`;
     return { kind: 'done', text };
+  }
+
+  /** Whoever serves numbers every record, by its own clock: of a moment that is over there it will make none. */
+  #wishOf(at: PointOrder['at']): PointWish {
+    if (at === null || !('timeMillis' in at)) return at ?? 'newest';
+    const { clock } = this.#options;
+    const isOver = this.#lead()?.mayServe(clock.now()) === true && Math.floor(clock.wall()) > at.timeMillis;
+    return { timeMillis: at.timeMillis, isOver };
   }
 
   /** Also takes one that was given up off the list. */

@@ -99,11 +99,52 @@ test('a time means everything before the first record that was numbered later', 
   const { points } = rig.replica;
   assert.equal(points.resolve({ timeMillis: times[0] as number }), 2);
   assert.equal(points.resolve({ timeMillis: (times[2] as number) - 1 }), 4);
-  assert.match(String(points.resolve({ timeMillis: times[2] as number })), /^no record of a later time is committed here yet/);
+  assert.match(String(points.resolve({ timeMillis: times[2] as number })), /^no record of a later time is here yet/);
   assert.match(String(points.resolve({ timeMillis: (times[0] as number) - 1 })), /^everything that is still there is of a later time/);
   const point = open(rig, { timeMillis: times[1] as number });
   goOn(rig);
   assert.equal(point.seq, 4);
+  check(rig, point);
+});
+
+test('a time between two records is the one before, be it the last that is committed, or the last that was dropped', () => {
+  const rig = new ReplicaRig().start();
+  const wall = (): number => 1_700_000_000_000 + rig.now;
+  for (let i = 0; i < 40; i++) {
+    rig.now += 100;
+    rig.write(1, i, 2, i + 1);
+  }
+  const { points } = rig.replica;
+  const last = wall();
+  rig.replica.commit(40);
+  rig.now += 100;
+  rig.write(1, 0, 1, 0xee);
+  assert.equal(points.resolve({ timeMillis: last + 50 }), 40, 'what is later is not committed, and need not be');
+  rig.now += 100;
+  rig.write(1, 1, 1, 0xee);
+  assert.match(String(points.resolve({ timeMillis: last + 150 })), /^record 41, the last one of that time, is not committed here yet/);
+});
+
+test('a time between the last record that was dropped and the first that is held is the record that the base images are as of', () => {
+  const rig = new ReplicaRig().start();
+  const first = 1_700_000_000_000 + rig.now;
+  for (let i = 0; i < 40; i++) {
+    rig.now += 100;
+    rig.write(1, i, 2, i + 1);
+  }
+  const { points, marks } = rig.replica;
+  do {
+    assert(marks.committed < 39, 'a segment goes with its last record');
+    rig.replica.commit(marks.committed + 1);
+    rig.wait((done) => rig.replica.drain(done));
+  } while (marks.oldest <= marks.destaged);
+  const dropped = first + 100 * marks.destaged;
+  assert.equal(points.resolve({ timeMillis: dropped + 50 }), marks.destaged);
+  assert.equal(points.resolve({ timeMillis: dropped }), marks.destaged);
+  assert.match(String(points.resolve({ timeMillis: dropped - 50 })), /^everything that is still there is of a later time/);
+  const point = open(rig, { timeMillis: dropped + 50 });
+  rig.replica.commit(40);
+  goOn(rig);
   check(rig, point);
 });
 
@@ -195,6 +236,37 @@ test('when the room that a point takes is needed it ends, and writers never wait
   assert(rig.journal.includes('point.end'));
   assert(rig.replica.marks.destaged > 1);
   rig.check();
+});
+
+test('what a point holds back is no reason to say that the sidefile will be full: it gives way before that', () => {
+  const rig = new ReplicaRig({ capacityBytes: 8 * 1024 * 1024 }).start();
+  rig.write(1, 0, 1, 1);
+  rig.replica.commit(1);
+  const point = open(rig);
+  goOn(rig);
+  const pass = (seconds: number, blocks: number): (number | null)[] =>
+    Array.from({ length: seconds }, (_each, i) => {
+      if (blocks > 0) rig.write(1, i, blocks, i);
+      rig.replica.commit(rig.reference.end);
+      rig.now += 1000;
+      rig.replica.flush();
+      rig.replica.work(rig.now);
+      rig.storage.settle();
+      return rig.replica.use.fullInSeconds;
+    });
+  const quiet = (seconds: number): null[] => Array.from({ length: seconds }, () => null);
+  assert.deepEqual(pass(30, 20), quiet(30));
+  assert(rig.replica.use.neededBytes > 30 * 20 * BLOCK_BYTES, 'so much is kept');
+  rig.replica.points.end(point, 'enough');
+  assert.deepEqual(pass(10, 1), quiet(10), 'all of it counts at once when the point has ended, and that is no growth');
+  // What another copy lacks is one.
+  rig.replica.retainFrom = rig.reference.end;
+  open(rig);
+  const told = pass(30, 20).slice(10);
+  assert(
+    told.every((seconds) => seconds !== null && seconds > 10 && seconds < 200),
+    String(told),
+  );
 });
 
 test('there are only so many points', () => {

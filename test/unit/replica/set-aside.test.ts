@@ -139,7 +139,7 @@ function guided(guide: SidefileGuide, from: { primary: boolean; oldest?: number;
     storage: disk,
     journal: () => undefined,
   };
-  const space = new Space({ options, sidefile, overlays: [], marks, amount } as unknown as SpaceParts);
+  const space = new Space({ options, sidefile, overlays: [], marks, amount, hold: () => Infinity } as unknown as SpaceParts);
   space.retainFrom = 101;
   const held = new HeldTable();
   const oldest = from.oldest === undefined ? {} : { oldest: from.oldest };

@@ -23,13 +23,20 @@ class Desk {
   /** What the journal was told. */
   readonly lost: string[] = [];
   isOpen = true;
+  /** Whether hosts are served here; null where another site is primary. */
+  serves: boolean | null = null;
   readonly desk: PointDesk;
 
   constructor() {
     const journal = (event: string, { name, why }: Readonly<Record<string, unknown>>): void =>
       void this.lost.push(`${event} ${String(name)}: ${String(why)}`);
     const options = { group: 'db', site: 'here', buffers: this.rig.buffers, journal, shell: { wake: () => undefined } };
-    this.desk = new PointDesk({ options: options as never, replica: () => (this.isOpen ? this.rig.replica : null) });
+    const clock = { now: () => this.rig.now, wall: () => 1_700_000_000_000 + this.rig.now };
+    this.desk = new PointDesk({
+      options: { ...options, clock } as never,
+      replica: () => (this.isOpen ? this.rig.replica : null),
+      lead: () => (this.serves === null ? null : { mayServe: () => this.serves === true }),
+    });
     this.desk.onEnded = (id, why) => this.ended.push(`${id} ${why}`);
   }
 
@@ -125,6 +132,28 @@ test('a point is made by name, read while hosts go on, and removed: its readers 
   desk.ask(id);
   assert.deepEqual([desk.told().error, desk.desk.attached(id), desk.state('noon')], [108, null, 'none']);
   assert.equal(desk.desk.remove('noon').kind, 'refused');
+});
+
+test('a moment that is over at the primary, after which nothing was written, is its newest record', () => {
+  const desk = new Desk();
+  desk.write(0, 1);
+  const timeMillis = 1_700_000_000_000 + desk.rig.now + 5;
+  const why = (): string => {
+    const outcome = desk.desk.create({ name: 'noon', at: { timeMillis } });
+    return outcome.kind === 'refused' ? outcome.text : 'done';
+  };
+  desk.rig.now += 5;
+  desk.serves = true;
+  assert.match(why(), /no record of a later time is here yet/, 'one more may come in this very moment');
+  desk.rig.now += 1;
+  for (const serves of [null, false]) {
+    desk.serves = serves;
+    assert.match(why(), /no record of a later time is here yet/, 'another site may have numbered one since');
+  }
+  desk.serves = true;
+  desk.rig.append([write(1, 0, 1, 2)]);
+  assert.equal(why(), 'done', 'that one is later');
+  assert.equal(desk.desk.status()[0]?.seq, 1);
 });
 
 test('who reads a point that was removed never reads another one of its name', () => {
