@@ -131,6 +131,8 @@ export class SimDisk implements Storage {
   readonly trouble: DiskTrouble = { writeErrors: 0, readErrors: 0, flushErrors: 0, full: false, freedBytes: 0, slowness: 1, cold: 0.1 };
   /** Times are multiplied with this too, always. */
   baseSlowness = 1;
+  /** Times of reads in the background are multiplied with this, always. */
+  readSlowness = 1;
   flushes = 0;
   /** A flush has failed, and nobody has been told what that did to the copy: the process may not have heard of it. */
   dropped = false;
@@ -346,7 +348,8 @@ export class SimDisk implements Storage {
   /** Carries out something in the disk's own time, and tells the process that asked for it unless it is gone. */
   private later: Later = (what, millis, perform, done) => {
     const { incarnation } = this;
-    this.world.after(Math.min(DELAY_MILLIS_MAX, millis * this.trouble.slowness * this.baseSlowness), () => {
+    const own = what === 'read' ? this.readSlowness : 1;
+    this.world.after(Math.min(DELAY_MILLIS_MAX, millis * own * this.trouble.slowness * this.baseSlowness), () => {
       if (incarnation !== this.incarnation) return;
       const failure = perform();
       this.deliver(what, () => done(failure));

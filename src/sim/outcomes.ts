@@ -142,6 +142,8 @@ const QUIET: Partial<Settings> = {
   diskSlowness: [1, 1, 1],
   doubled: 0,
   cold: 0,
+  readSlowness: 1,
+  cutStepBytes: 1024 * 1024,
   leftOut: null,
 };
 

@@ -401,8 +401,8 @@ export const PLANTED: readonly PlantedBug[] = [
     'follows before the cut is durable',
     '7 join',
     REPLICA,
-    "this.#changeTo(options, (failure) => done(failure ?? 'done'));",
-    "this.#changeTo(options, () => undefined);\n      this.#later((failure) => done(failure ?? 'done'));",
+    "() => this.#changeTo(options, (failure) => done(failure ?? 'done')));",
+    "() => {\n      this.#changeTo(options, () => undefined);\n      this.#later((failure) => done(failure ?? 'done'));\n    });",
   ),
   bug(
     'what was read for a lagging peer is given back before it is sent',
@@ -539,7 +539,7 @@ export const PLANTED: readonly PlantedBug[] = [
       },
       {
         file: 'replica/history.ts',
-        find: "  assert(shared >= Math.min(cutTo, own.oldest), 'what is kept is named alike by both histories', { cutTo, shared });\n",
+        find: "  assert(shared >= Math.min(cutTo, oldest), 'what is kept is named alike by both histories', { cutTo, shared });\n",
         replace: '',
       },
     ],

@@ -38,6 +38,7 @@ import {
   lateDestagingOf,
   pointsOf,
   preElectionOf,
+  readSlownessOf,
   type Settings,
   settingsOf,
   SITES,
@@ -113,7 +114,17 @@ export class Simulation {
     const points = pointsOf(world.chance('points'));
     const late = lateDestagingOf(world.chance('late destaging'));
     const cutStepBytes = cutStepOf(world.chance('cut steps'));
-    this.settings = { ...drawn, foldMillis, farInMemory, preElectionMillis, points, cutStepBytes, ...late, ...given };
+    this.settings = {
+      ...drawn,
+      foldMillis,
+      farInMemory,
+      preElectionMillis,
+      points,
+      cutStepBytes,
+      readSlowness: readSlownessOf(world.chance('read slowness')),
+      ...late,
+      ...given,
+    };
     const { settings } = this;
     const initialBytes = settings.volumes.map((volume) => volume.sizeBytes);
     const volumeBytes = initialBytes.map((bytes, index) => bytes + (index === 0 ? settings.growthBlocks * 4096 : 0));
@@ -183,6 +194,7 @@ export class Simulation {
       settings.clocks[index] as { offset: number; drift: number },
     );
     machine.disk.trouble.cold = settings.cold;
+    machine.disk.readSlowness = settings.readSlowness;
     machine.disk.baseSlowness = settings.diskSlowness[index] as number;
     return machine;
   }

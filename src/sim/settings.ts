@@ -51,6 +51,8 @@ export interface Settings {
   readonly doubled: number;
   /** Probability that a read of a base image needs the disk. */
   readonly cold: number;
+  /** How much longer than elsewhere reads that need the disk take. */
+  readonly readSlowness: number;
   /** Milliseconds in which faults happen. */
   readonly chaosMillis: number;
   /** A site whose link is bounded, and to what; null for none. */
@@ -100,6 +102,11 @@ export function cutStepOf(chance: Chance): Settings['cutStepBytes'] {
   return chance.pick([1, 1, 1, 64 * 1024, 1024 * 1024]);
 }
 
+/** How slow reads from the disk are: much is destaged, dropped and written anew while one lasts. */
+export function readSlownessOf(chance: Chance): Settings['readSlowness'] {
+  return chance.pick([1, 1, 1, 20]);
+}
+
 /** When records are destaged, where that is later than in other runs: much waits, and has to be looked through before a tail is cut off. */
 export function lateDestagingOf(chance: Chance): Partial<Settings> {
   return chance.happens(0.15) ? { destageIdleMillis: LATE_MILLIS } : {};
@@ -114,7 +121,7 @@ export function keepsMuch({ points, destageIdleMillis }: Settings): boolean {
 export function settingsOf(
   chance: Chance,
   { later, streams }: { readonly later: Chance; readonly streams: Chance },
-): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis' | 'points' | 'cutStepBytes'> {
+): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis' | 'points' | 'cutStepBytes' | 'readSlowness'> {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,

@@ -3,8 +3,8 @@
 // behind that: until then this copy is what it was, and a crash finds nothing changed. Nothing is appended or destaged meanwhile.
 
 import { assert } from '../base/assert.ts';
-import type { Journal } from '../base/ports.ts';
-import type { Seq } from '../base/units.ts';
+import type { Clock, Journal } from '../base/ports.ts';
+import type { Millis, Seq } from '../base/units.ts';
 import { committedOf } from './align.ts';
 import { Amount } from './amount.ts';
 import type { Bitmaps } from './bitmaps.ts';
@@ -16,8 +16,10 @@ import type { Points } from './points.ts';
 import type { Schedule } from './schedule.ts';
 import type { Sidefile } from './sidefile.ts';
 
-/** Of the records that one part takes in, by recordCost(): some milliseconds. */
+/** What one part takes in at most, by recordCost(). */
 const STEP_BYTES = 1024 * 1024;
+/** And for how long: each table may have to be waited for, where it is not in the page cache any more. */
+const STEP_MILLIS: Millis = 2;
 
 /** The replica, as far as a cut asks it. */
 interface CutReplica {
@@ -30,6 +32,7 @@ interface CutReplica {
 export interface CutGround {
   readonly group: string;
   readonly journal: Journal;
+  readonly clock: Clock;
   readonly sidefile: Sidefile;
   /** Those in use: others take their places. */
   readonly overlays: Overlay[];
@@ -137,9 +140,10 @@ export class CutBack {
 
   /** Enters the next part of the records that stay, by their tables; true when that were all. Throws SidefileDamage, DiskError. */
   #enter(cut: Preparing): boolean {
-    const { sidefile, cutStepBytes = STEP_BYTES } = this.#ground;
+    const { sidefile, clock, cutStepBytes = STEP_BYTES } = this.#ground;
+    const until = clock.now() + STEP_MILLIS;
     let costBytes = 0;
-    while (cut.next <= cut.seq && costBytes < cutStepBytes) {
+    while (cut.next <= cut.seq && costBytes < cutStepBytes && clock.now() < until) {
       const held = sidefile.frameOf(cut.next);
       assert(held !== null, 'what is not destaged is held', { seq: cut.next });
       const last = Math.min(held.lastSeq, cut.seq);

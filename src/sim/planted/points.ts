@@ -51,6 +51,6 @@ export const POINT_BUGS: readonly PlantedBug[] = [
     name: 'a segment goes while somebody reads its records from the disk',
     breaks: '26 point',
     edits: [{ file: 'replica/space.ts', find: ', inUse.oldest', replace: '' }],
-    focus: { settings: { points: true, cold: 1, destageIdleMillis: 20, segmentBytes: 16 * 1024, diskSlowness: [60, 60, 60] } },
+    focus: { settings: { points: true, cold: 1, destageIdleMillis: 20, segmentBytes: 16 * 1024, readSlowness: 300 } },
   },
 ];
