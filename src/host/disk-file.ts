@@ -35,6 +35,7 @@ import {
   writeScattered,
 } from './scatter.ts';
 import { codeOf, joinRuns, readRun, type TransferDone, type TransferQueue, withoutFirst, writeRun } from './transfers.ts';
+import { earlyWriteBack, LONG_WRITE_BYTES } from './write-back.ts';
 
 /** What a file needs of the folder it is in. */
 export interface FileOwner {
@@ -118,6 +119,7 @@ export class DiskFile implements StoredFile {
       single = undefined;
       if (written === 0 && rest.length > 0) throw this.#error('write', 'EIO');
     }
+    if (at - offset >= LONG_WRITE_BYTES) earlyWriteBack.written(this, offset, at - offset);
   }
 
   read(offset: number, into: Uint8Array): number {
@@ -246,11 +248,41 @@ export class DiskFile implements StoredFile {
     for (const { offset, bytes } of parts) end = Math.max(end, offset + bytes.length);
     const ended: DiskDone = (failure) => {
       if (failure === null && end > this.#size) this.#size = end;
+      if (failure === null) this.#writeBackLong(parts);
       done(failure);
     };
     const pieces = piecesOf(parts);
     if (worthScattering(pieces.length)) this.#transfer('write', scattered(pieces), writeScattered, ended);
     else this.#transfer('write', joinRuns(pieces), writeRun, ended);
+  }
+
+  /** Of what was written in the background, what lies together and is long. */
+  #writeBackLong(parts: readonly FilePart[]): void {
+    let [from, to] = [0, 0];
+    const stretch = (): void => {
+      if (to - from >= LONG_WRITE_BYTES) earlyWriteBack.written(this, from, to - from);
+    };
+    for (const { offset, bytes } of parts) {
+      if (offset !== to) {
+        stretch();
+        from = offset;
+      }
+      to = offset + bytes.length;
+    }
+    stretch();
+  }
+
+  /** Runs a call in the background that nobody waits for; the folder stays locked until it has ended. */
+  hold(call: (ended: () => void) => void, done: () => void): void {
+    const owner = this.#owner;
+    owner.begun();
+    this.busy(
+      (finish) => call(() => finish(null)),
+      () => {
+        owner.ended(() => undefined, null);
+        done();
+      },
+    );
   }
 
   close(): void {

@@ -112,6 +112,17 @@ export function socketPair(): readonly [number, number] | string {
   return typeof result === 'string' ? result : [pair[0] as number, pair[1] as number];
 }
 
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const sizeValue = new Int32Array(1);
+
+/** Sets how many bytes a socket takes before whoever reads has taken some. The system bounds it, and doubles it for its own use. */
+export function setSendBuffer(fd: number, byteCount: number): CallResult {
+  if (native === null) return 'ENOSYS';
+  sizeValue[0] = byteCount;
+  return named(native.setsockopt(fd, SOL_SOCKET, SO_SNDBUF, addressOf(new Uint8Array(sizeValue.buffer)), 4));
+}
+
 /** Ends the process at once, whichever thread asks for it; returns where that cannot be done. */
 export function endProcess(code: number): void {
   native?.exit(code);
@@ -130,6 +141,15 @@ const ADVICE_WILL_NEED = 3;
 /** Asks the system to bring a range of a file into its cache. It waits only for room in the disk's queue and for metadata. Advice: nothing depends on it. */
 export function bringIn(fd: number, offset: number, length: number): void {
   native?.fadvise(fd, offset, length, ADVICE_WILL_NEED);
+}
+
+/** SYNC_FILE_RANGE_WRITE of sync_file_range(2): begin to write, and do not wait. Without the others it takes no error away from a flush. */
+const BEGIN_TO_WRITE = 2;
+
+/** Begins to bring a range of a file to the disk, on a thread of the pool; `ended` is called later. Advice: nothing depends on it. */
+export function beginWriteBack(fd: number, offset: number, length: number, ended: () => void): void {
+  if (native === null) setImmediate(ended);
+  else native.syncFileRange.async(fd, offset, length, BEGIN_TO_WRITE, ended);
 }
 
 /** What became of one transfer of AsyncBatch: bytes moved, the name of the error, or undefined when it was not carried out. */
@@ -277,6 +297,8 @@ interface Native {
   readonly clockGettime: NativeCall;
   readonly fcntl: NativeCall;
   readonly socketpair: NativeCall;
+  readonly setsockopt: NativeCall;
+  readonly syncFileRange: NativeCall;
   readonly exit: NativeCall;
   readonly syscall: NativeCall;
   /** One struct iovec, and its address. It is filled anew for each call; encoding an object each time would double the call's cost. */
@@ -305,6 +327,8 @@ function bind(): Native | null {
       clockGettime: bound('clock_gettime', 'int', ['int', 'uintptr_t']),
       fcntl: bound('fcntl', 'int', ['int', 'int', 'int']),
       socketpair: bound('socketpair', 'int', ['int', 'int', 'int', 'uintptr_t']),
+      setsockopt: bound('setsockopt', 'int', ['int', 'int', 'int', 'uintptr_t', 'int']),
+      syncFileRange: bound('sync_file_range', 'int', ['int', 'int64_t', 'int64_t', 'int']),
       exit: bound('_exit', 'void', ['int']),
       syscall: bound('syscall', 'int64_t', ['int64_t', 'uintptr_t', 'int64_t', 'uintptr_t', 'uintptr_t', 'uintptr_t']),
       vector,
