@@ -2,7 +2,7 @@
 // has a state that no descriptor carries: then this thread goes on carrying its bytes, to one end of a pair of local sockets of which the other thread
 // has the other end. That costs two copies more and two turns of event loops.
 
-import { Socket } from 'node:net';
+import { type NetConnectOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import { limits } from '../core/base/limits.ts';
 import { socketPair } from './libc.ts';
 import { type StreamEvents, StreamSocket } from './stream-socket.ts';
@@ -12,6 +12,40 @@ export interface MovedStream {
   readonly fd: number;
   /** The other end, for people. */
   readonly name: string;
+}
+
+/** Bytes that are read of the session's thread at once, and how many such pieces wait to be used again. */
+const PIECE_BYTES = 256 * 1024;
+const PIECES_KEPT = 4;
+/** Fewer are copied: they would hold a whole piece until they have left. */
+const COPIED_BYTES_MAX = PIECE_BYTES / 4;
+
+/** What a session's bytes are read into on their way to its connection: memory that is used again, as soon as they have left. */
+class CarriedMemory {
+  readonly #write: (bytes: Uint8Array, written?: () => void) => void;
+  readonly #free: Uint8Array[] = [];
+  #piece: Uint8Array = Buffer.allocUnsafeSlow(PIECE_BYTES);
+
+  constructor(write: (bytes: Uint8Array, written?: () => void) => void) {
+    this.#write = write;
+  }
+
+  /** To be given to a Socket when it is made. */
+  readonly onread: NonNullable<NetConnectOpts['onread']> = {
+    buffer: () => this.#piece,
+    callback: (byteCount) => {
+      const piece = this.#piece;
+      const bytes = piece.subarray(0, byteCount);
+      if (byteCount <= COPIED_BYTES_MAX) this.#write(Buffer.from(bytes));
+      else {
+        this.#piece = this.#free.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES);
+        this.#write(bytes, () => {
+          if (this.#free.length < PIECES_KEPT) this.#free.push(piece);
+        });
+      }
+      return true;
+    },
+  };
 }
 
 /** Carries bytes between a connection of this thread and a thread that has the session. */
@@ -33,9 +67,12 @@ class StreamCarrier implements StreamEvents {
     this.#stream = stream;
     this.#ended = ended;
     this.fd = other;
-    this.#pair = new StreamSocket(new Socket({ fd: own, readable: true, writable: true, allowHalfOpen: true }), null);
+    const { onread } = new CarriedMemory((bytes, written) => carry(bytes, this.#pair, this.#stream, written));
+    const how = { fd: own, readable: true, writable: true, allowHalfOpen: true, onread };
+    this.#pair = new StreamSocket(new Socket(how as SocketConstructorOpts), null);
     this.#pair.start({
-      received: (bytes) => carry(bytes, this.#pair, this.#stream),
+      // They come by the memory that they are read into.
+      received: () => {},
       ended: () => this.#pairEnded('the session has ended'),
       closed: (reason) => this.#pairEnded(reason),
     });
@@ -47,7 +84,6 @@ class StreamCarrier implements StreamEvents {
 
   /** Bytes of the connection. */
   send(bytes: Uint8Array): void {
-    // What TLS has decrypted is memory of its own; what is received into is used again.
     carry(this.#stream.usesOwnMemory ? Buffer.from(bytes) : bytes, this.#stream, this.#pair);
   }
 
@@ -92,8 +128,8 @@ export function giveStream(stream: StreamSocket, ended: (reason: string) => void
 }
 
 /** From one to the other; whoever is too fast is slowed down. */
-function carry(bytes: Uint8Array, from: StreamSocket, to: StreamSocket): void {
-  to.write([bytes]);
+function carry(bytes: Uint8Array, from: StreamSocket, to: StreamSocket, written?: () => void): void {
+  to.write([bytes], written);
   if (to.backlogBytes <= limits.nbdUnsentBytesMax) return;
   from.pause();
   to.whenDrained(() => from.resume());

@@ -123,9 +123,9 @@ export class StreamSocket {
     this.#nameErrors(socket);
   }
 
-  /** Whether it receives into memory that is used again. */
+  /** Whether what it delivers lies in memory that is used again; what TLS has decrypted does not. */
   get usesOwnMemory(): boolean {
-    return this.#memory !== null;
+    return this.#memory !== null && !this.#isSecured;
   }
 
   /** The other end, for people. */
