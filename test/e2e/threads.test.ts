@@ -69,6 +69,7 @@ test('two groups in threads of their own, and one that is not, serve their hosts
     const load = test.load();
     await Promise.all([test.acknowledged(load, 500), judge(test, 'web', 'tcp'), judge(test, 'web', 'unix'), judge(test, 'plain', 'tcp')]);
     await asked(test);
+    await changed(test);
 
     await test.member('alpha').daemon.kill();
     await test.acknowledged(load, 300);
@@ -130,6 +131,30 @@ async function asked(test: TestCluster): Promise<void> {
   );
   writeFileSync(test.layout.configFile, before);
   await client.reload({ force: false, dryRun: false });
+}
+
+/** A group in a thread grows, is paused, and is handed to another site and back, while hosts come through whichever site they ask. */
+async function changed(test: TestCluster): Promise<void> {
+  const { client } = test.member('alpha');
+  const larger = 48 * MIB;
+  const { configFile } = test.layout;
+  const web = `[[group.web.volume]]\nname = "log"\nsize = `;
+  writeFileSync(configFile, readFileSync(configFile, 'utf8').replace(web + String(32 * MIB), web + String(larger)));
+  for (const member of test.cluster.members) await member.client.reload({ force: false, dryRun: false });
+  const isServed = async (site: SiteNameInTests): Promise<boolean> => {
+    const status = (await test.member(site).client.status()).groups.find((each) => each.group === 'web');
+    return status?.serving === true && status.protection === 'mirrored' && status.volumes[0]?.sizeBytes === larger;
+  };
+  await test.until('it is larger', () => isServed('alpha'));
+  assert.equal((await client.pause('web', { site: 'gamma', force: false })).kind, 'done');
+  assert.equal((await client.resume('web', 'gamma')).kind, 'done');
+  for (const to of ['beta', 'alpha'] as const) {
+    const order = await tercet(test, `switchover web --to ${to}`);
+    assert.equal(order.code, 0, order.text);
+    await test.until(`${to} serves`, () => isServed(to));
+    assert.equal((await mustRun('nbdinfo', ['--size', uriOf(test, 'web', 'tcp')])).trim(), String(larger));
+  }
+  await judge(test, 'web', 'tcp');
 }
 
 /** What a service manager hears of all who are started while its socket is in the environment. Node has no sockets of this kind. */
