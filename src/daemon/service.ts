@@ -36,7 +36,9 @@ export async function runService(log: Journal, start: () => Promise<Running>): P
   process.on('uncaughtException', (error) => dieOf(log, error));
   const manager = ServiceManager.open(process.env);
   let running: Running | null = null;
+  let endBy = (_signal: string): void => {};
   const signalled = new Promise<string>((resolve) => {
+    endBy = resolve;
     for (const signal of END_SIGNALS) process.once(signal, () => resolve(signal));
     process.on('SIGHUP', () => {
       // While it starts, everything is read anyway.
@@ -52,7 +54,7 @@ export async function runService(log: Journal, start: () => Promise<Running>): P
     log('start.failed', { code: error.code }, error.message);
     return process.exit(error.exit);
   }
-  const end = tellManager(manager, running);
+  const end = tellManager(manager, running, () => endBy('WATCHDOG'));
   const signal = await signalled;
   end();
   manager?.tell({ STOPPING: '1' });
@@ -76,14 +78,22 @@ function endLate(log: Journal, groups: readonly string[], text: string): never {
   process.exit(EXIT.failed);
 }
 
-/** Says that the process is ready, and then again and again that it is alive and how it is. Returns what ends that. */
-function tellManager(manager: ServiceManager | null, running: Running): () => void {
+/**
+ * Says that the process is ready, and then again and again that it is alive and how it is. Returns what ends that. `doomed`: it has not been alive for half of
+ * the time after which the manager kills it: what can end in order is to do so now.
+ */
+function tellManager(manager: ServiceManager | null, running: Running, doomed: () => void): () => void {
   if (manager === null) return () => {};
   const status = (): Record<string, string> => (running.summary === undefined ? {} : { STATUS: running.summary() });
   manager.tell({ READY: '1', MAINPID: String(process.pid), ...status() });
   const summary = setInterval(() => manager.tell(status()), SUMMARY_MILLIS);
+  let aliveAt = performance.now();
   const tellAlive = (): void => {
-    if (running.isAlive === undefined || running.isAlive()) manager.tell({ WATCHDOG: '1' });
+    const now = performance.now();
+    if (running.isAlive === undefined || running.isAlive()) {
+      aliveAt = now;
+      manager.tell({ WATCHDOG: '1' });
+    } else if (now - aliveAt > (manager.watchdogMillis ?? Infinity) / 2) doomed();
   };
   const alive = manager.watchdogMillis === null ? null : setInterval(tellAlive, manager.watchdogMillis / 10);
   return () => {

@@ -172,6 +172,7 @@ async function manager(folder: string): Promise<{ readonly path: string; readonl
 /** One site with a group in a thread, which does what a file says, once it is there; and the two others. */
 async function withOne(
   body: (cluster: Cluster, say: (what: 'throw' | 'hang' | 'nothing') => void, heard: () => number) => Promise<void>,
+  watchdogMillis = 60_000,
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'tercet-thread-'));
   const layout = await planLayout({ folder, sizeBytes: 16 * MIB, usualPorts: false, siteCount: 1 });
@@ -193,7 +194,7 @@ async function withOne(
   const { path, heard, end } = await manager(folder);
   try {
     await cluster.witness.start();
-    Object.assign(process.env, { NOTIFY_SOCKET: path, WATCHDOG_USEC: '1000000' });
+    Object.assign(process.env, { NOTIFY_SOCKET: path, WATCHDOG_USEC: String(watchdogMillis * 1000) });
     await cluster.member('alpha').daemon.start();
     delete process.env['NOTIFY_SOCKET'];
     delete process.env['WATCHDOG_USEC'];
@@ -220,6 +221,9 @@ test('a failure in the thread of a group ends the process, with the code and the
   });
 });
 
+/** Ten times in it the service manager hears that the process is alive. */
+const WATCHDOG_MILLIS = 20_000;
+
 test('a thread that hangs is told of, and the process ends in time when it is told to', async () => {
   await withOne(async (cluster, say, heard) => {
     const { client, daemon } = cluster.member('alpha');
@@ -240,13 +244,13 @@ test('a thread that hangs is told of, and the process ends in time when it is to
     await other.write(0, Buffer.alloc(4096, 1));
     await other.close();
     const silent = heard();
-    await pause(1_000);
+    await pause(WATCHDOG_MILLIS / 5);
     assert.equal(heard(), silent, 'the service manager hears nothing any more');
     const began = performance.now();
     assert.deepEqual(await daemon.stop(), { code: 1, signal: null });
     assert.ok(performance.now() - began < 14_000);
     assert.match(daemon.logTail(), /"event":"stop.late"/);
-  });
+  }, WATCHDOG_MILLIS);
 });
 
 /** Whether a copy was closed in order by whoever had it last. */
@@ -289,4 +293,21 @@ test('a thread that hangs as its daemon ends keeps no other group from an orderl
     await until('all are served again', 20_000, async () => (await client.status()).groups.every(({ serving }) => serving) || null);
     assert.deepEqual(await daemon.stop(), { code: 0, signal: null });
   });
+});
+
+test('a daemon that its watchdog would kill because a thread hangs ends before that, every other group in order', async () => {
+  await withOne(async (cluster, say) => {
+    const { daemon, layout: site } = cluster.member('alpha');
+    const host = await NbdClient.connect({ address: site.nbd, exportName: 'web/log' });
+    await host.write(4096, Buffer.alloc(4096, 7));
+    const began = performance.now();
+    say('hang');
+    assert.deepEqual(await daemon.ended, { code: 1, signal: null });
+    assert.ok(performance.now() - began < 10_000, 'in time');
+    const log = readFileSync(site.log, 'utf8');
+    assert.match(log, /"event":"stopping","signal":"WATCHDOG"/);
+    assert.match(log, new RegExp(`"event":"stop.late","groups":\\["${cluster.layout.group}"\\]`));
+    for (const group of OTHERS) assert.ok(await isClean(cluster.layout, group), group);
+    host.destroy('the test is over');
+  }, 8_000);
 });
