@@ -22,7 +22,11 @@ interface Line {
 }
 
 /** Runs a service whose start does `start`; sends it a signal once it says "ready". */
-async function service(start: string, signal: NodeJS.Signals | null = null): Promise<{ code: number | null; lines: readonly Line[] }> {
+async function service(
+  start: string,
+  signal: NodeJS.Signals | null = null,
+  unended: readonly string[] = [],
+): Promise<{ code: number | null; lines: readonly Line[] }> {
   const script = `
     import { createJournal } from '${DAEMON}/log.ts';
     import { runService } from '${DAEMON}/service.ts';
@@ -30,7 +34,7 @@ async function service(start: string, signal: NodeJS.Signals | null = null): Pro
     import { TercetError } from '${DAEMON}/../core/base/errors.ts';
     const log = createJournal({ site: 'alpha' });
     const alive = setInterval(() => {}, 1000);
-    await runService(log, async () => { ${start}; log('ready', {}, 'ready'); return { close: async () => clearInterval(alive) }; });`;
+    await runService(log, async () => { ${start}; log('ready', {}, 'ready'); return { close: async () => clearInterval(alive), unended: () => ${JSON.stringify(unended)} }; });`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = once(child, 'exit') as Promise<[number | null]>;
   if (signal !== null) void child.stderr.once('data', () => child.kill(signal));
@@ -50,6 +54,14 @@ test('a service ends in order at a signal', async () => {
       ['info', 'stopped', 'alpha'],
     ],
   );
+});
+
+test('groups that have not ended in order are named at the end, and the exit code says so', async () => {
+  const { code, lines } = await service('', 'SIGTERM', ['db', 'web']);
+  assert.equal(code, EXIT.failed);
+  const last = lines.at(-1);
+  assert.deepEqual([last?.level, last?.event, last?.['groups']], ['error', 'stop.late', ['db', 'web']]);
+  assert.equal(last?.msg, 'everything else has ended in order; late: db, web, which the next start recovers');
 });
 
 test('a start that fails ends with one line and the code of its error', async () => {
