@@ -189,7 +189,8 @@ test('a peer that names a group of another thread as it begins TLS is handed ove
     thread.adopt(link, () => (gone++, ended()));
   };
   const takerOf = (group: string): LinkTaker | null => (group === 'db' ? take : null);
-  const { listener, port } = await listening({ tls: material, takerOf });
+  const mainTold: string[] = [];
+  const { listener, port } = await listening({ tls: material, takerOf, journal: (_event, _facts, text) => void mainTold.push(text) });
   assert.match(await said(port, materialOf('beta'), { group: 'db', tlsFor: 'db' }), /there is no group \\"db\\" here/);
   assert.deepEqual(
     moved.map(({ identity, beginsTls }) => [identity, beginsTls]),
@@ -212,6 +213,13 @@ test('a peer that names a group of another thread as it begins TLS is handed ove
   assert.equal(moved.length, 3);
   await said(port, materialOf('beta'), { group: 'nobody', tlsFor: 'nobody' });
   assert.equal(moved.length, 3);
+
+  const plain = connect(port, '127.0.0.1').on('error', () => undefined);
+  plain.write('GET / HTTP/1.1\r\n\r\n');
+  await new Promise<void>((resolve) => {
+    plain.resume().on('close', () => resolve());
+  });
+  assert.match(mainTold.join(), /a connection for peers from 127.0.0.1:\d+ was refused: it does not speak TLS/);
 
   // One in the middle of it is cut at the end, in both.
   const silent = connect(port, '127.0.0.1').on('error', () => undefined);
