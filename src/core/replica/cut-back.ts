@@ -8,6 +8,7 @@ import type { Millis, Seq } from '../base/units.ts';
 import { committedOf } from './align.ts';
 import { Amount } from './amount.ts';
 import type { Bitmaps } from './bitmaps.ts';
+import { BringIn, type BringInGround } from './bring-in.ts';
 import { enterRecords, recordCost } from './destage.ts';
 import type { Marks } from './marks.ts';
 import { Overlay } from './overlay.ts';
@@ -18,7 +19,7 @@ import type { Sidefile } from './sidefile.ts';
 
 /** What one part takes in at most, by recordCost(). */
 const STEP_BYTES = 1024 * 1024;
-/** And for how long: each table may have to be waited for, where it is not in the page cache any more. */
+/** And for how long. */
 const STEP_MILLIS: Millis = 2;
 
 /** The replica, as far as a cut asks it. */
@@ -29,7 +30,7 @@ interface CutReplica {
 }
 
 /** What is cut back. */
-export interface CutGround {
+export interface CutGround extends BringInGround {
   readonly group: string;
   readonly journal: Journal;
   readonly clock: Clock;
@@ -49,7 +50,6 @@ export interface CutGround {
   readonly note: (error: unknown) => void;
   /** Calls back as an event of its own. */
   readonly later: (done: () => void) => void;
-  readonly wake: () => void;
 }
 
 /** A cut that is being prepared. */
@@ -73,11 +73,13 @@ interface Preparing {
 export class CutBack {
   readonly #replica: CutReplica;
   readonly #ground: CutGround;
+  readonly #bringIn: BringIn;
   #preparing: Preparing | null = null;
 
   constructor(replica: CutReplica, ground: CutGround) {
     this.#replica = replica;
     this.#ground = ground;
+    this.#bringIn = new BringIn(ground);
   }
 
   /** Whether one is being prepared: then nothing is destaged. */
@@ -106,7 +108,7 @@ export class CutBack {
     const cut = this.#preparing;
     if (cut === null) return;
     try {
-      if (!this.#enter(cut)) return this.#ground.wake();
+      if (!this.#enter(cut)) return;
       this.#cut(cut);
     } catch (error) {
       this.#ground.note(error);
@@ -138,7 +140,7 @@ export class CutBack {
     this.#ground.schedule.goOn();
   }
 
-  /** Enters the next part of the records that stay, by their tables; true when that were all. Throws SidefileDamage, DiskError. */
+  /** Enters the next part of the records that stay, by their tables; true when that were all, else it goes on later. Throws SidefileDamage, DiskError. */
   #enter(cut: Preparing): boolean {
     const { sidefile, clock, cutStepBytes = STEP_BYTES } = this.#ground;
     const until = clock.now() + STEP_MILLIS;
@@ -146,6 +148,7 @@ export class CutBack {
     while (cut.next <= cut.seq && costBytes < cutStepBytes && clock.now() < until) {
       const held = sidefile.frameOf(cut.next);
       assert(held !== null, 'what is not destaged is held', { seq: cut.next });
+      if (!this.#bringIn.has(held)) break;
       const last = Math.min(held.lastSeq, cut.seq);
       sidefile.visitTables(cut.next, 1, (frame, first) => {
         const indices = { first, last: last - frame.firstSeq };
@@ -158,7 +161,10 @@ export class CutBack {
       cut.next = last + 1;
     }
     cut.costBytes += costBytes;
-    return cut.next > cut.seq;
+    if (cut.next > cut.seq) return true;
+    // Where nothing was entered the next part is being brought in.
+    if (costBytes > 0) this.#ground.wake();
+    return false;
   }
 
   /** One step: the bytes stay on the disk until the superblock says durably that they are void. Throws SidefileDamage, DiskError. */

@@ -8,6 +8,7 @@ import type { Clock, DiskDone, Journal, StoredFile } from '../base/ports.ts';
 import { epochOf, type History } from '../base/position.ts';
 import type { Epoch, Millis, Seq, VolumeIndex, WallMillis } from '../base/units.ts';
 import type { Background } from './background.ts';
+import { BringIn } from './bring-in.ts';
 import { enterRecords } from './destage.ts';
 import type { RecordsInUse } from './in-use.ts';
 import type { Marks } from './marks.ts';
@@ -54,7 +55,7 @@ export interface PointsGround {
   readonly used: <T>(step: () => T) => T;
 }
 
-/** Time that one step of making an overlay takes, about, and that reads of points take in one turn: what is read may not be in the page cache any more. */
+/** Time that one step of making an overlay takes, about, and that reads of points take in one turn. */
 const STEP_MILLIS: Millis = 2;
 const TOO_MANY_BLOCKS = 'more blocks would have to be looked up in memory than there may be';
 const WHY_SHORT = {
@@ -123,6 +124,7 @@ export class Point {
 export class Points {
   readonly #replica: PointsReplica;
   readonly #ground: PointsGround;
+  readonly #bringIn: BringIn;
   /** By position, the oldest first. */
   #standing: Point[] = [];
   #readMillis: Millis = 0;
@@ -132,6 +134,7 @@ export class Points {
   constructor(replica: PointsReplica, ground: PointsGround) {
     this.#replica = replica;
     this.#ground = ground;
+    this.#bringIn = new BringIn(ground);
   }
 
   get standing(): readonly Point[] {
@@ -272,26 +275,29 @@ export class Points {
   #prepare(point: Point): void {
     const { clock, wake } = this.#ground;
     const until = clock.now() + STEP_MILLIS;
-    // Each frame may have to be waited for, where its table is not in the page cache any more.
-    do this.#enterFrame(point);
-    while (point.next <= point.seq && clock.now() < until);
+    let goesOn = true;
+    do goesOn = this.#enterFrame(point);
+    while (goesOn && point.next <= point.seq && clock.now() < until);
     if (this.#blockCount() > this.blocksMax) return this.end(point, TOO_MANY_BLOCKS);
     if (point.ready) point.changed();
-    wake();
+    if (goesOn) wake();
   }
 
-  #enterFrame(point: Point): void {
+  /** False when the next frame has to be waited for: wake() is called when it is there. */
+  #enterFrame(point: Point): boolean {
     const { marks, sidefile } = this.#ground;
     const from = Math.max(point.next, marks.destaged + 1);
     point.next = from;
-    if (from > point.seq) return;
+    if (from > point.seq) return true;
     const held = sidefile.frameOf(from);
     assert(held !== null, 'what is not destaged is held', { from, destaged: marks.destaged });
+    if (!this.#bringIn.has(held)) return false;
     const last = Math.min(held.lastSeq, point.seq);
     sidefile.visitTables(from, 1, (frame, first) => {
       enterRecords(point.overlays, frame, held, { first, last: last - frame.firstSeq });
     });
     point.next = last + 1;
+    return true;
   }
 
   /** Whether reads have taken their time in this turn; then `changed` of this point is called in the next one. */

@@ -124,8 +124,8 @@ export class Replica {
     this.records = new Records(this.#sidefile, this.#background, { ...parted, note: (error) => this.#note(error) });
     this.bitmaps = new Bitmaps(options.volumes.length, options.bitmapChunkBytes);
     if (loadsBitmaps(parts)) this.bitmaps.load(options.storage, options.digests, this.#bitmapsOwner());
-    const cut = { ...options, ...this.#ground, overlays: this.#overlays, amount: this.#amount, schedule: this.#schedule };
-    this.#cutBack = new CutBack(this, cut);
+    const waiting = { overlays: this.#overlays, amount: this.#amount, schedule: this.#schedule, inUse: this.#inUse };
+    this.#cutBack = new CutBack(this, { ...options, ...this.#ground, ...waiting });
     this.#schedule.recount(enterWaiting({ sidefile: this.#sidefile, overlays: this.#overlays, amount: this.#amount, marks: this.#marks }));
     this.#moved();
     if (parts.startPatch.staging !== null) this.receiver.restore(parts.startPatch.staging ?? this.receiver.staged);

@@ -12,7 +12,7 @@ export const CUT_BUGS: readonly PlantedBug[] = [
     edits: [
       { file: CUT_BACK, find: 'Math.min(held.lastSeq, cut.seq)', replace: 'held.lastSeq' },
       { file: CUT_BACK, find: 'while (cut.next <= cut.seq', replace: 'while (cut.next <= cut.marks.received' },
-      { file: CUT_BACK, find: 'return cut.next > cut.seq;', replace: 'return cut.next > cut.marks.received;' },
+      { file: CUT_BACK, find: 'if (cut.next > cut.seq) return', replace: 'if (cut.next > cut.marks.received) return' },
     ],
     focus,
   },

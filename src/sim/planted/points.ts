@@ -47,10 +47,4 @@ export const POINT_BUGS: readonly PlantedBug[] = [
     edits: [{ file: DESK, find: 'point.ended !== null ? ESHUTDOWN : 0;', replace: '0;' }],
     focus: { settings: { points: true, cold: 1, destageIdleMillis: 20 } },
   },
-  {
-    name: 'a segment goes while somebody reads its records from the disk',
-    breaks: '26 point',
-    edits: [{ file: 'replica/space.ts', find: ', inUse.oldest', replace: '' }],
-    focus: { settings: { points: true, cold: 1, destageIdleMillis: 20, segmentBytes: 16 * 1024, readSlowness: 300 } },
-  },
 ];

@@ -38,9 +38,12 @@ test('a read of records that are not cached waits for the disk in the background
 
 test('a segment is not dropped while one of its records is being read, and goes when that has ended', () => {
   const rig = coldRig();
+  const { cold } = rig.storage;
+  rig.storage.cold = () => false;
   const point = rig.replica.points.open('newest', () => undefined);
   assert(typeof point !== 'string');
   rig.replica.work(rig.now);
+  rig.storage.cold = cold;
   const into = new Uint8Array(10 * BLOCK_BYTES);
   assert.equal(rig.replica.points.read(point, 1, 0, into), -1);
   const wanted = rig.reference.now.bytes[1]?.slice(0, into.length);
@@ -80,4 +83,51 @@ test('a disk that fails such a read fails the copy', () => {
   assert.equal(failures.length, 1);
   assert.notEqual(failures[0], null);
   assert.equal(rig.failures.length, 1);
+});
+
+/** Lets what was asked of the disk happen, and what is due, until something holds; how often the disk was asked. */
+function until(rig: ReplicaRig, holds: () => boolean): number {
+  let asked = 0;
+  for (; !holds(); asked++) {
+    assert(asked < 100);
+    for (let i = 0; i < 3; i++) rig.replica.work(rig.now);
+    assert(!holds(), 'nothing is read here and now');
+    assert(rig.storage.waiting > 0, 'a stretch is being brought in');
+    rig.storage.settle();
+    for (let i = 0; i < 3; i++) rig.replica.work(rig.now);
+  }
+  return asked;
+}
+
+test('tables that are not cached are brought in in the background, a stretch at a time, before a point is made of them', () => {
+  const rig = coldRig();
+  rig.replica.flush();
+  rig.storage.settle();
+  const point = rig.replica.points.open({ seq: 30 }, () => undefined);
+  assert(typeof point !== 'string');
+  const asked = until(rig, () => point.ready);
+  assert(asked >= 1 && asked <= segments(rig), `${asked} stretches`);
+  rig.storage.cold = () => false;
+  const into = new Uint8Array(40 * BLOCK_BYTES);
+  assert.equal(rig.replica.points.read(point, 1, 0, into), 0);
+  assert.deepEqual(into, rig.reference.contentAt(30).bytes[1]?.slice(0, into.length));
+});
+
+test('and before a tail is cut off', () => {
+  const rig = coldRig();
+  rig.replica.flush();
+  rig.storage.settle();
+  const epoch = rig.replica.epoch + 1;
+  const history = [...rig.replica.history, { epoch, firstSeq: 31 }];
+  let adoption: unknown = null;
+  rig.replica.adopt({ epoch, history, cutTo: 30, force: true }, (result) => {
+    adoption = result;
+  });
+  const asked = until(rig, () => rig.replica.marks.received === 30);
+  assert(asked > 1 && asked <= segments(rig), `${asked} stretches`);
+  rig.storage.settle();
+  assert.equal(adoption, 'done');
+  rig.reference.cutTo(30);
+  rig.storage.cold = () => false;
+  rig.check();
 });
