@@ -281,6 +281,8 @@ export class Whereabouts {
   readonly #files: SidefileStorage | null;
   #inMemory: boolean;
   #leaving: ReplicaDone[] | null = null;
+  /** All of it is on stable storage, and the superblock is about to say so. */
+  #isWritten = false;
 
   /** `files`: null where it is on the disk for good. */
   constructor(files: SidefileStorage | null) {
@@ -291,6 +293,11 @@ export class Whereabouts {
   /** Whether a crash leaves what is destaged and nothing else. */
   get inMemory(): boolean {
     return this.#inMemory;
+  }
+
+  /** The superblock is about to say that the sidefile is on the disk, and whatever it says meanwhile is of that one. */
+  get isWritten(): boolean {
+    return this.#isWritten;
   }
 
   /** It is on its way out: a flush uses its files. */
@@ -323,7 +330,9 @@ export class Whereabouts {
     if (failure !== null) return ground.later(() => this.#left(ground));
     const ended = ground.background.begin((unflushed) => {
       if (unflushed !== null) return this.#left(ground);
+      this.#isWritten = true;
       ground.update({ sidefile: undefined, durable: ground.sidefile.durable }, (unwritten) => {
+        this.#isWritten = false;
         if (unwritten === null) {
           this.#inMemory = false;
           ground.left();

@@ -615,7 +615,8 @@ export class Replica {
 
   /** Writes the superblock; every write also says how far the replica is now. */
   #update(patch: Partial<SuperblockValue>, done: DiskDone): void {
-    const { durable, committed } = this.#marks;
+    const { committed } = this.#marks;
+    const { durable } = this.#whereabouts.isWritten ? this.#sidefile : this.#marks;
     this.#block.update({ durable, committed, ...patch }, this.#background.begin(done));
   }
 

@@ -311,3 +311,25 @@ test('the way to the disk waits for the begin of a copy, and nothing is dropped 
     if (begun) break;
   }
 });
+
+test('a crash while the sidefile goes to the disk and something is being destaged leaves a copy that can be opened', () => {
+  for (let begin = -4; begin < 6; begin++) {
+    for (let steps = 0; steps < 16; steps++) {
+      const { primary, mirror } = pair();
+      const destageSome = (): void => mirror.replica.work((mirror.now += 1000));
+      fill(primary, mirror);
+      mirror.replica.flush();
+      mirror.storage.settle();
+      mirror.replica.commit(6);
+      if (begin < 0) destageSome();
+      for (let i = -1; i > begin; i--) mirror.storage.step();
+      mirror.replica.toDisk();
+      for (let i = 0; i < steps; i++) {
+        if (i === begin) destageSome();
+        mirror.storage.step();
+      }
+      mirror.crash();
+      assert.equal(mirror.tryOpen(), 'ready', `destaging begins at ${begin}, ${steps} steps`);
+    }
+  }
+});
