@@ -11,6 +11,7 @@ import { MEMORY_BUGS } from './planted/memory.ts';
 import { CUT_BUGS } from './planted/cut.ts';
 import { POINT_BUGS } from './planted/points.ts';
 import { fileURLToPath } from 'node:url';
+import { DESTAGE_PLANTED } from './planted/destage.ts';
 import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
 import type { Focus } from './run.ts';
 import type { LoadHookSync } from 'node:module';
@@ -61,6 +62,7 @@ const OPEN = 'replica/open.ts';
 /** The list. */
 export const PLANTED: readonly PlantedBug[] = [
   ...SIDEFILE_PLANTED,
+  ...DESTAGE_PLANTED,
   ...CLOCK_BUGS,
   ...MEMBER_BUGS,
   ...FOLDING_BUGS,

@@ -32,6 +32,7 @@ import { PointReaders } from './points.ts';
 import { scrubPhase } from './scrub-phase.ts';
 import {
   cutStepOf,
+  destageStepsOf,
   farInMemoryOf,
   foldingOf,
   keepsMuch,
@@ -121,6 +122,7 @@ export class Simulation {
       preElectionMillis,
       points,
       cutStepBytes,
+      destageSteps: destageStepsOf(world.chance('steps of destaging'), drawn.diskSlowness),
       readSlowness: readSlownessOf(world.chance('read slowness')),
       ...late,
       ...given,
@@ -184,6 +186,7 @@ export class Simulation {
         destageIdleMillis: settings.destageIdleMillis,
         destageBacklogBytes: settings.destageBacklogBytes,
         cutStepBytes: settings.cutStepBytes,
+        destageSteps: settings.destageSteps,
         bitmapChunkBytes: settings.bitmapChunkBytes,
         resyncPieceBytes: settings.resyncPieceBytes,
         scan: settings.scan,

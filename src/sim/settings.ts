@@ -71,6 +71,8 @@ export interface Settings {
   readonly growthBlocks: number;
   /** Whether there are points, and clients that read them. */
   readonly points: boolean;
+  /** Steps of destaging that are small, so that a pass has several, with writes of theirs under way together; undefined: as in a daemon. */
+  readonly destageSteps: { readonly roundBytes: number; readonly flushBytes: number; readonly longPieceBytes: number } | undefined;
   /** What stays down when everything else is mended; null for nothing. */
   readonly leftOut: string | null;
 }
@@ -117,11 +119,21 @@ export function keepsMuch({ points, destageIdleMillis }: Settings): boolean {
   return points || destageIdleMillis === LATE_MILLIS;
 }
 
+/** How large the steps of destaging are. A disk that is very slow would not get through many small ones in the time that a run has to settle. */
+export function destageStepsOf(chance: Chance, diskSlowness: readonly number[]): Settings['destageSteps'] {
+  if (chance.happens(0.4) || Math.max(...diskSlowness) > 30) return undefined;
+  return {
+    roundBytes: chance.pick([4, 8, 32]) * 1024,
+    flushBytes: chance.pick([16, 64]) * 1024,
+    longPieceBytes: chance.pick([1, 1, 8192]),
+  };
+}
+
 /** The settings of a seed. `later` and `streams`: for those that were added since, so that the others stay as they are. */
 export function settingsOf(
   chance: Chance,
   { later, streams }: { readonly later: Chance; readonly streams: Chance },
-): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis' | 'points' | 'cutStepBytes' | 'readSlowness'> {
+): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis' | 'points' | 'cutStepBytes' | 'destageSteps' | 'readSlowness'> {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,

@@ -165,7 +165,7 @@ export class ReplicaRig {
       segmentBytes: 64 * 1024,
       bitmapChunkBytes: 64 * 1024,
       capacityBytes: 1024 * 1024,
-      destage: { roundBytes: 48 * 1024, flushBytes: 90 * 1024, idleMillis: 100, backlogBytes: 256 * 1024 },
+      destage: { roundBytes: 48 * 1024, flushBytes: 90 * 1024, longPieceBytes: 1, idleMillis: 100, backlogBytes: 256 * 1024 },
       onDurable: (durable) => {
         assert(durable >= this.told, 'durable does not fall');
         this.told = durable;

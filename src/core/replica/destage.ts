@@ -13,15 +13,27 @@ import type { Sidefile } from './sidefile.ts';
 import type { SuperblockValue } from './superblock.ts';
 
 /**
- * What a pass asks of its driver. Each is carried out to its end before the pass is resumed; when one fails, or when the replica has been
+ * What a pass asks of its driver. Each but a write is carried out to its end before the pass is resumed; when one fails, or when the replica has been
  * closed, reset or has failed meanwhile, the pass is abandoned and never resumed.
  */
 export type DestageEffect =
   | { readonly kind: 'superblock'; readonly patch: Partial<SuperblockValue> }
   /** Wait for the background reads of the base images that have begun by now. */
   | { readonly kind: 'settle' }
-  | { readonly kind: 'write'; readonly file: StoredFile; readonly parts: readonly FilePart[] }
+  | BaseWrite
+  /** Wait for all writes of this pass. */
+  | { readonly kind: 'written' }
   | { readonly kind: 'flush'; readonly files: readonly StoredFile[] };
+
+/** To be begun; the pass goes on while it is under way. Never beside another one to the same blocks: of two the older content could come last. */
+export interface BaseWrite {
+  readonly kind: 'write';
+  readonly file: StoredFile;
+  /** In ascending order. */
+  readonly parts: readonly FilePart[];
+  /** Called once when it has ended, or will never be begun: its memory is free then. */
+  readonly ended: () => void;
+}
 
 /** What a pass works on. */
 export interface DestageLayers {
@@ -47,6 +59,7 @@ const ZERO_BYTES = 256 * 1024;
 const ZERO_PARTS_MAX = 32;
 const BASE_EXTENTS_MAX = 64;
 const zeroes = new Uint8Array(ZERO_BYTES);
+const NOTHING = (): void => undefined;
 
 /** Bytes that a record counts for in a round and in the backlog: its payload and its table entry, zeroed ranges by what they cost to enter. */
 export function recordCost(frame: FrameView, index: number): number {
@@ -84,14 +97,41 @@ interface Round {
   /** Per volume; in place of a segment stands the index of a frame in `frames`, and a place is one in that frame. */
   readonly overlays: readonly Overlay[];
   frames: FrameView[];
-  /** What the frames were read into; goes back to the pool when the round has been written. */
-  memory: Uint8Array[];
+  memory: RoundMemory;
+}
+
+/** What the frames of a round were read into: goes back to the pool when they have been gone through, and every write of them has ended. */
+class RoundMemory {
+  readonly #buffers: Buffers;
+  #pieces: Uint8Array[] = [];
+  #users = 1;
+
+  constructor(buffers: Buffers) {
+    this.#buffers = buffers;
+  }
+
+  take(byteCount: number): Uint8Array {
+    const bytes = this.#buffers.take(byteCount);
+    this.#pieces.push(bytes);
+    return bytes;
+  }
+
+  retain(): void {
+    assert(this.#users > 0, 'memory that was given back is not taken again');
+    this.#users++;
+  }
+
+  release(): void {
+    assert(this.#users > 0, 'memory is given back once');
+    if (--this.#users > 0) return;
+    for (const bytes of this.#pieces.splice(0)) this.#buffers.give(bytes);
+  }
 }
 
 /** The pass that brings everything up to `target` into the base images. */
 export function* destage(layers: DestageLayers, target: Seq): Generator<DestageEffect, void, void> {
   yield { kind: 'superblock', patch: { destageTarget: Math.max(target, layers.destageTarget) } };
-  const round: Round = { overlays: layers.overlays.map(() => new Overlay()), frames: [], memory: [] };
+  const round: Round = { overlays: layers.overlays.map(() => new Overlay()), frames: [], memory: new RoundMemory(layers.buffers) };
   let destaged = layers.destaged;
   while (destaged < target) {
     const touched = new Touched(layers.overlays);
@@ -102,6 +142,7 @@ export function* destage(layers: DestageLayers, target: Seq): Generator<DestageE
       yield { kind: 'settle' };
       yield* writeRound(layers, round);
     }
+    yield { kind: 'written' };
     yield { kind: 'flush', files: layers.bases };
     const destagedChain = layers.sidefile.chainAt(upTo);
     assert(destagedChain !== null, 'the sidefile holds what is destaged until the superblock says so', { upTo });
@@ -112,8 +153,9 @@ export function* destage(layers: DestageLayers, target: Seq): Generator<DestageE
   }
 }
 
-/** Brings what a round has collected into the bases. Abandoned only between two effects, when no write uses its memory any more. */
+/** Brings what a round has collected into the bases. */
 function* writeRound(layers: DestageLayers, round: Round): Generator<DestageEffect, void, void> {
+  const { memory } = round;
   try {
     for (const [volume, newest] of round.overlays.entries()) {
       if (newest.empty) continue;
@@ -122,7 +164,8 @@ function* writeRound(layers: DestageLayers, round: Round): Generator<DestageEffe
     }
   } finally {
     round.frames = [];
-    for (const bytes of round.memory.splice(0)) layers.buffers.give(bytes);
+    round.memory = new RoundMemory(layers.buffers);
+    memory.release();
   }
 }
 
@@ -134,11 +177,7 @@ function gather(layers: DestageLayers, round: Round, touched: Touched, seqs: { f
   let cost = 0;
   let upTo = seqs.from - 1;
   round.frames = [];
-  const take = (byteCount: number): Uint8Array => {
-    const bytes = layers.buffers.take(byteCount);
-    round.memory.push(bytes);
-    return bytes;
-  };
+  const take = (byteCount: number): Uint8Array => round.memory.take(byteCount);
   layers.sidefile.visit(
     seqs.from,
     seqs.target,
@@ -246,13 +285,15 @@ function* writeVolume(layers: DestageLayers, base: StoredFile, round: Round, new
   let batch: Piece[] = [];
   let batchBytes = 0;
   for (const run of runsOf(newest, layers.roundBytes)) {
+    // Older content of these blocks may be on its way.
+    if (run.segment < 0) yield { kind: 'written' };
     if (run.segment === TRIMMED) {
       base.punch(run.offset, run.length);
     } else if (run.segment === ZEROES) {
       yield* writeZeroes(base, run.offset, run.length);
     } else {
       if (batchBytes + run.length > layers.roundBytes && batch.length > 0) {
-        yield* writeBatch(layers.buffers, base, batch);
+        yield* writeBatch(layers.buffers, base, { batch, memory: round.memory });
         batch = [];
         batchBytes = 0;
       }
@@ -261,7 +302,7 @@ function* writeVolume(layers: DestageLayers, base: StoredFile, round: Round, new
       batchBytes += run.length;
     }
   }
-  if (batch.length > 0) yield* writeBatch(layers.buffers, base, batch);
+  if (batch.length > 0) yield* writeBatch(layers.buffers, base, { batch, memory: round.memory });
 }
 
 interface Run {
@@ -299,7 +340,8 @@ function* writeZeroes(base: StoredFile, offset: number, length: number): Generat
       if (extent.hole) base.punch(at, extentEnd - at);
       while (!extent.hole && at < extentEnd) {
         if (parts.length === ZERO_PARTS_MAX) {
-          yield { kind: 'write', file: base, parts };
+          yield { kind: 'write', file: base, parts, ended: NOTHING };
+          yield { kind: 'written' };
           parts = [];
         }
         const bytes = zeroes.subarray(0, Math.min(ZERO_BYTES, extentEnd - at));
@@ -309,7 +351,9 @@ function* writeZeroes(base: StoredFile, offset: number, length: number): Generat
       at = extentEnd;
     }
   }
-  if (parts.length > 0) yield { kind: 'write', file: base, parts };
+  if (parts.length === 0) return;
+  yield { kind: 'write', file: base, parts, ended: NOTHING };
+  yield { kind: 'written' };
 }
 
 /** The checksums of the blocks from `at` on in a frame, as far as they are known; null when none is. */
@@ -320,7 +364,11 @@ function crcsOf(frame: FrameView, at: number, byteCount: number): Uint32Array | 
 }
 
 /** Writes the pieces into the base; small ones that are adjacent there are copied together, because a copy is cheaper than a call. */
-function* writeBatch(buffers: Buffers, base: StoredFile, batch: readonly Piece[]): Generator<DestageEffect, void, void> {
+function* writeBatch(
+  buffers: Buffers,
+  base: StoredFile,
+  { batch, memory }: { readonly batch: readonly Piece[]; readonly memory: RoundMemory },
+): Generator<DestageEffect, void, void> {
   const taken: Uint8Array[] = [];
   const parts: FilePart[] = [];
   for (let first = 0; first < batch.length;) {
@@ -349,10 +397,10 @@ function* writeBatch(buffers: Buffers, base: StoredFile, batch: readonly Piece[]
     }
     first = next;
   }
-  try {
-    yield { kind: 'write', file: base, parts };
-  } finally {
-    // Also when the pass is abandoned: that happens only after the write has ended.
+  memory.retain();
+  const ended = (): void => {
     for (const merged of taken) buffers.give(merged);
-  }
+    memory.release();
+  };
+  yield { kind: 'write', file: base, parts, ended };
 }

@@ -6,10 +6,11 @@ import { limits } from '../base/limits.ts';
 import type { Buffers, Clock, DiskDone, DiskFailure, Storage, StoredFile } from '../base/ports.ts';
 import type { Millis, Seq } from '../base/units.ts';
 import type { Background } from './background.ts';
-import { destage, type DestageEffect } from './destage.ts';
+import { type BaseWrite, destage, type DestageEffect } from './destage.ts';
 import type { GroupCommit } from './group-commit.ts';
 import type { Marks } from './marks.ts';
 import type { Overlay } from './overlay.ts';
+import { PassWrites } from './pass-writes.ts';
 import type { Reader } from './read.ts';
 import type { Sidefile } from './sidefile.ts';
 import type { SuperblockValue } from './superblock.ts';
@@ -23,6 +24,8 @@ export interface DestageOptions {
   readonly roundBytes?: number;
   /** Bytes between two flushes of the bases: enough to make a flush cheap, few enough to free the sidefile in time. 32 MiB unless given. */
   readonly flushBytes?: number;
+  /** Mean length of the pieces of a write to a base from which on the next one is begun beside it. 32 KiB unless given. */
+  readonly longPieceBytes?: number;
   /** Records are destaged when they are this old. */
   readonly idleMillis: Millis;
   /** Records are destaged at once when more than this wait. */
@@ -71,6 +74,13 @@ interface Holding {
   endAll(why: string): void;
 }
 
+interface Pass {
+  readonly steps: Generator<DestageEffect, void, void>;
+  readonly writes: PassWrites;
+  /** What it has asked for and was not begun yet; null: it is asked. */
+  next: DestageEffect | null;
+}
+
 interface Drain {
   readonly target: Seq;
   readonly done: (failure: DiskFailure | null) => void;
@@ -79,7 +89,7 @@ interface Drain {
 /** Destaging of one replica. */
 export class Schedule {
   readonly #layers: ScheduleLayers;
-  #pass: Generator<DestageEffect, void, void> | null = null;
+  #pass: Pass | null = null;
   /** The pass has nothing to wait for but the end of a pause. */
   #isHeld = false;
   #passBegan: Millis = 0;
@@ -208,7 +218,10 @@ export class Schedule {
       this.#layers.moved(upTo);
       this.#layers.points().destaged(upTo);
     };
-    this.#pass = destage({ overlays, bases, sidefile, buffers, roundBytes, flushBytes, destaged, destageTarget, finished }, target);
+    const { background } = this.#layers;
+    const begin = ({ file, parts }: BaseWrite, done: DiskDone): void => file.writeParts(parts, background.begin(done));
+    const layers = { overlays, bases, sidefile, buffers, roundBytes, flushBytes, destaged, destageTarget, finished };
+    this.#pass = { steps: destage(layers, target), writes: new PassWrites(begin, options.longPieceBytes), next: null };
     this.#resume();
   }
 
@@ -219,49 +232,64 @@ export class Schedule {
       const pass = this.#pass;
       assert(pass !== null, 'a pass that goes on has begun');
       if (!this.#layers.usable()) {
-        this.#pass = null;
-        pass.return();
+        this.#abandon(pass);
         return;
       }
       if (this.#layers.paused()) {
         this.#isHeld = true;
         return;
       }
-      let next: IteratorResult<DestageEffect, void>;
-      try {
-        next = pass.next();
-      } catch (error) {
-        this.#pass = null;
-        this.#layers.failed(error);
-        return;
-      }
-      if (next.done === true) {
-        this.#pass = null;
-        // What waits now was appended after the target was chosen.
-        this.#waitingSince = this.#passBegan;
-        this.#advance();
-        return;
-      }
-      if (!this.#perform(next.value)) return;
+      const effect = pass.next ?? this.#asked(pass);
+      if (effect === null) return;
+      pass.next = effect;
+      // It is looked at again whether it may begin.
+      if (effect.kind === 'write' && pass.writes.meets(effect) && !pass.writes.allEnded(() => this.#resume())) return;
+      pass.next = null;
+      if (!this.#perform(effect, pass)) return;
     }
   }
 
-  /** Begins an effect; true when it is over already, else the pass goes on when it is. */
-  #perform(effect: DestageEffect): boolean {
+  /** What the pass asks for next; null when it has ended, well or not. */
+  #asked(pass: Pass): DestageEffect | null {
+    let next: IteratorResult<DestageEffect, void>;
+    try {
+      next = pass.steps.next();
+    } catch (error) {
+      this.#abandon(pass);
+      this.#layers.failed(error);
+      return null;
+    }
+    if (next.done !== true) return next.value;
+    this.#pass = null;
+    // What waits now was appended after the target was chosen.
+    this.#waitingSince = this.#passBegan;
+    this.#advance();
+    return null;
+  }
+
+  #abandon(pass: Pass): void {
+    this.#pass = null;
+    pass.writes.abandon();
+    if (pass.next?.kind === 'write') pass.next.ended();
+    pass.steps.return();
+  }
+
+  /** Begins an effect; true when the pass may go on at once, else it goes on when it may. */
+  #perform(effect: DestageEffect, { writes }: Pass): boolean {
     const { storage, reader, background } = this.#layers;
-    const ended = (): DiskDone => background.begin(() => this.#resume());
+    const goOn = (): void => this.#resume();
     switch (effect.kind) {
       case 'superblock':
-        this.#layers.update(effect.patch, () => this.#resume());
+        this.#layers.update(effect.patch, goOn);
         return false;
-      case 'settle': {
-        return reader.settled(() => this.#resume());
-      }
+      case 'settle':
+        return reader.settled(goOn);
       case 'write':
-        effect.file.writeParts(effect.parts, ended());
-        return false;
+        return writes.begin(effect, goOn);
+      case 'written':
+        return writes.allEnded(goOn);
       case 'flush':
-        storage.flush(effect.files, ended());
+        storage.flush(effect.files, background.begin(goOn));
         return false;
     }
   }

@@ -7,6 +7,7 @@ import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
 import type { Decision } from './decisions.ts';
 
 import type { ScanHow } from '../mirror/forms.ts';
+import type { DestageOptions } from '../replica/schedule.ts';
 import type { SetAsideOptions } from '../replica/set-aside.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
 
@@ -94,6 +95,8 @@ export interface SiteOptions {
   readonly destageBacklogBytes: number;
   /** Bytes of records that are looked through in one turn before others are cut off. Less in the simulator. */
   readonly cutStepBytes?: number | undefined;
+  /** How large the steps of destaging are, where that is not left to it. */
+  readonly destageSteps?: Pick<DestageOptions, 'roundBytes' | 'flushBytes' | 'longPieceBytes'> | undefined;
   /** What one bit of a peer's bitmap stands for. */
   readonly bitmapChunkBytes: number;
   /** Bytes of images after which a mirror notes how far a resync is, so that one that is cut off goes on from there. */

@@ -388,6 +388,8 @@ export class Lead {
     const link = peer.peer.link;
     if (link === null) return;
     const decision = this.#resyncs.decide(peer, join);
+    // What was known of it is no more: a sidefile in memory was lost in the middle of destaging, or its disk was replaced.
+    if (!join.consistent) peer.knownDurable = null;
     // A paused one that hosts still wait for goes on where that takes no images: until the witness has its flag false.
     const keptOut = this.#agreements.keepsOut(peer) || (decision.rung !== 'delta' && peer.flag !== 'false');
     if (!peer.entered || (peer.paused && !peer.required) || keptOut) {

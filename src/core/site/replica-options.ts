@@ -28,7 +28,7 @@ export function replicaOptionsOf(
     setAside: o.setAside,
     bitmapChunkBytes: o.bitmapChunkBytes,
     sidefileInMemory: own?.mode === 'async' && own.sidefile === 'memory',
-    destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes },
+    destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes, ...o.destageSteps },
     cutStepBytes: o.cutStepBytes,
     onDurable: () => {
       site.durable();

@@ -33,7 +33,10 @@ function look(scene: Scene, { from, to }: { from: SeenSite; to: SeenSite }, unco
   if (!uncoveredSince.has(key)) uncoveredSince.set(key, now);
   const primary = scene.sites.find((site) => site.serving && site.inside?.epoch === ahead.epoch);
   if (primary === undefined || primary === to) return;
+  // A sidefile in memory may be lost in the middle of destaging: that is news which the copy itself brings.
+  const ownNews = to.inside?.inMemory === true ? (scene.connectedSince(primary.name, to.name) ?? now) : 0;
   const heardSince = Math.max(
+    ownNews,
     uncoveredSince.get(key) ?? now,
     primary.machine.thawedAt,
     from.machine.thawedAt,
