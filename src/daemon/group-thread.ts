@@ -410,7 +410,7 @@ function leave(fd: number, gone: () => void): void {
 }
 
 /** What is asked of a thread however much waits already: nobody else asks it, and nobody would take a refusal. */
-const ALWAYS_ASKED: ReadonlySet<keyof ThreadAnswers> = new Set(['look', 'stop', 'endHosts', 'change', 'readCertificates']);
+const ALWAYS_ASKED: ReadonlySet<keyof ThreadAnswers> = new Set(['look', 'stop', 'endHosts', 'change', 'readCertificates', 'imageEnd']);
 
 /** What is asked without anybody who waits: the thread refuses none of it, so a failure is one of the program. */
 function owned(asked: Promise<unknown>): void {

@@ -322,7 +322,11 @@ export class GroupRunner implements ExportedGroup, LiveGroup {
     for (const dialer of [...this.#dialers, ...this.#streamDialers]) dialer.stop();
     const inOrder = await new Promise<boolean>((resolve) => {
       const late = setTimeout(() => {
-        this.#journal('stop.late', {}, `the replica was not closed within ${GROUP_STOP_MILLIS / 1000} s: the next start recovers it`);
+        this.#journal(
+          'stop.late',
+          { groups: [this.group] },
+          `the replica was not closed within ${GROUP_STOP_MILLIS / 1000} s: the next start recovers it`,
+        );
         resolve(false);
       }, GROUP_STOP_MILLIS);
       this.#core.stop(() => {

@@ -22,6 +22,8 @@ export interface Running {
   unended?(): readonly string[];
 }
 
+/** As who ends a daemon that its manager would kill. */
+const BY_WATCHDOG = 'WATCHDOG';
 const END_SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 /** Between two lines of overview for the service manager. */
 const SUMMARY_MILLIS = 5_000;
@@ -54,7 +56,7 @@ export async function runService(log: Journal, start: () => Promise<Running>): P
     log('start.failed', { code: error.code }, error.message);
     return process.exit(error.exit);
   }
-  const end = tellManager(manager, running, () => endBy('WATCHDOG'));
+  const end = tellManager(manager, running, () => endBy(BY_WATCHDOG));
   const signal = await signalled;
   end();
   manager?.tell({ STOPPING: '1' });
@@ -67,7 +69,8 @@ export async function runService(log: Journal, start: () => Promise<Running>): P
   clearTimeout(deadline);
   if (unended().length > 0) return endLate(log, unended(), 'everything else has ended in order');
   log('stopped', {}, 'stopped');
-  return process.exit(EXIT.done);
+  // Nobody has asked for this end: the manager is to start it again, also if what hung has come back in time to end in order.
+  return process.exit(signal === BY_WATCHDOG ? EXIT.failed : EXIT.done);
 }
 
 /** Says which groups have not ended in order, and ends the process at once: to wait for a thread that has hung would be to hang. */
@@ -119,8 +122,9 @@ export function dieOf(log: Journal, error: unknown): never {
     ...(error instanceof InvariantError && { facts: error.facts }),
   };
   log('fatal', facts, new TercetError('TERCET_INVARIANT', { text }).message);
-  if (isMainThread) process.exit(EXIT.invariant);
+  // Before exit(), which waits for every thread, also for one that is stuck in a call of the system.
   endProcess(EXIT.invariant);
+  if (isMainThread) process.exit(EXIT.invariant);
   // Without the C library only the thread ends, and the main thread does the rest.
   throw error;
 }

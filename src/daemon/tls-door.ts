@@ -24,6 +24,8 @@ export interface TlsDoorOptions {
 }
 
 const NOTHING = new Uint8Array(0);
+/** First byte of whoever begins TLS. */
+const TLS_HANDSHAKE = 22;
 
 /** One connection before its TLS; and behind it, what its bytes go to. */
 export class TlsDoor implements StreamEvents {
@@ -41,6 +43,11 @@ export class TlsDoor implements StreamEvents {
   received(bytes: Uint8Array): void {
     if (this.#events !== null) return this.#events.received(bytes);
     this.#bytes = Buffer.concat([this.#bytes, bytes]);
+    // Not worth a context of TLS of its own.
+    if (this.#bytes[0] !== TLS_HANDSHAKE) {
+      this.#options.refused(this.#options.stream.remote, 'it does not speak TLS');
+      return this.cut('it does not speak TLS');
+    }
     const protocols = offeredProtocols(this.#bytes);
     if (protocols === 'more') return;
     clearTimeout(this.#silent);

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { limits } from '../core/base/limits.ts';
 
 const PREFIX = 'tercet-link/';
-/** Of the digest: enough to tell the groups of a site apart, and no name for whoever listens on the way. */
+/** Of the digest: enough to tell the groups of a site apart. Whoever listens on the way sees it, and may find a name that can be guessed. */
 const DIGEST_DIGITS = 16;
 
 const RECORD_HEADER_BYTES = 5;

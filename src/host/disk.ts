@@ -25,6 +25,7 @@ import { DiskFile, type FileOwner } from './disk-file.ts';
 import { type FileLock, lockFile } from './flock.ts';
 import { tryLock } from './libc.ts';
 import { codeOf, processTransfers, type TransferQueue } from './transfers.ts';
+import { earlyWriteBack } from './write-back.ts';
 
 export interface FolderOptions {
   /** Files that lie elsewhere: name → path of a raw file or block device. */
@@ -248,6 +249,7 @@ class FolderStorage implements Storage, FileOwner {
       setImmediate(done, poisoned);
       return;
     }
+    earlyWriteBack.flushed(file);
     file.busy(
       (finish) => fdatasync(file.fd, (error) => finish(error === null ? null : codeOf(error))),
       (code) => {

@@ -14,17 +14,18 @@ export interface MovedStream {
   readonly name: string;
 }
 
-/** Bytes that are read of the session's thread at once, and how many such pieces wait to be used again. */
+/** Bytes that are read of the session's thread at once, and how many such pieces wait to be used again by any connection of this thread. */
 const PIECE_BYTES = 256 * 1024;
-const PIECES_KEPT = 4;
+const PIECES_KEPT = 16;
+const free: Uint8Array[] = [];
+const takePiece = (): Uint8Array => free.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES);
 /** Fewer are copied: they would hold a whole piece until they have left. */
 const COPIED_BYTES_MAX = PIECE_BYTES / 4;
 
 /** What a session's bytes are read into on their way to its connection: memory that is used again, as soon as they have left. */
 class CarriedMemory {
   readonly #write: (bytes: Uint8Array, written?: () => void) => void;
-  readonly #free: Uint8Array[] = [];
-  #piece: Uint8Array = Buffer.allocUnsafeSlow(PIECE_BYTES);
+  #piece: Uint8Array = takePiece();
 
   constructor(write: (bytes: Uint8Array, written?: () => void) => void) {
     this.#write = write;
@@ -38,9 +39,9 @@ class CarriedMemory {
       const bytes = piece.subarray(0, byteCount);
       if (byteCount <= COPIED_BYTES_MAX) this.#write(Buffer.from(bytes));
       else {
-        this.#piece = this.#free.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES);
+        this.#piece = takePiece();
         this.#write(bytes, () => {
-          if (this.#free.length < PIECES_KEPT) this.#free.push(piece);
+          if (free.length < PIECES_KEPT) free.push(piece);
         });
       }
       return true;

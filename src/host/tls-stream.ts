@@ -75,7 +75,13 @@ export function upgradeServer(
   clients: ClientCertificate,
   done: (handshake: Handshake) => void,
 ): void {
-  upgrade(socket, createServer({ ...tlsServerOptions(material, clients), ...HOST_OPTIONS }), done);
+  // One that ends in the middle of the handshake is gone; later it may still wait for answers.
+  const { allowHalfOpen } = socket;
+  socket.allowHalfOpen = false;
+  upgrade(socket, createServer({ ...tlsServerOptions(material, clients), ...HOST_OPTIONS }), (handshake) => {
+    if ('socket' in handshake) handshake.socket.allowHalfOpen = allowHalfOpen;
+    done(handshake);
+  });
 }
 
 /** The same for a peer, who has sent `bytes` of it already. */

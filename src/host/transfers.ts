@@ -1,6 +1,6 @@
 // Reads and writes in the background, on the threads of libuv's pool: for everything that may have to wait for the disk. How many run at
 // once is bounded, because more threads are slower (four read 43 000 cold blocks a second, sixteen 28 000), and so
-// that a flush always finds a thread.
+// that a flush finds a thread, or one that is about to be free: the call that begins to write back long writes (write-back.ts) is one more.
 
 import { read, readv, write, writev } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';

@@ -17,6 +17,8 @@ export interface WrittenFile {
 
 /** So many stretches wait; what comes then is left to the flush. */
 const WAITING_MAX = 32;
+/** One that is as long as this is not made longer: a call lasts about as long as the disk needs for it. */
+const STRETCH_BYTES_MAX = 16 * 1024 * 1024;
 
 interface Stretch {
   readonly file: WrittenFile;
@@ -36,10 +38,17 @@ export class EarlyWriteBack {
 
   /** Bytes of a file have been written. */
   written(file: WrittenFile, offset: number, length: number): void {
-    const before = this.#waiting.find((stretch) => stretch.file === file && stretch.to === offset);
+    const before = this.#waiting.find(
+      (stretch) => stretch.file === file && stretch.to === offset && stretch.to - stretch.from < STRETCH_BYTES_MAX,
+    );
     if (before !== undefined) before.to += length;
     else if (this.#waiting.length < WAITING_MAX) this.#waiting.push({ file, from: offset, to: offset + length });
     this.#next();
+  }
+
+  /** A flush of a file begins, which does all of that itself. */
+  flushed(file: WrittenFile): void {
+    this.#waiting = this.#waiting.filter((stretch) => stretch.file !== file);
   }
 
   #next(): void {

@@ -18,8 +18,8 @@ export const stopCommand: Command<CliContext> = buildCommand({
     brief: "Stop a site's daemon, unless hosts would be without their volumes",
     fullDescription:
       'Refused with exit code 5 where the copy of the site is the last one in step of a group, or nobody could take over because the witness does not answer. ' +
-      'Of a site that serves, `tercet demote` first spares hosts the pause until another one has taken over. A service manager starts the daemon again: stop ' +
-      'its unit instead, which cannot refuse.',
+      'Of a site that serves, `tercet demote` first spares hosts the pause until another one has taken over. A service manager starts the daemon again ' +
+      'only where a group did not end in order, with exit code 1; to stop its unit instead is never refused.',
   },
   parameters: {
     flags: {

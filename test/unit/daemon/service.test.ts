@@ -26,6 +26,7 @@ async function service(
   start: string,
   signal: NodeJS.Signals | null = null,
   unended: readonly string[] = [],
+  more: { readonly running?: string; readonly env?: Readonly<Record<string, string>> } = {},
 ): Promise<{ code: number | null; lines: readonly Line[] }> {
   const script = `
     import { createJournal } from '${DAEMON}/log.ts';
@@ -34,8 +35,11 @@ async function service(
     import { TercetError } from '${DAEMON}/../core/base/errors.ts';
     const log = createJournal({ site: 'alpha' });
     const alive = setInterval(() => {}, 1000);
-    await runService(log, async () => { ${start}; log('ready', {}, 'ready'); return { close: async () => clearInterval(alive), unended: () => ${JSON.stringify(unended)} }; });`;
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'ignore', 'pipe'] });
+    await runService(log, async () => { ${start}; log('ready', {}, 'ready'); return { close: async () => clearInterval(alive), unended: () => ${JSON.stringify(unended)}, ${more.running ?? ''} }; });`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, ...more.env },
+  });
   const ended = once(child, 'exit') as Promise<[number | null]>;
   if (signal !== null) void child.stderr.once('data', () => child.kill(signal));
   const lines = (await text(child.stderr)).trimEnd().split('\n');
@@ -62,6 +66,14 @@ test('groups that have not ended in order are named at the end, and the exit cod
   const last = lines.at(-1);
   assert.deepEqual([last?.level, last?.event, last?.['groups']], ['error', 'stop.late', ['db', 'web']]);
   assert.equal(last?.msg, 'everything else has ended in order; late: db, web, which the next start recovers');
+});
+
+test('a service that its watchdog would kill ends by itself, and is to be started again though all ended in order', async () => {
+  const env = { NOTIFY_SOCKET: join(tmpdir(), 'tercet-no-manager'), WATCHDOG_USEC: '400000' };
+  const { code, lines } = await service('', null, [], { running: 'isAlive: () => false', env });
+  assert.equal(code, EXIT.failed);
+  assert.ok(lines.some(({ event, signal }) => event === 'stopping' && signal === 'WATCHDOG'));
+  assert.equal(lines.at(-1)?.event, 'stopped');
 });
 
 test('a start that fails ends with one line and the code of its error', async () => {

@@ -690,6 +690,12 @@ describe('long writes', () => {
     c.isClosed = true;
     for (let end = ends.shift(); end !== undefined; end = ends.shift()) end();
     assert.deepEqual(begun.splice(0), ['1 0 10', '1 10 20', '2 0 5', '2 100 5']);
+    queue.written(a, 0, 10);
+    queue.written(b, 0, 5);
+    queue.written(a, 50, 10);
+    queue.flushed(a);
+    for (let end = ends.shift(); end !== undefined; end = ends.shift()) end();
+    assert.deepEqual(begun.splice(0), ['1 0 10', '2 0 5'], 'a flush does the rest of its file');
     for (let i = 0; i < 100; i++) queue.written(a, 100 * i, 10);
     for (let end = ends.shift(); end !== undefined; end = ends.shift()) end();
     assert.equal(begun.length, 33, 'more is not kept in mind');
