@@ -96,6 +96,8 @@ export class Taker {
   }
 
   turn(): void {
+    // A long cut is no stall.
+    if (this.#state === 'adopting') this.progressAt = this.#now();
     if (this.#state !== 'taking') return;
     this.#makeRoom();
     while (this.#waitingFrames.length > 0 && !this.#replica.full && this.#taking()) this.#accept(this.#waitingFrames.shift() as Uint8Array);

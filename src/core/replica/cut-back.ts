@@ -145,10 +145,13 @@ export class CutBack {
     const { sidefile, clock, cutStepBytes = STEP_BYTES } = this.#ground;
     const until = clock.now() + STEP_MILLIS;
     let costBytes = 0;
-    while (cut.next <= cut.seq && costBytes < cutStepBytes && clock.now() < until) {
+    let waits = false;
+    // At least one, however long the process was kept from going on.
+    for (let goesOn = true; goesOn && cut.next <= cut.seq; goesOn = costBytes < cutStepBytes && clock.now() < until) {
       const held = sidefile.frameOf(cut.next);
       assert(held !== null, 'what is not destaged is held', { seq: cut.next });
-      if (!this.#bringIn.has(held)) break;
+      waits = !this.#bringIn.has(held);
+      if (waits) break;
       const last = Math.min(held.lastSeq, cut.seq);
       sidefile.visitTables(cut.next, 1, (frame, first) => {
         const indices = { first, last: last - frame.firstSeq };
@@ -162,8 +165,7 @@ export class CutBack {
     }
     cut.costBytes += costBytes;
     if (cut.next > cut.seq) return true;
-    // Where nothing was entered the next part is being brought in.
-    if (costBytes > 0) this.#ground.wake();
+    if (!waits) this.#ground.wake();
     return false;
   }
 

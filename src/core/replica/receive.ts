@@ -126,7 +126,8 @@ export class CopyReceiver {
       if (this.#ground.failure() !== null || !block.value.consistent) return this.#stopAndBegin(options, null, done);
       const { cutTo } = options;
       if (cutTo !== undefined && cutTo !== null && cutTo < marks.received) {
-        assert(cutTo >= marks.destageTarget, 'what is cut off is not in the bases', { cutTo, destageTarget: marks.destageTarget });
+        // Destaging has gone on since this copy asked, and the primary lacks committed records (it was promoted by force): there is no older volume to keep.
+        if (cutTo < marks.destageTarget) return this.#stopAndBegin(options, null, done);
         return this.#ground.cut(cutTo, () => this.#keepOlder(options, done));
       }
       this.#keepOlder(options, done);

@@ -189,8 +189,10 @@ export class Schedule {
   /** Goes on for those who wait for a drain. */
   #advance(): void {
     const { marks, commit, sidefile } = this.#layers;
-    const over = this.#drains.filter(({ target }) => target <= marks.destaged);
-    this.#drains = this.#drains.filter(({ target }) => target > marks.destaged);
+    // Committed records may have been cut off meanwhile, by force: those are never destaged.
+    const drains = this.#drains.map(({ target, done }) => ({ target: Math.min(target, marks.committed), done }));
+    const over = drains.filter(({ target }) => target <= marks.destaged);
+    this.#drains = drains.filter(({ target }) => target > marks.destaged);
     for (const { done } of over) done(null);
     const next = this.#drains[0];
     if (next === undefined || this.#pass !== null || !this.#layers.usable() || this.#layers.paused()) return;

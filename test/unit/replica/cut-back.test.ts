@@ -160,3 +160,76 @@ test('what is changed next waits for a cut', () => {
   assert.deepEqual([ended(), begun, rig.replica.epoch], ['done', 1, epoch + 5]);
   assert.deepEqual(rig.replica.history.at(-1), { epoch: epoch + 5, firstSeq: CUT_TO + 1 });
 });
+
+/** A copy with 40 committed records, which is told by a primary that was promoted by force to go back to 30; and what becomes of a drain. */
+function cutByForce(
+  cutStepBytes: number,
+  drainFirst: boolean,
+): { readonly adopted: unknown; readonly drained: number; readonly left: number } {
+  const rig = new ReplicaRig({ cutStepBytes }).start();
+  for (let i = 0; i < 40; i++) rig.append([write(1, 3 * (i % 10), 4, i + 1)]);
+  if (!drainFirst) {
+    rig.replica.flush();
+    rig.storage.settle();
+  }
+  rig.replica.commit(40);
+  let drained = 0;
+  let adopted: unknown = null;
+  const drain = (): void => rig.replica.drain(() => drained++);
+  const epoch = rig.replica.epoch + 1;
+  if (drainFirst) drain();
+  rig.replica.adopt({ epoch, history: [...rig.replica.history, { epoch, firstSeq: 31 }], cutTo: 30, force: true }, (result) => {
+    adopted = result;
+  });
+  if (!drainFirst) drain();
+  for (let i = 0; i < 60; i++) {
+    rig.storage.settle();
+    rig.replica.work(rig.now);
+  }
+  return { adopted, drained, left: rig.replica.marks.received - rig.replica.marks.destaged };
+}
+
+test('a drain ends though records that it was to bring into the bases are cut off by force', () => {
+  assert.deepEqual(cutByForce(1, false), { adopted: 'done', drained: 1, left: 0 });
+  assert.deepEqual(cutByForce(1e9, true), { adopted: 'done', drained: 1, left: 0 });
+});
+
+test('a cut goes on though the process is kept from going on for longer than a turn may last', () => {
+  const rig = new ReplicaRig({ cutStepBytes: 1 }).start();
+  for (let i = 0; i < 10; i++) rig.append([write(1, 3 * i, 4, i + 1)]);
+  rig.replica.flush();
+  rig.storage.settle();
+  let now = rig.now;
+  Object.defineProperty(rig, 'now', { get: () => (now += 3) });
+  const epoch = rig.replica.epoch + 1;
+  let adopted: unknown = null;
+  rig.replica.adopt({ epoch, history: [...rig.replica.history, { epoch, firstSeq: 9 }], cutTo: 8 }, (result) => {
+    adopted = result;
+  });
+  for (let i = 0; i < 60; i++) {
+    rig.storage.settle();
+    rig.replica.work(now);
+  }
+  assert.equal(adopted, 'done');
+});
+
+test('a resync that cuts what destaging has brought into the bases meanwhile begins without an older volume', () => {
+  const rig = new ReplicaRig().start();
+  for (let i = 0; i < 40; i++) rig.append([write(1, 3 * (i % 10), 4, i + 1)]);
+  rig.wait((done: (failure: unknown) => void) => {
+    rig.replica.flush();
+    rig.replica.commit(40);
+    rig.replica.drain(done);
+  });
+  const epoch = rig.replica.epoch + 1;
+  const history = [
+    { epoch: 1, firstSeq: 1 },
+    { epoch, firstSeq: 31 },
+  ];
+  const begun = rig.wait((done: (failure: unknown) => void) =>
+    rig.replica.receiver.begin({ epoch, history, position: 50, chain: 5, rung: 'bitmap', cutTo: 30 }, done),
+  );
+  assert.equal(begun, null);
+  assert.equal(rig.replica.receiver.older, null);
+  assert.ok(!rig.replica.consistent);
+});
