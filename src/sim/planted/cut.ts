@@ -11,7 +11,7 @@ export const CUT_BUGS: readonly PlantedBug[] = [
     breaks: '9 contents',
     edits: [
       { file: CUT_BACK, find: 'Math.min(held.lastSeq, cut.seq)', replace: 'held.lastSeq' },
-      { file: CUT_BACK, find: 'while (cut.next <= cut.seq', replace: 'while (cut.next <= cut.marks.received' },
+      { file: CUT_BACK, find: 'goesOn && cut.next <= cut.seq', replace: 'goesOn && cut.next <= cut.marks.received' },
       { file: CUT_BACK, find: 'if (cut.next > cut.seq) return', replace: 'if (cut.next > cut.marks.received) return' },
     ],
     focus,
