@@ -22,10 +22,13 @@ export function linkProtocol(group: string): string {
   return PREFIX + createHash('sha256').update(group, 'utf8').digest('hex').slice(0, DIGEST_DIGITS);
 }
 
-/** Protocols that are offered in the first bytes of a connection; null for what offers none, or is no beginning of TLS. */
-export function offeredProtocols(bytes: Uint8Array): readonly string[] | 'more' | null {
+/** What the first bytes of a connection offer: protocols, or none that can be made out. */
+export type Beginning = readonly string[] | null | 'no TLS';
+
+/** Protocols that are offered in the first bytes of a connection. */
+export function offeredProtocols(bytes: Uint8Array): Beginning | 'more' {
   const record = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (record.length > 0 && record[0] !== HANDSHAKE_RECORD) return null;
+  if (record.length > 0 && record[0] !== HANDSHAKE_RECORD) return 'no TLS';
   if (record.length < RECORD_HEADER_BYTES) return 'more';
   const recordBytes = record.readUInt16BE(3);
   if (recordBytes > limits.clientHelloBytesMax) return null;

@@ -8,6 +8,7 @@ import type { Buffers, FilePart, StoredFile } from '../base/ports.ts';
 import { BLOCK_BYTES, type Seq } from '../base/units.ts';
 import type { FrameView } from '../record/decode.ts';
 import { RECORD_KIND } from '../record/layout.ts';
+import { SharedMemory } from './lent.ts';
 import { Overlay, TRIMMED, ZEROES } from './overlay.ts';
 import type { Sidefile } from './sidefile.ts';
 import type { SuperblockValue } from './superblock.ts';
@@ -97,49 +98,20 @@ interface Round {
   /** Per volume; in place of a segment stands the index of a frame in `frames`, and a place is one in that frame. */
   readonly overlays: readonly Overlay[];
   frames: FrameView[];
-  memory: RoundMemory;
-}
-
-/** What the frames of a round were read into: goes back to the pool when they have been gone through, and every write of them has ended. */
-class RoundMemory {
-  readonly #buffers: Buffers;
-  #pieces: Uint8Array[] = [];
-  #users = 1;
-
-  constructor(buffers: Buffers) {
-    this.#buffers = buffers;
-  }
-
-  take(byteCount: number): Uint8Array {
-    const bytes = this.#buffers.take(byteCount);
-    this.#pieces.push(bytes);
-    return bytes;
-  }
-
-  retain(): void {
-    assert(this.#users > 0, 'memory that was given back is not taken again');
-    this.#users++;
-  }
-
-  release(): void {
-    assert(this.#users > 0, 'memory is given back once');
-    if (--this.#users > 0) return;
-    for (const bytes of this.#pieces.splice(0)) this.#buffers.give(bytes);
-  }
+  /** What the frames were read into: is given back when they have been gone through, and every write of them has ended. */
+  memory: SharedMemory;
 }
 
 /** The pass that brings everything up to `target` into the base images. */
 export function* destage(layers: DestageLayers, target: Seq): Generator<DestageEffect, void, void> {
   yield { kind: 'superblock', patch: { destageTarget: Math.max(target, layers.destageTarget) } };
-  const round: Round = { overlays: layers.overlays.map(() => new Overlay()), frames: [], memory: new RoundMemory(layers.buffers) };
+  const round: Round = { overlays: layers.overlays.map(() => new Overlay()), frames: [], memory: new SharedMemory(layers.buffers) };
   let destaged = layers.destaged;
   while (destaged < target) {
     const touched = new Touched(layers.overlays);
     let upTo = destaged;
     while (touched.byteCount < layers.flushBytes && upTo < target) {
       upTo = gather(layers, round, touched, { from: upTo + 1, target });
-      // A read that began before these records were appended may still be reading their blocks from a base.
-      yield { kind: 'settle' };
       yield* writeRound(layers, round);
     }
     yield { kind: 'written' };
@@ -157,6 +129,8 @@ export function* destage(layers: DestageLayers, target: Seq): Generator<DestageE
 function* writeRound(layers: DestageLayers, round: Round): Generator<DestageEffect, void, void> {
   const { memory } = round;
   try {
+    // A read that began before these records were appended may still be reading their blocks from a base.
+    yield { kind: 'settle' };
     for (const [volume, newest] of round.overlays.entries()) {
       if (newest.empty) continue;
       yield* writeVolume(layers, layers.bases[volume] as StoredFile, round, newest);
@@ -164,7 +138,7 @@ function* writeRound(layers: DestageLayers, round: Round): Generator<DestageEffe
     }
   } finally {
     round.frames = [];
-    round.memory = new RoundMemory(layers.buffers);
+    round.memory = new SharedMemory(layers.buffers);
     memory.release();
   }
 }
@@ -367,7 +341,7 @@ function crcsOf(frame: FrameView, at: number, byteCount: number): Uint32Array | 
 function* writeBatch(
   buffers: Buffers,
   base: StoredFile,
-  { batch, memory }: { readonly batch: readonly Piece[]; readonly memory: RoundMemory },
+  { batch, memory }: { readonly batch: readonly Piece[]; readonly memory: SharedMemory },
 ): Generator<DestageEffect, void, void> {
   const taken: Uint8Array[] = [];
   const parts: FilePart[] = [];

@@ -6,6 +6,36 @@ import type { Buffers } from '../base/ports.ts';
 import type { Seq } from '../base/units.ts';
 import type { FrameRun, Sidefile } from './sidefile.ts';
 
+/** Pieces of memory of a pool that several use: they go back with the last release(). */
+export class SharedMemory {
+  readonly #buffers: Buffers;
+  #pieces: Uint8Array[] = [];
+  #users = 1;
+
+  constructor(buffers: Buffers) {
+    this.#buffers = buffers;
+  }
+
+  take(byteCount: number): Uint8Array {
+    const bytes = this.#buffers.take(byteCount);
+    this.#pieces.push(bytes);
+    return bytes;
+  }
+
+  /** Says that one more user, or so many, need the bytes. */
+  retain(users = 1): void {
+    assert(this.#users > 0, 'memory that was given back is not taken again');
+    this.#users += users;
+  }
+
+  /** Says that one user needs them no longer; whoever has made this is the first. */
+  release(): void {
+    assert(this.#users > 0, 'memory is given back once');
+    if (--this.#users > 0) return;
+    for (const bytes of this.#pieces.splice(0)) this.#buffers.give(bytes);
+  }
+}
+
 /** A frame that was just appended, in memory that goes back to the pool with the last release(). */
 export class AppendedFrame {
   readonly bytes: Uint8Array;
@@ -41,35 +71,25 @@ export class LentFrames {
   readonly lastSeq: Seq;
   /** Sum of the parts. */
   readonly bytes: number;
-  readonly #memory: readonly Uint8Array[];
-  readonly #buffers: Buffers;
-  #users: number;
+  readonly #memory: SharedMemory;
 
-  /** `memory`: what was taken from `buffers` for them. */
-  constructor(run: FrameRun, memory: readonly Uint8Array[], buffers: Buffers) {
+  constructor(run: FrameRun, memory: SharedMemory) {
     this.parts = run.parts;
     this.lastSeq = run.lastSeq;
     this.bytes = run.bytes;
     this.#memory = memory;
-    this.#buffers = buffers;
-    this.#users = run.parts.length;
+    memory.retain(run.parts.length - 1);
   }
 
   /** One of the frames is needed no longer. */
   release(): void {
-    assert(this.#users > 0, 'memory is given back once');
-    if (--this.#users > 0) return;
-    for (const bytes of this.#memory) this.#buffers.give(bytes);
+    this.#memory.release();
   }
 }
 
 /** Reads frames of a sidefile into memory of `buffers`; null when there is no such record yet. Throws what Sidefile.framesFrom does. */
 export function lendFrames(sidefile: Sidefile, buffers: Buffers, { seq, bytesMax }: { seq: Seq; bytesMax: number }): LentFrames | null {
-  const memory: Uint8Array[] = [];
-  const run = sidefile.framesFrom(seq, bytesMax, (byteCount) => {
-    const bytes = buffers.take(byteCount);
-    memory.push(bytes);
-    return bytes;
-  });
-  return run === null ? null : new LentFrames(run, memory, buffers);
+  const memory = new SharedMemory(buffers);
+  const run = sidefile.framesFrom(seq, bytesMax, (byteCount) => memory.take(byteCount));
+  return run === null ? null : new LentFrames(run, memory);
 }

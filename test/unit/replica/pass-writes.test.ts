@@ -103,15 +103,13 @@ test('an abandoned pass is not told to go on, and the memory of what is under wa
   assert.equal(pass.wentOn, 0);
 });
 
-test('blocks are made a hole only when no older content is on its way to them', () => {
-  const block = { volume: 0, offset: 0, length: 4096 };
-  const records: NewRecord[] = [
-    { kind: RECORD_KIND.write, ...block, payload: new Uint8Array(4096) },
-    { kind: RECORD_KIND.trim, ...block, payload: null },
-  ];
+const block = { volume: 0, offset: 0, length: 4096 };
+const write: NewRecord = { kind: RECORD_KIND.write, ...block, payload: new Uint8Array(4096) };
+
+/** A pass over these records, each of a frame and a round of its own, and what it does. A newer record, behind the target, covers their block, so each goes to the base. */
+function passOver(records: readonly NewRecord[], done: string[]): { steps: Generator<DestageEffect, void, void>; out: () => number } {
   const overlay = new Overlay();
-  // A newer record, behind the target, covers the block: so both of them go to the base.
-  overlay.putData(0, 1, 3, 0, 0);
+  overlay.putData(0, 1, records.length + 1, 0, 0);
   const frames = records.map((record, i) => {
     const head = { groupTag: GROUP_TAG, epoch: 1, firstSeq: i + 1, timeMillis: 1, chainBefore: 0, committed: 0 };
     const { bytes } = encodeFrame(head, [record], new Uint8Array(frameBytes([record])), digests);
@@ -119,28 +117,56 @@ test('blocks are made a hole only when no older content is on its way to them', 
     assert.equal(read.kind, 'frame');
     return read;
   });
-  const seen: string[] = [];
+  let out = 0;
+  const give = (): void => {
+    out--;
+  };
+  const take = (byteCount: number): Uint8Array => {
+    out++;
+    return new Uint8Array(byteCount);
+  };
   const steps = destage(
     {
       overlays: [overlay],
-      bases: [{ name: 'base', punch: () => seen.push('punch') } as unknown as StoredFile],
+      bases: [{ name: 'base', punch: () => done.push('punch') } as unknown as StoredFile],
       sidefile: {
         chainAt: () => 0,
-        visit: (from, _to, visitor) => {
+        visit: (from, _to, visitor, reading) => {
           const frame = frames[from - 1];
+          reading?.take?.(1);
           if (frame?.kind === 'frame') visitor(frame.frame, 0, 0, 0, 0);
         },
       },
-      buffers: { take: (byteCount) => new Uint8Array(byteCount), give: () => undefined },
+      buffers: { take, give },
       roundBytes: 1,
       flushBytes: 1 << 20,
       destaged: 0,
       destageTarget: 0,
       finished: () => undefined,
     },
-    2,
+    records.length,
   );
-  const told = ({ kind }: DestageEffect): string => kind;
-  for (let step = steps.next(); step.done !== true; step = steps.next()) seen.push(told(step.value));
+  return { steps, out: () => out };
+}
+
+test('blocks are made a hole only when no older content is on its way to them', () => {
+  const seen: string[] = [];
+  const { steps } = passOver([write, { kind: RECORD_KIND.trim, ...block, payload: null }], seen);
+  for (let step = steps.next(); step.done !== true; step = steps.next()) seen.push(step.value.kind);
   assert.deepEqual(seen, ['superblock', 'settle', 'write', 'settle', 'written', 'punch', 'written', 'flush', 'superblock']);
+});
+
+test('memory goes back wherever a pass is abandoned, of what is under way when that has ended', () => {
+  for (let count = 1; count <= 8; count++) {
+    const { steps, out } = passOver([write, write], []);
+    const begun: BaseWrite[] = [];
+    for (let i = 0; i < count; i++) {
+      const { value } = steps.next();
+      if (value?.kind === 'write') begun.push(value);
+    }
+    steps.return();
+    assert.equal(out(), begun.length, `after ${count} steps`);
+    for (const { ended } of begun) ended();
+    assert.equal(out(), 0);
+  }
 });
