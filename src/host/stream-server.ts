@@ -8,7 +8,7 @@ import type { Journal } from '../core/base/ports.ts';
 import { type PassedSocket, passedFor } from './passed-sockets.ts';
 import { addressText, type StreamAddress } from './stream-address.ts';
 import { Strangers } from './strangers.ts';
-import { acceptStream, type ReceiveOptions, type StreamEvents, StreamSocket } from './stream-socket.ts';
+import { acceptStream, type ReceiveOptions, securedStream, type StreamEvents, type StreamSocket } from './stream-socket.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { TlsMaterial } from './tls-material.ts';
 import { followMaterial, peerIdentity, tlsReason, tlsServerOptions } from './tls-stream.ts';
@@ -134,7 +134,7 @@ class Acceptor {
     }
     this.#isFull = false;
     this.#tune(socket);
-    this.#begin(new StreamSocket(socket, null), identity, at);
+    this.#begin(securedStream(socket, this.#options.receive), identity, at);
   }
 
   /** One more was refused. */

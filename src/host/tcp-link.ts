@@ -7,7 +7,7 @@ import { limits } from '../core/base/limits.ts';
 import { linkProtocol } from './client-hello.ts';
 import { type StreamAddress } from './stream-address.ts';
 import { openStreamServer, type StreamServer } from './stream-server.ts';
-import { ReceiveMemory, type ReceiveOptions, type StreamEvents, StreamSocket } from './stream-socket.ts';
+import { ReceiveMemory, type ReceiveOptions, securedStream, type StreamEvents, StreamSocket } from './stream-socket.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { TlsMaterial } from './tls-material.ts';
 import { connectTls } from './tls-stream.ts';
@@ -115,7 +115,7 @@ export function dial(address: StreamAddress, options: DialOptions, done: DialDon
 
 function dialTls(
   address: StreamAddress,
-  { timeoutMillis, turns }: DialOptions,
+  { buffers, timeoutMillis, turns }: DialOptions,
   { material, site, group }: NonNullable<DialOptions['tls']>,
   done: DialDone,
 ): GiveUp {
@@ -128,7 +128,7 @@ function dialTls(
     }
     handshake.socket.setNoDelay(true);
     handshake.socket.setKeepAlive(true, KEEP_ALIVE_MILLIS);
-    const stream = new StreamSocket(handshake.socket, null);
+    const stream = securedStream(handshake.socket, { buffers, turns, validity: 'call' });
     const link = new SocketLink(stream, turns, handshake.identity);
     stream.start(link.streamEvents());
     done({ kind: 'link', link });
