@@ -6,6 +6,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { constants } from 'node:crypto';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { TercetError } from '../core/base/errors.ts';
+import { machineCiphers } from './tls-ciphers.ts';
 import { identityText, readIdentity, type IdentityKind, type TlsIdentity } from './tls-identity.ts';
 
 /** Paths of PEM files: the authority's certificates (several may be trusted at once), the own certificate, its private key. */
@@ -141,6 +142,7 @@ function load(files: TlsFiles, expected: ExpectedIdentity | null): Loaded {
     ca,
     cert,
     key,
+    ciphers: machineCiphers,
     minVersion: 'TLSv1.3',
     // Each connection proves itself anew: one that could be resumed would outlive the certificate it was made with.
     secureOptions: constants.SSL_OP_NO_TICKET,

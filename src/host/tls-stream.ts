@@ -5,6 +5,7 @@ import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { connect, createServer, type PeerCertificate, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { StreamAddress } from './stream-address.ts';
+import { CIPHER_CHOICE, machineCiphers } from './tls-ciphers.ts';
 import { identityText, readIdentity, type TlsIdentity } from './tls-identity.ts';
 import type { ExpectedIdentity, TlsMaterial } from './tls-material.ts';
 
@@ -22,6 +23,9 @@ export function tlsServerOptions(material: TlsMaterial, clients: ClientCertifica
     ca,
     cert,
     key,
+    ciphers: machineCiphers,
+    honorCipherOrder: true,
+    secureOptions: CIPHER_CHOICE,
     minVersion: 'TLSv1.3',
     requestCert: isNeeded,
     rejectUnauthorized: isNeeded,
@@ -60,7 +64,10 @@ export function peerIdentity(socket: TLSSocket): TlsIdentity | null {
  * Of hosts, whose libraries and policies are their own, version 1.2 is taken too, as the NBD document wants it. Keys are never changed in the middle
  * of a connection, and no connection is resumed.
  */
-const HOST_OPTIONS = { minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION } as const;
+const HOST_OPTIONS = {
+  minVersion: 'TLSv1.2',
+  secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION | CIPHER_CHOICE,
+} as const;
 
 /** What came of a handshake. */
 export type Handshake = ({ readonly socket: TLSSocket } & PeerProof) | { readonly failed: string };
