@@ -13,7 +13,7 @@ import { replicaFolder } from './config.ts';
 import { DryStorage } from './dry-storage.ts';
 
 /** Lines of the journal of a start that say what it mends, or why it refuses. */
-const FINDINGS = ['replica.unclean', 'replica.grown', 'superblock.damaged', 'sidefile.torn'];
+const FINDINGS = ['replica.unclean', 'replica.grown', 'superblock.damaged', 'sidefile.torn', 'digests.damaged'];
 const KEPT_BYTES_MAX = 16 * 1024 * 1024;
 
 /** An open copy. */

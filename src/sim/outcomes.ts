@@ -143,6 +143,7 @@ const QUIET: Partial<Settings> = {
   doubled: 0,
   cold: 0,
   readSlowness: 1,
+  digestLog: undefined,
   cutStepBytes: 1024 * 1024,
   leftOut: null,
 };

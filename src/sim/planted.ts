@@ -12,6 +12,7 @@ import { CUT_BUGS } from './planted/cut.ts';
 import { POINT_BUGS } from './planted/points.ts';
 import { fileURLToPath } from 'node:url';
 import { DESTAGE_PLANTED } from './planted/destage.ts';
+import { DIGEST_BUGS } from './planted/digests.ts';
 import { SIDEFILE_PLANTED } from './planted/sidefile.ts';
 import type { Focus } from './run.ts';
 import type { LoadHookSync } from 'node:module';
@@ -63,6 +64,7 @@ const OPEN = 'replica/open.ts';
 export const PLANTED: readonly PlantedBug[] = [
   ...SIDEFILE_PLANTED,
   ...DESTAGE_PLANTED,
+  ...DIGEST_BUGS,
   ...CLOCK_BUGS,
   ...MEMBER_BUGS,
   ...FOLDING_BUGS,

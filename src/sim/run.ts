@@ -33,6 +33,7 @@ import { scrubPhase } from './scrub-phase.ts';
 import {
   cutStepOf,
   destageStepsOf,
+  digestLogOf,
   farInMemoryOf,
   foldingOf,
   keepsMuch,
@@ -123,6 +124,7 @@ export class Simulation {
       points,
       cutStepBytes,
       destageSteps: destageStepsOf(world.chance('steps of destaging'), drawn.diskSlowness),
+      digestLog: digestLogOf(world.chance('log of digests')),
       readSlowness: readSlownessOf(world.chance('read slowness')),
       ...late,
       ...given,
@@ -187,6 +189,7 @@ export class Simulation {
         destageBacklogBytes: settings.destageBacklogBytes,
         cutStepBytes: settings.cutStepBytes,
         destageSteps: settings.destageSteps,
+        digestLog: settings.digestLog,
         bitmapChunkBytes: settings.bitmapChunkBytes,
         resyncPieceBytes: settings.resyncPieceBytes,
         scan: settings.scan,

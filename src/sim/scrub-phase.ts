@@ -8,9 +8,9 @@ import type { Simulation } from './run.ts';
 import type { DigestAlgorithm } from '../core/base/ports.ts';
 import { BLOCK_BYTES } from '../core/base/units.ts';
 import { frameHeaderLayout } from '../core/record/layout.ts';
-import { digestCheck } from '../core/replica/digest-table.ts';
 import type { HeldFrame } from '../core/replica/records.ts';
 import { MARK_BYTES, SEGMENT_HEADER_BYTES, segmentName } from '../core/replica/segment.ts';
+import { knowsDigest, loggedDigests, wrongDigest } from './known-digests.ts';
 import type { Chance } from './random.ts';
 
 const MEND_MILLIS = 60_000;
@@ -21,6 +21,10 @@ const ORDER_MILLIS = 300;
 /** Everything is equal and destaged, and no host is at work. */
 export function scrubPhase(simulation: Simulation, copies: readonly SeenSite[]): void {
   const { world, watch, settings } = simulation;
+  // What was damaged on purpose, or thrown away by order, is found by others.
+  const wrong =
+    watch.everHarmed || watch.forced ? undefined : copies.map((site) => wrongDigest(site, settings)).find((each) => each !== null);
+  if (typeof wrong === 'string') world.fail('verify digests', wrong);
   if (copies.length < 2) return;
   const chance = world.chance('scrub');
   // As much again as the rest of a short run: in half of them is enough.
@@ -179,7 +183,7 @@ function rotOne(chance: Chance, copies: readonly SeenSite[], known: readonly Rot
 function leavesAlone(simulation: Simulation, copies: readonly SeenSite[]): boolean {
   const { world, watch, settings } = simulation;
   const chance = world.chance('undecidable');
-  const place = placeOf(simulation, copies[0] as SeenSite);
+  const place = placeOf(simulation, copies);
   if (place === null) return true;
   const { volume, offset, baseFile } = place;
   const [keeper, ...victims] = [...copies].sort(() => chance.between(-1, 1)) as [SeenSite, ...SeenSite[]];
@@ -220,14 +224,15 @@ function leavesAlone(simulation: Simulation, copies: readonly SeenSite[]): boole
   return true;
 }
 
-/** A block that holds something. */
-function placeOf(simulation: Simulation, site: SeenSite): { volume: number; offset: number; baseFile: string } | null {
+/** A block that holds something, and whose digests are in the tables alone: what is in a log is in memory too, where nothing rots. */
+function placeOf(simulation: Simulation, copies: readonly SeenSite[]): { volume: number; offset: number; baseFile: string } | null {
   const chance = simulation.world.chance('undecidable');
   const volume = chance.integer(0, simulation.settings.volumes.length - 1);
-  const { baseFile } = simulation.settings.volumes[volume] as { baseFile: string };
-  const bytes = site.machine.disk.contentsOf(baseFile) ?? new Uint8Array(0);
-  const places = Array.from({ length: bytes.length / BLOCK_BYTES }, (_, i) => i * BLOCK_BYTES).filter((at) =>
-    bytes.subarray(at, at + BLOCK_BYTES).some((byte) => byte !== 0),
+  const { baseFile, name } = simulation.settings.volumes[volume] as { baseFile: string; name: string };
+  const bytes = copies[0]?.machine.disk.contentsOf(baseFile) ?? new Uint8Array(0);
+  const logged = copies.map(({ machine }) => loggedDigests((file) => machine.disk.contentsOf(file), name));
+  const places = Array.from({ length: bytes.length / BLOCK_BYTES }, (_, i) => i * BLOCK_BYTES).filter(
+    (at) => bytes.subarray(at, at + BLOCK_BYTES).some((byte) => byte !== 0) && !logged.some((log) => log.has(at / BLOCK_BYTES)),
   );
   return places.length === 0 ? null : { volume, offset: chance.pick(places), baseFile };
 }
@@ -249,7 +254,7 @@ function flipBits(simulation: Simulation, copies: readonly SeenSite[]): Readonly
     // Where one copy is left, it and what its disk has made of the others are told apart by digests alone. Some copy may lack one since a crash:
     // then nothing is proven and nothing is mended, and leavesAlone() looks at that.
     const volumeName = settings.volumes[volume]?.name ?? '';
-    if (sound.length === 1 && !copies.every((site) => knowsDigest(site, volumeName, offset))) continue;
+    if (sound.length === 1 && !copies.every(({ machine }) => knowsDigest(machine.disk, volumeName, offset / BLOCK_BYTES))) continue;
     for (const site of victims) {
       site.machine.disk.flipBitAt(baseFile, offset + chance.integer(0, BLOCK_BYTES - 1));
       expected.add(keyOf(site.name, volume, offset));
@@ -257,12 +262,6 @@ function flipBits(simulation: Simulation, copies: readonly SeenSite[]): Readonly
     }
   }
   return expected;
-}
-
-/** Whether a copy keeps a digest of a block that can be believed. */
-function knowsDigest(site: SeenSite, volume: string, offset: number): boolean {
-  const entry = Buffer.from(site.machine.disk.contentsOf(`digests-${volume}`)?.subarray((offset / BLOCK_BYTES) * 8) ?? []);
-  return entry.length >= 8 && entry.readUInt32LE(4) === digestCheck(entry.readUInt32LE(0), offset / BLOCK_BYTES);
 }
 
 /** Whether the base images are equal again. */

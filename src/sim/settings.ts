@@ -5,6 +5,7 @@ import type { HostNature } from './host.ts';
 import type { ClockNature } from './machine.ts';
 import type { NetworkNature } from './network.ts';
 import { Chance } from './random.ts';
+import type { DigestLogOptions } from '../core/replica/digest-log.ts';
 import type { SidefileGuide } from '../core/replica/set-aside.ts';
 import type { ScanHow } from '../core/mirror/forms.ts';
 import type { ScrubOptions, Overflow, SiteOptions, SiteSpec, Timings, VolumeSpec } from '../core/site/contract.ts';
@@ -73,6 +74,8 @@ export interface Settings {
   readonly points: boolean;
   /** Steps of destaging that are small, so that a pass has several, with writes of theirs under way together; undefined: as in a daemon. */
   readonly destageSteps: { readonly roundBytes: number; readonly flushBytes: number; readonly longPieceBytes: number } | undefined;
+  /** How large the log of digests of a volume becomes: small, so that its files are begun anew and its entries brought into the table; undefined: as in a daemon. */
+  readonly digestLog: DigestLogOptions | undefined;
   /** What stays down when everything else is mended; null for nothing. */
   readonly leftOut: string | null;
 }
@@ -129,11 +132,21 @@ export function destageStepsOf(chance: Chance, diskSlowness: readonly number[]):
   };
 }
 
+/** How large the log of digests of a volume becomes; 0 entries: there is none. */
+export function digestLogOf(chance: Chance): Settings['digestLog'] {
+  if (chance.happens(0.1)) return undefined;
+  const entriesMax = chance.pick([0, 2, 6, 20]);
+  return { entriesMax, fileBytes: chance.pick([2, 3, 8]) * 4096 };
+}
+
 /** The settings of a seed. `later` and `streams`: for those that were added since, so that the others stay as they are. */
 export function settingsOf(
   chance: Chance,
   { later, streams }: { readonly later: Chance; readonly streams: Chance },
-): Omit<Settings, 'foldMillis' | 'farInMemory' | 'preElectionMillis' | 'points' | 'cutStepBytes' | 'destageSteps' | 'readSlowness'> {
+): Omit<
+  Settings,
+  'foldMillis' | 'farInMemory' | 'preElectionMillis' | 'points' | 'cutStepBytes' | 'destageSteps' | 'digestLog' | 'readSlowness'
+> {
   const leaseMillis = chance.pick([400, 1000, 1000, 2000, 3000]);
   const timings: Timings = {
     leaseMillis,

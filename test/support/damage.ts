@@ -8,7 +8,7 @@ import { crc32 } from 'node:zlib';
 import { baseImage } from '../../demo/layout.ts';
 import { readFrameTable } from '../../src/core/record/decode.ts';
 import { frameHeaderLayout } from '../../src/core/record/layout.ts';
-import { digestCheck } from '../../src/core/replica/digest-table.ts';
+import { digestCheck } from '../../src/core/replica/digest-entry.ts';
 import { MARK_BYTES, SEGMENT_HEADER_BYTES, segmentNumberOf } from '../../src/core/replica/segment.ts';
 import { machineDigests } from '../../src/host/digests.ts';
 import type { SiteNameInTests, TestCluster } from './cluster.ts';
@@ -52,7 +52,7 @@ export function rotRecord(test: TestCluster, name: SiteNameInTests, frame: DiskF
   flip(join(dirname(baseOf(test, name)), frame.file), frame.at + byte);
 }
 
-/** A block holds something older, and its digest with it: as if the last write had never come. */
+/** A block that was written in a long stretch holds something older, and its digest in the table with it: as if the last write had never come. */
 export function missWrite(test: TestCluster, name: SiteNameInTests, block: number): void {
   const base = baseOf(test, name);
   const older = Buffer.alloc(BLOCK_BYTES, 0x5a);

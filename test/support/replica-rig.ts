@@ -164,6 +164,7 @@ export class ReplicaRig {
       bootId: `boot-${this.#boot}`,
       segmentBytes: 64 * 1024,
       bitmapChunkBytes: 64 * 1024,
+      digestLog: { entriesMax: 6, fileBytes: 3 * 4096 },
       capacityBytes: 1024 * 1024,
       destage: { roundBytes: 48 * 1024, flushBytes: 90 * 1024, longPieceBytes: 1, idleMillis: 100, backlogBytes: 256 * 1024 },
       onDurable: (durable) => {

@@ -12,6 +12,8 @@ interface ClosingGround extends Pick<CopyGround, 'changes' | 'failure' | 'commit
   readonly whereabouts: Whereabouts;
   readonly drain: (done: ReplicaDone) => void;
   readonly saveBitmaps: (done: DiskDone) => void;
+  /** Calls back when none of the digests beside the base images are being written: that is nobody's work in the background. */
+  readonly whenWritten: (done: () => void) => void;
   /** Nothing is under way any more: the files may be closed. */
   readonly closeFiles: () => void;
 }
@@ -21,10 +23,13 @@ export function closeReplica(ground: ClosingGround, clean: boolean, done: Replic
   const { background, commit, changes } = ground;
   const closeFiles: ReplicaDone = (failure) => {
     ground.stop(true);
-    background.whenIdle(() => {
+    const close = (): void => {
       ground.closeFiles();
       done(failure ?? ground.failure());
-    });
+    };
+    // Each may have begun something anew while the other was waited for.
+    const whenQuiet = (): void => background.whenIdle(() => ground.whenWritten(() => (background.idle ? close() : whenQuiet())));
+    whenQuiet();
   };
   changes.close();
   // Stopped: a copy is about to begin, so there is nothing here that would be clean.

@@ -1,19 +1,14 @@
 // What each block of a base image is known to hold: one digest for each, in a file beside the image. A block that disagrees with its own digest
 // has rotted on its disk; two copies that differ and both agree with theirs have missed a write. Entries are written with the image and flushed
 // with it, before the superblock calls the records destaged. So after a crash an entry can be wrong only where the overlay covers the block.
+// Blocks that are written apart from others go to a log first (digest-log.ts), which says more than the table as long as it says anything.
 
 import { assert } from '../base/assert.ts';
-import { type Layout, layout, viewOf } from '../base/bytes.ts';
+import { viewOf } from '../base/bytes.ts';
 import { type DiskDone, DiskError, type DiskFailure, type FilePart, type StoredFile } from '../base/ports.ts';
 import { BLOCK_BYTES } from '../base/units.ts';
-
-const entryFields = [
-  ['crc', 'u32', 'CRC-32 of the 4096 bytes of the block'],
-  ['check', 'u32', 'made of `crc` and the number of the block; 0: the content is not known'],
-] as const;
-
-/** One block's entry; entry n lies at n times its length. */
-export const digestEntryLayout: Layout<(typeof entryFields)[number][0]> = layout(8, entryFields);
+import { digestCheck, digestEntryLayout } from './digest-entry.ts';
+import type { DigestLog, LogFound, LogMark, LogPlace } from './digest-log.ts';
 
 const ENTRY_BYTES = digestEntryLayout.bytes;
 /** Entries are read and written in pages; one stands for 2 MiB of the volume. */
@@ -27,21 +22,14 @@ const CLEARED = 1;
 const CLEARED_PAGE: Uint32Array = Uint32Array.from({ length: PAGE_ENTRIES * 2 }, (_, i) => (i % 2 === 1 ? CLEARED : 0));
 /** Changed pages kept in memory before they are written without waiting for a flush: 16 MiB. */
 const CHANGED_PAGES_MAX = 4096;
+/** Entries of the log that are brought into the table at once: at most as many pages are read and written. */
+const MERGE_ENTRIES = 512;
+const NO_BLOCKS: Float64Array = new Float64Array(0);
 
 /** What is known of a block. `damaged`: its entry cannot be believed. */
 export type Known = { readonly kind: 'known'; readonly crc: number } | { readonly kind: 'unknown' } | { readonly kind: 'damaged' };
 const UNKNOWN: Known = { kind: 'unknown' };
 const DAMAGED: Known = { kind: 'damaged' };
-
-/** The second half of an entry: never 0 or 1, different for each block, and wrong when any bit of the entry has flipped. */
-export function digestCheck(crc: number, block: number): number {
-  const low = block >>> 0;
-  const high = Math.floor(block / 0x1_0000_0000);
-  let hash = Math.imul(crc ^ Math.imul(low, 0x9e37_79b1) ^ Math.imul(high, 0x85eb_ca6b), 0xc2b2_ae35);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
-  hash ^= hash >>> 13;
-  return (hash | 2) >>> 0;
-}
 
 /** Entries of some blocks as they were at one moment: what memory knows, over what the file holds. */
 export class EntrySnapshot {
@@ -71,11 +59,27 @@ export class EntrySnapshot {
   }
 }
 
+/** Brings files to stable storage. */
+type Flush = (files: readonly StoredFile[], done: DiskDone) => void;
+
+/** Where blocks that are written apart from others are noted first. */
+export interface LogBeside {
+  readonly log: DigestLog;
+  readonly flush: Flush;
+}
+
+/** How much was written when a flush was begun. */
+interface TableMark {
+  readonly log: LogMark | null;
+  readonly changes: number;
+}
+
 /** The digests of one base image. */
 export class DigestTable {
   /** Bytes of the image for each byte of the table. */
   static readonly bytesPerByte: number = BLOCK_BYTES / ENTRY_BYTES;
   readonly file: StoredFile;
+  readonly #beside: LogBeside | null;
   #blockCount: number;
   /** Pages with changes that are not in the file: crc and check of each entry in turn. */
   #changed = new Map<number, Uint32Array>();
@@ -84,24 +88,81 @@ export class DigestTable {
   #busy = false;
   #waiting: DiskDone[] = [];
   #failure: DiskFailure | null = null;
+  /** The log that was found is not whole, and still says so. */
+  #isLogLost = false;
+  /** Wait until nothing is being written. */
+  readonly #idle: (() => void)[] = [];
+  /** Changes of the files, and how many of them are on stable storage: what is visible at a start may not be. */
+  #changes = 1;
+  #flushed = 0;
 
   /** Takes over the file, and makes it as long as it has to be: what was never written is unknown. Throws DiskError. */
-  constructor(file: StoredFile, blockCount: number) {
+  constructor(file: StoredFile, blockCount: number, beside: LogBeside | null = null) {
     this.file = file;
+    this.#beside = beside;
     this.#blockCount = 0;
     this.resize(blockCount);
+  }
+
+  get #log(): DigestLog | null {
+    return this.#beside?.log ?? null;
+  }
+
+  /**
+   * Reads the log. `noted`: how far it was on stable storage by the superblock; null: there was none, and what lies there is of other times. `start`: see
+   * DigestLog.load. 'damaged': something of it is missing, so that everything is unknown from now on. A flush has to follow before settle(). Throws DiskError.
+   */
+  load(noted: LogPlace | null, start: number): LogFound {
+    if (this.#log === null) return 'sound';
+    const found = this.#log.load(noted, start);
+    if (noted === null) {
+      this.#log.reset();
+      return 'sound';
+    }
+    if (found === 'sound') return found;
+    // As long as the table may come back with what it held, the log must not seem sound.
+    this.#cut();
+    this.#isLogLost = true;
+    return found;
+  }
+
+  /** Whether nothing of what load() did has to be on stable storage before it may be used. */
+  get isSettled(): boolean {
+    return !this.#isLogLost;
+  }
+
+  /** What load() did to the table is on stable storage. Throws DiskError. */
+  settle(): void {
+    if (this.isSettled) return;
+    this.#isLogLost = false;
+    this.#changes++;
+    this.#log?.reset();
+  }
+
+  /** How far the log is on stable storage. */
+  get logPlace(): LogPlace {
+    return this.#log?.place ?? { generation: 0, batches: 0 };
   }
 
   /** The image has so many blocks: what is new is unknown. Throws DiskError. */
   resize(blockCount: number): void {
     this.#blockCount = blockCount;
     const size = Math.ceil(blockCount / PAGE_ENTRIES) * PAGE_BYTES;
-    if (this.file.size() !== size) this.file.truncate(size);
+    if (this.file.size() === size) return;
+    this.#changes++;
+    this.file.truncate(size);
   }
 
   /** Makes everything unknown, here and now. Throws DiskError. */
   reset(): void {
     assert(!this.#busy, 'a table begins anew before it is used');
+    this.#isLogLost = false;
+    this.#cut();
+    this.#log?.reset();
+  }
+
+  #cut(): void {
+    this.#changes++;
     this.#changed.clear();
     const size = this.file.size();
     this.file.truncate(0);
@@ -110,6 +171,23 @@ export class DigestTable {
 
   /** Notes what a block holds. */
   set(block: number, crc: number): void {
+    this.#log?.drop(block, 1);
+    this.#enter(block, crc);
+  }
+
+  /** The same for blocks that follow one another. */
+  setRun(firstBlock: number, crcs: ArrayLike<number>): void {
+    this.#log?.drop(firstBlock, crcs.length);
+    for (let i = 0; i < crcs.length; i++) this.#enter(firstBlock + i, crcs[i] as number);
+  }
+
+  /** The same for one that is written apart from others: a page of the table would have hardly anything but it. */
+  setApart(block: number, crc: number): void {
+    assert(block < this.#blockCount, 'a digest is of a block of its image', { block });
+    if (this.#log?.set(block, crc) !== true) this.set(block, crc);
+  }
+
+  #enter(block: number, crc: number): void {
     assert(block < this.#blockCount, 'a digest is of a block of its image', { block });
     const page = this.#pageOf(Math.floor(block / PAGE_ENTRIES));
     const i = 2 * (block % PAGE_ENTRIES);
@@ -121,6 +199,7 @@ export class DigestTable {
   clear(firstBlock: number, blockCount: number): void {
     const end = firstBlock + blockCount;
     assert(end <= this.#blockCount, 'a digest is of a block of its image', { firstBlock, blockCount });
+    this.#log?.drop(firstBlock, blockCount);
     for (let block = firstBlock; block < end;) {
       const page = Math.floor(block / PAGE_ENTRIES);
       const stop = Math.min(end, (page + 1) * PAGE_ENTRIES);
@@ -132,7 +211,7 @@ export class DigestTable {
 
   /** Whether so many changes wait that they should be written now. */
   get crowded(): boolean {
-    return this.#changed.size > CHANGED_PAGES_MAX && !this.#busy;
+    return this.#changed.size > CHANGED_PAGES_MAX || this.#log?.crowded === true;
   }
 
   /** The entries of some blocks as of now; the caller reads its `part` from the file before it asks. */
@@ -153,14 +232,53 @@ export class DigestTable {
         block = stop;
       }
     }
+    const log = this.#log;
+    for (let i = 0; log !== null && !log.isEmpty && i < blockCount; i++) {
+      const crc = log.get(firstBlock + i);
+      if (crc < 0) continue;
+      changed[2 * i] = crc;
+      changed[2 * i + 1] = digestCheck(crc, firstBlock + i);
+    }
     return new EntrySnapshot(firstBlock, changed);
   }
 
-  /** Writes what was noted before this call to the file. `done` may be called before this returns. A failure is final. */
+  /** Writes what was noted before this call to the files. `done` may be called before this returns. A failure is final. */
   writeBack(done: DiskDone): void {
-    if (this.#failure !== null || (!this.#busy && this.#changed.size === 0)) return done(this.#failure);
+    if (this.#failure !== null || (!this.#busy && this.#changed.size === 0 && this.#log?.hasNews !== true)) return done(this.#failure);
     this.#waiting.push(done);
     if (!this.#busy) this.#begin();
+  }
+
+  /** The files that a flush has to bring to stable storage. Empty when nothing was changed since the last one. */
+  get unflushed(): readonly StoredFile[] {
+    return this.#flushed === this.#changes ? [] : [this.file, ...(this.#log?.files ?? [])];
+  }
+
+  /** To be taken when a flush begins. */
+  mark(): TableMark {
+    return { log: this.#log?.mark() ?? null, changes: this.#changes };
+  }
+
+  /** The flush that was begun then, of `unflushed`, has ended well. */
+  flushed(mark: TableMark): void {
+    this.#flushed = Math.max(this.#flushed, mark.changes);
+    if (mark.log !== null) this.#log?.flushed(mark.log);
+  }
+
+  /** Whether nothing is being written. */
+  get isIdle(): boolean {
+    return !this.#busy;
+  }
+
+  /** Calls `done`, at once or later, when nothing is being written. */
+  whenIdle(done: () => void): void {
+    if (this.#busy) this.#idle.push(done);
+    else done();
+  }
+
+  close(): void {
+    this.file.close();
+    for (const file of this.#log?.files ?? []) file.close();
   }
 
   #pageOf(number: number): Uint32Array {
@@ -172,30 +290,96 @@ export class DigestTable {
     return page;
   }
 
-  /** Reads the pages that are changed in part, then writes all of them. Whoever asks meanwhile waits for another round. */
+  /** Writes everything that is noted. Whoever asks meanwhile waits for another round. */
   #begin(): void {
     this.#busy = true;
-    this.#writing = this.#changed;
-    this.#changed = new Map();
+    this.#changes++;
     const waiting = this.#waiting.splice(0);
-    const pages = [...this.#writing].filter(([, page]) => page !== CLEARED_PAGE).sort(([a], [b]) => a - b);
-    const parts = pages.map(([number, page]) => ({ offset: number * PAGE_BYTES, bytes: new Uint8Array(PAGE_BYTES), page, number }));
     const ended = (failure: DiskFailure | null): void => {
       this.#busy = false;
+      // A flush that was begun meanwhile may not cover it.
+      this.#changes++;
       this.#writing = new Map();
       this.#failure ??= failure;
       for (const done of waiting) done(this.#failure);
-      if (this.#waiting.length === 0 || this.#busy) return;
-      if (this.#failure === null) this.#begin();
-      else for (const done of this.#waiting.splice(0)) done(this.#failure);
+      if (this.#waiting.length > 0 && !this.#busy) {
+        if (this.#failure === null) this.#begin();
+        else for (const done of this.#waiting.splice(0)) done(this.#failure);
+      }
+      while (!this.#busy && this.#idle.length > 0) this.#idle.shift()?.();
     };
+    inTurn(
+      [(done) => this.#ready(done), (done) => this.#writeLog(done), (done) => this.#writePages(done), (done) => this.#merge(done)],
+      ended,
+    );
+  }
+
+  /** Before a file of the log may be written anew the other one has to be on stable storage. */
+  #ready(done: DiskDone): void {
+    if (this.#beside?.log.mustFlush !== true) return done(null);
+    const mark = this.#beside.log.mark();
+    this.#beside.flush(this.#beside.log.files, (failure) => {
+      if (failure === null) this.#log?.flushed({ ...mark, merge: 0 });
+      done(failure);
+    });
+  }
+
+  #writeLog(done: DiskDone): void {
+    // What is noted from here on is for another round, in the log and in pages.
+    this.#writing = this.#changed;
+    this.#changed = new Map();
+    const log = this.#log;
+    const writes = log === null ? [] : [log.takeVoid(), log.write()].filter((write) => write !== null);
+    const steps = writes.map(
+      ({ file, part }) =>
+        (next: DiskDone): void =>
+          file.writeParts([part], next),
+    );
+    inTurn(steps, (failure) => {
+      if (failure === null) log?.written();
+      done(failure);
+    });
+  }
+
+  /** Reads the pages that are changed in part, then writes all of them. */
+  #writePages(done: DiskDone): void {
+    const pages = [...this.#writing].filter(([, page]) => page !== CLEARED_PAGE).sort(([a], [b]) => a - b);
+    const parts = pages.map(([number, page]) => ({ offset: number * PAGE_BYTES, bytes: new Uint8Array(PAGE_BYTES), page, number }));
     const old = parts.filter(({ page }) => isPartial(page));
-    this.file.readParts(old, (failure) => {
-      if (failure !== null) return ended(failure);
+    const merge: DiskDone = (failure) => {
+      if (failure !== null) return done(failure);
       for (const { page, bytes } of parts) mergePage(page, bytes);
       const unpunched = this.#punchCleared();
-      if (parts.length === 0 || unpunched !== null) ended(unpunched);
-      else this.file.writeParts(parts, ended);
+      if (parts.length === 0 || unpunched !== null) return done(unpunched);
+      this.file.writeParts(parts, done);
+    };
+    if (old.length === 0) merge(null);
+    else this.file.readParts(old, merge);
+  }
+
+  /** Brings the share of the log that is due into the table, some pages at a time. */
+  #merge(done: DiskDone): void {
+    const log = this.#log;
+    const blocks = log?.due(MERGE_ENTRIES) ?? NO_BLOCKS;
+    if (log === null || blocks.length === 0) return done(null);
+    const parts: FilePart[] = [];
+    for (const block of blocks) {
+      const offset = Math.floor(block / PAGE_ENTRIES) * PAGE_BYTES;
+      if (parts.at(-1)?.offset !== offset) parts.push({ offset, bytes: new Uint8Array(PAGE_BYTES) });
+    }
+    this.file.readParts(parts, (unread) => {
+      if (unread !== null) return done(unread);
+      let next = 0;
+      for (const { offset, bytes } of parts) {
+        const view = viewOf(bytes);
+        const end = ((offset + PAGE_BYTES) / PAGE_BYTES) * PAGE_ENTRIES;
+        for (; next < blocks.length && (blocks[next] as number) < end; next++) enterLogged(view, log, blocks[next] as number);
+      }
+      this.file.writeParts(parts, (unwritten) => {
+        if (unwritten !== null) return done(unwritten);
+        log.merged();
+        this.#merge(done);
+      });
     });
   }
 
@@ -216,6 +400,26 @@ export class DigestTable {
     }
     return null;
   }
+}
+
+/** Puts what the log knows of a block into its page. */
+function enterLogged(view: DataView, log: DigestLog, block: number): void {
+  const crc = log.mergingAt(block);
+  // Written again since, with others: its page comes with the next round.
+  if (crc < 0) return;
+  const at = (block % PAGE_ENTRIES) * ENTRY_BYTES;
+  view.setUint32(at + digestEntryLayout.at.crc, crc, true);
+  view.setUint32(at + digestEntryLayout.at.check, digestCheck(crc, block), true);
+}
+
+/** Does one after the other, each when the one before has ended well. */
+function inTurn(steps: readonly ((done: DiskDone) => void)[], done: DiskDone): void {
+  const step = (index: number): void => {
+    const next = steps[index];
+    if (next === undefined) return done(null);
+    next((failure) => (failure === null ? step(index + 1) : done(failure)));
+  };
+  step(0);
 }
 
 function isPartial(page: Uint32Array): boolean {

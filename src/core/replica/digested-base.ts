@@ -15,7 +15,8 @@ import {
   type StoredFile,
 } from '../base/ports.ts';
 import { viewOf } from '../base/bytes.ts';
-import { BLOCK_BYTES } from '../base/units.ts';
+import { BLOCK_BYTES, type VolumeIndex } from '../base/units.ts';
+import { DigestLog, type DigestLogOptions, type LogPlace } from './digest-log.ts';
 import { DigestTable } from './digest-table.ts';
 import type { VolumeOptions } from './options.ts';
 
@@ -42,9 +43,17 @@ export interface RangeWatch {
   written: boolean;
 }
 
+/** So many blocks that follow one another are worth a page of the table. */
+const APART_BLOCKS_MAX = 16;
+
 /** Name of the file of a volume's digests. */
 function digestFileOf(volume: { readonly name: string }): string {
   return `digests-${volume.name}`;
+}
+
+/** Name of one of the two files of their log. */
+function digestLogOf(volume: { readonly name: string }, index: 0 | 1): string {
+  return `digest-log-${index}-${volume.name}`;
 }
 
 /** A base image with the digests of its blocks. */
@@ -104,7 +113,6 @@ export class DigestedBase implements StoredFile {
     this.#touch(offset, offset + length);
     this.table.clear(offset / BLOCK_BYTES, length / BLOCK_BYTES);
     this.#file.punch(offset, length);
-    this.#spill();
   }
 
   extents(offset: number, length: number, extentsMax: number): readonly Extent[] {
@@ -130,11 +138,19 @@ export class DigestedBase implements StoredFile {
   writeParts(parts: readonly FilePart[], done: DiskDone): void {
     for (const part of parts) this.#note(part);
     this.#underWay.add(parts);
-    this.#file.writeParts(parts, (failure) => {
+    // Entries that have become many are written before the flush that needs them, and nothing goes on until they are.
+    let left = this.table.crowded ? 2 : 1;
+    let failure: DiskFailure | null = null;
+    const ended = (failed: DiskFailure | null): void => {
+      failure ??= failed;
+      if (--left === 0) done(failure);
+    };
+    const spills = left > 1;
+    this.#file.writeParts(parts, (failed) => {
       this.#underWay.delete(parts);
-      done(failure);
+      ended(failed);
     });
-    this.#spill();
+    if (spills) this.table.writeBack(ended);
   }
 
   /** Another user; each closes once. */
@@ -149,7 +165,7 @@ export class DigestedBase implements StoredFile {
   close(): void {
     this.#file.close();
     this.#users--;
-    if (this.#users === 0) this.table.file.close();
+    if (this.#users === 0) this.table.close();
   }
 
   /** Tells from now on whether a range is written to; also when a write to it is under way already. */
@@ -164,24 +180,6 @@ export class DigestedBase implements StoredFile {
 
   unwatch(watch: RangeWatch): void {
     this.#watches.delete(watch);
-  }
-
-  /**
-   * The next range from `fromOffset` on that image or table say something of, at most `bytesMax` long; null when there is none. What is a hole
-   * in both costs nothing.
-   */
-  nextStored(fromOffset: number, bytesMax: number): { readonly offset: number; readonly length: number } | null {
-    const size = this.#file.size();
-    if (fromOffset >= size) return null;
-    const inImage = firstData(this.#file, fromOffset, size);
-    const { bytesPerByte } = DigestTable;
-    const tableFrom = Math.floor(fromOffset / bytesPerByte);
-    const inTable = firstData(this.table.file, tableFrom, this.table.file.size());
-    const known = inTable === null ? null : Math.max(fromOffset, inTable * bytesPerByte);
-    const first = Math.min(inImage ?? Infinity, known ?? Infinity);
-    if (first >= size) return null;
-    const offset = Math.floor(first / BLOCK_BYTES) * BLOCK_BYTES;
-    return { offset, length: Math.min(bytesMax, size - offset) };
   }
 
   /** Compares the blocks of a range with their digests. `done` comes later. Nothing is changed. */
@@ -268,7 +266,8 @@ export class DigestedBase implements StoredFile {
   /** The content of a block is known to be right, and has this digest. It counts for good with the next flush. */
   learn(block: number, crc: number): void {
     this.table.set(block, crc);
-    this.#spill();
+    // A failure is told by the flush that needs them.
+    if (this.table.crowded && this.table.isIdle) this.table.writeBack(() => undefined);
   }
 
   #note(part: FilePart): void {
@@ -276,32 +275,39 @@ export class DigestedBase implements StoredFile {
     assert(offset % BLOCK_BYTES === 0 && bytes.length % BLOCK_BYTES === 0, 'a base image is written by whole blocks', { offset });
     this.#touch(offset, offset + bytes.length);
     const firstBlock = offset / BLOCK_BYTES;
-    for (let i = 0; i * BLOCK_BYTES < bytes.length; i++) {
+    const crcs = new Uint32Array(bytes.length / BLOCK_BYTES);
+    for (let i = 0; i < crcs.length; i++) {
       const known = blockCrcs?.[i] ?? 0;
-      const crc = known !== 0 ? known : this.#digests.crc32(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES), 0);
-      this.table.set(firstBlock + i, crc);
+      crcs[i] = known !== 0 ? known : this.#digests.crc32(bytes.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES), 0);
     }
+    if (crcs.length < APART_BLOCKS_MAX) for (let i = 0; i < crcs.length; i++) this.table.setApart(firstBlock + i, crcs[i] as number);
+    else this.table.setRun(firstBlock, crcs);
   }
 
   #touch(offset: number, end: number): void {
     for (const watch of this.#watches) if (offset < watch.end && end > watch.offset) watch.written = true;
   }
-
-  /** Entries that have become many are written before the flush that needs them; a failure is told by that flush. */
-  #spill(): void {
-    if (this.table.crowded) this.table.writeBack(() => {});
-  }
 }
 
-/** First byte from `from` on that is not in a hole; null when there is none. */
-function firstData(file: StoredFile, from: number, size: number): number | null {
-  for (let at = from; at < size;) {
-    const extent = file.extents(at, size - at, 1)[0];
-    assert(extent !== undefined, 'a range that is not empty has extents', { file: file.name, at });
-    if (!extent.hole) return Math.max(at, extent.offset);
-    at = extent.offset + extent.length;
-  }
-  return null;
+/** Calls `done`, at once or later, when none of the digests of base images are being written. */
+export function whenAllWritten(bases: readonly StoredFile[], done: () => void): void {
+  const busy = bases.find((base) => base instanceof DigestedBase && !base.table.isIdle);
+  if (busy instanceof DigestedBase) busy.table.whenIdle(() => whenAllWritten(bases, done));
+  else done();
+}
+
+/** How far the logs of digests of base images are on stable storage, as a superblock notes it. */
+export function logPlaces(bases: readonly StoredFile[]): readonly number[] {
+  return bases.flatMap((base) => {
+    const { generation, batches } = base instanceof DigestedBase ? base.table.logPlace : { generation: 0, batches: 0 };
+    return [generation, batches];
+  });
+}
+
+/** What a superblock has noted of a volume's log; null when there was none. */
+export function notedPlace(noted: readonly number[] | undefined, volume: VolumeIndex): LogPlace | null {
+  const [generation, batches] = [noted?.[2 * volume], noted?.[2 * volume + 1]];
+  return generation === undefined || batches === undefined ? null : { generation, batches };
 }
 
 /** A storage whose base images keep digests. */
@@ -309,11 +315,17 @@ export class DigestedStorage implements Storage {
   readonly #storage: Storage;
   readonly #digests: Digests;
   readonly #volumes: ReadonlyMap<string, VolumeOptions>;
+  readonly #log: DigestLogOptions | undefined;
   readonly #open = new Map<string, DigestedBase>();
 
-  constructor(storage: Storage, volumes: readonly VolumeOptions[], digests: Digests) {
+  constructor(
+    storage: Storage,
+    volumes: readonly VolumeOptions[],
+    { digests, log }: { digests: Digests; log?: DigestLogOptions | undefined },
+  ) {
     this.#storage = storage;
     this.#digests = digests;
+    this.#log = log;
     this.#volumes = new Map(volumes.map((volume) => [volume.baseFile, volume]));
   }
 
@@ -327,8 +339,12 @@ export class DigestedStorage implements Storage {
     const file = this.#storage.open(name, options);
     let base = this.#open.get(name);
     if (base === undefined || base.isClosed) {
-      const table = this.#storage.open(digestFileOf(volume), { create: true });
-      base = new DigestedBase(file, new DigestTable(table, volume.sizeBytes / BLOCK_BYTES), this.#digests);
+      const [table, first, second] = [digestFileOf(volume), digestLogOf(volume, 0), digestLogOf(volume, 1)].map((each) =>
+        this.#storage.open(each, { create: true }),
+      ) as [StoredFile, StoredFile, StoredFile];
+      const log = new DigestLog([first, second], this.#digests, this.#log);
+      const beside = { log, flush: (files: readonly StoredFile[], done: DiskDone) => this.#storage.flush(files, done) };
+      base = new DigestedBase(file, new DigestTable(table, volume.sizeBytes / BLOCK_BYTES, beside), this.#digests);
       this.#open.set(name, base);
     }
     base.opened();
@@ -350,14 +366,19 @@ export class DigestedStorage implements Storage {
 
   flush(files: readonly StoredFile[], done: DiskDone): void {
     const bases = files.filter((file) => file instanceof DigestedBase);
-    const all = files.flatMap((file) => (file instanceof DigestedBase ? [file.file, file.table.file] : [file]));
     let left = 1;
     let failure: DiskFailure | null = null;
     const written = (failed: DiskFailure | null): void => {
       failure ??= failed;
       if (--left > 0) return;
       const unwritten = failure;
-      this.#storage.flush(unwritten === null ? all : [], (unflushed) => done(unwritten ?? unflushed));
+      const marks = bases.map(({ table }) => table.mark());
+      const all = files.flatMap((file) => (file instanceof DigestedBase ? [file.file, ...file.table.unflushed] : [file]));
+      this.#storage.flush(unwritten === null ? all : [], (unflushed) => {
+        const end = unwritten ?? unflushed;
+        if (end === null) for (const [index, { table }] of bases.entries()) table.flushed(marks[index] as ReturnType<DigestTable['mark']>);
+        done(end);
+      });
     };
     for (const base of bases) {
       left++;

@@ -8,13 +8,14 @@ import { DiskError, type DiskFailure, type StoredFile } from '../base/ports.ts';
 import { epochOf } from '../base/position.ts';
 import { BLOCK_BYTES, type Epoch, type Seq } from '../base/units.ts';
 import { FOLDED_FRAME_VERSION, FRAME_VERSION, groupTagOf } from '../record/layout.ts';
-import { DigestedBase, DigestedStorage } from './digested-base.ts';
+import type { DigestTable } from './digest-table.ts';
+import { DigestedBase, DigestedStorage, logPlaces, notedPlace } from './digested-base.ts';
 import { afterMemory, discardAll, isLost, mayBeInMemory, SidefileStorage } from './memory.ts';
 import { failureError, type ReplicaOptions, type ReplicaParts, type VolumeOptions } from './options.ts';
 import { recoverSidefile } from './recover.ts';
 import { Replica } from './replica.ts';
 import { discardSidefile, Sidefile, SidefileDamage, type SidefileOptions } from './sidefile.ts';
-import { soundEntries } from './staging.ts';
+import { failureOf, soundEntries } from './staging.ts';
 import { agreedOf, sizesPatch } from './volume-sizes.ts';
 import { Superblock, SUPERBLOCK_FILE, SUPERBLOCK_FORMAT, type SuperblockValue } from './superblock.ts';
 
@@ -73,17 +74,22 @@ export function openReplica(given: ReplicaOptions, done: (opened: Opened) => voi
     replica.flush();
     done({ kind: 'ready', replica, bases });
   };
-  // Bases that have grown are that large on stable storage before the superblock says so.
-  if (startPatch.volumes === undefined) return replica.superblock.update(startPatch, noted);
+  // Bases that have grown are that large on stable storage before the superblock says so, and what is said of their digests is so before it counts.
+  const isDigestsKept = value.digestLogs !== undefined && bases.every(({ table }) => table.isSettled);
+  if (startPatch.volumes === undefined && isDigestsKept) return replica.superblock.update(startPatch, noted);
   options.storage.flush(found.parts.bases, (unflushed) => {
-    if (unflushed !== null) noted(unflushed);
-    else replica.superblock.update(startPatch, noted);
+    const failure = unflushed ?? failureOf(() => bases.forEach(({ table }) => table.settle()));
+    if (failure !== null) noted(failure);
+    else replica.superblock.update({ ...startPatch, digestLogs: logPlaces(bases) }, noted);
   });
 }
 
 /** The same replica, on a storage whose base images keep the digests of their blocks. */
 function withDigests(options: ReplicaOptions): ReplicaOptions {
-  return { ...options, storage: new DigestedStorage(options.storage, options.volumes, options.digests) };
+  return {
+    ...options,
+    storage: new DigestedStorage(options.storage, options.volumes, { digests: options.digests, log: options.digestLog }),
+  };
 }
 
 /** Reads what is there, and recovers the sidefile. Changes nothing but a torn tail. */
@@ -123,12 +129,14 @@ function openParts(options: ReplicaOptions, files: SidefileStorage | null): Part
     const sidefile = openSidefile(options, now, { groupTag, powerLost: unclean, files });
     if (sidefile instanceof TercetError) return refuse(sidefile);
     const where = files?.inMemory === true ? 'memory' : undefined;
-    const start = { bootId: options.bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1, sidefile: where } as const;
+    const { bootId } = options;
+    const start = { bootId, cleanShutdown: false, unclean, startCount: value.startCount + 1, sidefile: where } as const;
     const staged = { ...lost, ...stagedNow(options, now, sidefile.received) };
     // Hosts see nothing of it before every copy is known to hold as much.
     const volumes = grown ? sizesPatch(options.volumes, agreedOf(value)) : {};
     const startPatch = { ...start, ...volumes, ...staged };
-    forgetUnsettled(bases, sidefile, { ...value, ...staged });
+    const tables = loadDigests(options, bases, value);
+    forgetUnsettled(tables, sidefile, { ...value, ...staged });
     return { kind: 'parts', parts: { superblock: found, sidefile, bases, groupTag, files, startPatch } };
   } catch (error) {
     if (error instanceof DiskError) return refuse(failureError(error.failure));
@@ -158,16 +166,27 @@ function stagedNow(options: ReplicaOptions, value: SuperblockValue, received: Se
   return { staging: { ...staging, entries: 0, cursor: { volume: 0, offset: 0 }, upTo } };
 }
 
+/** Reads the logs of digests. Where the disk has changed one, neither it nor the table beside it can be believed. Throws DiskError. */
+function loadDigests(options: ReplicaOptions, bases: readonly StoredFile[], value: SuperblockValue): DigestTable[] {
+  return bases.map((base, index) => {
+    assert(base instanceof DigestedBase, 'a base image keeps digests', { file: base.name });
+    const volume = options.volumes[index]?.name;
+    // Of a copy that is filled nothing is known in any case.
+    const counts = value.consistent || value.staging !== null;
+    if (base.table.load(notedPlace(value.digestLogs, index), value.startCount + 1) === 'damaged' && counts) {
+      const text = `the log of digests of volume ${volume} cannot be read: no digest of it is known until a verify has compared the copies`;
+      options.journal('digests.damaged', { group: options.group, volume }, text);
+    }
+    return base.table;
+  });
+}
+
 /**
  * Image and table are two files, so what was being written when the last start ended may be in one of them alone: the digests of those blocks count
  * as unknown until they are written again. A destage pass writes blocks of records up to its target; what a resync without a staging area had
  * written nobody knows any more. Throws DiskError, SidefileDamage.
  */
-function forgetUnsettled(bases: readonly StoredFile[], sidefile: Sidefile, value: SuperblockValue): void {
-  const tables = bases.map((base) => {
-    assert(base instanceof DigestedBase, 'a base image keeps digests', { file: base.name });
-    return base.table;
-  });
+function forgetUnsettled(tables: readonly DigestTable[], sidefile: Sidefile, value: SuperblockValue): void {
   if (!value.consistent && value.staging === null) {
     for (const table of tables) table.reset();
     return;

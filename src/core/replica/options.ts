@@ -3,6 +3,7 @@
 import { TercetError } from '../base/errors.ts';
 import type { Buffers, Clock, Digests, DiskFailure, Journal, Storage, StoredFile } from '../base/ports.ts';
 import type { Seq, SiteName } from '../base/units.ts';
+import type { DigestLogOptions } from './digest-log.ts';
 import type { SidefileStorage } from './memory.ts';
 import type { DestageOptions } from './schedule.ts';
 import type { SetAsideOptions } from './set-aside.ts';
@@ -44,6 +45,8 @@ export interface ReplicaOptions {
   /** The sidefile is to be in memory alone, where that may be (memory.ts). */
   readonly sidefileInMemory?: boolean | undefined;
   readonly destage: DestageOptions;
+  /** How large the log of digests of a volume becomes; as usual unless given. */
+  readonly digestLog?: DigestLogOptions | undefined;
   /** Bytes of records that are looked through in one turn before a cut. 1 MiB unless given. */
   readonly cutStepBytes?: number | undefined;
   /** What one bit of a peer's bitmap stands for: a multiple of a block, the same at all sites. */

@@ -5,6 +5,7 @@
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import { BLOCK_BYTES, type Seq } from '../base/units.ts';
+import { blockHash } from './block-hash.ts';
 
 /** In place of a segment: the block reads as zeroes and is to stay allocated. */
 export const ZEROES = -1;
@@ -24,14 +25,6 @@ const NO_ENTRIES = new Float64Array(PART_SLOTS_MIN * 4);
 /** Numbers of one slot: block + 1 (0: free), seq, segment (or ZEROES, TRIMMED), byte offset in the segment. */
 const STRIDE = 4;
 const STRIDE_SHIFT = 2;
-
-function hashOf(block: number): number {
-  const low = block >>> 0;
-  const high = block > 0xffff_ffff ? (block - low) / 0x1_0000_0000 : 0;
-  let hash = Math.imul(low ^ Math.imul(high, 0x9e37_79b1), 0x85eb_ca6b);
-  hash = Math.imul(hash ^ (hash >>> 15), 0xc2b2_ae35);
-  return hash ^ (hash >>> 14);
-}
 
 /** Called with a run of blocks in ascending order: where its bytes begin in a segment, or ZEROES / TRIMMED in place of the segment. */
 export type RunVisitor = (block: number, blockCount: number, segment: number, at: number) => void;
@@ -81,7 +74,7 @@ export class Overlay {
 
   /** Seq of the newest record of a block, with `segment` and `at` set to its content; 0 with `segment` BASE when the base image has it. */
   seek(block: number): Seq {
-    const hash = hashOf(block);
+    const hash = blockHash(block);
     const part = this.#parts[hash >>> PART_SHIFT] as Float64Array;
     const mask = part.length - 1;
     const key = block + 1;
@@ -104,7 +97,7 @@ export class Overlay {
 
   /** Forgets a block whose newest single entry is of a record up to `upTo`: the base image has it now. */
   remove(block: number, upTo: Seq): void {
-    const hash = hashOf(block);
+    const hash = blockHash(block);
     const index = hash >>> PART_SHIFT;
     const part = this.#parts[index] as Float64Array;
     const mask = part.length - 1;
@@ -213,7 +206,7 @@ export class Overlay {
   }
 
   #put(block: number, seq: Seq, segment: number, at: number): void {
-    const hash = hashOf(block);
+    const hash = blockHash(block);
     const index = hash >>> PART_SHIFT;
     let part = this.#parts[index] as Float64Array;
     if (part === NO_ENTRIES) part = this.#resize(index, part.length);
@@ -246,7 +239,7 @@ export class Overlay {
     for (let i = 0; i < from.length; i += STRIDE) {
       const key = from[i] as number;
       if (key === 0) continue;
-      let slot = (hashOf(key - 1) << STRIDE_SHIFT) & mask;
+      let slot = (blockHash(key - 1) << STRIDE_SHIFT) & mask;
       while (into[slot] !== 0) slot = (slot + STRIDE) & mask;
       for (let j = 0; j < STRIDE; j++) into[slot + j] = from[i + j] as number;
     }
@@ -313,7 +306,7 @@ function closeGap(part: Float64Array, freed: number): void {
   let gap = freed;
   let slot = (gap + STRIDE) & mask;
   while (part[slot] !== 0) {
-    const home = (hashOf((part[slot] as number) - 1) << STRIDE_SHIFT) & mask;
+    const home = (blockHash((part[slot] as number) - 1) << STRIDE_SHIFT) & mask;
     // Distance from home to its slot, against distance from the gap to it: moved only if home is not between the gap and the slot.
     if (((slot - home) & mask) >= ((slot - gap) & mask)) {
       for (let j = 0; j < STRIDE; j++) part[gap + j] = part[slot + j] as number;

@@ -16,6 +16,7 @@ import { Changes } from './changes.ts';
 import { closeReplica } from './closing.ts';
 import { type ImageRange, nextImage } from './copy.ts';
 import { CutBack } from './cut-back.ts';
+import { logPlaces, whenAllWritten } from './digested-base.ts';
 import { enterRecords, recordCost } from './destage.ts';
 import { GroupCommit } from './group-commit.ts';
 import { assertAdoption, trimHistory } from './history.ts';
@@ -500,6 +501,7 @@ export class Replica {
         whereabouts: this.#whereabouts,
         drain: (drained) => this.#schedule.drain(drained),
         saveBitmaps: (saved) => this.bitmaps.save(this.#options, this.#bitmapsOwner(), this.#background.begin(saved)),
+        whenWritten: (written) => whenAllWritten(this.#bases, written),
         closeFiles: () => {
           this.#closed = true;
           for (const file of [this.#sidefile, this.#space.setAside, ...this.#bases, this.receiver, this.#block]) file?.close();
@@ -617,7 +619,7 @@ export class Replica {
   #update(patch: Partial<SuperblockValue>, done: DiskDone): void {
     const { committed } = this.#marks;
     const { durable } = this.#whereabouts.isWritten ? this.#sidefile : this.#marks;
-    this.#block.update({ durable, committed, ...patch }, this.#background.begin(done));
+    this.#block.update({ durable, committed, digestLogs: logPlaces(this.#bases), ...patch }, this.#background.begin(done));
   }
 
   get #usable(): boolean {

@@ -22,13 +22,20 @@ import { segmentNumberOf } from './segment.ts';
 export const SUPERBLOCK_FILE = 'superblock';
 /**
  * The newest version of the value. Version 1 is what the first programs know: it has no `members`, and is written as long as there are none. Version 2
- * has no `sidefile`, and is written as long as that is on the disk. Version 4 is written once there is an `agreement`.
+ * has no `sidefile`, and is written as long as that is on the disk. Version 4 is written once there is an `agreement`. Version 5 has `digestLogs`.
  */
-export const SUPERBLOCK_FORMAT = 4;
+export const SUPERBLOCK_FORMAT = 5;
+const FORMAT_WITHOUT_LOG = 4;
 const FORMAT_WITHOUT_AGREEMENT = 3;
 const FORMAT_WITHOUT_MEMORY = 2;
 const FORMAT_WITHOUT_MEMBERS = 1;
-const KNOWN_FORMATS: readonly number[] = [FORMAT_WITHOUT_MEMBERS, FORMAT_WITHOUT_MEMORY, FORMAT_WITHOUT_AGREEMENT, SUPERBLOCK_FORMAT];
+const KNOWN_FORMATS: readonly number[] = [
+  FORMAT_WITHOUT_MEMBERS,
+  FORMAT_WITHOUT_MEMORY,
+  FORMAT_WITHOUT_AGREEMENT,
+  FORMAT_WITHOUT_LOG,
+  SUPERBLOCK_FORMAT,
+];
 
 /** What a superblock holds. */
 export interface SuperblockValue {
@@ -95,6 +102,11 @@ export interface SuperblockValue {
   readonly sidefile?: 'memory' | undefined;
   /** What was agreed while the witness was lost. Left out by copies that never had to. */
   readonly agreement?: AgreementValue;
+  /**
+   * How far the log of the digests of each volume was on stable storage: two numbers for each, the generation of its file and how many batches of it. It says
+   * more than the digests beside the base image. Left out before a program that keeps one has opened the copy.
+   */
+  readonly digestLogs?: readonly number[] | undefined;
 }
 
 /** Pre-election (docs/decisions/0015). */
@@ -281,11 +293,18 @@ export class Superblock {
  * know has the number of another version, so that they say that, and not that it is damaged.
  */
 function withoutUnset(given: SuperblockValue): SuperblockValue {
-  const { agreedBytes, sidefile, ...rest } = given;
+  const { agreedBytes, sidefile, digestLogs, ...rest } = given;
   const withoutMemory = given.members === undefined ? FORMAT_WITHOUT_MEMBERS : FORMAT_WITHOUT_MEMORY;
   const withoutAgreement = sidefile === undefined ? withoutMemory : FORMAT_WITHOUT_AGREEMENT;
-  const format = given.agreement === undefined ? withoutAgreement : SUPERBLOCK_FORMAT;
-  return { ...rest, format, ...(agreedBytes !== undefined && { agreedBytes }), ...(sidefile !== undefined && { sidefile }) };
+  const withoutLog = given.agreement === undefined ? withoutAgreement : FORMAT_WITHOUT_LOG;
+  const format = digestLogs === undefined ? withoutLog : SUPERBLOCK_FORMAT;
+  return {
+    ...rest,
+    format,
+    ...(agreedBytes !== undefined && { agreedBytes }),
+    ...(sidefile !== undefined && { sidefile }),
+    ...(digestLogs !== undefined && { digestLogs }),
+  };
 }
 
 /** Checks that a value may follow another: what a fault of the program could break, before it is on disk. */
@@ -380,6 +399,7 @@ const valueFields: Readonly<Record<keyof SuperblockValue, Check>> = {
       alone: isNullOr({ without: isText, epoch: isCount, number: isCount }),
       yields: isNullOr({ to: isText, epoch: isCount, number: isCount }),
     })(value),
+  digestLogs: (value) => value === undefined || (Array.isArray(value) && value.every((each) => isCount(each))),
   witness: isNullOr({ instance: isText, revision: isCount, reporting: (value) => value === undefined || value === true }),
 };
 
@@ -400,7 +420,10 @@ function superblockFault(value: Json): string | null {
   const block = value as unknown as SuperblockValue;
   if (block.format === FORMAT_WITHOUT_MEMBERS && block.members !== undefined) return 'its version has no members';
   if (block.format < FORMAT_WITHOUT_AGREEMENT && block.sidefile !== undefined) return 'its version has its sidefile on the disk';
-  if (block.format !== SUPERBLOCK_FORMAT && block.agreement !== undefined) return 'its version has no agreement';
+  if (block.format < FORMAT_WITHOUT_LOG && block.agreement !== undefined) return 'its version has no agreement';
+  if (block.format < SUPERBLOCK_FORMAT && block.digestLogs !== undefined) return 'its version has no log of digests';
+  if (block.digestLogs !== undefined && block.digestLogs.length !== 2 * block.volumes.length)
+    return 'logs of digests are of other volumes than it has';
   for (let i = 1; i < block.history.length; i++) {
     const before = block.history[i - 1] as EpochStart;
     const start = block.history[i] as EpochStart;

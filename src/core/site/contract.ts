@@ -7,6 +7,7 @@ import type { WitnessPort, WitnessView } from '../arbiter/witness-state.ts';
 import type { Decision } from './decisions.ts';
 
 import type { ScanHow } from '../mirror/forms.ts';
+import type { DigestLogOptions } from '../replica/digest-log.ts';
 import type { DestageOptions } from '../replica/schedule.ts';
 import type { SetAsideOptions } from '../replica/set-aside.ts';
 import type { ResyncRung } from '../replica/superblock.ts';
@@ -95,6 +96,8 @@ export interface SiteOptions {
   readonly destageBacklogBytes: number;
   /** Bytes of records that are looked through in one turn before others are cut off. Less in the simulator. */
   readonly cutStepBytes?: number | undefined;
+  /** How large the log of digests of a volume becomes. Less in the simulator. */
+  readonly digestLog?: DigestLogOptions | undefined;
   /** How large the steps of destaging are, where that is not left to it. */
   readonly destageSteps?: Pick<DestageOptions, 'roundBytes' | 'flushBytes' | 'longPieceBytes'> | undefined;
   /** What one bit of a peer's bitmap stands for. */

@@ -29,6 +29,7 @@ export function replicaOptionsOf(
     bitmapChunkBytes: o.bitmapChunkBytes,
     sidefileInMemory: own?.mode === 'async' && own.sidefile === 'memory',
     destage: { idleMillis: o.destageIdleMillis, backlogBytes: o.destageBacklogBytes, ...o.destageSteps },
+    digestLog: o.digestLog,
     cutStepBytes: o.cutStepBytes,
     onDurable: () => {
       site.durable();

@@ -6,9 +6,13 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
 
+import type { StoredFile } from '../../../src/core/base/ports.ts';
 import { BLOCK_BYTES } from '../../../src/core/base/units.ts';
 import { Bitmaps } from '../../../src/core/replica/bitmaps.ts';
-import { digestCheck, digestEntryLayout, DigestTable } from '../../../src/core/replica/digest-table.ts';
+import { digestCheck, digestEntryLayout } from '../../../src/core/replica/digest-entry.ts';
+import { digestBatchLayout, digestLogEntryLayout, digestRangeLayout } from '../../../src/core/replica/digest-batch.ts';
+import { DigestLog } from '../../../src/core/replica/digest-log.ts';
+import { DigestTable } from '../../../src/core/replica/digest-table.ts';
 import { soundEntries, Staging, stagingEntryLayout } from '../../../src/core/replica/staging.ts';
 import { backupOf, parseBackup } from '../../../src/witness/backup.ts';
 import { memoryStore } from '../../../src/witness/memory-store.ts';
@@ -51,6 +55,49 @@ test('the form on disk of the digests beside a base image', () => {
     [0, 1, 2, 3].map((block) => read.at(block)),
     [...known, { kind: 'unknown' }],
   );
+});
+
+test('the form on disk of the log of digests', () => {
+  const pinned = new Uint8Array(file('digest-log-v1.bin'));
+  const storage = new StepStorage(new MemoryStorage());
+  const open = (name: string): StoredFile => storage.open(name, { create: true });
+  const log = new DigestLog([open('digest-log-0'), open('digest-log-1')], digests);
+  const table = new DigestTable(open('digests'), 5000, { log, flush: (files, done) => storage.flush(files, done) });
+  assert.equal(table.load(null, 1), 'sound');
+  const round = (): void => {
+    table.writeBack(() => undefined);
+    storage.settle();
+  };
+  table.setApart(4711, 0x1234_5678);
+  table.setApart(7, 0xcafe_babe);
+  round();
+  table.clear(4000, 1000);
+  table.setApart(9, 1);
+  round();
+  const made = new Uint8Array(pinned.length);
+  open('digest-log-0').read(0, made);
+  assert.deepEqual(made, pinned);
+  const lines = [0, 4096, 8192].flatMap((at, n) => {
+    const head = reading(`batch ${n}`, digestBatchLayout, pinned, at);
+    const [ranges, entries] = [
+      [0, 0],
+      [0, 2],
+      [1, 1],
+    ][n] as [number, number];
+    const first = at + digestBatchLayout.bytes;
+    const items = Array.from({ length: ranges + entries }, (_, i) =>
+      reading(i < ranges ? 'range' : 'entry', i < ranges ? digestRangeLayout : digestLogEntryLayout, pinned, first + 16 * i),
+    );
+    return [...head, ...items.flat()];
+  });
+  assert.equal(`${['A log of digests with three batches; version 1.', ...lines].join('\n')}\n`, file('digest-log-v1.txt').toString());
+
+  const other = new MemoryStorage();
+  other.plant('digest-log-0', pinned);
+  const files = (name: string): StoredFile => other.open(name, { create: true });
+  const read = new DigestLog([files('digest-log-0'), files('digest-log-1')], digests);
+  assert.equal(read.load({ generation: 1, batches: 3 }, 2), 'sound');
+  assert.deepEqual([read.get(4711), read.get(7), read.get(9), read.size], [-1, 0xcafe_babe, 1, 2]);
 });
 
 test('the form on disk of the index of staged images', () => {

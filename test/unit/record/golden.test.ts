@@ -68,6 +68,13 @@ const SUPERBLOCK: SuperblockValue = {
   witness: { instance: 'w-1', revision: 12 },
 };
 
+/** One whose digests have a log. */
+const HAS_LOGS: SuperblockValue = {
+  ...SUPERBLOCK,
+  format: 5,
+  digestLogs: [3, 12, 1, 1],
+};
+
 /** One that has noted the members of the group. */
 const WITH_MEMBERS: SuperblockValue = {
   ...SUPERBLOCK,
@@ -226,6 +233,7 @@ describe('the form on disk', () => {
     [2, WITH_MEMBERS],
     [3, IN_MEMORY],
     [4, HAS_LEFT],
+    [5, HAS_LOGS],
   ] as const)
     test(`of a superblock, version ${version}`, () => {
       const pinned = golden(`superblock-v${version}.bin`);

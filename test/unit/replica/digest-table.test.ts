@@ -3,15 +3,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BLOCK_BYTES } from '../../../src/core/base/units.ts';
-import { digestCheck, digestEntryLayout, DigestTable } from '../../../src/core/replica/digest-table.ts';
+import { digestCheck, digestEntryLayout } from '../../../src/core/replica/digest-entry.ts';
+import type { DigestLogOptions } from '../../../src/core/replica/digest-log.ts';
+import { DigestTable } from '../../../src/core/replica/digest-table.ts';
 import { DigestedBase } from '../../../src/core/replica/digested-base.ts';
 import { MemoryStorage } from '../../support/memory-storage.ts';
 import { blockDigests, digests } from '../../support/records.ts';
 import { ReplicaRig, VOLUMES, write, zero } from '../../support/replica-rig.ts';
 import { StepStorage } from '../../support/step-storage.ts';
 
-function drained(): ReplicaRig {
-  const rig = new ReplicaRig().start();
+function drained(digestLog: DigestLogOptions = { entriesMax: 6, fileBytes: 3 * 4096 }): ReplicaRig {
+  const rig = new ReplicaRig({ digestLog }).start();
   rig.append([write(1, 10, 20, 0x11), write(1, 40, 2, 0x22), zero('zeroes', 1, 12, 3), zero('trim', 1, 20, 4)]);
   rig.replica.commit(rig.reference.end);
   rig.wait((done) => rig.replica.drain(done));
@@ -40,7 +42,8 @@ test('a block that has rotted is named, and no other', () => {
 });
 
 test('a block that became a hole though it was written is rot, and a digest that has rotted is no rot of its block', () => {
-  const rig = drained();
+  // What is in a log is in memory too, and not asked of the disk before the next start.
+  const rig = drained({ entriesMax: 0, fileBytes: 8192 });
   const hole = rig.disk.open('base-wide', { create: false });
   hole.punch(11 * BLOCK_BYTES, BLOCK_BYTES);
   hole.close();
@@ -56,15 +59,6 @@ test('a block that became a hole though it was written is rot, and a digest that
     faults: [{ block: 40, kind: 'digest' }],
     unknown: [40],
   });
-});
-
-test('what is a hole in the image and unknown in the table costs no read', () => {
-  const rig = drained();
-  const base = rig.bases[0] as DigestedBase;
-  // The disk of these tests says of every fifth block that it is data.
-  assert.deepEqual(base.nextStored(0, 2 * BLOCK_BYTES), { offset: 4 * BLOCK_BYTES, length: 2 * BLOCK_BYTES });
-  const wide = rig.bases[1] as DigestedBase;
-  assert.equal(wide.nextStored(0, 8 * BLOCK_BYTES)?.length, 8 * BLOCK_BYTES);
 });
 
 test('a range that is written to while it is looked at is looked at again', () => {
@@ -119,6 +113,41 @@ test('a table of many pages keeps what is set, forgets what is cleared, and give
   assert.equal(know(4606), 4607);
   const hole = table.file.extents(2 * 4096, 4096, 1)[0];
   assert.equal(hole?.hole, true);
+});
+
+test('a log of digests that has rotted makes everything unknown, and calls nothing rotten', () => {
+  for (const at of [1, 9, 14, 30, 45, 60]) {
+    // Nothing goes into the table: blocks that were written before have older digests there.
+    const rig = drained({ entriesMax: 50, fileBytes: 6 * 4096 });
+    for (const fill of [0x33, 0x44]) {
+      rig.append([write(1, 100, 1, fill), write(1, 102, 1, fill)]);
+      rig.replica.commit(rig.reference.end);
+      rig.wait((done) => rig.replica.drain(done));
+    }
+    const before = rig.checkBase(1, 0, VOLUMES[1].sizeBytes);
+    assert.deepEqual('faults' in before && before.faults, []);
+    rig.crash();
+    const file = ['digest-log-0-wide', 'digest-log-1-wide'].find((name) => rig.disk.contentOf(name)[0] === 0x54) as string;
+    const pages = rig.disk.contentOf(file).length / 4096;
+    flip(rig, file, (pages - 1) * 4096 + at);
+    rig.open();
+    assert.deepEqual(
+      rig.journal.filter((event) => event === 'digests.damaged'),
+      ['digests.damaged'],
+      `byte ${at}`,
+    );
+    const check = rig.checkBase(1, 0, VOLUMES[1].sizeBytes);
+    assert.deepEqual('faults' in check && [check.faults, check.unknown.length], [[], VOLUMES[1].sizeBytes / BLOCK_BYTES]);
+    // And from then on they are noted again.
+    rig.append([write(1, 100, 1, 0x55)]);
+    rig.replica.commit(rig.reference.end);
+    rig.wait((done) => rig.replica.drain(done));
+    rig.crash();
+    rig.open();
+    assert.equal(rig.journal.filter((event) => event === 'digests.damaged').length, 1);
+    const again = rig.checkBase(1, 100 * BLOCK_BYTES, BLOCK_BYTES);
+    assert.deepEqual('unknown' in again && again.unknown, []);
+  }
 });
 
 test('an entry is of its block: moved or flipped it is not believed', () => {

@@ -182,7 +182,7 @@ describe('a superblock', () => {
     assert.equal(Superblock.read(storage, digests).kind, 'damaged');
     storage.plant(SUPERBLOCK_FILE, new Uint8Array(0));
     assert.equal(Superblock.read(storage, digests).kind, 'damaged');
-    assert.deepEqual(Superblock.read(planted({ ...VALUE, format: 5, extra: 1 }), digests), { kind: 'version', found: 5, known: '1 to 4' });
+    assert.deepEqual(Superblock.read(planted({ ...VALUE, format: 6, extra: 1 }), digests), { kind: 'version', found: 6, known: '1 to 5' });
   });
 
   test('is held to its form: each field present, of its kind, in its range, and no other', () => {
@@ -195,6 +195,8 @@ describe('a superblock', () => {
       assert.match(why(rest), name === 'format' ? /format/ : new RegExp(`"${name}"`));
     }
     assert.match(why({ ...VALUE, surplus: 1 }), /"surplus"/);
+    assert.match(why({ ...VALUE, format: 4, digestLogs: VALUE.volumes.flatMap(() => [1, 1]) }), /log of digests/);
+    assert.match(why({ ...VALUE, format: 5, digestLogs: [1] }), /logs of digests/);
     assert.match(why({ ...VALUE, destaged: -1 }), /"destaged"/);
     assert.match(why({ ...VALUE, destagedChain: 2 ** 32 }), /"destagedChain"/);
     assert.match(why({ ...VALUE, history: [{ epoch: 1 }] }), /"history"/);
