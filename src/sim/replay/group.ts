@@ -1,10 +1,14 @@
 // A small group of real sites, and everything that a trace may do to it. After each event of the core what can be seen of it is held against the
 // states of the model that it may be in (spec/possible.ts): when none is left, the core has done what the model forbids.
 
+import { crc32 } from 'node:zlib';
+
 import { FOLLOWED, Possible, type Seen, type SeenCopy, type SeenSite, told, whyNot } from '../../../spec/possible.ts';
 import { FALSE, firstState, MAYBE, type Role, TRUE } from '../../../spec/state.ts';
 import type { Scope } from '../../../spec/world.ts';
+import { CELL_BYTES, readCell } from '../../core/base/cell.ts';
 import { epochOf } from '../../core/base/position.ts';
+import { SUPERBLOCK_FILE } from '../../core/replica/superblock.ts';
 import type { HostRequest, SiteSpec, Timings } from '../../core/site/contract.ts';
 import type { InspectedSite } from '../check/observe.ts';
 import { simCompression } from '../compression.ts';
@@ -158,6 +162,17 @@ export class ReplayedGroup {
     for (const [from, to] of WAYS) for (const stream of this.network.path(from, to).waiting) stream.cut(false);
     this.machine(name).end(kind);
     this.witness.ended(name);
+  }
+
+  /** Whether the epoch that a copy shows is not on its disk yet: on its way there, which takes the model no time. */
+  get adopts(): boolean {
+    return this.machines.some(({ site, disk }) => {
+      const epoch = site?.inspect()?.epoch;
+      const cell = new Uint8Array(CELL_BYTES);
+      cell.set(disk.durableContentsOf(SUPERBLOCK_FILE) ?? []);
+      const onDisk = readCell(cell, (bytes, seed) => crc32(bytes, seed));
+      return epoch !== undefined && onDisk.kind === 'value' && (onDisk.value as { readonly epoch?: number }).epoch !== epoch;
+    });
   }
 
   link(open: boolean): void {

@@ -68,6 +68,7 @@ function brings(group: ReplayedGroup, label: string): boolean | null {
     settle(group);
     return does(group.witness.apart.has(who) !== isCut, () => (isCut ? group.witness.cutOff(who) : group.witness.mend(who)));
   }
+  if (label === `${who} is killed` || label === `${who} loses its power`) settle(group);
   if (label === `${who} is killed`) return does(isUp, () => group.kill(who, 'crash'));
   if (label === `${who} loses its power`) return does(isUp, () => group.kill(who, 'power'));
   if (label === `${who} starts`) return does(!isUp, () => group.machine(who).start());
@@ -97,11 +98,11 @@ function brings(group: ReplayedGroup, label: string): boolean | null {
   return true;
 }
 
-/** A reign that was granted begins once it is on the disk, which takes the model no time. */
+/** An epoch that is adopted counts, and a reign that was granted begins, once it is on the disk, which takes the model no time. */
 function settle(group: ReplayedGroup): void {
   const { state } = group.witness;
   const granted = (): boolean => group.machines.some(({ site, name }) => site?.role === 'claiming' && state?.primary === name);
-  group.waitFor(20, () => !granted());
+  group.waitFor(20, () => !granted() && !group.adopts);
 }
 
 /** What a site does by itself is waited for. */
