@@ -1,4 +1,4 @@
-// npm run show:sizes [-- --rounds 5 --seconds 3 --sidefile-gib 10 --region-gib 1024 --no-memory --no-sizes]: that an operation costs the same on a small volume and on a huge one: 1 GiB,
+// npm run show:sizes [-- --rounds 5 --seconds 3 --places 65536 --sidefile-gib 10 --region-gib 1024 --no-memory --no-sizes]: that an operation costs the same on a small volume and on a huge one: 1 GiB,
 // 100 GiB and 10 TiB, sparse, served in turn in one run; and what memory sites need whose volume is 1 TiB and whose sidefile is full with 10 GiB of
 // records that far lacks. On real processes on this machine, everything on the same cores. Writes as much as the sidefiles of two sites hold.
 
@@ -19,6 +19,7 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
+    places: { type: 'string', default: '65536' },
     'sidefile-gib': { type: 'string', default: '10' },
     'region-gib': { type: 'string', default: '1024' },
     memory: { type: 'boolean', default: true },
@@ -35,9 +36,9 @@ const SIZES = [
 ] as const;
 const ROWS = ['write32', 'mix32', 'write1'];
 /** Blocks that are written, everywhere in the volume: as many in each, so that only how far apart they lie differs. */
-const PLACES = 65_536;
+const PLACES = Number(values.places);
 /** Before anything is measured each place has been written, and so has its space in the file system. */
-const WARM_UP_SECONDS = 4;
+const WARM_UP_SECONDS = Math.ceil(PLACES / 16_384);
 const SIDEFILE_MIB = Number(values['sidefile-gib']) * 1024;
 /** Of the sidefile: the rest is what is freed and written anew by the segment. */
 const FULL_SHARE = 0.97;

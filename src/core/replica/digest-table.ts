@@ -22,8 +22,10 @@ const CLEARED = 1;
 const CLEARED_PAGE: Uint32Array = Uint32Array.from({ length: PAGE_ENTRIES * 2 }, (_, i) => (i % 2 === 1 ? CLEARED : 0));
 /** Changed pages kept in memory before they are written without waiting for a flush: 16 MiB. */
 const CHANGED_PAGES_MAX = 4096;
-/** Entries of the log that are brought into the table at once: at most as many pages are read and written. */
-const MERGE_ENTRIES = 512;
+/** Entries of the log that are brought into the table at once. */
+const MERGE_ENTRIES = 1024;
+/** So many entries of one page are worth reading and writing the page. */
+const PAGE_ENTRIES_WORTH = 4;
 const NO_BLOCKS: Float64Array = new Float64Array(0);
 
 /** What is known of a block. `damaged`: its entry cannot be believed. */
@@ -357,30 +359,28 @@ export class DigestTable {
     else this.file.readParts(old, merge);
   }
 
-  /** Brings the share of the log that is due into the table, some pages at a time. */
+  /** Brings the share of the log that is due into the table, some entries at a time. */
   #merge(done: DiskDone): void {
     const log = this.#log;
     const blocks = log?.due(MERGE_ENTRIES) ?? NO_BLOCKS;
     if (log === null || blocks.length === 0) return done(null);
-    const parts: FilePart[] = [];
-    for (const block of blocks) {
-      const offset = Math.floor(block / PAGE_ENTRIES) * PAGE_BYTES;
-      if (parts.at(-1)?.offset !== offset) parts.push({ offset, bytes: new Uint8Array(PAGE_BYTES) });
-    }
-    this.file.readParts(parts, (unread) => {
-      if (unread !== null) return done(unread);
-      let next = 0;
-      for (const { offset, bytes } of parts) {
-        const view = viewOf(bytes);
-        const end = ((offset + PAGE_BYTES) / PAGE_BYTES) * PAGE_ENTRIES;
-        for (; next < blocks.length && (blocks[next] as number) < end; next++) enterLogged(view, log, blocks[next] as number);
-      }
-      this.file.writeParts(parts, (unwritten) => {
-        if (unwritten !== null) return done(unwritten);
-        log.merged();
-        this.#merge(done);
-      });
-    });
+    const pages = pagesOf(blocks);
+    const whole = pages.filter(({ blocks: all }) => all.length >= PAGE_ENTRIES_WORTH).map(wholePage);
+    const written: DiskDone = (failure) => {
+      if (failure !== null) return done(failure);
+      log.merged();
+      this.#merge(done);
+    };
+    const write: DiskDone = (failure) => {
+      if (failure !== null) return done(failure);
+      for (const { offset, bytes, blocks: all } of whole)
+        for (const block of all) enterLogged(bytes, block * ENTRY_BYTES - offset, { log, block });
+      const parts = [...whole, ...singles(pages, log)].sort((a, b) => a.offset - b.offset);
+      if (parts.length === 0) written(null);
+      else this.file.writeParts(parts, written);
+    };
+    if (whole.length === 0) write(null);
+    else this.file.readParts(whole, write);
   }
 
   /** Pages that become unknown as a whole give their space back. */
@@ -402,14 +402,48 @@ export class DigestTable {
   }
 }
 
-/** Puts what the log knows of a block into its page. */
-function enterLogged(view: DataView, log: DigestLog, block: number): void {
+/** Blocks whose entries are in one page of the table. */
+interface PageBlocks {
+  readonly page: number;
+  readonly blocks: readonly number[];
+}
+
+/** Blocks by the page that their entries are in; those of a page follow one another. */
+function pagesOf(blocks: Float64Array): PageBlocks[] {
+  const pages: { page: number; blocks: number[] }[] = [];
+  for (const block of blocks) {
+    const page = Math.floor(block / PAGE_ENTRIES);
+    const last = pages.at(-1);
+    if (last?.page === page) last.blocks.push(block);
+    else pages.push({ page, blocks: [block] });
+  }
+  return pages;
+}
+
+function wholePage({ page, blocks }: PageBlocks): FilePart & PageBlocks {
+  return { offset: page * PAGE_BYTES, bytes: new Uint8Array(PAGE_BYTES), page, blocks };
+}
+
+/** Entries that are written by themselves: their pages have hardly anything else, and are the system's to read and write. */
+function singles(pages: readonly PageBlocks[], log: DigestLog): FilePart[] {
+  const blocks = pages.flatMap(({ blocks: all }) => (all.length >= PAGE_ENTRIES_WORTH ? [] : all));
+  const bytes = new Uint8Array(blocks.length * ENTRY_BYTES);
+  const parts: FilePart[] = [];
+  for (const [index, block] of blocks.entries()) {
+    const at = index * ENTRY_BYTES;
+    if (enterLogged(bytes, at, { log, block })) parts.push({ offset: block * ENTRY_BYTES, bytes: bytes.subarray(at, at + ENTRY_BYTES) });
+  }
+  return parts;
+}
+
+/** Puts what the log knows of a block to a place; false, and nothing, when it was written again since, with others: its page comes with the next round. */
+function enterLogged(bytes: Uint8Array, at: number, { log, block }: { readonly log: DigestLog; readonly block: number }): boolean {
   const crc = log.mergingAt(block);
-  // Written again since, with others: its page comes with the next round.
-  if (crc < 0) return;
-  const at = (block % PAGE_ENTRIES) * ENTRY_BYTES;
+  if (crc < 0) return false;
+  const view = viewOf(bytes);
   view.setUint32(at + digestEntryLayout.at.crc, crc, true);
   view.setUint32(at + digestEntryLayout.at.check, digestCheck(crc, block), true);
+  return true;
 }
 
 /** Does one after the other, each when the one before has ended well. */
