@@ -119,7 +119,9 @@ export class PointReaders {
   #judgePlace({ name }: Machine<InspectedSite>, { history, epoch }: Inspection, seq: Seq): void {
     const { truth, forced } = this.#watch;
     const epochs = [...history.map((start) => start.epoch), epoch];
-    const committed = Math.max(0, ...epochs.map((each) => truth.calledCommitted.get(each) ?? 0));
+    // A host that has its answer knows: a primary that died right behind it was not looked at any more.
+    const known = (each: number): number => Math.max(truth.calledCommitted.get(each) ?? 0, truth.reigns.get(each)?.acknowledged ?? 0);
+    const committed = Math.max(0, ...epochs.map(known));
     if (!forced && seq > committed)
       this.#world.fail('26 point', `a point at ${name} is record ${seq} of epoch ${epoch}, and ${committed} is committed`);
   }

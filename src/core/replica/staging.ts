@@ -209,6 +209,12 @@ export class Staging {
     const file = this.#files[volume];
     assert(file !== undefined, 'there is no such volume', { volume });
     const length = content instanceof Uint8Array ? content.length : content.zeroLength;
+    // The base has grown since the area was opened.
+    const end = offset + length;
+    if (file.size() < end) {
+      const grown = failureOf(() => file.truncate(end));
+      if (grown !== null) return done(grown);
+    }
     const entered = (): void => this.#append(volume, offset, length);
     if (content instanceof Uint8Array) {
       const lack = this.#room.take(length, baseBytes);

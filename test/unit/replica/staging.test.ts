@@ -70,6 +70,26 @@ test('what the superblock has not counted does not count, and the bases get the 
   assert.deepEqual(storage.list(), ['base-0', 'base-1']);
 });
 
+test('images of what a base has grown by are staged in an area that was opened before', () => {
+  const storage = new StepStorage(new MemoryStorage());
+  const staging = new Staging({ storage, digests, volumes, leaveBytes: () => 0 }, 0);
+  for (const [at, content] of [
+    [BLOCKS, block(0x44)],
+    [BLOCKS + 1, { zeroLength: 40 * BLOCK_BYTES }],
+  ] as const) {
+    let failure: unknown = 'never';
+    staging.put(0, at * BLOCK_BYTES, content, 0, (result) => {
+      failure = result;
+    });
+    storage.settle();
+    assert.equal(failure, null);
+  }
+  assert.deepEqual(staging.stretch(0, BLOCKS * BLOCK_BYTES, 100 * BLOCK_BYTES), { length: 41 * BLOCK_BYTES, staged: true });
+  const read = new Uint8Array(BLOCK_BYTES);
+  staging.fileAt(0).read(BLOCKS * BLOCK_BYTES, read);
+  assert.deepEqual(read, block(0x44));
+});
+
 test('runs of bits are found over page ends, and pages carry them to another set', () => {
   const bits = new PagedBits();
   bits.add(5, 9);
