@@ -89,6 +89,8 @@ test('a mirror that has left the right waits for its primary though the witness 
     await cluster.until('they have agreed', async () => (await cluster.status(primary)).agreement?.mayGoWithout === other);
     await cluster.member(primary).daemon.kill();
     await cluster.cluster.witness.start();
+    // An order that comes before is refused: nobody becomes primary without the witness.
+    await cluster.until('it reaches the witness', async () => (await cluster.status(other)).witness.reachable === true);
     await cluster.until('it waits', async () =>
       (await cluster.status(other)).waiting.some(({ cause }) => cause.includes(`it has left ${primary} the right`)),
     );
